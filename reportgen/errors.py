@@ -1,0 +1,62 @@
+"""Every error that reportgen raises on purpose.
+
+::
+
+    ReportgenError            exit 1
+    ├── ConfigError           exit 2   settings or options that cannot work; a retry will not help
+    ├── SourceError           exit 1   the data cannot be read as configured
+    │   └── SourceUnavailable          … right now: down, busy, slow; worth a retry
+    ├── RenderError           exit 1   a chart or a page could not be drawn
+    └── PublishError          exit 1   the release could not be written; the last one is untouched
+        └── OutputBusy        exit 3   another build holds the output
+
+A message says what failed, on what, and what to do. It never holds a password: foreign messages
+pass through :func:`scrub` at the border where they become ours.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar
+from urllib.parse import quote, quote_plus
+
+
+class ReportgenError(Exception):
+    """Base of all errors that end a command with a message instead of a traceback."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class ConfigError(ReportgenError):
+    """The configuration or an option cannot work. Holds all problems found, one a line."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class SourceError(ReportgenError):
+    """The source cannot be read as configured."""
+
+
+class SourceUnavailable(SourceError):  # noqa: N818 - the name says the state, and is part of the interface
+    """The source cannot be read right now; the same build may work later."""
+
+
+class RenderError(ReportgenError):
+    """A chart or a page could not be drawn."""
+
+
+class PublishError(ReportgenError):
+    """The release could not be written. What was published before stays published."""
+
+
+class OutputBusy(PublishError):  # noqa: N818 - as above
+    """Another build holds the lock of the output directory."""
+
+    exit_code: ClassVar[int] = 3
+
+
+def scrub(text: str, secrets: Iterable[str]) -> str:
+    """Return ``text`` with every secret, plain or percent-encoded, replaced by ``***``."""
+    for secret in secrets:
+        if secret:
+            for form in {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}:
+                text = text.replace(form, "***")
+    return text

@@ -1,0 +1,245 @@
+"""DuckDB: its own files, Parquet (globs too), CSV and gzipped CSV.
+
+The connection is confined: it reads the named files, loads no extension, reaches no network, and
+its settings are locked. CSV is read once into memory, cut to the dates that the build reads, since
+every statement would parse the whole file again.
+"""
+
+import glob
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import duckdb
+
+from reportgen.config import SourceSettings
+from reportgen.errors import SourceError, SourceUnavailable
+from reportgen.sources import Dialect, Finding, bare_query, quoted, table_name
+from reportgen.sources.sqlite import file_of, missing
+
+WHOLE = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
+FRACTIONAL = {"FLOAT", "DOUBLE", "DECIMAL", "UHUGEINT"}
+CUT = "reportgen_cut"
+
+
+class DuckdbSource:
+    """A table or query of a DuckDB database file, or of Parquet or CSV files.
+
+    ``first`` is the first date that will be asked for: CSV rows before it are not kept.
+    """
+
+    site: str | None = None
+    notice: str | None = None
+
+    def __init__(self, settings: SourceSettings, timezone: str, first: date) -> None:
+        self._settings = settings
+        self._timezone = timezone
+        self._first = first
+        self._url = settings.url.get_secret_value()
+        self._is_database = self._url.lower().startswith("duckdb://")
+        self._relation = ""
+        self._types = ("DATE", "BIGINT")
+        self._connection: duckdb.DuckDBPyConnection | None = None
+        self._signature: list[tuple[int, int, int]] = []
+        self._files = [str(file_of(self._url, "duckdb"))] if self._is_database else _matches(self._url)
+        self.name = f"duckdb:///{self._files[0]}" if self._is_database else self._url
+
+    def __enter__(self) -> Self:
+        """Open the files, confine the connection, and check columns and types."""
+        if not self._files:
+            raise SourceUnavailable(f"{self.name}: no such file. The path is relative to {Path.cwd()}")
+        if self._is_database and not Path(self._files[0]).is_file():
+            raise SourceUnavailable(missing(Path(self._files[0]), "duckdb"))
+        with self._border():
+            self._signature = _signature(self._files)
+            self._connection = self._connect()
+            try:
+                self._connection.execute("BEGIN TRANSACTION")
+                self._prepare(self._connection)
+            except BaseException:
+                self._connection.close()
+                raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close. Plain files have no snapshot, so make sure that they stayed as they were."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        with self._border():
+            changed = not self._is_database and _signature(self._files) != self._signature
+        if changed and kind is None:
+            raise SourceUnavailable(f"{self.name}: the file was changed while it was read; try again")
+
+    @property
+    def dialect(self) -> Dialect:
+        """DuckDB compares dates as dates, or as ISO text where the column is text."""
+        columns = self._settings.columns
+        day, path, visits = quoted(columns.date), quoted(columns.path), quoted(columns.visits)
+        text_dates = self._types[0] == "VARCHAR"
+        # The cast takes 2026-1-5 too; only a round trip proves an ISO date.
+        iso = (
+            f"CASE WHEN CAST(TRY_CAST(substr({day}, 1, 10) AS DATE) AS VARCHAR) = substr({day}, 1, 10)"
+            f" AND substr({day}, 11, 1) IN ('', ' ', 'T') THEN substr({day}, 1, 10) END"
+        )
+        if self._types[1] == "VARCHAR":
+            number = f"CASE WHEN regexp_full_match({visits}, '-?[0-9]+') THEN TRY_CAST({visits} AS HUGEINT) END"
+        elif self._types[1] in WHOLE:
+            number = visits
+        else:
+            number = f"CASE WHEN {visits} = trunc({visits}) THEN TRY_CAST({visits} AS HUGEINT) END"
+        return Dialect(
+            relation=self._relation,
+            date=day,
+            day=iso if text_dates else f"CAST({day} AS DATE)",
+            path=f"CAST({path} AS VARCHAR)",
+            visits=number,
+            raw_visits=visits,
+            code_point_order="",
+            placeholder="${}".format,
+            date_value=date.isoformat if text_dates else lambda day: day,
+        )
+
+    def rows(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
+        """Run one statement, stopped after ``statement_timeout_s``."""
+        if self._connection is None:
+            raise RuntimeError("the source is not open")
+        with self._border(), self._deadline(self._connection):
+            cursor = self._connection.execute(sql, dict(values))
+            while chunk := cursor.fetchmany(5_000):
+                yield from chunk
+
+    def inspect(self) -> Iterator[Finding]:
+        """Say that neither an index nor rights need care."""
+        yield Finding("ok", "index", "none needed: DuckDB keeps the range of each block")
+        yield Finding("ok", "rights", "opened read-only")
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        config: dict[str, str | bool | int | float | list[str]] = {
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+        }
+        if self._is_database:
+            connection = duckdb.connect(self._files[0], read_only=True, config=config)
+        else:
+            connection = duckdb.connect(config=config)
+            listed = ", ".join(map(_literal, self._files))
+            connection.execute(f"SET allowed_paths = [{listed}]")
+        connection.execute("SET temp_directory = ''")
+        connection.execute("SET enable_external_access = false")
+        connection.execute(f"SET TimeZone = {_literal(self._timezone)}")
+        connection.execute("SET lock_configuration = true")
+        return connection
+
+    def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Name the relation that the statements read, and learn its types."""
+        settings = self._settings
+        table = table_name(settings, "main") if self._is_database else quoted(settings.table)
+        if not self._is_database:
+            listed = ", ".join(map(_literal, self._files))
+            reader = (
+                f"read_parquet([{listed}], union_by_name = true)"
+                if self._url.lower().endswith(".parquet")
+                # RFC 4180, said rather than sniffed: a guess would depend on the first lines.
+                else f"read_csv([{listed}], header = true, all_varchar = true, delim = ',', quote = '\"',"
+                " escape = '\"', allow_quoted_nulls = false, union_by_name = true)"
+            )
+            connection.execute(f"CREATE TEMP VIEW {table} AS SELECT * FROM {reader}")  # noqa: S608 - quoted
+        self._relation = f"({bare_query(settings.query)}\n) AS metrics" if settings.query else table
+        self._types = self._described(connection)
+        if self._url.lower().endswith((".csv", ".csv.gz")):
+            first = self.dialect.date_value(self._first)
+            day = quoted(settings.columns.date)
+            connection.execute(
+                f"CREATE TEMP TABLE {CUT} AS SELECT {self._columns} FROM {self._relation}"  # noqa: S608
+                f" WHERE {day} >= $first OR {day} IS NULL",
+                {"first": first},
+            )
+            self._relation = CUT
+
+    @property
+    def _columns(self) -> str:
+        columns = self._settings.columns
+        return ", ".join(map(quoted, (columns.date, columns.path, columns.visits)))
+
+    def _described(self, connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+        """Return the type names of the date and the visits column."""
+        described = connection.execute(f"DESCRIBE SELECT {self._columns} FROM {self._relation}").fetchall()
+        types = [row[1].partition("(")[0] for row in described]
+        if types[0] not in {"DATE", "VARCHAR"} and not types[0].startswith("TIMESTAMP"):
+            raise SourceError(
+                f"{self.name}: the column {quoted(self._settings.columns.date)} is of type {types[0]}, not a date, "
+                "timestamp or ISO text. Name another in [source] columns, or cast it with query"
+            )
+        if types[2] not in WHOLE | FRACTIONAL | {"VARCHAR"}:
+            raise SourceError(
+                f"{self.name}: the column {quoted(self._settings.columns.visits)} is of type {types[2]}, "
+                "not a number. Name another in [source] columns, or cast it with query"
+            )
+        return types[0], types[2]
+
+    @contextmanager
+    def _deadline(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        timer = threading.Timer(self._settings.statement_timeout_s, connection.interrupt)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    @contextmanager
+    def _border(self) -> Iterator[None]:
+        """Turn DuckDB's and the file system's errors into ours."""
+        try:
+            yield
+        except (duckdb.Error, OSError) as exc:
+            raise _translated(exc, self.name, self._settings) from exc
+
+
+def _translated(exc: Exception, name: str, settings: SourceSettings) -> SourceError:
+    text = str(exc).strip().partition("\n")[0]
+    if isinstance(exc, duckdb.InterruptException):
+        return SourceUnavailable(
+            f"{name}: a statement took longer than statement_timeout_s ({settings.statement_timeout_s} s); "
+            "raise it in [source]"
+        )
+    if "Conflicting lock" in text:
+        return SourceUnavailable(f"{name}: another program has the database open for writing; try again")
+    if isinstance(exc, OSError):
+        return SourceUnavailable(f"{name}: cannot be read: {exc.strerror}")
+    if isinstance(exc, duckdb.CatalogException):
+        return SourceError(f"{name}: {text} Set schema and table in [source] to an existing table")
+    if isinstance(exc, duckdb.BinderException):
+        candidates = next((line for line in str(exc).splitlines() if line.startswith("Candidate")), "")
+        return SourceError(
+            f"{name}: {text} {candidates}. Set columns in [source] to the names the data has"
+            + ("; a CSV file needs a header row" if ".csv" in name else "")
+        )
+    if isinstance(exc, duckdb.ConversionException | duckdb.OutOfRangeException):
+        return SourceError(f"{name}: {text} Look for a wrong count, or cast it with [source] query")
+    if isinstance(exc, duckdb.OutOfMemoryException):
+        return SourceError(f"{name}: {text} Use a smaller window, or a machine with more memory")
+    kind = next((end for end in (".csv.gz", ".csv", ".parquet", ".duckdb") if name.lower().endswith(end)), "")
+    return SourceError(f"{name}: {text} Check that the file is what its name says ({kind or 'DuckDB'})")
+
+
+def _matches(pattern: str) -> list[str]:
+    """Return the files a path or glob names, sorted; a file whose own name has ``[`` or ``*`` too."""
+    return [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH113, PTH207
+
+
+def _signature(files: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Return what changes when a file is written or replaced."""
+    stats = [os.stat(file) for file in files]  # noqa: PTH116
+    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,244 @@
+"""PostgreSQL, and what speaks its protocol, through psycopg.
+
+A build is one read-only, repeatable-read transaction. Statements go through the extended protocol
+(values are always bound), which runs one statement only; named prepared statements are off, so a
+pooler in transaction mode may stand between.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg import IsolationLevel, errors
+
+from reportgen.config import SourceSettings, url_secrets
+from reportgen.errors import ConfigError, SourceError, SourceUnavailable, scrub
+from reportgen.sources import Dialect, Finding, bare_query, quoted, table_name
+
+ROWS_AT_ONCE = 5_000
+DAYS = {"date", "timestamp", "timestamptz"}
+WHOLE = {"int2", "int4", "int8"}
+FRACTIONAL = {"numeric", "float4", "float8"}
+
+
+class PostgresSource:
+    """A table or query of one PostgreSQL database."""
+
+    site: str | None = None
+    notice: str | None = None
+
+    def __init__(self, settings: SourceSettings, timezone: str) -> None:
+        self._url = settings.url.get_secret_value()
+        self._settings = settings
+        self._timezone = timezone
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._types: tuple[str, str] = ("date", "int8")
+        self.name = _public_name(self._url)
+
+    def __enter__(self) -> Self:
+        """Connect, begin the snapshot, and check table, columns and types."""
+        self._connection = self._connect()
+        try:
+            with self._border():
+                self._connection.read_only = True
+                self._connection.isolation_level = IsolationLevel.REPEATABLE_READ
+                timeout_ms = self._settings.statement_timeout_s * 1000
+                # Inside the transaction, not at start-up: poolers refuse start-up options.
+                self._connection.execute(
+                    "SELECT set_config('statement_timeout', %s, true), set_config('TimeZone', %s, true)",
+                    (str(timeout_ms), self._timezone),
+                )
+                self._types = self._probe(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect, which ends the transaction."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @property
+    def dialect(self) -> Dialect:
+        """PostgreSQL compares dates as dates; instants are cut in the session's zone."""
+        columns = self._settings.columns
+        day, path, visits = quoted(columns.date), quoted(columns.path), quoted(columns.visits)
+        # NaN sorts above every number, so one bound keeps it and the infinities out.
+        fractional = f"CASE WHEN {visits} < 1e30 AND {visits} = trunc({visits}::numeric) THEN {visits}::numeric END"
+        bound = f"CASE WHEN {visits} < 1e30 AND {visits} > -1e30 THEN {fractional} END"
+        return Dialect(
+            relation=_escaped(self._relation),
+            date=day,
+            day=f"CAST({day} AS date)",
+            path=f"CAST({path} AS text)",
+            visits=visits if self._types[1] in WHOLE else bound,
+            raw_visits=visits,
+            code_point_order=' COLLATE "C"',
+            placeholder="%({})s".format,
+            date_value=lambda day: day,
+        )
+
+    def rows(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
+        """Run one statement and stream its rows."""
+        if self._connection is None:
+            raise RuntimeError("the source is not open")
+        with self._border(), self._connection.cursor() as cursor:
+            yield from cursor.stream(sql, values, size=ROWS_AT_ONCE)  # type: ignore[call-overload]
+
+    def inspect(self) -> Iterator[Finding]:
+        """Look for an index that begins with the date column, and for rights beyond reading."""
+        if self._settings.query:
+            yield Finding("ok", "index", "not looked for: the source is a query")
+            yield self._superuser()
+            return
+        table, day = self._relation, self._settings.columns.date
+        indexed = self._one(
+            "SELECT count(*) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
+            " AND a.attnum = i.indkey[0] WHERE i.indrelid = %(table)s::regclass AND a.attname = %(day)s"
+            " AND i.indisvalid AND i.indpred IS NULL",
+            {"table": table, "day": day},
+        )
+        if indexed:
+            yield Finding("ok", "index", f"an index begins with {quoted(day)}")
+        else:
+            yield Finding(
+                "warning", "index",
+                f"no index begins with {quoted(day)}: every build reads the whole table. "
+                f"CREATE INDEX ON {table} ({quoted(day)});",
+            )  # fmt: skip
+        writes = self._one(
+            "SELECT string_agg(p, ', ') FROM unnest(ARRAY['INSERT','UPDATE','DELETE','TRUNCATE']) p"
+            " WHERE has_table_privilege(%(table)s::regclass, p)",
+            {"table": table},
+        )
+        if writes:
+            role = self._one("SELECT current_user", {})
+            yield Finding(
+                "warning", "rights",
+                f"the role {role} may also {writes} on {table}. reportgen only reads: give it a role of "
+                f"its own with no more than GRANT SELECT ON {table}",
+            )  # fmt: skip
+        else:
+            yield Finding("ok", "rights", "the role may read, and cannot write to the table")
+
+    def _superuser(self) -> Finding:
+        if self._one("SELECT rolsuper FROM pg_roles WHERE rolname = current_user", {}):
+            return Finding("warning", "rights", "the role is a superuser; give reportgen one that may only read")
+        return Finding("ok", "rights", "the role is no superuser")
+
+    def _one(self, sql: str, values: Mapping[str, Any]) -> Any:
+        return next(iter(list(self.rows(sql, values))))[0]
+
+    @property
+    def _relation(self) -> str:
+        query = self._settings.query
+        return f"({bare_query(query)}\n) AS metrics" if query else table_name(self._settings, "public")
+
+    def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        try:
+            return psycopg.connect(
+                self._url,
+                connect_timeout=self._settings.connect_timeout_s,
+                prepare_threshold=None,
+                client_encoding="utf8",
+                fallback_application_name="reportgen",
+            )
+        except psycopg.ProgrammingError as exc:
+            raise ConfigError(f"source.url: not a PostgreSQL URL: {self._clean(exc)}") from None
+        except (psycopg.Error, UnicodeError, ValueError) as exc:
+            raise _refused(self.name, self._clean(exc)) from None  # the chain would show the password
+
+    def _probe(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
+        """Return the type names of the date and the visits column.
+
+        Raises:
+            SourceError: a type that holds no dates, or no numbers.
+
+        """
+        columns = self._settings.columns
+        names = (columns.date, columns.path, columns.visits)
+        listed = ", ".join(map(quoted, names))
+        sql = f"SELECT {listed} FROM {_escaped(self._relation)} WHERE %(no)s"  # noqa: S608 - quoted above
+        cursor = connection.execute(sql.encode(), {"no": False})
+        types = [column.type_display for column in cursor.description or []]
+        base = [re.sub(r"\(.*", "", shown) for shown in types]
+        if base[0] not in DAYS:
+            raise SourceError(
+                f"{self.name}: the column {quoted(names[0])} is of type {types[0]}, not a date or timestamp. "
+                f"Name another in [source] columns, or cast it with query: SELECT {quoted(names[0])}::date AS date, …"
+            )
+        if base[2] not in WHOLE | FRACTIONAL:
+            raise SourceError(
+                f"{self.name}: the column {quoted(names[2])} is of type {types[2]}, not a number. "
+                f"Name another in [source] columns, or cast it with query: SELECT …, {quoted(names[2])}::integer AS visits"
+            )
+        return base[0], base[2]
+
+    @contextmanager
+    def _border(self) -> Iterator[None]:
+        """Turn psycopg's errors into ours."""
+        try:
+            yield
+        except psycopg.Error as exc:
+            raise _translated(exc, self.name, self._clean(exc), self._settings) from exc
+
+    def _clean(self, exc: Exception) -> str:
+        """Return the first line of a message, without secrets."""
+        lines = str(exc).strip().splitlines() or [type(exc).__name__]
+        return scrub(lines[0], (*url_secrets(self._url), self._url))
+
+
+def _escaped(sql: str) -> str:
+    """Double the percent signs, which psycopg takes for placeholders."""
+    return sql.replace("%", "%%")
+
+
+def _public_name(url: str) -> str:
+    """Return the URL without user, password and parameters."""
+    try:
+        parts = urlsplit(url)
+        return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    except ValueError:
+        return "postgresql://"
+
+
+def _refused(name: str, text: str) -> SourceError:
+    if "password" in text or "authentication" in text or "pg_hba" in text or re.search(r'role ".*" does not', text):
+        return SourceError(f"{name}: the server refused the login: {text}. Check user and password in DATABASE_URL")
+    if re.search(r'database ".*" does not exist', text):
+        return SourceError(f"{name}: {text}. Check the database's name in DATABASE_URL")
+    return SourceUnavailable(
+        f"{name}: cannot connect: {text}. Check host and port in DATABASE_URL, and that the server runs"
+    )
+
+
+Advice = tuple[type[psycopg.Error] | tuple[type[psycopg.Error], ...], type[SourceError], str]
+
+ADVICE: tuple[Advice, ...] = (
+    (errors.QueryCanceled, SourceUnavailable, "The statement took longer than statement_timeout_s ({timeout} s): "
+     "add an index on the date column, or raise it in [source]"),
+    ((errors.UndefinedTable, errors.InvalidSchemaName), SourceError, "Set schema and table in [source] to an existing table"),
+    (errors.UndefinedColumn, SourceError, "Set columns in [source] to the names the table has"),
+    (errors.InsufficientPrivilege, SourceError, "Let the role read: GRANT USAGE on the schema, GRANT SELECT on the table"),
+    (errors.ReadOnlySqlTransaction, SourceError, "[source] query may only read"),
+    (errors.NumericValueOutOfRange, SourceError, "The visits add up to more than 64 bits hold: look for a wrong count"),
+    ((errors.SyntaxError, errors.SyntaxErrorOrAccessRuleViolation), SourceError, "Check [source] query"),
+    ((psycopg.OperationalError, psycopg.InterfaceError, errors.TransactionRollback), SourceUnavailable, "Try again"),
+)  # fmt: skip
+"""What to do about a foreign error: the first line that fits its class counts."""
+
+
+def _translated(exc: psycopg.Error, name: str, text: str, settings: SourceSettings) -> SourceError:
+    for kinds, ours, advice in ADVICE:
+        if isinstance(exc, kinds):
+            return ours(f"{name}: {text}. {advice.format(timeout=settings.statement_timeout_s)}")
+    return SourceError(f"{name}: {text}. Check [source] table, columns and query")
+

@@ -1,0 +1,261 @@
+"""What a build reads: four statements, written once, that every engine runs.
+
+Each aggregates in the engine; what arrives here is what a report shows, so memory does not grow
+with the table. ``judged`` sorts every stored row between two dates into *good* or one kind of bad;
+only good rows count, bad ones are counted by kind.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import islice
+from typing import Any
+
+import pandas as pd
+
+from reportgen.errors import SourceError
+from reportgen.sources import Source
+from reportgen.windows import Span, Window
+
+GOOD = 0
+KINDS = {
+    1: "invalid_date",
+    2: "null_path",
+    3: "null_visits",
+    4: "invalid_visits",
+    5: "negative_visits",
+    6: "null_date",
+    7: "future_date",
+}
+MAX_INT64 = 2**63 - 1
+CHUNK_ROWS = 5_000
+
+JUDGED = """
+WITH judged AS (
+    SELECT {day} AS day, {path} AS path, {visits} AS visits,
+           CASE WHEN {day} IS NULL THEN 1
+                WHEN {path} IS NULL THEN 2
+                WHEN {raw_visits} IS NULL THEN 3
+                WHEN {visits} IS NULL THEN 4
+                WHEN {visits} < 0 THEN 5
+                ELSE 0 END AS kind
+    FROM {relation}
+    WHERE {date} >= {first} AND {date} < {end}
+)"""
+
+DAILY = (
+    JUDGED
+    + """
+SELECT day, kind, SUM(visits) AS visits, COUNT(*) AS stored_rows FROM judged GROUP BY day, kind"""
+)
+
+# One row a path: visits in the window, on its complete days, on the complete days' previous dates,
+# and in the whole previous window. Beyond the listed places, only paths whose change is large
+# enough to be named come back: a path that has gone has no visits, hence no place on the list.
+PATHS = (
+    JUDGED
+    + """, per_path AS (
+    SELECT path,
+           SUM(CASE WHEN day >= {start} THEN visits ELSE 0 END) AS visits,
+           SUM(CASE WHEN day >= {start} AND day < {complete_end} THEN visits ELSE 0 END) AS complete,
+           SUM(CASE WHEN day < {previous_end} THEN visits ELSE 0 END) AS previous,
+           SUM(CASE WHEN day < {start} THEN visits ELSE 0 END) AS before
+    FROM judged WHERE kind = 0 GROUP BY path
+), ranked AS (
+    SELECT path, visits, complete, previous, before,
+           ROW_NUMBER() OVER (ORDER BY visits DESC, path{code_point_order}) AS place,
+           SUM(CASE WHEN visits > 0 THEN 1 ELSE 0 END) OVER () AS path_count
+    FROM per_path
+)
+SELECT path, visits, complete, previous, before, path_count FROM ranked
+WHERE (visits > 0 AND place <= {limit}) OR complete - previous >= {named} OR previous - complete >= {named}
+ORDER BY place"""
+)
+
+CELLS = (
+    JUDGED
+    + """
+SELECT day, path, SUM(visits) AS visits FROM judged WHERE kind = 0 AND path IN ({paths}) GROUP BY day, path"""
+)
+
+# Rows that no window holds. Two index lookups, not a scan: one for NULL, one beyond the end.
+STRAYS_WITHOUT_DATE = "SELECT 6, COUNT(*) FROM {relation} WHERE {date} IS NULL"
+STRAYS_BEYOND = """
+SELECT CASE WHEN {day} IS NULL THEN 1 ELSE 7 END AS kind, COUNT(*) AS stored_rows
+FROM {relation} WHERE {date} >= {end} GROUP BY 1"""
+
+
+@dataclass(frozen=True)
+class DailyReading:
+    """What :func:`read_daily` found.
+
+    ``daily`` has a row for each date with any stored row, ascending: index ``date``
+    (datetime64[s]), ``visits`` (int64). ``notes`` maps a kind of bad row to how many there are.
+    ``rows`` counts the good rows.
+    """
+
+    daily: pd.DataFrame
+    notes: Counter[str]
+    rows: int
+
+
+@dataclass(frozen=True)
+class PathsReading:
+    """What :func:`read_paths` found.
+
+    ``paths`` has a row a path, most visits first, ties in code-point order: ``path`` (str) and
+    the int64 columns ``visits`` (in the window), ``complete``, ``previous`` (on complete days and
+    their previous dates) and ``before`` (in the whole previous window). It holds the first
+    ``limit`` paths of the window and every path whose change is large enough to be named.
+    ``path_count`` counts the window's paths, listed or not.
+    """
+
+    paths: pd.DataFrame
+    path_count: int
+
+
+def read_daily(source: Source, span: Span) -> DailyReading:
+    """Sum visits and count rows by date over ``span``.
+
+    Raises:
+        SourceError: the visits of the whole span do not fit 64 bits.
+
+    """
+    visits: dict[date, int] = {}
+    notes: Counter[str] = Counter()
+    good_rows = 0
+    for stored_day, kind, total, stored_rows in _run(source, DAILY, **_range(source, span)):
+        if stored_day is not None:
+            day = _date(stored_day)
+            visits[day] = visits.get(day, 0) + (_int64(total, source) if kind == GOOD else 0)
+        if kind == GOOD:
+            good_rows += int(stored_rows)
+        else:
+            notes[KINDS[kind]] += int(stored_rows)
+    _int64(sum(visits.values()), source)  # so every smaller sum fits too: good visits are never negative
+    days = sorted(visits)
+    frame = pd.DataFrame(
+        {"visits": pd.array([visits[day] for day in days], dtype="int64")}, index=date_index(days)
+    )
+    return DailyReading(frame, notes, good_rows)
+
+
+def read_paths(source: Source, window: Window, limit: int, named: int) -> PathsReading:
+    """Sum visits by path over ``window`` and its previous window.
+
+    ``limit`` is how many paths are listed; ``named`` the change from which on a path is kept anyway.
+    """
+    span, previous = window.span, window.previous
+    complete, complete_previous = window.complete, window.complete_previous
+    value = source.dialect.date_value
+    found = _run(
+        source,
+        PATHS,
+        **_range(source, Span(previous.first, span.last)),
+        start=value(span.first),
+        complete_end=value(complete.end if complete else span.first),
+        previous_end=value(complete_previous.end if complete_previous else previous.first),
+        limit=limit,
+        named=named,
+    )
+    columns = ["path", "visits", "complete", "previous", "before"]
+    chunks, path_count = [], 0
+    while chunk := list(islice(found, CHUNK_ROWS)):
+        path_count = int(chunk[0][-1])
+        names = pd.Series([row[0] for row in chunk], dtype="object")
+        sums = {
+            name: pd.array([_int64(row[at], source) for row in chunk], dtype="int64")
+            for at, name in enumerate(columns[1:], start=1)
+        }
+        chunks.append(pd.DataFrame({"path": names, **sums}))
+    if not chunks:
+        return PathsReading(pd.DataFrame({"path": pd.Series(dtype="object")} | _no_sums(columns[1:])), 0)
+    return PathsReading(pd.concat(chunks, ignore_index=True), path_count)
+
+
+def read_cells(source: Source, span: Span, paths: Sequence[str]) -> pd.DataFrame:
+    """Sum visits by date and path over ``span`` for ``paths`` only.
+
+    Returns columns ``date`` (datetime64[s]), ``path`` (str), ``visits`` (int64), by date, then path;
+    pairs without visits are absent.
+    """
+    if not paths:
+        return pd.DataFrame({"date": date_index([]), "path": pd.Series(dtype="object")} | _no_sums(["visits"]))
+    names = {f"path_{n}": path for n, path in enumerate(paths)}
+    listed = ", ".join(source.dialect.placeholder(name) for name in names)
+    found = sorted(
+        (_date(day), path, _int64(total, source))
+        for day, path, total in _run(
+            source, CELLS, {"paths": listed}, **_range(source, span), **names
+        )
+    )
+    return pd.DataFrame(
+        {
+            "date": date_index([row[0] for row in found]),
+            "path": pd.Series([row[1] for row in found], dtype="object"),
+            "visits": pd.array([row[2] for row in found], dtype="int64"),
+        }
+    )
+
+
+def read_strays(source: Source, span: Span, *, beyond: bool) -> Counter[str]:
+    """Count rows without a date and, with ``beyond``, rows dated after ``span``, by kind."""
+    found = list(_run(source, STRAYS_WITHOUT_DATE))
+    if beyond:
+        found += _run(source, STRAYS_BEYOND, end=source.dialect.date_value(span.end))
+    notes: Counter[str] = Counter()
+    for kind, stored_rows in found:
+        notes[KINDS[kind]] += int(stored_rows)
+    return +notes
+
+
+def date_index(days: Sequence[date]) -> pd.DatetimeIndex:
+    """Return ``days`` as datetime64[s], which holds every date of the calendar."""
+    return pd.DatetimeIndex(pd.array(list(days), dtype="datetime64[s]"), name="date")
+
+
+def _run(
+    source: Source, statement: str, pieces: Mapping[str, str] | None = None, **values: Any
+) -> Iterator[Sequence[Any]]:
+    """Spell ``statement`` for the engine and run it with ``values`` bound by name."""
+    dialect = source.dialect
+    sql = statement.format(
+        relation=dialect.relation,
+        date=dialect.date,
+        day=dialect.day,
+        path=dialect.path,
+        visits=dialect.visits,
+        raw_visits=dialect.raw_visits,
+        code_point_order=dialect.code_point_order,
+        **{name: dialect.placeholder(name) for name in values},
+        **(pieces or {}),
+    )
+    return source.rows(sql, values)
+
+
+def _range(source: Source, span: Span) -> dict[str, Any]:
+    value = source.dialect.date_value
+    return {"first": value(span.first), "end": value(span.end)}
+
+
+def _date(stored: date | str) -> date:
+    return date.fromisoformat(stored) if isinstance(stored, str) else stored
+
+
+def _int64(total: Any, source: Source) -> int:
+    """Return an engine's sum as an int that fits 64 bits.
+
+    Engines sum wider than 64 bits (numeric, hugeint) or fall back to floats; both must not wrap
+    around unseen further down.
+    """
+    if isinstance(total, float) or not 0 <= int(total) <= MAX_INT64:
+        raise SourceError(
+            f"{source.name}: the visits add up to more than 64 bits hold ({MAX_INT64:,}). "
+            "Look for a wrong count in the table, or scale the counts with [source] query"
+        )
+    return int(total)
+
+
+def _no_sums(names: Sequence[str]) -> dict[str, Any]:
+    return {name: pd.array([], dtype="int64") for name in names}

@@ -1,0 +1,69 @@
+"""The sample site: 14 lively months of a real personal blog, moved so that they reach today.
+
+The daily visits of jarv.is (MIT licence, see ``LICENSE.jarv-is.MIT.txt`` beside the data), kept in
+an in-memory SQLite database and read like any other.
+"""
+
+import csv
+import gzip
+import io
+import sqlite3
+from datetime import date, timedelta
+from importlib import resources
+
+from reportgen.config import SourceSettings
+from reportgen.sources.sqlite import SqliteSource
+from reportgen.windows import Span
+
+STRETCH = Span(date(2024, 9, 16), date(2025, 11, 16))
+FILE = "jarv-is-daily-hits.csv.gz"
+
+
+class SampleSource(SqliteSource):
+    """The sample as a table ``metrics`` that ends on ``today``."""
+
+    def __init__(self, today: date) -> None:
+        # What the config says of tables and columns belongs to the reader's own data.
+        super().__init__("sample", "file::memory:", SourceSettings())
+        self._today = today
+        self._weeks = weeks_to_reach(today)
+        self.site = "jarv.is"
+        self.notice = (
+            "Sample data: real visits of jarv.is, a personal blog by Jake Jarvis (MIT licence), "
+            f"with all dates moved by {self._weeks} weeks."
+        )
+
+    def connect(self) -> sqlite3.Connection:
+        """Fill a fresh database: whole weeks keep weekdays; days after today have not come yet."""
+        connection = super().connect()
+        connection.execute(
+            "CREATE TABLE metrics (date TEXT NOT NULL, path TEXT NOT NULL, visits INTEGER NOT NULL,"
+            " PRIMARY KEY (date, path)) WITHOUT ROWID"
+        )
+        moved = timedelta(weeks=self._weeks)
+        last = min(STRETCH.last, self._today - moved)
+        rows = [
+            ((date.fromisoformat(day) + moved).isoformat(), path, int(visits))
+            for day, path, visits in sample_rows()
+            if STRETCH.first.isoformat() <= day <= last.isoformat()
+        ]
+        connection.executemany("INSERT INTO metrics VALUES (?, ?, ?)", rows)
+        return connection
+
+
+def open_sample(today: date) -> SampleSource:
+    """Return the sample, not yet entered."""
+    return SampleSource(today)
+
+
+def weeks_to_reach(today: date) -> int:
+    """Return by how many weeks the stretch must move so that its last date is today or soon after."""
+    return -((STRETCH.last - today).days // 7)
+
+
+def sample_rows() -> list[list[str]]:
+    """Return all five years of the blog: ``[date, path, visits]`` as text, by date."""
+    packed = (resources.files("reportgen") / "sample" / FILE).read_bytes()
+    reader = csv.reader(io.StringIO(gzip.decompress(packed).decode(), newline=""))
+    next(reader)
+    return list(reader)

@@ -1,0 +1,203 @@
+"""SQLite through the standard library: opened read-only, one read transaction a build.
+
+SQLite's columns hold any type, so every value is judged by its own: dates are ISO text, visits
+whole numbers (or text that spells one, as ``.import`` leaves it).
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import unquote
+
+from reportgen.config import SourceSettings
+from reportgen.errors import SourceError, SourceUnavailable
+from reportgen.sources import Dialect, Finding, bare_query, quoted, table_name
+
+STEPS_BETWEEN_CLOCKS = 10_000
+"""Virtual machine steps between two looks at the clock: some 10,000 a second."""
+
+
+class SqliteSource:
+    """A table or query of one SQLite database file, or of an in-memory database (the sample)."""
+
+    site: str | None = None
+    notice: str | None = None
+
+    def __init__(self, name: str, uri: str, settings: SourceSettings, file: Path | None = None) -> None:
+        self.name = name
+        self.file = file
+        self._uri = uri
+        self._settings = settings
+        self._connection: sqlite3.Connection | None = None
+
+    @classmethod
+    def from_settings(cls, settings: SourceSettings) -> Self:
+        """Take ``sqlite:///relative.db`` or ``sqlite:////absolute.db``."""
+        url = settings.url.get_secret_value()
+        file = file_of(url, "sqlite")
+        return cls(f"sqlite:///{file}", f"{file.absolute().as_uri()}?mode=ro", settings, file)
+
+    def __enter__(self) -> Self:
+        """Open the file and take a read snapshot."""
+        if self.file is not None and not self.file.is_file():
+            raise SourceUnavailable(missing(self.file, "sqlite"))
+        with self._border():
+            self._connection = self.connect()
+            self._connection.execute("PRAGMA query_only = ON")
+            self._connection.execute("BEGIN")
+            self._probe(self._connection)
+        return self
+
+    def connect(self) -> sqlite3.Connection:
+        """Open the database; paths that are no UTF-8 come as text with ``\\xNN`` for the bad bytes."""
+        connection = sqlite3.connect(
+            self._uri, uri=True, timeout=self._settings.connect_timeout_s, isolation_level=None
+        )
+        connection.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
+        return connection
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close, which ends the snapshot."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @property
+    def dialect(self) -> Dialect:
+        """SQLite compares dates as ISO text."""
+        columns = self._settings.columns
+        day, path, visits = quoted(columns.date), quoted(columns.path), quoted(columns.visits)
+        digits = f"ltrim({visits}, '-')"
+        return Dialect(
+            relation=self._relation,
+            date=day,
+            # date() normalises 2026-02-30 to 2026-03-02, so only a round trip proves a real date.
+            day=f"CASE WHEN date(substr({day}, 1, 10)) = substr({day}, 1, 10)"
+            f" AND substr({day}, 11, 1) IN ('', ' ', 'T') THEN substr({day}, 1, 10) END",
+            path=f"CAST({path} AS TEXT)",
+            # Whole numbers beyond 64 bits stay REAL, so that the sum is seen to be one.
+            visits=f"CASE typeof({visits}) WHEN 'integer' THEN {visits}"
+            f" WHEN 'real' THEN CASE WHEN {visits} = round({visits}) THEN"
+            f" CASE WHEN abs({visits}) < 9e18 THEN CAST({visits} AS INTEGER) ELSE {visits} END END"
+            f" WHEN 'text' THEN CASE WHEN {digits} <> '' AND {digits} NOT GLOB '*[^0-9]*'"
+            f" AND length({visits}) - length({digits}) <= 1 THEN"
+            f" CASE WHEN length({digits}) <= 18 THEN CAST({visits} AS INTEGER) ELSE CAST({visits} AS REAL) END"
+            f" END END",
+            raw_visits=visits,
+            code_point_order=" COLLATE BINARY",
+            placeholder=":{}".format,
+            date_value=date.isoformat,
+        )
+
+    def rows(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
+        """Run one statement, stopped after ``statement_timeout_s``."""
+        if self._connection is None:
+            raise RuntimeError("the source is not open")
+        deadline = time.monotonic() + self._settings.statement_timeout_s
+        self._connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_CLOCKS)
+        with self._border():
+            yield from self._connection.execute(sql, dict(values))
+
+    def inspect(self) -> Iterator[Finding]:
+        """Look for an index that begins with the date column."""
+        yield Finding("ok", "rights", "opened read-only")
+        if self._settings.query:
+            yield Finding("ok", "index", "not looked for: the source is a query")
+            return
+        table, column = self._settings.table, self._settings.columns.date
+        leading = "SELECT i.name FROM pragma_index_list(:t) l, pragma_index_info(l.name) i WHERE i.seqno = 0"
+        keyed = "SELECT name FROM pragma_table_info(:t) WHERE pk = 1"
+        names = {str(row[0]).lower() for row in self.rows(f"{leading} UNION {keyed}", {"t": table})}
+        if column.lower() in names:
+            yield Finding("ok", "index", f"an index begins with {quoted(column)}")
+        else:
+            yield Finding(
+                "warning", "index",
+                f"no index begins with {quoted(column)}: every build reads the whole table. "
+                f"CREATE INDEX metrics_date ON {quoted(table)} ({quoted(column)});",
+            )  # fmt: skip
+
+    @property
+    def _relation(self) -> str:
+        query = self._settings.query
+        return f"({bare_query(query)}\n) AS metrics" if query else table_name(self._settings, "main")
+
+    def _probe(self, connection: sqlite3.Connection) -> None:
+        """Fail early, and clearly, where columns are missing or dates are stored as numbers."""
+        columns = self._settings.columns
+        day = quoted(columns.date)
+        # A quoted name that is no column is a string to SQLite: qualify it, so that it must be one.
+        alias = "metrics" if self._settings.query else quoted(self._settings.table)
+        listed = ", ".join(f"{alias}.{quoted(name)}" for name in (columns.date, columns.path, columns.visits))
+        connection.execute(f"SELECT {listed} FROM {self._relation} LIMIT 0")  # noqa: S608 - quoted above
+        found = connection.execute(
+            f"SELECT typeof({day}) FROM {self._relation} WHERE {day} IS NOT NULL LIMIT 1"  # noqa: S608
+        ).fetchone()
+        if found is not None and found[0] != "text":
+            raise SourceError(
+                f"{self.name}: the column {day} holds {found[0]} values, not ISO dates such as 2026-11-23. "
+                f"Convert them with [source] query, for example: SELECT date({day}, 'unixepoch') AS date, …"
+            )
+
+    @contextmanager
+    def _border(self) -> Iterator[None]:
+        """Turn sqlite3's errors into ours."""
+        try:
+            yield
+        except sqlite3.Error as exc:
+            raise _translated(exc, self.name, self._settings) from exc
+        except UnicodeEncodeError as exc:
+            raise SourceError(f"{self.name}: a name in [source] is no valid text: {exc}") from exc
+
+
+def _translated(exc: sqlite3.Error, name: str, settings: SourceSettings) -> SourceError:
+    text = str(exc)
+    if text == "interrupted":
+        return SourceUnavailable(
+            f"{name}: a statement took longer than {settings.statement_timeout_s} s. Add an index on the date "
+            "column, or raise statement_timeout_s in [source]"
+        )
+    if "locked" in text or "busy" in text:
+        return SourceUnavailable(f"{name}: another program holds the database locked ({text}); try again")
+    if "no such table" in text:
+        return SourceError(f"{name}: {text}. Set schema and table in [source] to an existing table")
+    if "no such column" in text:
+        return SourceError(f"{name}: {text}. Set columns in [source] to the names the table has")
+    if "not a database" in text or "malformed" in text:
+        return SourceError(f"{name}: this file is no SQLite database, or it is damaged ({text})")
+    if "integer overflow" in text:
+        return SourceError(f"{name}: the visits add up to more than 64 bits hold. Look for a wrong count")
+    if isinstance(exc, sqlite3.OperationalError) and "unable to open" in text:
+        return SourceUnavailable(
+            f"{name}: cannot be opened for reading. Check the file's rights; a database in WAL mode "
+            "needs its -wal and -shm files readable beside it"
+        )
+    if "readonly database" in text or "attempt to write" in text:
+        return SourceError(f"{name}: [source] query tried to write; it may only read")
+    return SourceError(f"{name}: {text}. Check [source] query, table and columns")
+
+
+def file_of(url: str, scheme: str) -> Path:
+    """Return the file a ``scheme:///…`` URL names: three slashes relative, four absolute.
+
+    ``sqlite:///tmp/x.db`` is also taken for ``/tmp/x.db`` where only that exists: the slip is
+    common, and no other file can be meant.
+    """
+    text = unquote(url[len(scheme) + len("://") :].partition("?")[0])
+    relative, absolute = Path(text.removeprefix("/")), Path(text)
+    return absolute if not relative.exists() and absolute.exists() else relative
+
+
+def missing(file: Path, scheme: str) -> str:
+    """Return the message for a file that is not there."""
+    return (
+        f"{file}: no such file. {scheme}:///name is relative to the working directory ({Path.cwd()}); "
+        f"an absolute path takes four slashes: {scheme}:////data/name"
+    )
