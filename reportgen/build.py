@@ -1,0 +1,211 @@
+"""One build, top to bottom: gather, compute, draw, render, publish."""
+
+import hashlib
+import resource
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime
+
+import pandas as pd
+
+from reportgen import __version__, changes, charts, exports, pages
+from reportgen.config import Config
+from reportgen.metrics import WindowMetrics, colour_slots, named_from, shares, stack, sum_over, window_metrics
+from reportgen.publish import OutputLock, Release, current_release, publish
+from reportgen.sources import Source, open_source
+from reportgen.sources.readings import read_cells, read_daily, read_paths, read_strays
+from reportgen.theme import SERIES
+from reportgen.windows import Span, Window, look_back, make_window, today_in
+
+MOST_LISTED = 100_000
+"""How many paths ``paths.csv`` lists at most."""
+
+
+@dataclass
+class Stopwatch:
+    """Measures the stages of a build.
+
+    ``begin`` is called with each stage's name, ``tell`` with name and seconds when it has ended.
+    """
+
+    begin: Callable[[str], None] = lambda _: None
+    tell: Callable[[str, float], None] = lambda *_: None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage."""
+        self.begin(name)
+        start = time.perf_counter()
+        yield
+        self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Note a stage that ended."""
+        self.seconds[name] = round(seconds, 4)
+        self.tell(name, self.seconds[name])
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build came to: ``changed`` is false where the release before already said it all."""
+
+    release: Release
+    changed: bool
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All that a build reads, from one snapshot."""
+
+    metrics: Sequence[WindowMetrics]
+    paths_csv: dict[str, bytes]
+    cells: pd.DataFrame
+    notes: Counter[str]
+    rows: int
+    source: str
+    site: str | None
+    notice: str | None
+
+
+def build(  # noqa: PLR0913 - everything a build depends on, said aloud
+    config: Config,
+    lock: OutputLock,
+    *,
+    now: datetime,
+    as_of: date | None = None,
+    if_changed: bool = False,
+    watch: Stopwatch | None = None,
+) -> Built:
+    """Build all pages and publish them as one release under the locked output.
+
+    ``now`` (aware) is the build time; with ``as_of`` the report is as it would have been at the end
+    of that day; with ``if_changed`` nothing is drawn or published where the current release already
+    shows the same.
+
+    Raises:
+        SourceError: the data could not be read.
+        RenderError: a chart or page could not be drawn.
+        PublishError: the release could not be written.
+
+    """
+    watch = watch or Stopwatch()
+    threading.Thread(target=charts.warm_up, daemon=True).start()  # beside the queries, not after them
+    today = as_of or today_in(config.zone, now)
+    windows = [make_window(name, today, today_complete=as_of is not None) for name in config.windows]
+    read = look_back(windows)
+    with watch.stage("query"), open_source(config.source, config.timezone, read) as source:
+        gathered = gather(source, windows, read, config.top_paths)
+    site = _site(config, gathered, read, now, as_of)
+    shown = fingerprint(site, gathered)
+    if if_changed and (last := current_release(lock.root)) and last.manifest.get("content") == shown:
+        return Built(last, changed=False)
+    with watch.stage("charts"):
+        content = draw(gathered)
+    with watch.stage("pages"):
+        files = pages.render(site, content) | export(site, content, gathered)
+    with watch.stage("publish"):
+        about = _about(site, gathered, watch, shown)
+        return Built(publish(lock, files, about, built_at=now, keep=config.output.keep), changed=True)
+
+
+def gather(source: Source, windows: Sequence[Window], read: Span, top_paths: int) -> Gathered:
+    """Read and compute every window's figures. Long lists of paths become CSV one window at a time."""
+    daily = read_daily(source, read)
+    notes = daily.notes + read_strays(source, read, beyond=not windows[0].today_complete)
+    metrics, listed = [], {}
+    for window in windows:
+        total = sum_over(daily.daily, window.span)
+        found = read_paths(source, window, MOST_LISTED, named_from(total))
+        metrics.append(window_metrics(window, daily.daily, found.paths, found.path_count, top_paths))
+        listed[window.name] = exports.paths_csv(shares(found.paths, total).head(MOST_LISTED))
+    drawn = sorted({path for each in metrics for path in stacked_paths(each)})
+    longest = max(windows, key=lambda window: window.days)
+    cells = read_cells(source, longest.span, drawn)
+    return Gathered(metrics, listed, cells, notes, daily.rows, source.name, source.site, source.notice)
+
+
+def stacked_paths(metrics: WindowMetrics) -> list[str]:
+    """Return the paths that the window's stacked chart names."""
+    return metrics.paths["path"].head(SERIES).tolist() if metrics.window.days > 1 else []
+
+
+def draw(gathered: Gathered) -> list[pages.Page]:
+    """Draw each window's chart and write its sentences."""
+    longest_first = sorted(gathered.metrics, key=lambda metrics: -metrics.window.days)
+    slots = colour_slots([stacked_paths(metrics) for metrics in longest_first], SERIES)
+    content = []
+    for metrics in gathered.metrics:
+        if not metrics.total:
+            chart = None
+        elif metrics.window.days == 1:
+            chart = charts.top_paths(metrics)
+        else:
+            split = stack(metrics, gathered.cells, stacked_paths(metrics))
+            chart = charts.visits_by_path(metrics, split, slots)
+        content.append(pages.Page(metrics, chart, changes.sentences(metrics)))
+    return content
+
+
+def export(site: pages.Site, content: Sequence[pages.Page], gathered: Gathered) -> dict[str, bytes]:
+    """Return the files for programs, keyed by their path in the release."""
+    about = {
+        "site": site.name,
+        "timezone": site.timezone,
+        "built_at": f"{site.built_at:%Y-%m-%dT%H:%M:%SZ}",
+        "as_of": site.as_of.isoformat(),
+        "sample": site.notice is not None,
+    }
+    files = {}
+    for page in content:
+        name = page.metrics.window.name
+        files[f"{name}/daily.csv"] = exports.daily_csv(page.metrics)
+        files[f"{name}/paths.csv"] = gathered.paths_csv[name]
+        files[f"{name}/report.json"] = exports.report_json(page.metrics, page.changes, gathered.notes, about)
+    return files
+
+
+def fingerprint(site: pages.Site, gathered: Gathered) -> str:
+    """Return a digest of all that a release shows except when it was built."""
+    digest = hashlib.sha256(repr(replace(site, built_at=datetime.min.replace(tzinfo=UTC))).encode())
+    for metrics in gathered.metrics:
+        digest.update(exports.daily_csv(metrics) + gathered.paths_csv[metrics.window.name])
+        digest.update(repr((metrics.path_count, metrics.yesterday, metrics.week_ago, len(metrics.paths))).encode())
+        digest.update(metrics.movers.to_csv().encode())
+    digest.update(gathered.cells.to_csv().encode())
+    return digest.hexdigest()
+
+
+def _site(config: Config, gathered: Gathered, read: Span, now: datetime, as_of: date | None) -> pages.Site:
+    return pages.Site(
+        name=config.site or gathered.site or "Visits",
+        url=config.site_url,
+        timezone=config.timezone,
+        notice=gathered.notice,
+        windows=config.windows,
+        default_window=config.default_window,
+        built_at=now.astimezone(UTC),
+        as_of=read.last,
+        today_complete=as_of is not None,
+        read=read,
+        notes=gathered.notes,
+        version=__version__,
+    )
+
+
+def _about(site: pages.Site, gathered: Gathered, watch: Stopwatch, shown: str) -> dict[str, object]:
+    """Return what the manifest says of the build."""
+    return {
+        "as_of": site.as_of.isoformat(),
+        "version": __version__,
+        "content": shown,
+        "source": gathered.source,
+        "rows": gathered.rows,
+        "notes": [{"kind": kind, "rows": rows} for kind, rows in sorted(gathered.notes.items())],
+        "timings_s": dict(watch.seconds),
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    }

@@ -1,0 +1,54 @@
+"""``reportgen check``: what stands between this configuration and a report, line by line."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+from reportgen.config import Config
+from reportgen.errors import OutputBusy, PublishError, ReportgenError
+from reportgen.publish import current_release, lock_output
+from reportgen.sources import Finding, open_source
+from reportgen.sources.readings import read_daily, read_strays
+from reportgen.windows import look_back, make_window
+
+
+def check(config: Config, today: date) -> Iterator[Finding]:
+    """Yield a finding for each thing a build needs: source, table, index, rights, zone, output."""
+    yield Finding("ok", "config", f"windows {', '.join(config.windows)}; default {config.default_window}")
+    yield Finding("ok", "zone", f"{config.timezone}, where today is {today.isoformat()}")
+    try:
+        yield from _source(config, today)
+    except ReportgenError as exc:
+        yield Finding("error", "source", str(exc))
+    yield _output(config.output.dir)
+
+
+def _source(config: Config, today: date) -> Iterator[Finding]:
+    windows = [make_window(name, today, today_complete=False) for name in config.windows]
+    span = look_back(windows)
+    with open_source(config.source, config.timezone, span) as source:
+        columns = config.source.columns
+        what = "query" if config.source.query else f'table "{config.source.table}"'
+        yield Finding("ok", "source", source.name)
+        yield Finding("ok", "table", f'{what} has "{columns.date}", "{columns.path}", "{columns.visits}"')
+        yield from source.inspect()
+        daily = read_daily(source, span)
+        dates = f"{span.first.isoformat()} to {span.last.isoformat()}, the dates a build reads"
+        if daily.rows:
+            yield Finding("ok", "rows", f"{daily.rows:,} rows on {dates}")
+        else:
+            yield Finding("warning", "rows", f"none on {dates}: the report will say that nothing was recorded")
+        for kind, rows in sorted((daily.notes + read_strays(source, span, beyond=True)).items()):
+            yield Finding("warning", "rows", f"{rows:,} will be left out: {kind.replace('_', ' ')}")
+
+
+def _output(root: Path) -> Finding:
+    try:
+        with lock_output(root, wait=False):
+            pass
+    except OutputBusy:
+        return Finding("ok", "output", f"{root}: a build is running there now")
+    except PublishError as exc:
+        return Finding("error", "output", str(exc))
+    release = current_release(root)
+    return Finding("ok", "output", f"{root}: {f'published: {release.id}' if release else 'nothing published yet'}")

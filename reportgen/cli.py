@@ -1,0 +1,272 @@
+"""The commands. The only room that prints errors and exits.
+
+What a command needs of the heavy wing (pandas, Altair, drivers) it imports when it runs.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reportgen import __version__
+from reportgen.config import Config, load_config, url_secrets
+from reportgen.errors import ConfigError, ReportgenError, scrub
+from reportgen.publish import lock_output
+from reportgen.windows import EARLIEST, today_in
+
+if TYPE_CHECKING:
+    from reportgen.build import Built, Stopwatch
+
+app = typer.Typer(
+    name="reportgen",
+    help="Static reports from a table metrics(date, path, visits).",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings; default: reportgen.toml here, if any.")
+]
+SourceOption = Annotated[
+    str | None, typer.Option("--source", metavar="URL", help="postgresql://…, sqlite:///…, duckdb:///…, a file, sample.")
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", metavar="DIR", help="Where releases go; default: output.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,  # noqa: FBT002
+) -> None:
+    if version:
+        typer.echo(f"reportgen {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def build(  # noqa: PLR0913 - a command's options
+    *,
+    as_of: Annotated[
+        str | None, typer.Option(metavar="DATE", help="Build the report as at the end of this day (2026-11-23).")
+    ] = None,
+    source: SourceOption = None,
+    output: OutputOption = None,
+    config: ConfigOption = None,
+    if_changed: Annotated[
+        bool, typer.Option("--if-changed", help="Publish only if the report would say something else.")
+    ] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Exit with 3 if another build is running, instead of waiting.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Build the report once and publish it."""
+    with _errors(as_json=as_json):
+        settings = _settings(config, source, output)
+        built = _build(
+            settings, as_of=as_of, if_changed=if_changed, wait=not no_wait, quiet=quiet or as_json
+        )
+        if as_json:
+            _print_json(_summary(built))
+        elif not quiet:
+            _print_summary(built, settings.output.dir)
+
+
+@app.command()
+def check(
+    *, source: SourceOption = None, output: OutputOption = None, config: ConfigOption = None, as_json: JsonOption = False
+) -> None:
+    """Check settings, source, table, rights, zone and output, and say what to do."""
+    with _errors(as_json=as_json):
+        settings = _settings(config, source, output)
+        from reportgen.check import check as findings_of
+
+        findings = list(findings_of(settings, today_in(settings.zone, datetime.now(UTC))))
+        if as_json:
+            _print_json([vars(finding) for finding in findings])
+        else:
+            for finding in findings:
+                typer.echo(f"{finding.level:<8} {finding.subject:<7} {finding.message}")
+        if any(finding.level == "error" for finding in findings):
+            raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    output: OutputOption = Path("output"),
+    serve: Annotated[bool, typer.Option(help="Serve the pages, or only build them.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the sample site and serve it."""
+    with _errors(as_json=as_json):
+        settings = Config.model_validate({"source": {"url": "sample"}, "output": {"dir": output}})
+        server = None
+        if serve:
+            from reportgen.serve import demo_server
+
+            server = demo_server(settings.output.dir, host, port)
+        built = _build(settings, quiet=as_json)
+        if as_json:
+            _print_json(_summary(built) | {"address": _address(server.server_address) if server else None})
+        else:
+            _print_summary(built, settings.output.dir)
+        if server:
+            with server:
+                if not as_json:
+                    typer.echo(f"The sample site is on {_address(server.server_address)} (Ctrl-C ends it)")
+                server.serve_forever()
+
+
+def main() -> None:
+    """Run the command line and exit with the code that REPORT.md's table of exit codes gives."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+@contextmanager
+def _errors(*, as_json: bool) -> Iterator[None]:
+    """Print what goes wrong as one message without secrets, and exit with its code."""
+    try:
+        yield
+    except ReportgenError as exc:
+        _fail(exc, exc.exit_code, as_json=as_json)
+    except (typer.Exit, KeyboardInterrupt):
+        raise
+    except Exception as exc:  # noqa: BLE001 - a bug: still no traceback and no secret
+        _fail(exc, 1, as_json=as_json)
+
+
+def _fail(exc: Exception, code: int, *, as_json: bool) -> None:
+    if os.environ.get("REPORTGEN_DEBUG") == "1":
+        raise exc
+    message = scrub(str(exc), url_secrets(os.environ.get("DATABASE_URL", "")))
+    if not isinstance(exc, ReportgenError):
+        message = f"unexpected {type(exc).__name__}: {message}. REPORTGEN_DEBUG=1 shows where; please report it"
+    if as_json:
+        _print_json({"status": "failed", "error": type(exc).__name__, "message": message, "exit_code": code})
+    else:
+        for line in message.splitlines():
+            typer.echo(f"error: {line}", err=True)
+    raise typer.Exit(code)
+
+
+def _settings(config: Path | None, source: str | None, output: Path | None) -> Config:
+    options: dict[str, Any] = {}
+    if source is not None:
+        options["source"] = {"url": source}
+    if output is not None:
+        options["output"] = {"dir": output}
+    return load_config(config, os.environ, options)
+
+
+def _build(
+    settings: Config, *, as_of: str | None = None, if_changed: bool = False, wait: bool = True, quiet: bool = False
+) -> "Built":
+    """Wait for the output, then build: the time of the build is when its turn has come."""
+    day = _day(as_of, settings) if as_of is not None else None
+    told = (lambda _: None) if quiet else lambda who: typer.echo(f"waiting for another build ({who})", err=True)
+    with lock_output(settings.output.dir, wait=wait, on_wait=told) as lock, _progress(quiet=quiet) as loaded:
+        from reportgen.build import build as run
+
+        return run(settings, lock, now=datetime.now(UTC), as_of=day, if_changed=if_changed, watch=loaded())
+
+
+def _day(text: str, settings: Config) -> date:
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise ConfigError(f'--as-of: "{text}" is no date; write it as 2026-11-23') from None
+    today = today_in(settings.zone, datetime.now(UTC))
+    if day > today:
+        raise ConfigError(f"--as-of: {day} is in the future; today is {today} in {settings.timezone}")
+    if day < EARLIEST:
+        raise ConfigError(f"--as-of: {day} is too long ago; the first date is {EARLIEST}")
+    return day
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Any]:
+    """Show stages and their times: live on a terminal, plain lines elsewhere.
+
+    Yields a function that makes the build's stopwatch, so that the first stage shown is the loading
+    of the libraries.
+    """
+    start = time.perf_counter()
+    terminal = not quiet and sys.stderr.isatty()
+    with _spinner() if terminal else nullcontext() as spinner:
+
+        def begin(name: str) -> None:
+            if spinner is not None:
+                spinner.update(name)
+
+        def tell(name: str, seconds: float) -> None:
+            if not quiet:
+                typer.echo(f"{name:<8} {seconds:6.2f} s", err=True)
+
+        def stopwatch() -> "Stopwatch":
+            from reportgen.build import Stopwatch
+
+            watch = Stopwatch(begin, tell)
+            watch.add("load", time.perf_counter() - start)
+            return watch
+
+        begin("load")
+        yield stopwatch
+
+
+@contextmanager
+def _spinner() -> Iterator[Any]:
+    from rich.console import Console
+
+    with Console(stderr=True).status("load") as status:
+        yield status
+
+
+def _summary(built: "Built") -> dict[str, Any]:
+    manifest = built.release.manifest
+    kept = ("as_of", "built_at", "source", "rows", "notes", "timings_s", "peak_memory_bytes", "version")
+    return {
+        "status": "published" if built.changed else "unchanged",
+        "release": built.release.id,
+        "path": str(built.release.path),
+        **{name: manifest[name] for name in kept},
+    }
+
+
+def _print_summary(built: "Built", root: Path) -> None:
+    from reportgen.pages import note_sentences
+
+    manifest = built.release.manifest
+    if built.changed:
+        seconds = sum(manifest["timings_s"].values())
+        typer.echo(f"published {built.release.id} to {root / 'current'}: {manifest['rows']:,} rows, {seconds:.2f} s")
+    else:
+        typer.echo(f"unchanged since {built.release.id}: nothing published")
+    for sentence in note_sentences({note["kind"]: note["rows"] for note in manifest["notes"]}):
+        typer.echo(f"left out: {sentence}")
+
+
+def _address(listening: Any) -> str:
+    host, port = listening[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, ensure_ascii=False))

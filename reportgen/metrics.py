@@ -1,0 +1,210 @@
+"""From readings to the figures of one window: fills, totals, shares, comparisons.
+
+No input or output, no clock, no settings. Frames in, frozen values out.
+
+Definitions: ``change = current / previous - 1`` on complete days; a path's share is its visits over
+the window's total; the window's total is the sum over its N dates, dates without rows counting 0.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import pandas as pd
+
+from reportgen.windows import Span, Window
+
+NAMED_ONE_IN = 20
+NAMED_VISITS = 5
+"""A path is named only for a contribution of at least 5 % (one in 20) of the window's total and 5 visits."""
+
+OTHER = None
+"""The series that stands for all paths not shown by name."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Complete days against the same dates of the previous window.
+
+    ``change`` is ``None`` where the previous total is 0: a percentage of nothing says nothing.
+    """
+
+    span: Span | None
+    previous_span: Span | None
+    total: int
+    previous_total: int
+
+    @property
+    def days(self) -> int:
+        """How many complete days are compared."""
+        return self.span.days if self.span else 0
+
+    @property
+    def change(self) -> float | None:
+        """Relative change, 0.1 for +10 %."""
+        return change(self.total, self.previous_total)
+
+
+@dataclass(frozen=True)
+class WindowMetrics:
+    """All figures of one window.
+
+    ``daily``: one row a date of the window, index ``date`` (datetime64[s], ascending), columns
+    ``visits``, ``previous`` (int64: the same date N days earlier), ``recorded``, ``complete`` (bool).
+
+    ``paths``: the listed paths, most visits first, columns ``path`` (str), ``visits``, ``complete``,
+    ``previous``, ``before`` (int64), ``share`` (float64) and ``change`` (float64, NaN where the path
+    had no previous visit). ``movers`` has the same integer columns for every path whose change is
+    large enough to be named.
+
+    ``yesterday`` and ``week_ago`` are full-day totals for a window of one date.
+    """
+
+    window: Window
+    total: int
+    comparison: Comparison
+    daily: pd.DataFrame
+    paths: pd.DataFrame
+    movers: pd.DataFrame
+    path_count: int
+    yesterday: int
+    week_ago: int
+
+    @property
+    def other(self) -> int:
+        """What the listed paths leave of the total."""
+        return self.total - int(self.paths["visits"].sum())
+
+    @property
+    def unrecorded(self) -> list[date]:
+        """The window's dates without any row for any path."""
+        return [day.date() for day in self.daily.index[~self.daily["recorded"]]]
+
+    @property
+    def daily_average(self) -> float | None:
+        """Mean visits of the complete days; ``None`` where there are none."""
+        return self.comparison.total / self.comparison.days if self.comparison.days else None
+
+    @property
+    def best_day(self) -> tuple[date, int] | None:
+        """The complete day with most visits, the latest of equals; ``None`` without any visit."""
+        visits = self.daily.loc[self.daily["complete"], "visits"]
+        if visits.empty or not visits.max():
+            return None
+        day = visits[visits == visits.max()].index[-1]
+        return day.date(), int(visits.max())
+
+
+def change(current: int, previous: int) -> float | None:
+    """Return ``current / previous - 1``, or ``None`` where ``previous`` is 0."""
+    return current / previous - 1 if previous else None
+
+
+def named_from(total: int) -> int:
+    """Return the smallest change in visits for which a path of a window with ``total`` is named."""
+    return max(NAMED_VISITS, -(-total // NAMED_ONE_IN))
+
+
+def window_metrics(
+    window: Window, daily: pd.DataFrame, paths: pd.DataFrame, path_count: int, top_paths: int
+) -> WindowMetrics:
+    """Compute one window.
+
+    ``daily`` has a row for each recorded date with ``visits``; ``paths`` is what
+    :func:`reportgen.sources.readings.read_paths` returns.
+    """
+    filled = fill_daily(window, daily)
+    comparison = compare(window, daily)
+    total = sum_over(daily, window.span)
+    moved = (paths["complete"] - paths["previous"]).abs()
+    today = window.span.last
+    return WindowMetrics(
+        window=window,
+        total=total,
+        comparison=comparison,
+        daily=filled,
+        paths=shares(paths, total).head(top_paths),
+        movers=paths.loc[moved >= named_from(total)].reset_index(drop=True),
+        path_count=path_count,
+        yesterday=sum_over(daily, Span(today - timedelta(days=1), today - timedelta(days=1))),
+        week_ago=sum_over(daily, Span(today - timedelta(days=7), today - timedelta(days=7))),
+    )
+
+
+def shares(paths: pd.DataFrame, total: int) -> pd.DataFrame:
+    """Return the paths with visits, in their order, with ``share`` and ``change`` (float64) added.
+
+    ``share`` is of ``total``; ``change`` is on complete days, NaN where the path had no previous visit.
+    """
+    visited = paths.loc[paths["visits"] > 0].reset_index(drop=True)
+    previous = visited["previous"].where(visited["previous"] > 0).astype("float64")
+    return visited.assign(
+        share=(visited["visits"] / max(total, 1)).astype("float64"), change=visited["complete"] / previous - 1
+    )
+
+
+def fill_daily(window: Window, daily: pd.DataFrame) -> pd.DataFrame:
+    """Return one row for each date of the window: 0 visits where nothing was recorded."""
+    dates = window.span.dates()
+    index = pd.DatetimeIndex(pd.array(dates, dtype="datetime64[s]"), name="date")
+    before = pd.DatetimeIndex(pd.array(window.previous.dates(), dtype="datetime64[s]"))
+    return pd.DataFrame(
+        {
+            "visits": daily["visits"].reindex(index, fill_value=0).to_numpy(),
+            "previous": daily["visits"].reindex(before, fill_value=0).to_numpy(),
+            "recorded": index.isin(daily.index),
+            "complete": [window.complete is not None and day <= window.complete.last for day in dates],
+        },
+        index=index,
+    )
+
+
+def compare(window: Window, daily: pd.DataFrame) -> Comparison:
+    """Compare the window's complete days with the same dates of its previous window."""
+    now, before = window.complete, window.complete_previous
+    return Comparison(
+        now, before, sum_over(daily, now) if now else 0, sum_over(daily, before) if before else 0
+    )
+
+
+def sum_over(daily: pd.DataFrame, span: Span) -> int:
+    """Return the visits of all recorded dates in ``span``."""
+    inside = (daily.index >= pd.Timestamp(span.first)) & (daily.index <= pd.Timestamp(span.last))
+    return int(daily.loc[inside, "visits"].sum())
+
+
+def stack(metrics: WindowMetrics, cells: pd.DataFrame, series: Sequence[str]) -> pd.DataFrame:
+    """Split each date's visits into the paths of ``series`` and what they leave.
+
+    ``cells`` is what :func:`reportgen.sources.readings.read_cells` returns. The result has one row
+    a date (index as ``metrics.daily``), one int64 column a path in order, and last the column
+    :data:`OTHER`; its sums are the daily visits.
+    """
+    wide = cells.loc[cells["path"].isin(series)].pivot_table(
+        index="date", columns="path", values="visits", aggfunc="sum", fill_value=0
+    )
+    wide = wide.reindex(index=metrics.daily.index, columns=list(series), fill_value=0).astype("int64")
+    rest = metrics.daily["visits"] - wide.sum(axis="columns")
+    split = pd.concat([wide, rest], axis="columns")
+    split.columns = pd.Index([*series, OTHER], dtype="object")  # a str index would make NaN of OTHER
+    return split
+
+
+def colour_slots(tops: Sequence[Sequence[str]], slots: int) -> Mapping[str, int]:
+    """Give every path one colour slot (0-based) that it keeps on all pages.
+
+    ``tops`` holds the paths shown together on each page, most visits first, the page with the
+    longest window first; each has at most ``slots`` paths. Paths on one page get different slots.
+    Two pages can always be served; where many windows share so much that no slot is free, a path
+    takes the one least used beside it.
+    """
+    given: dict[str, int] = {}
+    for top in tops:
+        for path in top:
+            if path in given:
+                continue
+            beside = [given[other] for page in tops if path in page for other in page if other in given]
+            here = [given[other] for other in top if other in given]
+            free = sorted(range(slots), key=lambda slot: (here.count(slot), beside.count(slot), slot))
+            given[path] = free[0]
+    return given
