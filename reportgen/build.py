@@ -72,7 +72,7 @@ class Gathered:
     notice: str | None
 
 
-def build(  # noqa: PLR0913 - everything a build depends on, said aloud
+def build(
     config: Config,
     lock: OutputLock,
     *,
@@ -174,7 +174,9 @@ def fingerprint(site: pages.Site, gathered: Gathered) -> str:
     digest = hashlib.sha256(repr(replace(site, built_at=datetime.min.replace(tzinfo=UTC))).encode())
     for metrics in gathered.metrics:
         digest.update(exports.daily_csv(metrics) + gathered.paths_csv[metrics.window.name])
-        digest.update(repr((metrics.path_count, metrics.yesterday, metrics.week_ago, len(metrics.paths))).encode())
+        digest.update(
+            repr((metrics.path_count, metrics.yesterday, metrics.week_ago, len(metrics.paths))).encode()
+        )
         digest.update(metrics.movers.to_csv().encode())
     digest.update(gathered.cells.to_csv().encode())
     return digest.hexdigest()

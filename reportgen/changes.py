@@ -4,6 +4,8 @@ No model and no judgement: the total and its change on complete days, the paths 
 of it, what is new, what is gone, and a day that stands out. Nothing is said about noise.
 """
 
+import statistics
+
 import pandas as pd
 
 from reportgen import theme
@@ -61,10 +63,13 @@ def _explained(metrics: WindowMetrics, movers: pd.DataFrame) -> list[str]:
     if movers.empty:
         return []
     parts = [
-        f"{theme.visible(path)} {theme.signed(by)}" for path, by in zip(movers["path"], movers["moved"], strict=True)
+        f"{theme.visible(path)} {theme.signed(by)}"
+        for path, by in zip(movers["path"], movers["moved"], strict=True)
     ]
     rest = moved - int(movers["moved"].sum())
-    return [f"By path: {', '.join(parts)}; all other paths {theme.signed(rest)}; together {theme.signed(moved)}."]
+    return [
+        f"By path: {', '.join(parts)}; all other paths {theme.signed(rest)}; together {theme.signed(moved)}."
+    ]
 
 
 def _listed(paths: pd.DataFrame, column: str, when: str = "") -> str:
@@ -79,7 +84,7 @@ def _listed(paths: pd.DataFrame, column: str, when: str = "") -> str:
 
 def _best_day(metrics: WindowMetrics) -> list[str]:
     best = metrics.best_day
-    median = float(metrics.daily.loc[metrics.daily["complete"], "visits"].median())
+    median = statistics.median(day.visits for day in metrics.day_rows() if day.complete)
     if best is None or metrics.comparison.days == 1 or best[1] <= STANDS_OUT * median:
         return []
     day, visits = best

@@ -17,7 +17,7 @@ import vl_convert
 
 from reportgen import theme
 from reportgen.errors import RenderError
-from reportgen.metrics import OTHER, WindowMetrics
+from reportgen.metrics import OTHER, PathRow, WindowMetrics, path_rows
 from reportgen.windows import Span
 
 
@@ -62,28 +62,24 @@ def visits_by_path(metrics: WindowMetrics, stack: pd.DataFrame, slots: Mapping[s
     the colour of each path.
     """
     specs = {size.name: _stacked(metrics, stack, slots, size) for size in SIZES}
-    totals = stack.sum()
     parts = [
-        f"{'all other paths' if path is OTHER else theme.visible(path)} {theme.number(int(totals[path]))}"
-        for path in stack.columns
-        if totals[path]
+        f"{'all other paths' if path is OTHER else theme.visible(path)} {theme.number(sum(visits))}"
+        for path, visits in _series(stack)
+        if sum(visits)
     ]
-    text = f"{theme.count(metrics.total, 'visit')} on {_dates(metrics.window.span)}"
-    if parts:
-        highest = metrics.daily["visits"].idxmax()
-        most = theme.count(int(metrics.daily["visits"].max()), "visit")
-        text += f"; most on {theme.day(highest.date())}: {most}. By path: {', '.join(parts)}"
+    highest = max(metrics.day_rows(), key=lambda day: day.visits)
+    text = (
+        f"{theme.count(metrics.total, 'visit')} on {_dates(metrics.window.span)}; "
+        f"most on {theme.day(highest.date)}: {theme.number(highest.visits)}. By path: {', '.join(parts)}"
+    )
     return _chart("visits-by-path", "Visits per day by path", f"{text}.", specs)
 
 
 def top_paths(metrics: WindowMetrics, most: int = 20) -> Chart:
     """Draw the first paths of one day as horizontal bars."""
-    paths = metrics.paths.head(most)
+    paths = list(path_rows(metrics.paths.head(most)))
     specs = {size.name: _bars(paths, size) for size in SIZES}
-    parts = [
-        f"{theme.visible(path)} {theme.number(int(visits))}"
-        for path, visits in zip(paths["path"], paths["visits"], strict=True)
-    ]
+    parts = [f"{theme.visible(row.path)} {theme.number(row.visits)}" for row in paths]
     text = f"{theme.count(metrics.total, 'visit')} on {_dates(metrics.window.span)}"
     return _chart("top-paths", "Visits by path", f"{text}. {', '.join(parts)}.", specs)
 
@@ -111,24 +107,24 @@ def _chart(name: str, title: str, text: str, specs: Mapping[str, dict[str, Any]]
 def _stacked(
     metrics: WindowMetrics, stack: pd.DataFrame, slots: Mapping[str, int], size: Size
 ) -> dict[str, Any]:
-    labels = _labels(stack.columns, size.label_chars)
-    colours = [theme.series_colour(None if path is OTHER else slots[path]) for path in stack.columns]
-    today = metrics.window.span.last
+    series = _series(stack)
+    labels = _labels([path for path, _ in series], size.label_chars)
+    colours = [theme.series_colour(None if path is OTHER else slots[path]) for path, _ in series]
+    dates, today = metrics.window.span.dates(), metrics.window.span.last
     rows = [
         {
-            "date": day.date().isoformat(),
-            "day": theme.day(day.date()),
+            "date": day.isoformat(),
+            "day": theme.day(day),
             "series": labels[at],
             "path": "Other" if path is OTHER else theme.visible(path),
             "order": at,
-            "visits": int(visits),
-            "running": day.date() == today and not metrics.window.today_complete,
+            "visits": count,
+            "running": day == today and not metrics.window.today_complete,
         }
-        for at, path in enumerate(stack.columns)
-        for day, visits in stack[path].items()
+        for at, (path, visits) in enumerate(series)
+        for day, count in zip(dates, visits, strict=True)
     ]
-    dates = [day.date() for day in metrics.daily.index]
-    base = alt.Chart(alt.Data(values=rows)).encode(x=alt.X("date:O", axis=_date_axis(dates, size)))
+    base = alt.Chart(alt.InlineData(values=rows)).encode(x=alt.X("date:O", axis=_date_axis(dates, size)))
     bars = base.mark_bar(stroke="var(--paper)", strokeWidth=0.75).encode(
         y=alt.Y("visits:Q", stack="zero", axis=alt.Axis(format=",d", tickMinStep=1)),
         color=alt.Color(
@@ -142,32 +138,40 @@ def _stacked(
     )
     layers: list[alt.Chart] = [bars]
     if not metrics.window.today_complete:
-        layers.append(_so_far(today, int(metrics.daily["visits"].iloc[-1])))
+        layers.append(_so_far(today, metrics.day_rows()[-1].visits))
     return _spec(alt.layer(*layers).properties(height=size.height_px), size)
 
 
 def _so_far(today: date, visits: int) -> alt.Chart:
     row = {"date": today.isoformat(), "visits": visits, "label": "so far"}
-    return (
-        alt.Chart(alt.Data(values=[row]))
-        .mark_text(dy=-4, baseline="bottom", align="right", dx=14)
-        .encode(x="date:O", y="visits:Q", text="label:N")
-    )
+    words = alt.Chart(alt.InlineData(values=[row]))
+    words = words.encode(x="date:O", y="visits:Q", text="label:N")
+    return words.mark_text(dy=-4, baseline="bottom", align="right", dx=14)
 
 
-def _bars(paths: pd.DataFrame, size: Size) -> dict[str, Any]:
-    labels = _labels(paths["path"], min(size.label_chars, 24) if size.name == "narrow" else 40)
+def _bars(paths: Sequence[PathRow], size: Size) -> dict[str, Any]:
+    labels = _labels([row.path for row in paths], min(size.label_chars, 24) if size.name == "narrow" else 40)
     # Readers' fonts differ from the one measured here. Labels set from the left edge, in room kept for
     # wide letters, neither leave the drawing nor run into the bars.
     room = round(max(map(len, labels)) * size.font_px * 0.58) + 12
     rows = [
-        {"label": label, "path": theme.visible(path), "visits": int(visits), "text": theme.number(int(visits))}
-        for label, path, visits in zip(labels, paths["path"], paths["visits"], strict=True)
+        {
+            "label": label,
+            "path": theme.visible(row.path),
+            "visits": row.visits,
+            "text": theme.number(row.visits),
+        }
+        for label, row in zip(labels, paths, strict=True)
     ]
     axis = alt.Axis(
-        domain=False, labelLimit=0, labelColor="var(--ink)", labelAlign="left", labelPadding=room, minExtent=room
+        domain=False,
+        labelLimit=0,
+        labelColor="var(--ink)",
+        labelAlign="left",
+        labelPadding=room,
+        minExtent=room,
     )
-    base = alt.Chart(alt.Data(values=rows)).encode(
+    base = alt.Chart(alt.InlineData(values=rows)).encode(
         y=alt.Y("label:N", sort=None, axis=axis),
         x=alt.X("visits:Q", axis=None),
         tooltip=["path:N", "visits:Q"],
@@ -177,10 +181,12 @@ def _bars(paths: pd.DataFrame, size: Size) -> dict[str, Any]:
     return _spec((bars + words).properties(height={"step": size.font_px * 1.8}), size)
 
 
-def _spec(chart: alt.LayerChart, size: Size) -> dict[str, Any]:
+def _spec(chart: alt.LayerChart | alt.FacetChart, size: Size) -> dict[str, Any]:
     """Return the specification with the house theme, fitted to the size's whole width."""
     # Fitting counts labels and legend in, so every drawing has exactly the width it is made for.
-    fitted = chart.properties(width=size.width_px, autosize=alt.AutoSizeParams(type="fit-x", contains="padding"))
+    fitted = chart.properties(
+        width=size.width_px, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
+    )
     with _border("specified"):
         spec: dict[str, Any] = fitted.to_dict()
     spec["config"] = theme.vega_config(size.font_px)
@@ -192,7 +198,10 @@ def _date_axis(dates: Sequence[date], size: Size) -> alt.Axis:
     step = max(1, -(-len(dates) // size.ticks))
     shown = dates[::-1][::step][::-1]
     weekdays = len(dates) <= 14 and size.name == "wide"  # noqa: PLR2004 - room for them
-    words = {day.isoformat(): f"{day:%a} {day.day} {day:%b}" if weekdays else f"{day.day} {day:%b}" for day in shown}
+    words = {
+        day.isoformat(): f"{day:%a} {day.day} {day:%b}" if weekdays else f"{day.day} {day:%b}"
+        for day in shown
+    }
     return alt.Axis(
         values=list(words),
         labelExpr=f"{json.dumps(words)}[datum.value]",
@@ -202,7 +211,12 @@ def _date_axis(dates: Sequence[date], size: Size) -> alt.Axis:
     )
 
 
-def _labels(paths: Sequence[str | None] | pd.Series, limit: int) -> list[str]:
+def _series(stack: pd.DataFrame) -> list[tuple[str | None, list[int]]]:
+    """Return each column of a stack with its visits by date."""
+    return list(zip(stack.columns, stack.to_numpy().T.tolist(), strict=True))
+
+
+def _labels(paths: Sequence[str | None], limit: int) -> list[str]:
     """Return a short, distinct label for each path; the scale tells series apart by it."""
     labels: list[str] = []
     for path in paths:

@@ -37,7 +37,9 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
         if daily.rows:
             yield Finding("ok", "rows", f"{daily.rows:,} rows on {dates}")
         else:
-            yield Finding("warning", "rows", f"none on {dates}: the report will say that nothing was recorded")
+            yield Finding(
+                "warning", "rows", f"none on {dates}: the report will say that nothing was recorded"
+            )
         for kind, rows in sorted((daily.notes + read_strays(source, span, beyond=True)).items()):
             yield Finding("warning", "rows", f"{rows:,} will be left out: {kind.replace('_', ' ')}")
 
@@ -51,4 +53,6 @@ def _output(root: Path) -> Finding:
     except PublishError as exc:
         return Finding("error", "output", str(exc))
     release = current_release(root)
-    return Finding("ok", "output", f"{root}: {f'published: {release.id}' if release else 'nothing published yet'}")
+    return Finding(
+        "ok", "output", f"{root}: {f'published: {release.id}' if release else 'nothing published yet'}"
+    )

@@ -34,10 +34,12 @@ app = typer.Typer(
 )
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Settings; default: reportgen.toml here, if any.")
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="Settings; default: reportgen.toml here, if any."),
 ]
 SourceOption = Annotated[
-    str | None, typer.Option("--source", metavar="URL", help="postgresql://…, sqlite:///…, duckdb:///…, a file, sample.")
+    str | None,
+    typer.Option("--source", metavar="URL", help="postgresql://…, sqlite:///…, duckdb:///…, a file, sample."),
 ]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", metavar="DIR", help="Where releases go; default: output.")
@@ -55,10 +57,11 @@ def _version(
 
 
 @app.command()
-def build(  # noqa: PLR0913 - a command's options
+def build(
     *,
     as_of: Annotated[
-        str | None, typer.Option(metavar="DATE", help="Build the report as at the end of this day (2026-11-23).")
+        str | None,
+        typer.Option(metavar="DATE", help="Build the report as at the end of this day (2026-11-23)."),
     ] = None,
     source: SourceOption = None,
     output: OutputOption = None,
@@ -75,9 +78,7 @@ def build(  # noqa: PLR0913 - a command's options
     """Build the report once and publish it."""
     with _errors(as_json=as_json):
         settings = _settings(config, source, output)
-        built = _build(
-            settings, as_of=as_of, if_changed=if_changed, wait=not no_wait, quiet=quiet or as_json
-        )
+        built = _build(settings, as_of=as_of, if_changed=if_changed, wait=not no_wait, quiet=quiet or as_json)
         if as_json:
             _print_json(_summary(built))
         elif not quiet:
@@ -86,7 +87,11 @@ def build(  # noqa: PLR0913 - a command's options
 
 @app.command()
 def check(
-    *, source: SourceOption = None, output: OutputOption = None, config: ConfigOption = None, as_json: JsonOption = False
+    *,
+    source: SourceOption = None,
+    output: OutputOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Check settings, source, table, rights, zone and output, and say what to do."""
     with _errors(as_json=as_json):
@@ -158,7 +163,9 @@ def _fail(exc: Exception, code: int, *, as_json: bool) -> None:
         raise exc
     message = scrub(str(exc), url_secrets(os.environ.get("DATABASE_URL", "")))
     if not isinstance(exc, ReportgenError):
-        message = f"unexpected {type(exc).__name__}: {message}. REPORTGEN_DEBUG=1 shows where; please report it"
+        message = (
+            f"unexpected {type(exc).__name__}: {message}. REPORTGEN_DEBUG=1 shows where; please report it"
+        )
     if as_json:
         _print_json({"status": "failed", "error": type(exc).__name__, "message": message, "exit_code": code})
     else:
@@ -177,11 +184,18 @@ def _settings(config: Path | None, source: str | None, output: Path | None) -> C
 
 
 def _build(
-    settings: Config, *, as_of: str | None = None, if_changed: bool = False, wait: bool = True, quiet: bool = False
+    settings: Config,
+    *,
+    as_of: str | None = None,
+    if_changed: bool = False,
+    wait: bool = True,
+    quiet: bool = False,
 ) -> "Built":
     """Wait for the output, then build: the time of the build is when its turn has come."""
     day = _day(as_of, settings) if as_of is not None else None
-    told = (lambda _: None) if quiet else lambda who: typer.echo(f"waiting for another build ({who})", err=True)
+    told = (
+        (lambda _: None) if quiet else lambda who: typer.echo(f"waiting for another build ({who})", err=True)
+    )
     with lock_output(settings.output.dir, wait=wait, on_wait=told) as lock, _progress(quiet=quiet) as loaded:
         from reportgen.build import build as run
 
@@ -256,7 +270,9 @@ def _print_summary(built: "Built", root: Path) -> None:
     manifest = built.release.manifest
     if built.changed:
         seconds = sum(manifest["timings_s"].values())
-        typer.echo(f"published {built.release.id} to {root / 'current'}: {manifest['rows']:,} rows, {seconds:.2f} s")
+        typer.echo(
+            f"published {built.release.id} to {root / 'current'}: {manifest['rows']:,} rows, {seconds:.2f} s"
+        )
     else:
         typer.echo(f"unchanged since {built.release.id}: nothing published")
     for sentence in note_sentences({note["kind"]: note["rows"] for note in manifest["notes"]}):

@@ -63,7 +63,9 @@ def _window(name: str) -> str:
 def _schedule(text: str) -> str:
     if re.fullmatch(r"[1-9][0-9]*[smhd]", text) or re.fullmatch(r"[\w*/,#-]+( +[\w*/,#-]+){4}", text):
         return text
-    raise ValueError('neither a cron expression of five fields ("*/15 * * * *") nor an interval ("15m", "6h")')
+    raise ValueError(
+        'neither a cron expression of five fields ("*/15 * * * *") nor an interval ("15m", "6h")'
+    )
 
 
 def _comma_list(value: object) -> object:

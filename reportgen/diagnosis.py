@@ -16,7 +16,7 @@ SECRET_WORD = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 """Names whose values are never shown."""
 
 
-def explain(  # noqa: PLR0913 - the settings' whole origin
+def explain(
     error: ValidationError,
     model: type[BaseModel],
     path: Path,
@@ -57,9 +57,7 @@ def _near(keys: list[str], model: type[BaseModel]) -> str:
     return f'; did you mean "{near[0]}"?' if near else f"; there are: {', '.join(names)}"
 
 
-def _origin(
-    keys: list[str], path: Path, text: str, environ: Mapping[str, str], env_prefix: str
-) -> str:
+def _origin(keys: list[str], path: Path, text: str, environ: Mapping[str, str], env_prefix: str) -> str:
     """Return where a key was set: the variable, or the file and line; empty for options and defaults."""
     names = [key for key in keys if not key.isdigit()]
     for depth in range(len(names), 0, -1):

@@ -7,13 +7,12 @@ CSV is RFC 4180 in UTF-8. A cell that a spreadsheet would run as a formula gets 
 import csv
 import io
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from reportgen.metrics import WindowMetrics
+from reportgen.metrics import WindowMetrics, path_rows
 
 SCHEMA_VERSION = 1
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -46,10 +45,24 @@ def report_json(
             "previous_total": both.previous_total,
             "change": both.change,
         },
-        "daily": list(_daily(metrics)),
+        "daily": [
+            {
+                "date": day.date.isoformat(),
+                "visits": day.visits,
+                "previous": day.previous,
+                "recorded": day.recorded,
+            }
+            for day in metrics.day_rows()
+        ],
         "paths": [
-            {"path": path, "visits": visits, "share": share, "previous": previous, "change": change}
-            for path, visits, share, previous, change in _paths(metrics.paths)
+            {
+                "path": row.path,
+                "visits": row.visits,
+                "share": row.share,
+                "previous": row.previous,
+                "change": row.change,
+            }
+            for row in path_rows(metrics.paths)
         ],
         "path_count": metrics.path_count,
         "other": metrics.other,
@@ -62,7 +75,8 @@ def report_json(
 def daily_csv(metrics: WindowMetrics) -> bytes:
     """Return one row a date, ascending: date, visits, previous, recorded."""
     rows = (
-        (day["date"], day["visits"], day["previous"], str(day["recorded"]).lower()) for day in _daily(metrics)
+        (day.date.isoformat(), day.visits, day.previous, str(day.recorded).lower())
+        for day in metrics.day_rows()
     )
     return _csv(("date", "visits", "previous", "recorded"), rows)
 
@@ -73,25 +87,8 @@ def paths_csv(paths: pd.DataFrame) -> bytes:
     ``paths`` is what :func:`reportgen.metrics.shares` returns. ``change`` is empty where a path had
     no previous visit.
     """
-    rows = ((_safe(path), visits, share, previous, change) for path, visits, share, previous, change in _paths(paths))
+    rows = ((_safe(row.path), row.visits, row.share, row.previous, row.change) for row in path_rows(paths))
     return _csv(("path", "visits", "share", "previous", "change"), rows)
-
-
-def _daily(metrics: WindowMetrics) -> Iterable[dict[str, Any]]:
-    for row in metrics.daily.itertuples():
-        yield {
-            "date": row.Index.date().isoformat(),
-            "visits": int(row.visits),
-            "previous": int(row.previous),
-            "recorded": bool(row.recorded),
-        }
-
-
-def _paths(paths: pd.DataFrame) -> Iterable[tuple[str, int, float, int, float | None]]:
-    for path, visits, share, previous, change in zip(
-        *(paths[name].tolist() for name in ("path", "visits", "share", "previous", "change")), strict=True
-    ):
-        yield path, visits, share, previous, None if math.isnan(change) else change
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:

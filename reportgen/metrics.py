@@ -6,12 +6,15 @@ Definitions: ``change = current / previous - 1`` on complete days; a path's shar
 the window's total; the window's total is the sum over its N dates, dates without rows counting 0.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import NamedTuple
 
 import pandas as pd
 
+from reportgen.sources.readings import date_index
 from reportgen.windows import Span, Window
 
 NAMED_ONE_IN = 20
@@ -20,6 +23,28 @@ NAMED_VISITS = 5
 
 OTHER = None
 """The series that stands for all paths not shown by name."""
+
+
+class Day(NamedTuple):
+    """One date of a window; ``previous`` is the visits ``days`` dates earlier."""
+
+    date: date
+    visits: int
+    previous: int
+    recorded: bool
+    complete: bool
+
+
+class PathRow(NamedTuple):
+    """One path of a window; ``change`` is ``None`` where the path had no previous visit."""
+
+    path: str
+    visits: int
+    complete: int
+    previous: int
+    before: int
+    share: float
+    change: float | None
 
 
 @dataclass(frozen=True)
@@ -75,10 +100,15 @@ class WindowMetrics:
         """What the listed paths leave of the total."""
         return self.total - int(self.paths["visits"].sum())
 
+    def day_rows(self) -> list[Day]:
+        """Return :attr:`daily` as plain rows, ascending."""
+        columns = [self.daily[name].tolist() for name in ("visits", "previous", "recorded", "complete")]
+        return [Day(*row) for row in zip(self.window.span.dates(), *columns, strict=True)]
+
     @property
     def unrecorded(self) -> list[date]:
         """The window's dates without any row for any path."""
-        return [day.date() for day in self.daily.index[~self.daily["recorded"]]]
+        return [day.date for day in self.day_rows() if not day.recorded]
 
     @property
     def daily_average(self) -> float | None:
@@ -88,11 +118,8 @@ class WindowMetrics:
     @property
     def best_day(self) -> tuple[date, int] | None:
         """The complete day with most visits, the latest of equals; ``None`` without any visit."""
-        visits = self.daily.loc[self.daily["complete"], "visits"]
-        if visits.empty or not visits.max():
-            return None
-        day = visits[visits == visits.max()].index[-1]
-        return day.date(), int(visits.max())
+        most = max(((day.visits, day.date) for day in self.day_rows() if day.complete), default=(0, None))
+        return (most[1], most[0]) if most[0] and most[1] else None
 
 
 def change(current: int, previous: int) -> float | None:
@@ -143,11 +170,18 @@ def shares(paths: pd.DataFrame, total: int) -> pd.DataFrame:
     )
 
 
+def path_rows(paths: pd.DataFrame) -> Iterator[PathRow]:
+    """Yield the rows of what :func:`shares` returns."""
+    columns = [paths[name].tolist() for name in PathRow._fields]
+    for path, visits, complete, previous, before, share, relative in zip(*columns, strict=True):
+        known = None if math.isnan(relative) else relative
+        yield PathRow(path, visits, complete, previous, before, share, known)
+
+
 def fill_daily(window: Window, daily: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each date of the window: 0 visits where nothing was recorded."""
     dates = window.span.dates()
-    index = pd.DatetimeIndex(pd.array(dates, dtype="datetime64[s]"), name="date")
-    before = pd.DatetimeIndex(pd.array(window.previous.dates(), dtype="datetime64[s]"))
+    index, before = date_index(dates), date_index(window.previous.dates())
     return pd.DataFrame(
         {
             "visits": daily["visits"].reindex(index, fill_value=0).to_numpy(),

@@ -22,7 +22,7 @@ from markupsafe import Markup
 from reportgen import theme
 from reportgen.charts import Chart
 from reportgen.errors import RenderError
-from reportgen.metrics import WindowMetrics
+from reportgen.metrics import WindowMetrics, change, path_rows
 from reportgen.windows import Span
 
 NOTE_WORDS = {
@@ -182,7 +182,9 @@ def _figures(metrics: WindowMetrics) -> list[Figure]:
         return [
             first,
             Figure("Yesterday", theme.number(metrics.yesterday), f"full day, {theme.day(yesterday.last)}"),
-            Figure("Same day last week", theme.number(metrics.week_ago), f"full day, {theme.day(week_ago.last)}"),
+            Figure(
+                "Same day last week", theme.number(metrics.week_ago), f"full day, {theme.day(week_ago.last)}"
+            ),
             last,
         ]
     return [first, *_comparison_figures(metrics), last]
@@ -191,7 +193,9 @@ def _figures(metrics: WindowMetrics) -> list[Figure]:
 def _comparison_figures(metrics: WindowMetrics) -> Iterator[Figure]:
     both, best, average = metrics.comparison, metrics.best_day, metrics.daily_average
     if both.span and both.previous_span and average is not None:
-        direction = "" if both.total == both.previous_total else "up" if both.total > both.previous_total else "down"
+        direction = (
+            "" if both.total == both.previous_total else "up" if both.total > both.previous_total else "down"
+        )
         yield Figure(
             "Change on complete days",
             theme.percent(both.change) if both.total or both.previous_total else "0 %",
@@ -218,36 +222,29 @@ def _drawing(chart: Chart) -> dict[str, Any]:
 
 def _day_rows(metrics: WindowMetrics) -> Iterator[dict[str, Any]]:
     """Yield the daily table's rows, newest first."""
-    for row in reversed(list(metrics.daily.itertuples())):
-        visits, previous = int(row.visits), int(row.previous)
-        yield {
-            "date": row.Index.date(),
-            "visits": visits,
-            "previous": previous,
-            "recorded": bool(row.recorded),
-            "complete": bool(row.complete),
-            "change": visits / previous - 1 if previous else None,
-        }
+    for day in reversed(metrics.day_rows()):
+        yield day._asdict() | {"change": change(day.visits, day.previous)}
 
 
 def _path_rows(site: Site, metrics: WindowMetrics) -> Iterator[dict[str, Any]]:
     """Yield the top-paths table's rows; ``bar`` is the share relative to the largest, in percent."""
-    largest = int(metrics.paths["visits"].max()) if len(metrics.paths) else 1
-    for rank, row in enumerate(metrics.paths.itertuples(), start=1):
+    rows = list(path_rows(metrics.paths))
+    for rank, row in enumerate(rows, start=1):
         shown = theme.visible(row.path)
-        yield {
+        yield row._asdict() | {
             "rank": rank,
             "shown": shown,
-            "short": theme.shorten(shown, 64),
-            "href": f"{site.url}{quote(row.path, safe=PATH_SAFE)}" if site.url and row.path[:1] == "/" else None,
-            "visits": int(row.visits),
-            "share": float(row.share),
-            "bar": f"{100 * row.visits / largest:.1f}",
-            "previous": int(row.previous),
-            "change": float(row.change),
+            "short": theme.shorten(shown, LONGEST_PATH),
+            "href": f"{site.url}{quote(row.path, safe=PATH_SAFE)}"
+            if site.url and row.path[:1] == "/"
+            else None,
+            "bar": f"{100 * row.visits / rows[0].visits:.1f}",
             "compared": bool(row.complete or row.previous),
         }
 
+
+LONGEST_PATH = 64
+"""Characters of a path shown in a table; the whole path is at hand in its title."""
 
 PATH_SAFE = "/%?=&+:@!$'()*,;~-._"
 """Characters a stored path keeps in a link; a percent sign stays, since paths come encoded already."""

@@ -143,7 +143,9 @@ def _take(handle: int, root: Path, *, wait: bool, on_wait: Callable[[str], None]
     except BlockingIOError:
         holder = os.pread(handle, 100, 0).decode(errors="replace").strip() or "another process"
         if not wait:
-            raise OutputBusy(f"{root}: another build is running ({holder}); try again when it is done") from None
+            raise OutputBusy(
+                f"{root}: another build is running ({holder}); try again when it is done"
+            ) from None
         on_wait(holder)
         fcntl.flock(handle, fcntl.LOCK_EX)
 
@@ -160,9 +162,7 @@ def _json(value: Any) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=1, sort_keys=False) + "\n").encode()
 
 
-def _stage(
-    staged: Path, files: Mapping[str, bytes], listed: Mapping[str, Any], last: Release | None
-) -> None:
+def _stage(staged: Path, files: Mapping[str, bytes], listed: Mapping[str, Any], last: Release | None) -> None:
     before = last.manifest.get("files", {}) if last else {}
     staged.mkdir()
     for name, content in files.items():

@@ -59,5 +59,6 @@ def demo_server(root: Path, host: str, port: int) -> ThreadingHTTPServer:
         return ThreadingHTTPServer((host, port), partial(ReleaseHandler, directory=str(root / "current")))
     except OSError as exc:
         raise ConfigError(
-            f"cannot listen on {host}:{port}: {exc.strerror}. Name another port with --port, or stop what holds it"
+            f"cannot listen on {host}:{port}: {exc.strerror}. "
+            "Name another port with --port, or stop what holds it"
         ) from exc

@@ -27,16 +27,16 @@ class Dialect:
     """How one engine spells what the shared statements need. All fields but the last two are SQL.
 
     ``day`` is NULL where the stored value is no date, ``visits`` where it is no whole number;
-    ``date``, ``path`` and ``raw_visits`` are the stored values, so that NULL can be told from bad.
-    Ranges of dates are compared on ``date``, so that an index on it serves.
+    ``stored_date``, ``path`` and ``stored_visits`` are the stored values, so that NULL can be told from
+    bad. Ranges of dates are compared on ``stored_date``, so that an index on it serves.
     """
 
     relation: str
-    date: str
+    stored_date: str
     day: str
     path: str
     visits: str
-    raw_visits: str
+    stored_visits: str
     code_point_order: str
     placeholder: Callable[[str], str]
     date_value: Callable[[date], Any]

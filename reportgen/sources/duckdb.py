@@ -22,7 +22,17 @@ from reportgen.errors import SourceError, SourceUnavailable
 from reportgen.sources import Dialect, Finding, bare_query, quoted, table_name
 from reportgen.sources.sqlite import file_of, missing
 
-WHOLE = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"}
+WHOLE = {
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+}
 FRACTIONAL = {"FLOAT", "DOUBLE", "DECIMAL", "UHUGEINT"}
 CUT = "reportgen_cut"
 
@@ -90,18 +100,20 @@ class DuckdbSource:
             f" AND substr({day}, 11, 1) IN ('', ' ', 'T') THEN substr({day}, 1, 10) END"
         )
         if self._types[1] == "VARCHAR":
-            number = f"CASE WHEN regexp_full_match({visits}, '-?[0-9]+') THEN TRY_CAST({visits} AS HUGEINT) END"
+            number = (
+                f"CASE WHEN regexp_full_match({visits}, '-?[0-9]+') THEN TRY_CAST({visits} AS HUGEINT) END"
+            )
         elif self._types[1] in WHOLE:
             number = visits
         else:
             number = f"CASE WHEN {visits} = trunc({visits}) THEN TRY_CAST({visits} AS HUGEINT) END"
         return Dialect(
             relation=self._relation,
-            date=day,
+            stored_date=day,
             day=iso if text_dates else f"CAST({day} AS DATE)",
             path=f"CAST({path} AS VARCHAR)",
             visits=number,
-            raw_visits=visits,
+            stored_visits=visits,
             code_point_order="",
             placeholder="${}".format,
             date_value=date.isoformat if text_dates else lambda day: day,
@@ -151,14 +163,14 @@ class DuckdbSource:
                 else f"read_csv([{listed}], header = true, all_varchar = true, delim = ',', quote = '\"',"
                 " escape = '\"', allow_quoted_nulls = false, union_by_name = true)"
             )
-            connection.execute(f"CREATE TEMP VIEW {table} AS SELECT * FROM {reader}")  # noqa: S608 - quoted
+            connection.execute(f"CREATE TEMP VIEW {table} AS SELECT * FROM {reader}")
         self._relation = f"({bare_query(settings.query)}\n) AS metrics" if settings.query else table
         self._types = self._described(connection)
         if self._url.lower().endswith((".csv", ".csv.gz")):
             first = self.dialect.date_value(self._first)
             day = quoted(settings.columns.date)
             connection.execute(
-                f"CREATE TEMP TABLE {CUT} AS SELECT {self._columns} FROM {self._relation}"  # noqa: S608
+                f"CREATE TEMP TABLE {CUT} AS SELECT {self._columns} FROM {self._relation}"
                 f" WHERE {day} >= $first OR {day} IS NULL",
                 {"first": first},
             )
@@ -175,8 +187,8 @@ class DuckdbSource:
         types = [row[1].partition("(")[0] for row in described]
         if types[0] not in {"DATE", "VARCHAR"} and not types[0].startswith("TIMESTAMP"):
             raise SourceError(
-                f"{self.name}: the column {quoted(self._settings.columns.date)} is of type {types[0]}, not a date, "
-                "timestamp or ISO text. Name another in [source] columns, or cast it with query"
+                f"{self.name}: the column {quoted(self._settings.columns.date)} is of type {types[0]}, "
+                "not a date, timestamp or ISO text. Name another in [source] columns, or cast it with query"
             )
         if types[2] not in WHOLE | FRACTIONAL | {"VARCHAR"}:
             raise SourceError(

@@ -72,15 +72,17 @@ class PostgresSource:
         columns = self._settings.columns
         day, path, visits = quoted(columns.date), quoted(columns.path), quoted(columns.visits)
         # NaN sorts above every number, so one bound keeps it and the infinities out.
-        fractional = f"CASE WHEN {visits} < 1e30 AND {visits} = trunc({visits}::numeric) THEN {visits}::numeric END"
+        fractional = (
+            f"CASE WHEN {visits} < 1e30 AND {visits} = trunc({visits}::numeric) THEN {visits}::numeric END"
+        )
         bound = f"CASE WHEN {visits} < 1e30 AND {visits} > -1e30 THEN {fractional} END"
         return Dialect(
             relation=_escaped(self._relation),
-            date=day,
+            stored_date=day,
             day=f"CAST({day} AS date)",
             path=f"CAST({path} AS text)",
             visits=visits if self._types[1] in WHOLE else bound,
-            raw_visits=visits,
+            stored_visits=visits,
             code_point_order=' COLLATE "C"',
             placeholder="%({})s".format,
             date_value=lambda day: day,
@@ -91,7 +93,7 @@ class PostgresSource:
         if self._connection is None:
             raise RuntimeError("the source is not open")
         with self._border(), self._connection.cursor() as cursor:
-            yield from cursor.stream(sql, values, size=ROWS_AT_ONCE)  # type: ignore[call-overload]
+            yield from cursor.stream(sql.encode(), values, size=ROWS_AT_ONCE)
 
     def inspect(self) -> Iterator[Finding]:
         """Look for an index that begins with the date column, and for rights beyond reading."""
@@ -131,7 +133,9 @@ class PostgresSource:
 
     def _superuser(self) -> Finding:
         if self._one("SELECT rolsuper FROM pg_roles WHERE rolname = current_user", {}):
-            return Finding("warning", "rights", "the role is a superuser; give reportgen one that may only read")
+            return Finding(
+                "warning", "rights", "the role is a superuser; give reportgen one that may only read"
+            )
         return Finding("ok", "rights", "the role is no superuser")
 
     def _one(self, sql: str, values: Mapping[str, Any]) -> Any:
@@ -166,19 +170,21 @@ class PostgresSource:
         columns = self._settings.columns
         names = (columns.date, columns.path, columns.visits)
         listed = ", ".join(map(quoted, names))
-        sql = f"SELECT {listed} FROM {_escaped(self._relation)} WHERE %(no)s"  # noqa: S608 - quoted above
+        sql = f"SELECT {listed} FROM {_escaped(self._relation)} WHERE %(no)s"
         cursor = connection.execute(sql.encode(), {"no": False})
         types = [column.type_display for column in cursor.description or []]
         base = [re.sub(r"\(.*", "", shown) for shown in types]
         if base[0] not in DAYS:
             raise SourceError(
                 f"{self.name}: the column {quoted(names[0])} is of type {types[0]}, not a date or timestamp. "
-                f"Name another in [source] columns, or cast it with query: SELECT {quoted(names[0])}::date AS date, …"
+                "Name another in [source] columns, or cast it with query: "
+                f"SELECT {quoted(names[0])}::date AS date, …"
             )
         if base[2] not in WHOLE | FRACTIONAL:
             raise SourceError(
                 f"{self.name}: the column {quoted(names[2])} is of type {types[2]}, not a number. "
-                f"Name another in [source] columns, or cast it with query: SELECT …, {quoted(names[2])}::integer AS visits"
+                "Name another in [source] columns, or cast it with query: "
+                f"SELECT …, {quoted(names[2])}::integer AS visits"
             )
         return base[0], base[2]
 
@@ -211,8 +217,15 @@ def _public_name(url: str) -> str:
 
 
 def _refused(name: str, text: str) -> SourceError:
-    if "password" in text or "authentication" in text or "pg_hba" in text or re.search(r'role ".*" does not', text):
-        return SourceError(f"{name}: the server refused the login: {text}. Check user and password in DATABASE_URL")
+    if (
+        "password" in text
+        or "authentication" in text
+        or "pg_hba" in text
+        or re.search(r'role ".*" does not', text)
+    ):
+        return SourceError(
+            f"{name}: the server refused the login: {text}. Check user and password in DATABASE_URL"
+        )
     if re.search(r'database ".*" does not exist', text):
         return SourceError(f"{name}: {text}. Check the database's name in DATABASE_URL")
     return SourceUnavailable(
@@ -223,16 +236,35 @@ def _refused(name: str, text: str) -> SourceError:
 Advice = tuple[type[psycopg.Error] | tuple[type[psycopg.Error], ...], type[SourceError], str]
 
 ADVICE: tuple[Advice, ...] = (
-    (errors.QueryCanceled, SourceUnavailable, "The statement took longer than statement_timeout_s ({timeout} s): "
-     "add an index on the date column, or raise it in [source]"),
-    ((errors.UndefinedTable, errors.InvalidSchemaName), SourceError, "Set schema and table in [source] to an existing table"),
+    (
+        errors.QueryCanceled,
+        SourceUnavailable,
+        "It took longer than statement_timeout_s ({timeout} s): add an index, or raise it in [source]",
+    ),
+    (
+        (errors.UndefinedTable, errors.InvalidSchemaName),
+        SourceError,
+        "Set schema and table in [source] to an existing table",
+    ),
     (errors.UndefinedColumn, SourceError, "Set columns in [source] to the names the table has"),
-    (errors.InsufficientPrivilege, SourceError, "Let the role read: GRANT USAGE on the schema, GRANT SELECT on the table"),
+    (
+        errors.InsufficientPrivilege,
+        SourceError,
+        "Let the role read: GRANT USAGE on the schema, GRANT SELECT on the table",
+    ),
     (errors.ReadOnlySqlTransaction, SourceError, "[source] query may only read"),
-    (errors.NumericValueOutOfRange, SourceError, "The visits add up to more than 64 bits hold: look for a wrong count"),
+    (
+        errors.NumericValueOutOfRange,
+        SourceError,
+        "The visits add up to more than 64 bits hold: look for a wrong count",
+    ),
     ((errors.SyntaxError, errors.SyntaxErrorOrAccessRuleViolation), SourceError, "Check [source] query"),
-    ((psycopg.OperationalError, psycopg.InterfaceError, errors.TransactionRollback), SourceUnavailable, "Try again"),
-)  # fmt: skip
+    (
+        (psycopg.OperationalError, psycopg.InterfaceError, errors.TransactionRollback),
+        SourceUnavailable,
+        "Try again",
+    ),
+)
 """What to do about a foreign error: the first line that fits its class counts."""
 
 
@@ -241,4 +273,3 @@ def _translated(exc: psycopg.Error, name: str, text: str, settings: SourceSettin
         if isinstance(exc, kinds):
             return ours(f"{name}: {text}. {advice.format(timeout=settings.statement_timeout_s)}")
     return SourceError(f"{name}: {text}. Check [source] table, columns and query")
-

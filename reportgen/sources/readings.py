@@ -6,12 +6,13 @@ only good rows count, bad ones are counted by kind.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reportgen.errors import SourceError
@@ -36,12 +37,12 @@ WITH judged AS (
     SELECT {day} AS day, {path} AS path, {visits} AS visits,
            CASE WHEN {day} IS NULL THEN 1
                 WHEN {path} IS NULL THEN 2
-                WHEN {raw_visits} IS NULL THEN 3
+                WHEN {stored_visits} IS NULL THEN 3
                 WHEN {visits} IS NULL THEN 4
                 WHEN {visits} < 0 THEN 5
                 ELSE 0 END AS kind
     FROM {relation}
-    WHERE {date} >= {first} AND {date} < {end}
+    WHERE {stored_date} >= {first} AND {stored_date} < {end}
 )"""
 
 DAILY = (
@@ -80,10 +81,10 @@ SELECT day, path, SUM(visits) AS visits FROM judged WHERE kind = 0 AND path IN (
 )
 
 # Rows that no window holds. Two index lookups, not a scan: one for NULL, one beyond the end.
-STRAYS_WITHOUT_DATE = "SELECT 6, COUNT(*) FROM {relation} WHERE {date} IS NULL"
+STRAYS_WITHOUT_DATE = "SELECT 6, COUNT(*) FROM {relation} WHERE {stored_date} IS NULL"
 STRAYS_BEYOND = """
 SELECT CASE WHEN {day} IS NULL THEN 1 ELSE 7 END AS kind, COUNT(*) AS stored_rows
-FROM {relation} WHERE {date} >= {end} GROUP BY 1"""
+FROM {relation} WHERE {stored_date} >= {end} GROUP BY 1"""
 
 
 @dataclass(frozen=True)
@@ -135,10 +136,8 @@ def read_daily(source: Source, span: Span) -> DailyReading:
             notes[KINDS[kind]] += int(stored_rows)
     _int64(sum(visits.values()), source)  # so every smaller sum fits too: good visits are never negative
     days = sorted(visits)
-    frame = pd.DataFrame(
-        {"visits": pd.array([visits[day] for day in days], dtype="int64")}, index=date_index(days)
-    )
-    return DailyReading(frame, notes, good_rows)
+    daily = pd.DataFrame({"visits": _ints(visits[day] for day in days)}).set_axis(date_index(days))
+    return DailyReading(daily, notes, good_rows)
 
 
 def read_paths(source: Source, window: Window, limit: int, named: int) -> PathsReading:
@@ -160,17 +159,16 @@ def read_paths(source: Source, window: Window, limit: int, named: int) -> PathsR
         named=named,
     )
     columns = ["path", "visits", "complete", "previous", "before"]
-    chunks, path_count = [], 0
-    while chunk := list(islice(found, CHUNK_ROWS)):
-        path_count = int(chunk[0][-1])
+    chunks: list[pd.DataFrame] = []
+    path_count = 0
+    while (chunk := list(islice(found, CHUNK_ROWS))) or not chunks:  # an empty table gives an empty frame
+        path_count = int(chunk[0][-1]) if chunk else 0
         names = pd.Series([row[0] for row in chunk], dtype="object")
         sums = {
-            name: pd.array([_int64(row[at], source) for row in chunk], dtype="int64")
+            name: _ints(_int64(row[at], source) for row in chunk)
             for at, name in enumerate(columns[1:], start=1)
         }
         chunks.append(pd.DataFrame({"path": names, **sums}))
-    if not chunks:
-        return PathsReading(pd.DataFrame({"path": pd.Series(dtype="object")} | _no_sums(columns[1:])), 0)
     return PathsReading(pd.concat(chunks, ignore_index=True), path_count)
 
 
@@ -180,21 +178,17 @@ def read_cells(source: Source, span: Span, paths: Sequence[str]) -> pd.DataFrame
     Returns columns ``date`` (datetime64[s]), ``path`` (str), ``visits`` (int64), by date, then path;
     pairs without visits are absent.
     """
-    if not paths:
-        return pd.DataFrame({"date": date_index([]), "path": pd.Series(dtype="object")} | _no_sums(["visits"]))
     names = {f"path_{n}": path for n, path in enumerate(paths)}
-    listed = ", ".join(source.dialect.placeholder(name) for name in names)
+    listed = ", ".join(map(source.dialect.placeholder, names)) or "NULL"
     found = sorted(
         (_date(day), path, _int64(total, source))
-        for day, path, total in _run(
-            source, CELLS, {"paths": listed}, **_range(source, span), **names
-        )
+        for day, path, total in _run(source, CELLS, {"paths": listed}, **_range(source, span), **names)
     )
     return pd.DataFrame(
         {
             "date": date_index([row[0] for row in found]),
             "path": pd.Series([row[1] for row in found], dtype="object"),
-            "visits": pd.array([row[2] for row in found], dtype="int64"),
+            "visits": _ints(row[2] for row in found),
         }
     )
 
@@ -212,7 +206,7 @@ def read_strays(source: Source, span: Span, *, beyond: bool) -> Counter[str]:
 
 def date_index(days: Sequence[date]) -> pd.DatetimeIndex:
     """Return ``days`` as datetime64[s], which holds every date of the calendar."""
-    return pd.DatetimeIndex(pd.array(list(days), dtype="datetime64[s]"), name="date")
+    return pd.DatetimeIndex(np.array(days, dtype="datetime64[s]"), name="date")
 
 
 def _run(
@@ -222,11 +216,11 @@ def _run(
     dialect = source.dialect
     sql = statement.format(
         relation=dialect.relation,
-        date=dialect.date,
+        stored_date=dialect.stored_date,
         day=dialect.day,
         path=dialect.path,
         visits=dialect.visits,
-        raw_visits=dialect.raw_visits,
+        stored_visits=dialect.stored_visits,
         code_point_order=dialect.code_point_order,
         **{name: dialect.placeholder(name) for name in values},
         **(pieces or {}),
@@ -257,5 +251,5 @@ def _int64(total: Any, source: Source) -> int:
     return int(total)
 
 
-def _no_sums(names: Sequence[str]) -> dict[str, Any]:
-    return {name: pd.array([], dtype="int64") for name in names}
+def _ints(values: Iterable[int]) -> "pd.Series[int]":
+    return pd.Series(list(values), dtype="int64")

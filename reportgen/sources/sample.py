@@ -6,10 +6,11 @@ an in-memory SQLite database and read like any other.
 
 import csv
 import gzip
-import io
 import sqlite3
+from collections.abc import Iterator
 from datetime import date, timedelta
 from importlib import resources
+from itertools import dropwhile, takewhile
 
 from reportgen.config import SourceSettings
 from reportgen.sources.sqlite import SqliteSource
@@ -42,11 +43,10 @@ class SampleSource(SqliteSource):
         )
         moved = timedelta(weeks=self._weeks)
         last = min(STRETCH.last, self._today - moved)
-        rows = [
+        rows = (
             ((date.fromisoformat(day) + moved).isoformat(), path, int(visits))
-            for day, path, visits in sample_rows()
-            if STRETCH.first.isoformat() <= day <= last.isoformat()
-        ]
+            for day, path, visits in sample_rows(STRETCH.first.isoformat(), last.isoformat())
+        )
         connection.executemany("INSERT INTO metrics VALUES (?, ?, ?)", rows)
         return connection
 
@@ -61,9 +61,10 @@ def weeks_to_reach(today: date) -> int:
     return -((STRETCH.last - today).days // 7)
 
 
-def sample_rows() -> list[list[str]]:
-    """Return all five years of the blog: ``[date, path, visits]`` as text, by date."""
-    packed = (resources.files("reportgen") / "sample" / FILE).read_bytes()
-    reader = csv.reader(io.StringIO(gzip.decompress(packed).decode(), newline=""))
-    next(reader)
-    return list(reader)
+def sample_rows(first: str = "", last: str = "9999") -> Iterator[list[str]]:
+    """Yield ``[date, path, visits]`` as text, by date, from ``first`` to ``last`` (all by default)."""
+    packed = resources.files("reportgen") / "sample" / FILE
+    with packed.open("rb") as raw, gzip.open(raw, "rt", encoding="utf-8", newline="") as text:
+        reader = csv.reader(text)
+        next(reader)
+        yield from takewhile(lambda row: row[0] <= last, dropwhile(lambda row: row[0] < first, reader))

@@ -54,7 +54,7 @@ class SqliteSource:
         return self
 
     def connect(self) -> sqlite3.Connection:
-        """Open the database; paths that are no UTF-8 come as text with ``\\xNN`` for the bad bytes."""
+        """Open the database; paths that are no UTF-8 get an escape for each bad byte."""
         connection = sqlite3.connect(
             self._uri, uri=True, timeout=self._settings.connect_timeout_s, isolation_level=None
         )
@@ -77,7 +77,7 @@ class SqliteSource:
         digits = f"ltrim({visits}, '-')"
         return Dialect(
             relation=self._relation,
-            date=day,
+            stored_date=day,
             # date() normalises 2026-02-30 to 2026-03-02, so only a round trip proves a real date.
             day=f"CASE WHEN date(substr({day}, 1, 10)) = substr({day}, 1, 10)"
             f" AND substr({day}, 11, 1) IN ('', ' ', 'T') THEN substr({day}, 1, 10) END",
@@ -88,9 +88,10 @@ class SqliteSource:
             f" CASE WHEN abs({visits}) < 9e18 THEN CAST({visits} AS INTEGER) ELSE {visits} END END"
             f" WHEN 'text' THEN CASE WHEN {digits} <> '' AND {digits} NOT GLOB '*[^0-9]*'"
             f" AND length({visits}) - length({digits}) <= 1 THEN"
-            f" CASE WHEN length({digits}) <= 18 THEN CAST({visits} AS INTEGER) ELSE CAST({visits} AS REAL) END"
+            f" CASE WHEN length({digits}) <= 18 THEN CAST({visits} AS INTEGER)"
+            f" ELSE CAST({visits} AS REAL) END"
             f" END END",
-            raw_visits=visits,
+            stored_visits=visits,
             code_point_order=" COLLATE BINARY",
             placeholder=":{}".format,
             date_value=date.isoformat,
@@ -136,9 +137,9 @@ class SqliteSource:
         # A quoted name that is no column is a string to SQLite: qualify it, so that it must be one.
         alias = "metrics" if self._settings.query else quoted(self._settings.table)
         listed = ", ".join(f"{alias}.{quoted(name)}" for name in (columns.date, columns.path, columns.visits))
-        connection.execute(f"SELECT {listed} FROM {self._relation} LIMIT 0")  # noqa: S608 - quoted above
+        connection.execute(f"SELECT {listed} FROM {self._relation} LIMIT 0")
         found = connection.execute(
-            f"SELECT typeof({day}) FROM {self._relation} WHERE {day} IS NOT NULL LIMIT 1"  # noqa: S608
+            f"SELECT typeof({day}) FROM {self._relation} WHERE {day} IS NOT NULL LIMIT 1"
         ).fetchone()
         if found is not None and found[0] != "text":
             raise SourceError(
@@ -161,8 +162,8 @@ def _translated(exc: sqlite3.Error, name: str, settings: SourceSettings) -> Sour
     text = str(exc)
     if text == "interrupted":
         return SourceUnavailable(
-            f"{name}: a statement took longer than {settings.statement_timeout_s} s. Add an index on the date "
-            "column, or raise statement_timeout_s in [source]"
+            f"{name}: a statement took longer than {settings.statement_timeout_s} s. Add an index "
+            "on the date column, or raise statement_timeout_s in [source]"
         )
     if "locked" in text or "busy" in text:
         return SourceUnavailable(f"{name}: another program holds the database locked ({text}); try again")

