@@ -145,8 +145,9 @@ def _stacked(
 def _so_far(today: date, visits: int) -> alt.Chart:
     row = {"date": today.isoformat(), "visits": visits, "label": "so far"}
     words = alt.Chart(alt.InlineData(values=[row]))
-    words = words.encode(x="date:O", y="visits:Q", text="label:N")
-    return words.mark_text(dy=-4, baseline="bottom", align="right", dx=14)
+    words = words.mark_text(dy=-4, baseline="bottom", align="right", dx=14)
+    encoded: alt.Chart = words.encode(x="date:O", y="visits:Q", text="label:N")
+    return encoded
 
 
 def _bars(paths: Sequence[PathRow], size: Size) -> dict[str, Any]:

@@ -78,8 +78,8 @@ class SqliteSource:
         return Dialect(
             relation=self._relation,
             stored_date=day,
-            # date() normalises 2026-02-30 to 2026-03-02, so only a round trip proves a real date.
-            day=f"CASE WHEN date(substr({day}, 1, 10)) = substr({day}, 1, 10)"
+            # With a modifier, date() turns 2026-02-30 into 2026-03-02: only a round trip proves a date.
+            day=f"CASE WHEN date(substr({day}, 1, 10), '+0 days') = substr({day}, 1, 10)"
             f" AND substr({day}, 11, 1) IN ('', ' ', 'T') THEN substr({day}, 1, 10) END",
             path=f"CAST({path} AS TEXT)",
             # Whole numbers beyond 64 bits stay REAL, so that the sum is seen to be one.
