@@ -231,8 +231,11 @@ def _progress(*, quiet: bool) -> Iterator[Any]:
                 spinner.update(name)
 
         def tell(name: str, seconds: float) -> None:
-            if not quiet:
-                typer.echo(f"{name:<8} {seconds:6.2f} s", err=True)
+            line = f"{name:<8} {seconds:6.2f} s"
+            if spinner is not None:
+                spinner.console.print(line, highlight=False)
+            elif not quiet:
+                typer.echo(line, err=True)
 
         def stopwatch() -> "Stopwatch":
             from reportgen.build import Stopwatch
