@@ -57,7 +57,8 @@ def main() -> None:
 
 def machine() -> str:
     """Return what the figures were measured on."""
-    return f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    python, system = platform.python_version(), f"{platform.system()} {platform.machine()}"
+    return f"{os.cpu_count()} cores, Python {python}, {system}"
 
 
 def measure(arguments: list[str], runs: int) -> dict[str, list[float]]:

@@ -94,11 +94,11 @@ def build(
 
     """
     watch = watch or Stopwatch()
-    threading.Thread(target=charts.warm_up, daemon=True).start()  # beside the queries, not after them
     today = as_of or today_in(config.zone, now)
     windows = [make_window(name, today, today_complete=as_of is not None) for name in config.windows]
     read = look_back(windows)
     with watch.stage("query"), open_source(config.source, config.timezone, read) as source:
+        threading.Thread(target=charts.warm_up, daemon=True).start()  # beside the queries, not after them
         gathered = gather(source, windows, read, config.top_paths)
     site = _site(config, gathered, read, now, as_of)
     shown = fingerprint(site, gathered)
@@ -171,13 +171,13 @@ def export(site: pages.Site, content: Sequence[pages.Page], gathered: Gathered) 
 
 def fingerprint(site: pages.Site, gathered: Gathered) -> str:
     """Return a digest of all that a release shows except when it was built."""
-    digest = hashlib.sha256(repr(replace(site, built_at=datetime.min.replace(tzinfo=UTC))).encode())
+    undated = replace(site, built_at=datetime.min.replace(tzinfo=UTC))
+    digest = hashlib.sha256(repr(undated).encode())
     for metrics in gathered.metrics:
-        digest.update(exports.daily_csv(metrics) + gathered.paths_csv[metrics.window.name])
-        digest.update(
-            repr((metrics.path_count, metrics.yesterday, metrics.week_ago, len(metrics.paths))).encode()
-        )
-        digest.update(metrics.movers.to_csv().encode())
+        page = pages.Page(metrics, None, changes.sentences(metrics))
+        for content in export(undated, [page], gathered).values():
+            digest.update(content)
+        digest.update(repr((metrics.yesterday, metrics.week_ago)).encode())
     digest.update(gathered.cells.to_csv().encode())
     return digest.hexdigest()
 

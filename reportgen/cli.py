@@ -6,9 +6,9 @@ What a command needs of the heavy wing (pandas, Altair, drivers) it imports when
 import json
 import os
 import sys
-import time
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,16 +18,16 @@ import typer
 from reportgen import __version__
 from reportgen.config import Config, load_config, url_secrets
 from reportgen.errors import ConfigError, ReportgenError, scrub
+from reportgen.progress import progress
 from reportgen.publish import lock_output
 from reportgen.windows import EARLIEST, today_in
 
 if TYPE_CHECKING:
-    from reportgen.build import Built, Stopwatch
+    from reportgen.build import Built
 
 app = typer.Typer(
     name="reportgen",
     help="Static reports from a table metrics(date, path, visits).",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -42,18 +42,22 @@ SourceOption = Annotated[
     typer.Option("--source", metavar="URL", help="postgresql://…, sqlite:///…, duckdb:///…, a file, sample."),
 ]
 OutputOption = Annotated[
-    Path | None, typer.Option("--output", metavar="DIR", help="Where releases go; default: output.")
+    str | None, typer.Option("--output", metavar="DIR", help="Where releases go; default: output.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 
 
 @app.callback(invoke_without_command=True)
-def _version(
-    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,  # noqa: FBT002
+def _top(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
 ) -> None:
     if version:
         typer.echo(f"reportgen {__version__}")
-        raise typer.Exit
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(ConfigError.exit_code)
 
 
 @app.command()
@@ -76,8 +80,9 @@ def build(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Build the report once and publish it."""
-    with _errors(as_json=as_json):
+    with _errors(as_json=as_json) as secrets:
         settings = _settings(config, source, output)
+        secrets.extend(settings.secrets)
         built = _build(settings, as_of=as_of, if_changed=if_changed, wait=not no_wait, quiet=quiet or as_json)
         if as_json:
             _print_json(_summary(built))
@@ -94,16 +99,19 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Check settings, source, table, rights, zone and output, and say what to do."""
-    with _errors(as_json=as_json):
+    with _errors(as_json=as_json) as secrets:
         settings = _settings(config, source, output)
+        secrets.extend(settings.secrets)
         from reportgen.check import check as findings_of
 
         findings = list(findings_of(settings, today_in(settings.zone, datetime.now(UTC))))
         if as_json:
-            _print_json([vars(finding) for finding in findings])
+            _print_json(
+                [vars(finding) | {"message": scrub(finding.message, secrets)} for finding in findings]
+            )
         else:
             for finding in findings:
-                typer.echo(f"{finding.level:<8} {finding.subject:<7} {finding.message}")
+                typer.echo(f"{finding.level:<8} {finding.subject:<7} {scrub(finding.message, secrets)}")
         if any(finding.level == "error" for finding in findings):
             raise typer.Exit(1)
 
@@ -113,7 +121,7 @@ def demo(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
-    output: OutputOption = Path("output"),
+    output: OutputOption = "output",
     serve: Annotated[bool, typer.Option(help="Serve the pages, or only build them.")] = True,
     as_json: JsonOption = False,
 ) -> None:
@@ -138,30 +146,41 @@ def demo(
 
 
 def main() -> None:
-    """Run the command line and exit with the code that REPORT.md's table of exit codes gives."""
+    """Run the command line and exit with the code that docs/reference.md gives."""
     try:
-        app()
-    except KeyboardInterrupt:
+        sys.exit(app(standalone_mode=False) or 0)
+    except typer.TyperException as exc:  # a wrong option or argument
+        typer.echo(f"error: {_usage(exc).rstrip('.')}. See reportgen --help", err=True)
+        sys.exit(ConfigError.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
 
 
+def _usage(exc: typer.TyperException) -> str:
+    tell = getattr(exc, "format_message", None)
+    return tell() if tell else str(exc)
+
+
 @contextmanager
-def _errors(*, as_json: bool) -> Iterator[None]:
-    """Print what goes wrong as one message without secrets, and exit with its code."""
+def _errors(*, as_json: bool) -> Iterator[list[str]]:
+    """Print what goes wrong as one message without secrets, and exit with its code.
+
+    Yields the list of secrets, for the command to add what it learns.
+    """
+    secrets = list(url_secrets(os.environ.get("DATABASE_URL", "")))
     try:
-        yield
-    except ReportgenError as exc:
-        _fail(exc, exc.exit_code, as_json=as_json)
+        yield secrets
     except (typer.Exit, KeyboardInterrupt):
         raise
-    except Exception as exc:  # noqa: BLE001 - a bug: still no traceback and no secret
-        _fail(exc, 1, as_json=as_json)
+    except Exception as exc:  # noqa: BLE001 - a bug, too, ends without traceback and secret
+        code = exc.exit_code if isinstance(exc, ReportgenError) else 1
+        if os.environ.get("REPORTGEN_DEBUG") == "1":
+            traceback.print_exception(exc)
+        _tell(exc, scrub(str(exc), secrets), code, as_json=as_json)
+        raise typer.Exit(code) from None
 
 
-def _fail(exc: Exception, code: int, *, as_json: bool) -> None:
-    if os.environ.get("REPORTGEN_DEBUG") == "1":
-        raise exc
-    message = scrub(str(exc), url_secrets(os.environ.get("DATABASE_URL", "")))
+def _tell(exc: Exception, message: str, code: int, *, as_json: bool) -> None:
     if not isinstance(exc, ReportgenError):
         message = (
             f"unexpected {type(exc).__name__}: {message}. REPORTGEN_DEBUG=1 shows where; please report it"
@@ -171,10 +190,9 @@ def _fail(exc: Exception, code: int, *, as_json: bool) -> None:
     else:
         for line in message.splitlines():
             typer.echo(f"error: {line}", err=True)
-    raise typer.Exit(code)
 
 
-def _settings(config: Path | None, source: str | None, output: Path | None) -> Config:
+def _settings(config: Path | None, source: str | None, output: str | None) -> Config:
     options: dict[str, Any] = {}
     if source is not None:
         options["source"] = {"url": source}
@@ -196,7 +214,7 @@ def _build(
     told = (
         (lambda _: None) if quiet else lambda who: typer.echo(f"waiting for another build ({who})", err=True)
     )
-    with lock_output(settings.output.dir, wait=wait, on_wait=told) as lock, _progress(quiet=quiet) as loaded:
+    with lock_output(settings.output.dir, wait=wait, on_wait=told) as lock, progress(quiet=quiet) as loaded:
         from reportgen.build import build as run
 
         return run(settings, lock, now=datetime.now(UTC), as_of=day, if_changed=if_changed, watch=loaded())
@@ -204,7 +222,7 @@ def _build(
 
 def _day(text: str, settings: Config) -> date:
     try:
-        day = date.fromisoformat(text)
+        day = date.fromisoformat(text if len(text) == len("2026-11-23") else "")
     except ValueError:
         raise ConfigError(f'--as-of: "{text}" is no date; write it as 2026-11-23') from None
     today = today_in(settings.zone, datetime.now(UTC))
@@ -213,47 +231,6 @@ def _day(text: str, settings: Config) -> date:
     if day < EARLIEST:
         raise ConfigError(f"--as-of: {day} is too long ago; the first date is {EARLIEST}")
     return day
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Any]:
-    """Show stages and their times: live on a terminal, plain lines elsewhere.
-
-    Yields a function that makes the build's stopwatch, so that the first stage shown is the loading
-    of the libraries.
-    """
-    start = time.perf_counter()
-    terminal = not quiet and sys.stderr.isatty()
-    with _spinner() if terminal else nullcontext() as spinner:
-
-        def begin(name: str) -> None:
-            if spinner is not None:
-                spinner.update(name)
-
-        def tell(name: str, seconds: float) -> None:
-            line = f"{name:<8} {seconds:6.2f} s"
-            if spinner is not None:
-                spinner.console.print(line, highlight=False)
-            elif not quiet:
-                typer.echo(line, err=True)
-
-        def stopwatch() -> "Stopwatch":
-            from reportgen.build import Stopwatch
-
-            watch = Stopwatch(begin, tell)
-            watch.add("load", time.perf_counter() - start)
-            return watch
-
-        begin("load")
-        yield stopwatch
-
-
-@contextmanager
-def _spinner() -> Iterator[Any]:
-    from rich.console import Console
-
-    with Console(stderr=True).status("load") as status:
-        yield status
 
 
 def _summary(built: "Built") -> dict[str, Any]:

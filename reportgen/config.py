@@ -6,25 +6,21 @@ message or traceback shows them.
 """
 
 import difflib
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 from urllib.parse import parse_qsl, unquote, urlsplit
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Field,
-    PlainValidator,
     SecretStr,
-    StringConstraints,
     ValidationError,
-    model_validator,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -32,62 +28,17 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
+from pydantic_settings.sources.utils import parse_env_vars
 
 from reportgen.diagnosis import SECRET_WORD, explain
 from reportgen.errors import ConfigError
-from reportgen.windows import window_days
+from reportgen.values import Directory, Schedule, Seconds, Text, WebAddress, WindowName, WindowNames, ZoneName
 
 DEFAULT_FILE = Path("reportgen.toml")
 ENV_PREFIX = "REPORTGEN_"
 ENV_ONLY = {"REPORTGEN_DEBUG", "REPORTGEN_LOG", "REPORTGEN_PASSWORD"}
 """Variables with our prefix that are no settings: they steer one run, not the report."""
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # KeyError: not found; the others: what is no name at all
-        near = difflib.get_close_matches(name, available_timezones(), n=1)
-        hint = f'did you mean "{near[0]}"?' if near else 'write a name such as "UTC" or "Europe/Berlin"'
-        raise ValueError(f"unknown zone; {hint}") from None
-    return name
-
-
-def _window(name: str) -> str:
-    window_days(name)
-    return name
-
-
-def _schedule(text: str) -> str:
-    if re.fullmatch(r"[1-9][0-9]*[smhd]", text) or re.fullmatch(r"[\w*/,#-]+( +[\w*/,#-]+){4}", text):
-        return text
-    raise ValueError(
-        'neither a cron expression of five fields ("*/15 * * * *") nor an interval ("15m", "6h")'
-    )
-
-
-def _comma_list(value: object) -> object:
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-
-def _web_address(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError('write the whole address, such as "https://example.com"')
-    return text.rstrip("/")
-
-
-def _directory(value: object) -> Path:
-    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
-        raise ValueError("write the path of a directory")
-    return Path(value)
-
-
-Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-Seconds = Annotated[int, Field(ge=1, le=86_400)]
-WindowName = Annotated[str, AfterValidator(_window)]
 
 
 class _Section(BaseModel):
@@ -117,7 +68,7 @@ class SourceSettings(_Section):
 class OutputSettings(_Section):
     """``[output]``: where releases go and how many stay."""
 
-    dir: Annotated[Path, PlainValidator(_directory)] = Path("output")
+    dir: Directory = Path("output")
     keep: Annotated[int, Field(ge=1, le=10_000)] = 10
 
 
@@ -141,25 +92,23 @@ class Config(BaseSettings):
     )
 
     site: Text | None = None
-    site_url: Annotated[str, AfterValidator(_web_address)] | None = None
-    timezone: Annotated[str, AfterValidator(_zone)] = "UTC"
-    windows: Annotated[
-        tuple[WindowName, ...], NoDecode, BeforeValidator(_comma_list), Field(min_length=1, max_length=12)
-    ] = ("today", "7d", "30d")
-    default_window: WindowName = "7d"
+    site_url: WebAddress | None = None
+    timezone: ZoneName = "UTC"
+    windows: Annotated[WindowNames, NoDecode] = ("today", "7d", "30d")
+    default_window: WindowName = Field(default="7d", validate_default=True)
     top_paths: Annotated[int, Field(ge=1, le=1000)] = 100
-    schedule: Annotated[str, AfterValidator(_schedule)] = "*/15 * * * *"
+    schedule: Schedule = "*/15 * * * *"
     source: SourceSettings = SourceSettings()
     output: OutputSettings = OutputSettings()
     server: ServerSettings = ServerSettings()
 
-    @model_validator(mode="after")
-    def _windows_agree(self) -> Self:
-        if len(set(self.windows)) < len(self.windows):
-            raise ValueError("windows: a window is named twice")
-        if self.default_window not in self.windows:
-            raise ValueError(f'default_window: "{self.default_window}" is not among windows')
-        return self
+    @field_validator("default_window")
+    @classmethod
+    def _is_a_window(cls, name: str, info: ValidationInfo) -> str:
+        windows = info.data.get("windows")  # absent where it is wrong itself
+        if windows is not None and name not in windows:
+            raise ValueError(f'"{name}" is not among windows')
+        return name
 
     @property
     def zone(self) -> ZoneInfo:
@@ -209,25 +158,48 @@ def load_config(
     """
     path = file or DEFAULT_FILE
     text = _read(path, required=file is not None)
-    problems = [f"{name}: no such setting" for name in _unknown_variables(environ)]
+    problems = list(_wrong_variables(environ))
+    layers: list[Mapping[str, Any]] = [
+        _parse(path, text),
+        {"source": {"url": environ["DATABASE_URL"]}} if environ.get("DATABASE_URL") else {},
+        _Variables(environ)(),
+        options or {},
+    ]
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = _merge(merged, layer)
     try:
-        layers: list[Mapping[str, Any]] = [
-            _parse(path, text),
-            {"source": {"url": environ["DATABASE_URL"]}} if environ.get("DATABASE_URL") else {},
-            EnvSettingsSource(Config)(),
-            options or {},
-        ]
-        merged: dict[str, Any] = {}
-        for layer in layers:
-            merged = _merge(merged, layer)
         config = Config(**merged)
-    except SettingsError as exc:
-        problems.append(f"environment: {exc}")
     except ValidationError as exc:
         problems += explain(exc, Config, path, text, environ, ENV_PREFIX)
+    if environ.get("DATABASE_URL") == "" and "url" not in merged.get("source", {}):
+        problems.append("DATABASE_URL: is empty, and nothing else names a source; set it, or unset it")
     if problems:
         raise ConfigError("\n".join(problems))
     return config
+
+
+class _Variables(EnvSettingsSource):
+    """REPORTGEN_* of the environment that is passed in, not of the process."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._given = {name: value for name, value in environ.items() if name not in _sections()}
+        super().__init__(Config)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return parse_env_vars(
+            self._given, self.case_sensitive, self.env_ignore_empty, self.env_parse_none_str
+        )
+
+
+def _sections() -> dict[str, type[BaseModel]]:
+    """Return the variables that would name a whole section, with what is in it."""
+    return {
+        "REPORTGEN_SOURCE": SourceSettings,
+        "REPORTGEN_SOURCE__COLUMNS": Columns,
+        "REPORTGEN_OUTPUT": OutputSettings,
+        "REPORTGEN_SERVER": ServerSettings,
+    }
 
 
 def _read(path: Path, *, required: bool) -> str:
@@ -237,15 +209,19 @@ def _read(path: Path, *, required: bool) -> str:
         if required:
             raise ConfigError(f"{path}: no such file; name an existing one with --config") from None
         return ""
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigError(f"{path}: cannot be read as UTF-8 text: {exc}") from exc
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is no UTF-8 text; save it as UTF-8") from None
+    except OSError as exc:
+        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
 
 
 def _parse(path: Path, text: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as exc:
-        raise ConfigError(f"{path}: not valid TOML: {exc}") from exc
+        message, _, place = str(exc).partition(" (at line ")
+        line = f":{place.partition(',')[0]}" if place else ""
+        raise ConfigError(f"{path}{line}: not valid TOML: {message}") from exc
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,9 +232,15 @@ def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _unknown_variables(environ: Mapping[str, str]) -> Iterator[str]:
+def _wrong_variables(environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line for each variable that cannot be a setting."""
+    known = [ENV_PREFIX + name.upper() for name in Config.model_fields]
     for name in sorted(environ):
-        if name.startswith(ENV_PREFIX) and name not in ENV_ONLY:
-            top = name.removeprefix(ENV_PREFIX).split("__")[0].lower()
-            if top not in Config.model_fields:
-                yield name
+        if not name.startswith(ENV_PREFIX) or name in ENV_ONLY:
+            continue
+        if section := _sections().get(name):
+            first = next(iter(section.model_fields)).rstrip("_").upper()
+            yield f"{name}: is a section; set what is in it, such as {name}__{first}"
+        elif name.partition("__")[0] not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            yield f"{name}: no such setting" + (f'; did you mean "{near[0]}"?' if near else "")

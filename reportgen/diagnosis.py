@@ -16,6 +16,24 @@ SECRET_WORD = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 """Names whose values are never shown."""
 
 
+WORDS = {
+    "extra_forbidden": "no such setting",
+    "string_too_short": "write a name, or leave the line out",
+    "string_type": "write text in quotes",
+    "int_parsing": "write a whole number",
+    "int_type": "write a whole number",
+    "int_from_float": "write a whole number",
+    "bool_parsing": "write true or false",
+    "bool_type": "write true or false",
+    "greater_than_equal": "write a number of at least {ge}",
+    "less_than_equal": "write a number of at most {le}",
+    "tuple_type": 'write a list such as ["today", "7d"]',
+    "too_short": "name at least one",
+    "too_long": "name at most {max_length}",
+}
+"""What to do, for each kind of problem that pydantic finds."""
+
+
 def explain(
     error: ValidationError,
     model: type[BaseModel],
@@ -28,22 +46,24 @@ def explain(
 
     ``text`` is what ``path`` holds, ``environ`` what was merged over it under ``env_prefix``.
     """
-    for item in error.errors(include_url=False, include_context=False):
+    for item in error.errors(include_url=False):
         keys = [str(part) for part in item["loc"]]
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "extra_forbidden":
-            message = "no such setting" + _near(keys, model)
-        if not keys:  # a rule over several settings names them itself
-            yield f"{path}: {message}" if text else message
-            continue
-        origin = _origin(keys, path, text, environ, env_prefix)
-        yield f"{origin}{'.'.join(keys)}: {message}{_shown(keys, item['input'])}"
+        unknown = item["type"] == "extra_forbidden"
+        limits = item.get("ctx", {})
+        message = WORDS.get(item["type"], item["msg"].removeprefix("Value error, ")).format(**limits)
+        if unknown:
+            message += _near(keys, model)
+        elif item["type"] == "model_type":
+            message = f"is a section: write [{'.'.join(keys)}] and its settings below"
+        shown = "" if unknown else _shown(keys, item["input"])
+        yield f"{_origin(keys, path, text, environ, env_prefix)}{'.'.join(keys)}: {message}{shown}"
 
 
 def _shown(keys: list[str], value: object) -> str:
     """Return the value for the message; nothing where a URL's or another password may be in it."""
     text = repr(value)
-    if "://" in text or "@" in text or isinstance(value, Mapping) or any(map(SECRET_WORD.search, keys)):
+    whole_section = keys[-1] in {"source", "url"} or isinstance(value, Mapping)
+    if "://" in text or "@" in text or whole_section or any(map(SECRET_WORD.search, keys)):
         return ""
     return f" (is {text[:80]})"
 
@@ -69,16 +89,15 @@ def _origin(keys: list[str], path: Path, text: str, environ: Mapping[str, str], 
 
 
 def _line_of(names: list[str], text: str) -> int | None:
-    """Return the 1-based line of the deepest of the nested keys ``names`` that ``text`` sets."""
-    found, section = None, ""
+    """Return the 1-based line that sets the nested key ``names``, or else the section around it."""
+    lines: dict[str, int] = {}
+    section = ""
     for number, line in enumerate(text.splitlines(), start=1):
         if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
-            section = header[1]
-            key = section
+            section = re.sub(r"[\"']", "", header[1])
+            lines.setdefault(section, number)
         elif assignment := re.match(r"""\s*([\w."'-]+)\s*=""", line):
-            key = ".".join(filter(None, [section, assignment[1].strip("\"'")]))
-        else:
-            continue
-        if any(key == ".".join(names[:depth]) for depth in range(1, len(names) + 1)):
-            found = number
-    return found
+            key = re.sub(r"[\"']", "", assignment[1])
+            lines.setdefault(f"{section}.{key}" if section else key, number)
+    prefixes = [".".join(names[:depth]) for depth in range(len(names), 0, -1)]
+    return next((lines[prefix] for prefix in prefixes if prefix in lines), None)

@@ -214,12 +214,17 @@ def stack(metrics: WindowMetrics, cells: pd.DataFrame, series: Sequence[str]) ->
     a date (index as ``metrics.daily``), one int64 column a path in order, and last the column
     :data:`OTHER`; its sums are the daily visits.
     """
-    wide = cells.loc[cells["path"].isin(series)].pivot_table(
-        index="date", columns="path", values="visits", aggfunc="sum", fill_value=0
+    dates = metrics.daily.index
+    by_path = {path: found.set_index("date")["visits"] for path, found in cells.groupby("path")}
+    split = pd.DataFrame(
+        {
+            at: by_path[path].reindex(dates, fill_value=0) if path in by_path else 0
+            for at, path in enumerate(series)
+        },
+        index=dates,
+        dtype="int64",
     )
-    wide = wide.reindex(index=metrics.daily.index, columns=list(series), fill_value=0).astype("int64")
-    rest = metrics.daily["visits"] - wide.sum(axis="columns")
-    split = pd.concat([wide, rest], axis="columns")
+    split[len(series)] = metrics.daily["visits"] - split.sum(axis="columns")
     split.columns = pd.Index([*series, OTHER], dtype="object")  # a str index would make NaN of OTHER
     return split
 

@@ -81,7 +81,7 @@ def lock_output(
             os.pwrite(handle, f"process {os.getpid()}\n".encode(), 0)
             # Whatever is staged now was left by a build that died: this process holds the lock.
             for left in lock.staging.iterdir():
-                shutil.rmtree(left)
+                _remove(left)
         yield lock
     finally:
         os.close(handle)
@@ -110,18 +110,22 @@ def publish(
     manifest = {"id": release_id, "built_at": stamp, **about, "files": listed}
     target = lock.releases / release_id
     with _border(lock.root):
-        if not target.exists():  # the same content at the same instant is the same release
-            staged = lock.staging / release_id
-            try:
+        try:
+            if target.exists():  # the same content at the same instant is the same release
+                manifest = json.loads((target / MANIFEST).read_bytes())
+            else:
+                staged = lock.staging / release_id
                 _stage(staged, files, listed, current_release(lock.root))
                 _write(staged / MANIFEST, _json(manifest))
                 _sync_tree(staged)
                 staged.rename(target)
                 _sync(lock.releases)
-            except BaseException:
-                shutil.rmtree(staged, ignore_errors=True)
-                raise
-        _switch(lock.root, release_id)
+            _switch(lock.root, release_id)
+        except BaseException:
+            shutil.rmtree(lock.staging / release_id, ignore_errors=True)
+            if not _is_current(lock.root, target):
+                shutil.rmtree(target, ignore_errors=True)
+            raise
     with suppress(OSError):  # litter is no reason to call a published release a failure
         _prune(lock.releases, keep, release_id)
     return Release(release_id, target, manifest)
@@ -134,6 +138,8 @@ def current_release(root: Path) -> Release | None:
         manifest = json.loads((path / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
+        return None  # damaged: nothing in it can be relied on
     return Release(path.name, path, manifest)
 
 
@@ -163,7 +169,7 @@ def _json(value: Any) -> bytes:
 
 
 def _stage(staged: Path, files: Mapping[str, bytes], listed: Mapping[str, Any], last: Release | None) -> None:
-    before = last.manifest.get("files", {}) if last else {}
+    before = last.manifest["files"] if last else {}
     staged.mkdir()
     for name, content in files.items():
         file = staged / name
@@ -205,15 +211,32 @@ def _switch(root: Path, release_id: str) -> None:
     fresh = root / "state" / "current.new"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(Path("releases") / release_id)
-    fresh.replace(root / "current")
+    try:
+        fresh.replace(root / "current")
+    except OSError:
+        fresh.unlink()
+        raise
     _sync(root)
+
+
+def _is_current(root: Path, target: Path) -> bool:
+    with suppress(OSError):
+        return (root / "current").samefile(target)
+    return False
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _prune(releases: Path, keep: int, current: str) -> None:
     """Remove the oldest releases beyond ``keep``; ids sort by time."""
     old = sorted((path.name for path in releases.iterdir() if path.name != current), reverse=True)
     for name in old[keep - 1 :]:
-        shutil.rmtree(releases / name)
+        _remove(releases / name)
 
 
 ADVICE = {

@@ -46,7 +46,7 @@ def series_colour(slot: int | None) -> str:
 def vega_config(font_px: float) -> dict[str, Any]:
     """Return the Vega-Lite configuration of every chart, with text of ``font_px``."""
     return {
-        "background": None,
+        "background": "transparent",
         "font": FONT,
         "padding": 0,
         "aria": False,  # the figure around it carries the text alternative
@@ -86,8 +86,9 @@ def percent(value: float | None) -> str:
     """Write a relative change with its sign, whole from 10 % on; "new" where there was nothing before."""
     if value is None or value != value:  # noqa: PLR0124 - NaN, as frames spell None
         return "new"
-    points = round(value * 100, 1)
-    text = f"{abs(points):,.0f}" if abs(points) >= 10 else f"{abs(points):.1f}".removesuffix(".0")  # noqa: PLR2004
+    points = value * 100
+    whole = abs(round(points, 1)) >= 10  # noqa: PLR2004
+    text = f"{abs(points):,.0f}" if whole else f"{abs(points):.1f}".removesuffix(".0")
     sign = "" if text == "0" else "+" if points > 0 else MINUS
     return f"{sign}{text} %"
 

@@ -18,7 +18,7 @@ from reportgen.config import Columns, Config, OutputSettings, ServerSettings, So
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("pandas", "numpy", "altair", "jinja2", "vl_convert", "psycopg", "duckdb", "rich.progress")
-LIGHT = ("errors", "windows", "diagnosis", "config", "publish", "serve", "cli")
+LIGHT = ("errors", "windows", "values", "diagnosis", "config", "publish", "serve", "progress", "cli")
 
 
 def python(code: str) -> str:

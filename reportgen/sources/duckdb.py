@@ -62,15 +62,17 @@ class DuckdbSource:
     def __enter__(self) -> Self:
         """Open the files, confine the connection, and check columns and types."""
         if not self._files:
-            raise SourceUnavailable(f"{self.name}: no such file. The path is relative to {Path.cwd()}")
+            kind = "no file matches" if glob.has_magic(self._url) else "no such file"
+            raise SourceUnavailable(f"{self.name}: {kind}. The path is relative to {Path.cwd()}")
         if self._is_database and not Path(self._files[0]).is_file():
             raise SourceUnavailable(missing(Path(self._files[0]), "duckdb"))
         with self._border():
             self._signature = _signature(self._files)
             self._connection = self._connect()
             try:
-                self._connection.execute("BEGIN TRANSACTION")
-                self._prepare(self._connection)
+                with self._deadline(self._connection):
+                    self._connection.execute("BEGIN TRANSACTION")
+                    self._prepare(self._connection)
             except BaseException:
                 self._connection.close()
                 raise
@@ -183,8 +185,18 @@ class DuckdbSource:
 
     def _described(self, connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
         """Return the type names of the date and the visits column."""
-        described = connection.execute(f"DESCRIBE SELECT {self._columns} FROM {self._relation}").fetchall()
-        types = [row[1].partition("(")[0] for row in described]
+        described = connection.execute(f"DESCRIBE SELECT * FROM {self._relation}").fetchall()
+        stored = {str(row[0]).lower(): str(row[1]).partition("(")[0] for row in described}
+        columns = self._settings.columns
+        names = (columns.date, columns.path, columns.visits)
+        for name in names:
+            if name.lower() not in stored:
+                header = "; a CSV file needs a header row" if ".csv" in self.name else ""
+                raise SourceError(
+                    f"{self.name}: there is no column {quoted(name)}; it has: {', '.join(stored)}. "
+                    f"Set columns in [source] to the names the data has{header}"
+                )
+        types = [stored[name.lower()] for name in names]
         if types[0] not in {"DATE", "VARCHAR"} and not types[0].startswith("TIMESTAMP"):
             raise SourceError(
                 f"{self.name}: the column {quoted(self._settings.columns.date)} is of type {types[0]}, "
@@ -216,35 +228,40 @@ class DuckdbSource:
 
 
 def _translated(exc: Exception, name: str, settings: SourceSettings) -> SourceError:
-    text = str(exc).strip().partition("\n")[0]
+    text = str(exc).strip().partition("\n")[0].rstrip(".!") + "."
     if isinstance(exc, duckdb.InterruptException):
         return SourceUnavailable(
-            f"{name}: a statement took longer than statement_timeout_s ({settings.statement_timeout_s} s); "
-            "raise it in [source]"
+            f"{name}: a statement took longer than statement_timeout_s ({settings.statement_timeout_s} s). "
+            "Raise it in [source]"
         )
-    if "Conflicting lock" in text:
-        return SourceUnavailable(f"{name}: another program has the database open for writing; try again")
     if isinstance(exc, OSError):
-        return SourceUnavailable(f"{name}: cannot be read: {exc.strerror}")
-    if isinstance(exc, duckdb.CatalogException):
-        return SourceError(f"{name}: {text} Set schema and table in [source] to an existing table")
-    if isinstance(exc, duckdb.BinderException):
-        candidates = next((line for line in str(exc).splitlines() if line.startswith("Candidate")), "")
-        return SourceError(
-            f"{name}: {text} {candidates}. Set columns in [source] to the names the data has"
-            + ("; a CSV file needs a header row" if ".csv" in name else "")
-        )
-    if isinstance(exc, duckdb.ConversionException | duckdb.OutOfRangeException):
-        return SourceError(f"{name}: {text} Look for a wrong count, or cast it with [source] query")
-    if isinstance(exc, duckdb.OutOfMemoryException):
-        return SourceError(f"{name}: {text} Use a smaller window, or a machine with more memory")
-    kind = next((end for end in (".csv.gz", ".csv", ".parquet", ".duckdb") if name.lower().endswith(end)), "")
-    return SourceError(f"{name}: {text} Check that the file is what its name says ({kind or 'DuckDB'})")
+        return SourceUnavailable(f"{name}: cannot be read: {exc.strerror}. Check the file's rights")
+    if "Conflicting lock" in text:
+        return SourceUnavailable(f"{name}: another program has the database open for writing. Try again")
+    for kinds, advice in ADVICE:
+        if isinstance(exc, kinds):
+            return SourceError(f"{name}: {text} {advice}")
+    kind = next((end for end in (".csv.gz", ".csv", ".parquet") if name.lower().endswith(end)), "DuckDB")
+    return SourceError(f"{name}: {text} Check that the file is what its name says ({kind})")
+
+
+ADVICE: tuple[tuple[type[duckdb.Error] | tuple[type[duckdb.Error], ...], str], ...] = (
+    (duckdb.CatalogException, "Set schema and table in [source] to an existing table"),
+    ((duckdb.ParserException, duckdb.BinderException, duckdb.SyntaxException), "Check [source] query"),
+    (duckdb.PermissionException, "[source] query may read only this source"),
+    (
+        (duckdb.ConversionException, duckdb.OutOfRangeException),
+        "Look for a wrong count, or cast it with [source] query",
+    ),
+    (duckdb.OutOfMemoryException, "Use shorter windows, or a machine with more memory"),
+)
+"""What to do about a foreign error: the first line that fits its class counts."""
 
 
 def _matches(pattern: str) -> list[str]:
     """Return the files a path or glob names, sorted; a file whose own name has ``[`` or ``*`` too."""
-    return [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH113, PTH207
+    found = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH113, PTH207
+    return [file for file in found if os.path.isfile(file)]  # noqa: PTH113
 
 
 def _signature(files: Sequence[str]) -> list[tuple[int, int, int]]:

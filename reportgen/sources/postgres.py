@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import psycopg
 from psycopg import IsolationLevel, errors
@@ -32,7 +31,7 @@ class PostgresSource:
     notice: str | None = None
 
     def __init__(self, settings: SourceSettings, timezone: str) -> None:
-        self._url = settings.url.get_secret_value()
+        self._url = _sound(settings.url.get_secret_value())
         self._settings = settings
         self._timezone = timezone
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
@@ -207,29 +206,42 @@ def _escaped(sql: str) -> str:
     return sql.replace("%", "%%")
 
 
+def _sound(url: str) -> str:
+    """Return the URL if it can be taken apart without a doubt; else a password might be shown.
+
+    Raises:
+        ConfigError: a user or password with an unencoded delimiter, or a port that is no number.
+
+    """
+    authority, rest = re.split("[/?]", url.partition("://")[2] + "/", maxsplit=1)
+    if "#" in url or "@" in rest or authority.count("@") > 1:
+        raise ConfigError(
+            "source.url: a user or password with / ? # or @ in it must be percent-encoded: %2F %3F %23 %40"
+        )
+    for host in authority.rpartition("@")[2].split(","):
+        port = re.sub(r"^\[.*\]", "", host).partition(":")[2]
+        if port and not (port.isdecimal() and 0 < int(port) < 65_536):  # noqa: PLR2004
+            raise ConfigError("source.url: the port must be a number from 1 to 65535")
+    return url
+
+
 def _public_name(url: str) -> str:
     """Return the URL without user, password and parameters."""
-    try:
-        parts = urlsplit(url)
-        return f"postgresql://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    except ValueError:
-        return "postgresql://"
+    authority, _, rest = url.partition("://")[2].partition("?")[0].partition("/")
+    return f"postgresql://{authority.rpartition('@')[2]}/{rest}"
 
 
 def _refused(name: str, text: str) -> SourceError:
-    if (
-        "password" in text
-        or "authentication" in text
-        or "pg_hba" in text
-        or re.search(r'role ".*" does not', text)
-    ):
+    text = text.removeprefix("connection failed: ").replace("FATAL:  ", "")
+    no_role = re.search(r'role ".*" does not exist', text)
+    if "password" in text or "authentication" in text or "pg_hba" in text or no_role:
         return SourceError(
-            f"{name}: the server refused the login: {text}. Check user and password in DATABASE_URL"
+            f"{name}: the server refused the login: {text}. Check user and password in its URL"
         )
     if re.search(r'database ".*" does not exist', text):
-        return SourceError(f"{name}: {text}. Check the database's name in DATABASE_URL")
+        return SourceError(f"{name}: {text}. Check the database's name in its URL")
     return SourceUnavailable(
-        f"{name}: cannot connect: {text}. Check host and port in DATABASE_URL, and that the server runs"
+        f"{name}: cannot connect: {text}. Check host and port in its URL, and that the server runs"
     )
 
 
@@ -252,7 +264,11 @@ ADVICE: tuple[Advice, ...] = (
         SourceError,
         "Let the role read: GRANT USAGE on the schema, GRANT SELECT on the table",
     ),
-    (errors.ReadOnlySqlTransaction, SourceError, "[source] query may only read"),
+    (
+        (errors.ReadOnlySqlTransaction, errors.FeatureNotSupported),
+        SourceError,
+        "[source] query may only read",
+    ),
     (
         errors.NumericValueOutOfRange,
         SourceError,

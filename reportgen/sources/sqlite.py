@@ -15,7 +15,7 @@ from typing import Any, Self
 from urllib.parse import unquote
 
 from reportgen.config import SourceSettings
-from reportgen.errors import SourceError, SourceUnavailable
+from reportgen.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.sources import Dialect, Finding, bare_query, quoted, table_name
 
 STEPS_BETWEEN_CLOCKS = 10_000
@@ -48,6 +48,7 @@ class SqliteSource:
             raise SourceUnavailable(missing(self.file, "sqlite"))
         with self._border():
             self._connection = self.connect()
+            self._limit(self._connection)
             self._connection.execute("PRAGMA query_only = ON")
             self._connection.execute("BEGIN")
             self._probe(self._connection)
@@ -101,10 +102,14 @@ class SqliteSource:
         """Run one statement, stopped after ``statement_timeout_s``."""
         if self._connection is None:
             raise RuntimeError("the source is not open")
-        deadline = time.monotonic() + self._settings.statement_timeout_s
-        self._connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_CLOCKS)
+        self._limit(self._connection)
         with self._border():
             yield from self._connection.execute(sql, dict(values))
+
+    def _limit(self, connection: sqlite3.Connection) -> None:
+        """Give the next statement its time."""
+        deadline = time.monotonic() + self._settings.statement_timeout_s
+        connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS_BETWEEN_CLOCKS)
 
     def inspect(self) -> Iterator[Finding]:
         """Look for an index that begins with the date column."""
@@ -190,9 +195,17 @@ def file_of(url: str, scheme: str) -> Path:
 
     ``sqlite:///tmp/x.db`` is also taken for ``/tmp/x.db`` where only that exists: the slip is
     common, and no other file can be meant.
+
+    Raises:
+        ConfigError: the URL names a host, or no file.
+
     """
-    text = unquote(url[len(scheme) + len("://") :].partition("?")[0])
-    relative, absolute = Path(text.removeprefix("/")), Path(text)
+    host, _, name = url[len(scheme) + len("://") :].partition("?")[0].partition("/")
+    if host:
+        raise ConfigError(f"source.url: a {scheme} URL names a file, not a host: write {scheme}:///name")
+    if not name.strip("/"):
+        raise ConfigError(f"source.url: names no file: write {scheme}:///name")
+    relative, absolute = Path(unquote(name)), Path("/" + unquote(name))
     return absolute if not relative.exists() and absolute.exists() else relative
 
 
