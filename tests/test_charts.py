@@ -206,7 +206,17 @@ def test_the_alternative_states_total_dates_and_each_path(usual: list[Chart]) ->
 @contextmanager
 def web_server(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """Serve a folder from another process; the list holds, in the end, who asked for what."""
-    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", folder]
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "http.server",
+        "0",
+        "--bind",
+        "127.0.0.1",
+        "--directory",
+        str(folder),
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         asked: list[str] = []

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from itertools import count
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reportgen.build import Gathered, gather
@@ -225,6 +225,7 @@ def test_a_stack_splits_each_days_visits_and_loses_none(rows: list[Row], series:
 tops = st.lists(st.sampled_from([f"/{n}" for n in range(20)]), max_size=8, unique=True)
 
 
+@example(list("abcdefgh"), ["a", "x"], [["x", *"bcdefgh"]])
 @given(tops, tops, st.lists(tops, max_size=4))
 def test_on_two_pages_no_two_paths_share_a_colour_whatever_other_pages_there_are(
     one: list[str], two: list[str], others: list[list[str]]

@@ -126,14 +126,14 @@ def test_readers_never_see_a_missing_or_mixed_file_while_releases_change(tmp_pat
     """One reads whole releases; another process asks where the link leads, without a pause."""
     put(tmp_path, {"index.html": b"0", "same.css": b"p {}"})
     over, faults, seen = threading.Event(), list[str](), set[str]()
-    reader = threading.Thread(target=watch, args=(tmp_path, over, faults, seen))
+    reader = threading.Thread(target=watch, args=(tmp_path, over, faults, seen), daemon=True)
     with subprocess.Popen(
         [sys.executable, "-c", ASKER, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as asker:
         assert asker.stdout is not None
         assert asker.stdout.readline() == "asking\n"
         reader.start()
-        for n in range(1, 31):
+        for n in range(1, 91):
             files = {f"{page}/index.html": f"{n} {page}".encode() for page in range(8)}
             put(tmp_path, files | {"index.html": str(n).encode(), "same.css": b"p {}"}, n, keep=20)
         over.set()
