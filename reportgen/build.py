@@ -2,7 +2,6 @@
 
 import hashlib
 import resource
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -98,7 +97,6 @@ def build(
     windows = [make_window(name, today, today_complete=as_of is not None) for name in config.windows]
     read = look_back(windows)
     with watch.stage("query"), open_source(config.source, config.timezone, read) as source:
-        threading.Thread(target=charts.warm_up, daemon=True).start()  # beside the queries, not after them
         gathered = gather(source, windows, read, config.top_paths)
     site = _site(config, gathered, read, now, as_of)
     shown = fingerprint(site, gathered)

@@ -49,7 +49,7 @@ def _total(metrics: WindowMetrics) -> str:
     if not moved:
         return f"{now} on {days}, as many as on {before}."
     more = "more" if moved > 0 else "fewer"
-    # One day against another is too little for a percentage.
+    # A page of one day shows no percentages.
     relative = f" ({theme.percent(both.change)})" if metrics.window.days > 1 else ""
     return (
         f"{now} on {days}: {theme.number(abs(moved))} {more} than the {theme.number(both.previous_total)} "
@@ -88,9 +88,5 @@ def _best_day(metrics: WindowMetrics) -> list[str]:
     if best is None or metrics.comparison.days == 1 or best[1] <= STANDS_OUT * median:
         return []
     day, visits = best
-    typical = (
-        f"{theme.decimal(visits / median)} times the median of {theme.decimal(median)}"
-        if median
-        else "the median is 0"
-    )
-    return [f"The best day was {theme.day(day)} with {theme.count(visits, 'visit')}: {typical}."]
+    said = f"The best day was {theme.day(day)} with {theme.count(visits, 'visit')}"
+    return [f"{said}, against a median of {theme.decimal(median)}."]

@@ -84,11 +84,6 @@ def top_paths(metrics: WindowMetrics, most: int = 20) -> Chart:
     return _chart("top-paths", "Visits by path", f"{text}. {', '.join(parts)}.", specs)
 
 
-def warm_up() -> None:
-    """Start the drawing engine: its first drawing in a process takes a third of a second more."""
-    svg_of({"data": {"values": [{}]}, "mark": "point"})
-
-
 def svg_of(spec: Mapping[str, Any]) -> str:
     """Draw a Vega-Lite specification. Nothing it names is fetched.
 
@@ -152,9 +147,9 @@ def _so_far(today: date, visits: int) -> alt.Chart:
 
 def _bars(paths: Sequence[PathRow], size: Size) -> dict[str, Any]:
     labels = _labels([row.path for row in paths], min(size.label_chars, 24) if size.name == "narrow" else 40)
-    # Readers' fonts differ from the one measured here. Labels set from the left edge, in room kept for
-    # wide letters, neither leave the drawing nor run into the bars.
-    room = round(max(map(len, labels)) * size.font_px * 0.58) + 12
+    # Readers' fonts differ from the one that vl-convert measures with. Labels set from the left edge, in
+    # room kept for letters of 0.58 em, stay inside the drawing and clear of the bars in all usual ones.
+    room = round(max(map(theme.columns, labels)) * size.font_px * 0.58) + 12
     rows = [
         {
             "label": label,
@@ -219,12 +214,14 @@ def _series(stack: pd.DataFrame) -> list[tuple[str | None, list[int]]]:
 
 def _labels(paths: Sequence[str | None], limit: int) -> list[str]:
     """Return a short, distinct label for each path; the scale tells series apart by it."""
+    taken = {"Other"} if OTHER in paths else set()  # even where a path has this very name
     labels: list[str] = []
     for path in paths:
         label = short = "Other" if path is OTHER else theme.shorten(theme.visible(path), limit)
         twin = 2
-        while label in labels:
+        while path is not OTHER and label in taken:
             label, twin = f"{short} ({twin})", twin + 1
+        taken.add(label)
         labels.append(label)
     return labels
 

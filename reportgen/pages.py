@@ -164,6 +164,7 @@ def _view(site: Site, page: Page, *, root: str, here: str) -> dict[str, Any]:
         "chart": _drawing(page.chart) if page.chart else None,
         "days": list(_day_rows(metrics)),
         "paths": list(_path_rows(site, metrics)),
+        "all_unrecorded": len(metrics.unrecorded) == metrics.window.days,
         "unrecorded": [theme.span(span) for span in runs(metrics.unrecorded)],
         "left_out": note_sentences(site.notes),
     }

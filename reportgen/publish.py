@@ -110,10 +110,9 @@ def publish(
     manifest = {"id": release_id, "built_at": stamp, **about, "files": listed}
     target = lock.releases / release_id
     with _border(lock.root):
+        made = _read_manifest(target)  # the same content at the same instant is the same release
         try:
-            if target.exists():  # the same content at the same instant is the same release
-                manifest = json.loads((target / MANIFEST).read_bytes())
-            else:
+            if made is None:
                 staged = lock.staging / release_id
                 _stage(staged, files, listed, current_release(lock.root))
                 _write(staged / MANIFEST, _json(manifest))
@@ -123,24 +122,31 @@ def publish(
             _switch(lock.root, release_id)
         except BaseException:
             shutil.rmtree(lock.staging / release_id, ignore_errors=True)
-            if not _is_current(lock.root, target):
+            if made is None and not _is_current(lock.root, target):
                 shutil.rmtree(target, ignore_errors=True)
             raise
     with suppress(OSError):  # litter is no reason to call a published release a failure
         _prune(lock.releases, keep, release_id)
-    return Release(release_id, target, manifest)
+    return Release(release_id, target, made or manifest)
 
 
 def current_release(root: Path) -> Release | None:
     """Return the published release, or ``None`` where there is none yet."""
     try:
         path = (root / "current").resolve(strict=True)
-        manifest = json.loads((path / MANIFEST).read_bytes())
+    except OSError:
+        return None
+    manifest = _read_manifest(path)
+    return Release(path.name, path, manifest) if manifest else None
+
+
+def _read_manifest(release: Path) -> dict[str, Any] | None:
+    """Return a release's manifest, or ``None`` where it is absent or damaged."""
+    try:
+        manifest = json.loads((release / MANIFEST).read_bytes())
     except (OSError, ValueError):
         return None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("files"), dict):
-        return None  # damaged: nothing in it can be relied on
-    return Release(path.name, path, manifest)
+    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
 
 
 def _take(handle: int, root: Path, *, wait: bool, on_wait: Callable[[str], None]) -> None:
@@ -172,6 +178,8 @@ def _stage(staged: Path, files: Mapping[str, bytes], listed: Mapping[str, Any], 
     before = last.manifest["files"] if last else {}
     staged.mkdir()
     for name, content in files.items():
+        if ".." in Path(name).parts or Path(name).is_absolute():
+            raise ValueError(f"{name}: not a path inside a release")
         file = staged / name
         file.parent.mkdir(parents=True, exist_ok=True)
         if last is None or before.get(name) != listed[name] or not _link(last.path / name, file, content):

@@ -6,6 +6,7 @@ of colours, so one drawing serves the light and the dark scheme.
 
 import unicodedata
 from datetime import date
+from itertools import accumulate
 from typing import Any
 
 from reportgen.windows import Span
@@ -28,7 +29,9 @@ DARK = {
 }  # fmt: skip
 
 MINUS = "\N{MINUS SIGN}"
-BIDI = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+JOINERS = "\u200c\u200d"
+FILLERS = "\u115f\u1160\u3164\uffa0\u2800\u034f"
+"""Letters by category, but without a glyph."""
 
 
 def css_variables(scheme: str) -> str:
@@ -124,25 +127,54 @@ def span(value: Span) -> str:
 def visible(text: str) -> str:
     """Return a path as text a reader can recognise: what has no glyph, or turns text around, is spelled.
 
-    Control characters become their pictures, bidirectional controls and lone surrogates ``<U+202E>``.
+    Control characters become their pictures; bidirectional and other invisible characters, lone
+    surrogates and noncharacters become ``<U+202E>``. Charts rely on it too: a NUL in a text makes
+    vl-convert abort the process.
     """
-    return "".join(map(_glyph, text)) or "(empty)"
+    shown, before = [], ""
+    for char in text:
+        glyph = _glyph(char, before)
+        shown.append(glyph)
+        before = glyph if glyph == char else ""
+    return "".join(shown) or "(empty)"
 
 
-def _glyph(char: str) -> str:
+def _glyph(char: str, before: str) -> str:
     code = ord(char)
     if code < 0x20:  # noqa: PLR2004
         return chr(0x2400 + code)
     if code == 0x7F:  # noqa: PLR2004
         return "\N{SYMBOL FOR DELETE}"
-    if code in BIDI or unicodedata.category(char) in {"Cc", "Cs", "Zl", "Zp", "Cn"}:
-        return f"<U+{code:04X}>"
-    return char
+    if char in JOINERS and before > "\x7f":  # inside a word of a script, or an emoji, that needs it
+        return char
+    blank = char != " " and unicodedata.category(char) in {"Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"}
+    noncharacter = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF  # noqa: PLR2004
+    return f"<U+{code:04X}>" if blank or noncharacter or char in FILLERS else char
+
+
+def columns(text: str) -> int:
+    """Return how wide a text is in letters: ideographs and emoji count twice, combining marks not at all."""
+    return sum(map(_columns, text))
+
+
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in {"Mn", "Me", "Cf"}:
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
 
 
 def shorten(text: str, limit: int) -> str:
-    """Cut a long text in the middle, where paths differ least, to at most ``limit`` characters."""
-    if len(text) <= limit:
+    """Cut a long text in the middle, where paths differ least, to at most ``limit`` columns."""
+    if columns(text) <= limit:
         return text
     tail = (limit - 1) * 2 // 5
-    return f"{text[: limit - 1 - tail]}…{text[len(text) - tail :]}"
+    head = limit - 1 - tail
+    return f"{_fitting(text, head)}…{_fitting(text[::-1], tail)[::-1]}"
+
+
+def _fitting(text: str, room: int) -> str:
+    """Return the longest beginning of ``text`` that is at most ``room`` columns wide."""
+    for end, width in enumerate(accumulate(map(_columns, text))):
+        if width > room:
+            return text[:end]
+    return text

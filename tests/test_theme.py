@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import unicodedata
 from datetime import date
 
 import pytest
@@ -14,6 +15,10 @@ from reportgen.pages import templates_dir
 from reportgen.windows import Span
 
 SCHEMES = {"light": (theme.LIGHT, theme.SERIES_LIGHT), "dark": (theme.DARK, theme.SERIES_DARK)}
+
+
+BIDI = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
+"""Classes of characters that turn the text around them."""
 
 
 @pytest.mark.parametrize(
@@ -107,6 +112,11 @@ def test_a_span_says_once_what_its_ends_share(first: date, last: date, text: str
         ("\u061c\u200e\u200f\u202a\u2066\u2069", "<U+061C><U+200E><U+200F><U+202A><U+2066><U+2069>"),
         ("/\ud800/\udcff", "/<U+D800>/<U+DCFF>"),
         ("/\ufffe\U0010ffff", "/<U+FFFE><U+10FFFF>"),
+        ("/a\u200b\ufeff\u00ad\u3164\u00a0", "/a<U+200B><U+FEFF><U+00AD><U+3164><U+00A0>"),
+        ("/\U000e0041\ue000", "/<U+E0041><U+E000>"),
+        ("/a\u200db", "/a<U+200D>b"),
+        ("/\u0645\u06cc\u200c\u062e", "/\u0645\u06cc\u200c\u062e"),
+        ("/\U0001f469\u200d\U0001f52c", "/\U0001f469\u200d\U0001f52c"),
     ],
 )
 def test_what_has_no_glyph_or_turns_text_around_is_spelled(path: str, text: str) -> None:
@@ -118,7 +128,7 @@ def test_any_path_becomes_text_that_utf8_and_xml_can_hold(path: str) -> None:
     shown = theme.visible(path)
     assert shown.encode().decode() == shown
     assert re.fullmatch("[\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]+", shown)
-    assert theme.BIDI.isdisjoint(map(ord, shown))
+    assert {unicodedata.bidirectional(char) for char in shown}.isdisjoint(BIDI)
     assert theme.visible(shown) == shown
 
 
@@ -128,6 +138,13 @@ def test_any_path_becomes_text_that_utf8_and_xml_can_hold(path: str) -> None:
 )
 def test_a_long_text_is_cut_in_the_middle(limit: int, text: str) -> None:
     assert theme.shorten("abcdefghij", limit) == text
+
+
+def test_wide_letters_take_the_room_of_two() -> None:
+    """A label of ideographs is as long as its drawing, not as its count; accents take no room."""
+    assert theme.columns("/日本\u0301") == 5
+    assert theme.shorten("/日本語のページ", 10) == "/日本…ジ"
+    assert theme.columns(theme.shorten("/" + "語" * 50, 24)) == 22
 
 
 @given(st.text(st.characters(codec="ascii"), max_size=60), st.integers(1, 60))
