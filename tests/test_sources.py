@@ -20,6 +20,7 @@ from reportgen.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.sources import Source, open_source
 from reportgen.sources.readings import read_cells, read_daily, read_paths, read_strays
 from reportgen.windows import Span, Window, make_window
+from tests.conftest import METRICS_TABLE
 
 Row = tuple[Any, Any, Any]
 
@@ -377,6 +378,58 @@ def test_postgres_reads_one_snapshot_and_cannot_write(pg: str, tmp_path: Path) -
         assert list(source.rows(shown, {})) == [("repeatable read", "on", "7s", 0)]
         with pytest.raises(SourceError, match="read-only"):
             list(source.rows("INSERT INTO metrics VALUES (%(day)s, '/c', 1) RETURNING 1", {"day": TODAY}))
+
+
+def recorded(source: Source, window: Window, span: Span) -> list[tuple[str, dict[str, Any]]]:
+    """Return every statement of a build, after running it."""
+    statements: list[tuple[str, dict[str, Any]]] = []
+    run = source.rows
+
+    def record(sql: str, values: Any) -> Any:
+        statements.append((sql, dict(values)))
+        return run(sql, values)
+
+    source.rows = record  # type: ignore[method-assign]
+    read_daily(source, span)
+    read_strays(source, span, beyond=True)
+    read_paths(source, window, 100, 5)
+    read_cells(source, span, ["/notes/my-first-code"])
+    assert len(statements) == 5
+    return statements
+
+
+def test_postgres_reads_by_the_index_on_date(pg: str, jarvis: list[tuple[str, str, int]]) -> None:
+    """No statement scans the table: not for a window, nor to count rows that are in none."""
+    with psycopg.connect(pg) as connection:
+        connection.execute(METRICS_TABLE.encode())
+        with connection.cursor().copy("COPY metrics FROM STDIN") as copy:
+            for row in jarvis:
+                copy.write_row(row)
+    config = load_config(None, {}, {"source": {"url": pg}})
+    window = make_window("7d", date(2026, 8, 21), today_complete=False)
+    span = Span(window.previous.first, window.span.last)
+    with (
+        psycopg.connect(pg, autocommit=True) as connection,
+        open_source(config.source, "UTC", span) as source,
+    ):
+        connection.execute("ANALYZE metrics")
+        for sql, values in recorded(source, window, span):
+            plan = [str(row[0]) for row in connection.execute(f"EXPLAIN {sql}".encode(), values)]
+            assert [line for line in plan if "Seq Scan" in line] == []
+
+
+def test_sqlite_reads_by_the_index_on_date(tmp_path: Path, jarvis: list[tuple[str, str, int]]) -> None:
+    with sqlite3.connect(tmp_path / "m.db") as connection:
+        connection.execute(METRICS_TABLE)
+        connection.executemany("INSERT INTO metrics VALUES (?, ?, ?)", jarvis)
+    config = load_config(None, {}, {"source": {"url": f"sqlite:///{tmp_path}/m.db"}})
+    window = make_window("7d", date(2026, 8, 21), today_complete=False)
+    span = Span(window.previous.first, window.span.last)
+    with open_source(config.source, "UTC", span) as source:
+        for sql, values in recorded(source, window, span):
+            plan = [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+            assert [line for line in plan if line.startswith("SCAN metrics")] == []
+    connection.close()
 
 
 def test_sqlite_reads_one_snapshot_and_cannot_write(tmp_path: Path) -> None:
