@@ -104,6 +104,8 @@ def test_the_demo_serves_the_sample_until_it_is_told_to_stop(tmp_path: Path) -> 
     child = subprocess.Popen(
         [sys.executable, "-m", "reportgen", "demo", "--port", "0"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        # A background job's children ignore SIGINT; a person's terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread runs here
     )  # fmt: skip
     try:
         assert child.stdout
@@ -147,6 +149,18 @@ def test_a_port_in_use_is_said_before_anything_is_built(tmp_path: Path, run: Run
         r"error: cannot listen on 127\.0\.0\.1:\d+: Address already in use\. .*--port.*\n", done.stderr
     )
     assert not (tmp_path / "output").exists()
+
+
+def test_the_sample_is_labelled_on_every_page(run: Run, tmp_path: Path) -> None:
+    """Whose data it is, under which licence, and by how much the dates were moved."""
+    assert run("build", "--quiet").returncode == 0
+    current = tmp_path / "output" / "current"
+    for page in ("index.html", "today/index.html", "7d/index.html", "30d/index.html"):
+        text = (current / page).read_text()
+        assert re.search(
+            r"Sample data: real visits of jarv\.is, .*\(MIT licence\), .* moved by \d+ weeks\.", text
+        )
+    assert (current / "robots.txt").read_text() == "User-agent: *\nDisallow: /\n"
 
 
 def test_the_version_is_told(run: Run) -> None:

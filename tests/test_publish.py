@@ -143,6 +143,37 @@ def test_readers_never_see_a_missing_or_mixed_file_while_releases_change(tmp_pat
     assert len(seen) > 1
 
 
+def test_everything_is_on_the_disk_before_the_switch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files, then their directories, then the release's new name; only then current, then pruning."""
+    put(tmp_path, SITE, keep=1)
+    done: list[tuple[str, str]] = []
+
+    def record(name: str) -> None:
+        real = getattr(os, name)
+
+        def recorded(target: object, *rest: object, **options: object) -> object:
+            path = Path(f"/proc/self/fd/{target}").readlink() if isinstance(target, int) else target
+            done.append((name, str(path).removeprefix(f"{tmp_path.resolve()}/")))
+            return real(target, *rest, **options)
+
+        monkeypatch.setattr(os, name, recorded)
+
+    for name in ("fsync", "rename", "replace", "rmdir"):
+        record(name)
+    changed = {name: content + b"!" for name, content in SITE.items()}
+    release = put(tmp_path, changed, 1, keep=1)
+
+    staged = f"state/staging/{release.id}"
+    renamed = done.index(("rename", f"{tmp_path}/{staged}".removeprefix(f"{tmp_path.resolve()}/")))
+    switched = next(at for at, (name, _) in enumerate(done) if name == "replace")
+    synced = {path for name, path in done[:renamed] if name == "fsync"}
+    assert synced == {staged, *(f"{staged}/{name}" for name in ("7d", "assets", "manifest.json", *SITE))}
+    assert ("fsync", "releases") in done[renamed:switched]
+    assert ("fsync", str(tmp_path.resolve())) in done[switched:]
+    assert [at for at, (name, _) in enumerate(done) if name == "rmdir" and at < switched] == []
+    assert releases(tmp_path) == [release.id]
+
+
 def test_unchanged_files_are_hard_links_and_changed_ones_are_not(tmp_path: Path) -> None:
     one = put(tmp_path, SITE)
     two = put(tmp_path, SITE | {"index.html": b"<p>2"}, 1)
