@@ -17,7 +17,7 @@ import typer
 
 from reportgen import __version__
 from reportgen.config import Config, load_config, url_secrets
-from reportgen.errors import ConfigError, ReportgenError, scrub
+from reportgen.errors import ConfigError, ReportgenError, mask_logins, scrub
 from reportgen.progress import progress
 from reportgen.publish import lock_output
 from reportgen.windows import EARLIEST, today_in
@@ -106,12 +106,10 @@ def check(
 
         findings = list(findings_of(settings, today_in(settings.zone, datetime.now(UTC))))
         if as_json:
-            _print_json(
-                [vars(finding) | {"message": scrub(finding.message, secrets)} for finding in findings]
-            )
+            _print_json([vars(finding) | {"message": mask_logins(finding.message)} for finding in findings])
         else:
             for finding in findings:
-                typer.echo(f"{finding.level:<8} {finding.subject:<7} {scrub(finding.message, secrets)}")
+                typer.echo(f"{finding.level:<8} {finding.subject:<7} {mask_logins(finding.message)}")
         if any(finding.level == "error" for finding in findings):
             raise typer.Exit(1)
 
@@ -150,7 +148,7 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except typer.TyperException as exc:  # a wrong option or argument
-        typer.echo(f"error: {_usage(exc).rstrip('.')}. See reportgen --help", err=True)
+        typer.echo(f"error: {mask_logins(_usage(exc)).rstrip('.')}. See reportgen --help", err=True)
         sys.exit(ConfigError.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
@@ -176,7 +174,9 @@ def _errors(*, as_json: bool) -> Iterator[list[str]]:
         code = exc.exit_code if isinstance(exc, ReportgenError) else 1
         if os.environ.get("REPORTGEN_DEBUG") == "1":
             traceback.print_exception(exc)
-        _tell(exc, scrub(str(exc), secrets), code, as_json=as_json)
+        # Our own messages were cleaned where foreign text entered; a bug's may hold anything.
+        message = str(exc) if isinstance(exc, ReportgenError) else scrub(str(exc), secrets)
+        _tell(exc, mask_logins(message), code, as_json=as_json)
         raise typer.Exit(code) from None
 
 

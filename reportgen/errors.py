@@ -14,6 +14,7 @@ A message says what failed, on what, and what to do. It never holds a password: 
 pass through :func:`scrub` at the border where they become ours.
 """
 
+import re
 from collections.abc import Iterable
 from typing import ClassVar
 from urllib.parse import quote, quote_plus
@@ -51,6 +52,11 @@ class OutputBusy(PublishError):  # noqa: N818 - as above
     """Another build holds the lock of the output directory."""
 
     exit_code: ClassVar[int] = 3
+
+
+def mask_logins(text: str) -> str:
+    """Return ``text`` with the user and password of every URL in it replaced by ``***``."""
+    return re.sub(r"://[^\s/@]*@", "://***@", text)
 
 
 def scrub(text: str, secrets: Iterable[str]) -> str:

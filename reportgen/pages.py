@@ -161,7 +161,7 @@ def _view(site: Site, page: Page, *, root: str, here: str) -> dict[str, Any]:
         "links": [(name, f"{root}{name}/index.html", name == metrics.window.name) for name in site.windows],
         "figures": _figures(metrics),
         "changes": page.changes,
-        "chart": _drawing(page.chart) if page.chart else None,
+        "chart": _drawing(page.chart, site.timezone) if page.chart else None,
         "days": list(_day_rows(metrics)),
         "paths": list(_path_rows(site, metrics)),
         "all_unrecorded": len(metrics.unrecorded) == metrics.window.days,
@@ -209,12 +209,12 @@ def _comparison_figures(metrics: WindowMetrics) -> Iterator[Figure]:
         yield Figure("Best day", theme.number(best[1]), f"{theme.day(best[0])}, of the complete days")
 
 
-def _drawing(chart: Chart) -> dict[str, Any]:
+def _drawing(chart: Chart, timezone: str) -> dict[str, Any]:
     spec = json.dumps(chart.specs["wide"], ensure_ascii=False, separators=(",", ":")).translate(JSON_ESCAPES)
     return {
         "name": chart.name,
         "title": chart.title,
-        "alt": chart.alt,
+        "alt": f"{chart.alt} Dates are in the zone {timezone}.",
         # Vega escapes all text in a drawing; what ends a script element is escaped above.
         "svgs": {size: Markup(svg) for size, svg in chart.svgs.items()},  # noqa: S704
         "spec": Markup(spec),  # noqa: S704

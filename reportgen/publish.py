@@ -73,10 +73,9 @@ def lock_output(
     """
     with _border(root):
         lock = OutputLock.over(root)
-        handle = os.open(root / "state" / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        handle = _take(root, wait=wait, on_wait=on_wait)
     try:
         with _border(root):
-            _take(handle, root, wait=wait, on_wait=on_wait)
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"process {os.getpid()}\n".encode(), 0)
             # Whatever is staged now was left by a build that died: this process holds the lock.
@@ -149,7 +148,23 @@ def _read_manifest(release: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
 
 
-def _take(handle: int, root: Path, *, wait: bool, on_wait: Callable[[str], None]) -> None:
+def _take(root: Path, *, wait: bool, on_wait: Callable[[str], None]) -> int:
+    """Return the open, locked lock file; one that was deleted meanwhile locks nobody out."""
+    file = root / "state" / "lock"
+    while True:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            _flock(handle, root, wait=wait, on_wait=on_wait)
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(handle), file.stat()):
+                    return handle
+        except BaseException:
+            os.close(handle)
+            raise
+        os.close(handle)
+
+
+def _flock(handle: int, root: Path, *, wait: bool, on_wait: Callable[[str], None]) -> None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -248,8 +263,8 @@ def _prune(releases: Path, keep: int, current: str) -> None:
 
 
 ADVICE = {
-    errno.ENOSPC: "The disk is full: free some space, or lower keep in [output]",
-    errno.EDQUOT: "The disk quota is used up: free some space, or lower keep in [output]",
+    errno.ENOSPC: "The disk is full: free some space",
+    errno.EDQUOT: "The disk quota is used up: free some space",
     errno.EACCES: "Let this user write there, or name another directory with --output",
     errno.EPERM: "Let this user write there, or name another directory with --output",
     errno.EROFS: "The file system is read-only: name another directory with --output",

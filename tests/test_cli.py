@@ -163,5 +163,19 @@ def test_the_sample_is_labelled_on_every_page(run: Run, tmp_path: Path) -> None:
     assert (current / "robots.txt").read_text() == "User-agent: *\nDisallow: /\n"
 
 
+def test_a_url_in_the_wrong_place_does_not_show_its_password(run: Run) -> None:
+    for words in (
+        ["build", "postgresql://app:geheim@127.0.0.1/x"],
+        ["build", "--as-of", "postgresql://app:geheim@h/x"],
+    ):
+        done = run(*words)
+        assert (done.returncode, "geheim" in done.stderr + done.stdout) == (2, False)
+
+
+def test_a_password_that_is_a_common_word_does_not_garble_messages(run: Run) -> None:
+    done = run("check", DATABASE_URL="postgresql://postgres:postgres@127.0.0.1:1/postgres")
+    assert "postgresql://127.0.0.1:1/postgres: cannot connect" in done.stdout
+
+
 def test_the_version_is_told(run: Run) -> None:
     assert run("--version").stdout == f"reportgen {__version__}\n"

@@ -268,7 +268,7 @@ def test_an_instant_counts_for_its_date_in_the_reports_zone(
 
 def test_names_are_quoted(engine: Engine) -> None:
     """Names that are keywords, hold quotes or spaces, or look like SQL are names and nothing else."""
-    columns = ("select", "pa th", "visits; DROP TABLE x")
+    columns = ("select", "pa th %s", "visits%; DROP TABLE x")
     table = "metrics" if engine.name in {"parquet", "csv", "csv.gz"} else "order by"
     url = engine.load([(day(0), "/a", 1)], table=table, columns=columns)
     names = dict(zip(("date", "path", "visits"), columns, strict=True))
@@ -376,6 +376,7 @@ def test_postgres_reads_one_snapshot_and_cannot_write(pg: str, tmp_path: Path) -
         shown = "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only'),"
         shown += " current_setting('statement_timeout'), (SELECT count(*) FROM pg_prepared_statements)"
         assert list(source.rows(shown, {})) == [("repeatable read", "on", "7s", 0)]
+        assert source._connection.prepare_threshold is None  # type: ignore[attr-defined]
         with pytest.raises(SourceError, match="read-only"):
             list(source.rows("INSERT INTO metrics VALUES (%(day)s, '/c', 1) RETURNING 1", {"day": TODAY}))
 

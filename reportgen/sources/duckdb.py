@@ -238,6 +238,8 @@ def _translated(exc: Exception, name: str, settings: SourceSettings) -> SourceEr
         return SourceUnavailable(f"{name}: cannot be read: {exc.strerror}. Check the file's rights")
     if "Conflicting lock" in text:
         return SourceUnavailable(f"{name}: another program has the database open for writing. Try again")
+    if "Permission denied" in text:
+        return SourceUnavailable(f"{name}: {text} Check the file's rights")
     for kinds, advice in ADVICE:
         if isinstance(exc, kinds):
             return SourceError(f"{name}: {text} {advice}")

@@ -69,7 +69,8 @@ class PostgresSource:
     def dialect(self) -> Dialect:
         """PostgreSQL compares dates as dates; instants are cut in the session's zone."""
         columns = self._settings.columns
-        day, path, visits = quoted(columns.date), quoted(columns.path), quoted(columns.visits)
+        names = (columns.date, columns.path, columns.visits)
+        day, path, visits = (_escaped(quoted(name)) for name in names)
         # NaN sorts above every number, so one bound keeps it and the infinities out.
         fractional = (
             f"CASE WHEN {visits} < 1e30 AND {visits} = trunc({visits}::numeric) THEN {visits}::numeric END"
@@ -168,7 +169,7 @@ class PostgresSource:
         """
         columns = self._settings.columns
         names = (columns.date, columns.path, columns.visits)
-        listed = ", ".join(map(quoted, names))
+        listed = _escaped(", ".join(map(quoted, names)))
         sql = f"SELECT {listed} FROM {_escaped(self._relation)} WHERE %(no)s"
         cursor = connection.execute(sql.encode(), {"no": False})
         types = [column.type_display for column in cursor.description or []]
@@ -258,6 +259,7 @@ ADVICE: tuple[Advice, ...] = (
         SourceError,
         "Set schema and table in [source] to an existing table",
     ),
+    (errors.InvalidParameterValue, SourceError, "Set timezone to a zone that this server knows"),
     (errors.UndefinedColumn, SourceError, "Set columns in [source] to the names the table has"),
     (
         errors.InsufficientPrivilege,

@@ -180,10 +180,15 @@ def _translated(exc: sqlite3.Error, name: str, settings: SourceSettings) -> Sour
         return SourceError(f"{name}: this file is no SQLite database, or it is damaged ({text})")
     if "integer overflow" in text:
         return SourceError(f"{name}: the visits add up to more than 64 bits hold. Look for a wrong count")
-    if isinstance(exc, sqlite3.OperationalError) and "unable to open" in text:
+    if "unable to open" in text:
         return SourceUnavailable(
             f"{name}: cannot be opened for reading. Check the file's rights; a database in WAL mode "
-            "needs its -wal and -shm files readable beside it"
+            "needs its -wal and -shm files beside it, or the right to make them"
+        )
+    if ("readonly database" in text or "attempt to write" in text) and settings.query is None:
+        return SourceUnavailable(
+            f"{name}: opened read-only, but SQLite wants to write: {text}. A database in WAL mode needs its "
+            "-wal and -shm files beside it, or the right to make them"
         )
     if "readonly database" in text or "attempt to write" in text:
         return SourceError(f"{name}: [source] query tried to write; it may only read")
