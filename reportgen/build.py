@@ -114,7 +114,8 @@ def build(
 def gather(source: Source, windows: Sequence[Window], read: Span, top_paths: int) -> Gathered:
     """Read and compute every window's figures. Long lists of paths become CSV one window at a time."""
     daily = read_daily(source, read)
-    notes = daily.notes + read_strays(source, read, beyond=not windows[0].today_complete)
+    strays = read_strays(source, read, beyond=not windows[0].today_complete)
+    notes = Counter(dict(sorted((daily.notes + strays).items())))  # engines group in any order
     metrics, listed = [], {}
     for window in windows:
         total = sum_over(daily.daily, window.span)
