@@ -1,10 +1,14 @@
 """Real parts for the tests: a PostgreSQL server, the sample's rows, a command line to run."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,13 +16,19 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from reportgen.build import Gathered, gather
+from reportgen.config import SourceSettings
 from reportgen.sources.sample import sample_rows
+from reportgen.sources.sqlite import SqliteSource
+from reportgen.windows import Window, look_back
 
 ROOT = Path(__file__).parent.parent
 METRICS_TABLE = (
     "CREATE TABLE metrics (date date NOT NULL, path text NOT NULL,"
     " visits integer NOT NULL DEFAULT 0, PRIMARY KEY (date, path))"
 )
+
+DATABASES = count()
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -94,3 +104,18 @@ def run(tmp_path: Path) -> Run:
         )  # fmt: skip
 
     return reportgen
+
+
+def gathered(
+    rows: Iterable[tuple[int, str, int]], windows: Sequence[Window], top_paths: int = 100
+) -> Gathered:
+    """Read a table of (days before the windows' end, path, visits) as a build would."""
+    uri = f"file:gathered{next(DATABASES)}?mode=memory&cache=shared"
+    today = windows[0].span.last
+    with closing(sqlite3.connect(uri, uri=True)) as table:
+        table.execute("CREATE TABLE metrics (date TEXT, path TEXT, visits INTEGER)")
+        stored = (((today - timedelta(days)).isoformat(), path, visits) for days, path, visits in rows)
+        table.executemany("INSERT INTO metrics VALUES (?, ?, ?)", stored)
+        table.commit()
+        with SqliteSource("test", uri, SourceSettings()) as source:
+            return gather(source, windows, look_back(windows), top_paths)

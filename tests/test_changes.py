@@ -1,26 +1,20 @@
 """What changed is said in few sentences, each provable from the tables, and none about noise."""
 
 import re
-import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
-from datetime import date, timedelta
-from itertools import count
+from datetime import date
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportgen.build import gather
 from reportgen.changes import sentences
-from reportgen.config import SourceSettings
-from reportgen.sources.sqlite import SqliteSource
-from reportgen.windows import look_back, make_window
+from reportgen.windows import make_window
+from tests.conftest import gathered
 
 TODAY = date(2026, 11, 23)
 NOW = "on 6 complete days (Tue 17 \u2013 Sun 22 Nov 2026)"
 BEFORE = "on Tue 10 \u2013 Sun 15 Nov 2026"
-DATABASES = count()
 
 Row = tuple[int, str, int]
 """Days ago, path, visits."""
@@ -29,14 +23,7 @@ Row = tuple[int, str, int]
 def said(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> list[str]:
     """Return what a build would say of a table of these rows; ``over``: today is complete."""
     window = make_window(name, TODAY, today_complete=over)
-    uri = f"file:changes{next(DATABASES)}?mode=memory&cache=shared"
-    with closing(sqlite3.connect(uri, uri=True)) as table:
-        table.execute("CREATE TABLE metrics (date TEXT, path TEXT, visits INTEGER)")
-        stored = (((TODAY - timedelta(days)).isoformat(), path, visits) for days, path, visits in rows)
-        table.executemany("INSERT INTO metrics VALUES (?, ?, ?)", stored)
-        table.commit()
-        with SqliteSource("test", uri, SourceSettings()) as source:
-            return sentences(gather(source, [window], look_back([window]), 100).metrics[0])
+    return sentences(gathered(rows, [window]).metrics[0])
 
 
 def evenly(path: str, now: int, before: int) -> list[Row]:

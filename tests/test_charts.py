@@ -2,30 +2,26 @@
 
 import json
 import re
-import sqlite3
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import date, timedelta
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import altair as alt
 import pytest
 
-from reportgen.build import draw, gather
+from reportgen.build import draw
 from reportgen.charts import SIZES, Chart, svg_of
-from reportgen.config import SourceSettings
 from reportgen.errors import RenderError
-from reportgen.sources.sqlite import SqliteSource
-from reportgen.windows import look_back, make_window
+from reportgen.windows import make_window
+from tests.conftest import gathered
 
 TODAY = date(2026, 11, 23)
-DATABASES = count()
 TWELVE = [(days, f"/p{n}", 10 + n * 7 + days % 5) for n in range(12) for days in range(60)]
 HOSTILE = {
     "</g><script>x</script>": "</g><script>x</script>",
@@ -46,14 +42,7 @@ Row = tuple[int, str, int]
 def drawn(rows: Iterable[Row], *names: str, over: bool = False) -> list[Chart]:
     """Draw the charts of these windows as a build would; ``over``: today is complete."""
     windows = [make_window(name, TODAY, today_complete=over) for name in names]
-    uri = f"file:charts{next(DATABASES)}?mode=memory&cache=shared"
-    with closing(sqlite3.connect(uri, uri=True)) as table:
-        table.execute("CREATE TABLE metrics (date TEXT, path TEXT, visits INTEGER)")
-        stored = (((TODAY - timedelta(days)).isoformat(), path, visits) for days, path, visits in rows)
-        table.executemany("INSERT INTO metrics VALUES (?, ?, ?)", stored)
-        table.commit()
-        with SqliteSource("test", uri, SourceSettings()) as source:
-            pages = draw(gather(source, windows, look_back(windows), 100))
+    pages = draw(gathered(rows, windows))
     return [page.chart for page in pages if page.chart]
 
 
