@@ -4,20 +4,35 @@ import hashlib
 import resource
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import pandas as pd
 
-from reportgen import __version__, changes, charts, exports, pages
+from reportgen import __version__, bundle, changes, charts, exports, pages
 from reportgen.config import Config
-from reportgen.metrics import WindowMetrics, colour_slots, named_from, shares, stack, sum_over, window_metrics
+from reportgen.drawing import Chart
+from reportgen.errors import RenderError
+from reportgen.metrics import (
+    WindowMetrics,
+    by_date,
+    colour_slots,
+    named_from,
+    shares,
+    stack,
+    sum_over,
+    window_metrics,
+)
 from reportgen.publish import OutputLock, Release, current_release, publish
 from reportgen.sources import Source, open_source
 from reportgen.sources.readings import read_cells, read_daily, read_paths, read_strays
+from reportgen.spelling import Spelling, bare
 from reportgen.theme import SERIES
+from reportgen.timetable import next_due
+from reportgen.views import Page, Site
 from reportgen.windows import Span, Window, look_back, make_window, today_in
 
 MOST_LISTED = 100_000
@@ -28,11 +43,13 @@ MOST_LISTED = 100_000
 class Stopwatch:
     """Measures the stages of a build.
 
-    ``begin`` is called with each stage's name, ``tell`` with name and seconds when it has ended.
+    ``begin`` is called with each stage's name, ``tell`` with name and seconds when it has ended,
+    ``warn`` with what did not work though the report did.
     """
 
     begin: Callable[[str], None] = lambda _: None
     tell: Callable[[str, float], None] = lambda *_: None
+    warn: Callable[[str], None] = lambda _: None
     seconds: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
@@ -99,13 +116,15 @@ def build(
     with watch.stage("query"), open_source(config.source, config.timezone, read) as source:
         gathered = gather(source, windows, read, config.top_paths)
     site = _site(config, gathered, read, now, as_of)
-    shown = fingerprint(site, gathered)
+    shown = fingerprint(site, gathered, pages.templates_digest(config.templates_dir))
     if if_changed and (last := current_release(lock.root)) and last.manifest.get("content") == shown:
         return Built(last, changed=False)
     with watch.stage("charts"):
-        content = draw(gathered)
+        content = draw(gathered, site.spelling)
     with watch.stage("pages"):
-        files = pages.render(site, content) | export(site, content, gathered)
+        live = interactive(lock.root / "state", watch)
+        files = live | export(site, content, gathered)
+        files |= pages.render(site, content, own=config.templates_dir, vega=next(iter(live), None))
     with watch.stage("publish"):
         about = _about(site, gathered, watch, shown)
         return Built(publish(lock, files, about, built_at=now, keep=config.output.keep), changed=True)
@@ -122,7 +141,7 @@ def gather(source: Source, windows: Sequence[Window], read: Span, top_paths: int
         found = read_paths(source, window, MOST_LISTED, named_from(total))
         metrics.append(window_metrics(window, daily.daily, found.paths, found.path_count, top_paths))
         listed[window.name] = exports.paths_csv(shares(found.paths, total).head(MOST_LISTED))
-    drawn = sorted({path for each in metrics for path in stacked_paths(each)})
+    drawn = sorted({path for each in metrics if each.window.days > 1 for path in each.paths["path"]})
     longest = max(windows, key=lambda window: window.days)
     cells = read_cells(source, longest.span, drawn)
     return Gathered(metrics, listed, cells, notes, daily.rows, source.name, source.site, source.notice)
@@ -133,29 +152,55 @@ def stacked_paths(metrics: WindowMetrics) -> list[str]:
     return metrics.paths["path"].head(SERIES).tolist() if metrics.window.days > 1 else []
 
 
-def draw(gathered: Gathered) -> list[pages.Page]:
-    """Draw each window's chart and write its sentences."""
+def draw(gathered: Gathered, spelling: Spelling) -> list[Page]:
+    """Draw each window's charts and write its sentences."""
     longest_first = sorted(gathered.metrics, key=lambda metrics: -metrics.window.days)
     slots = colour_slots([stacked_paths(metrics) for metrics in longest_first], SERIES)
-    content = []
-    for metrics in gathered.metrics:
-        if not metrics.total:
-            chart = None
-        elif metrics.window.days == 1:
-            chart = charts.top_paths(metrics)
-        else:
-            split = stack(metrics, gathered.cells, stacked_paths(metrics))
-            chart = charts.visits_by_path(metrics, split, slots)
-        content.append(pages.Page(metrics, chart, changes.sentences(metrics)))
-    return content
+    return [
+        Page(
+            metrics,
+            _charts(metrics, gathered.cells, slots, spelling) if metrics.total else [],
+            changes.sentences(metrics, spelling),
+            series(metrics, gathered.cells),
+        )
+        for metrics in gathered.metrics
+    ]
 
 
-def export(site: pages.Site, content: Sequence[pages.Page], gathered: Gathered) -> dict[str, bytes]:
+def _charts(
+    metrics: WindowMetrics, cells: pd.DataFrame, slots: Mapping[str, int], spelling: Spelling
+) -> list[Chart]:
+    if metrics.window.days == 1:
+        return [charts.top_paths(metrics, spelling)]
+    split = stack(metrics, cells, stacked_paths(metrics))
+    return [
+        charts.visits_by_path(metrics, split, slots, spelling),
+        charts.against_previous(metrics, spelling),
+    ]
+
+
+def series(metrics: WindowMetrics, cells: pd.DataFrame) -> dict[str, list[int]]:
+    """Return the daily visits of each listed path; none for a single day."""
+    listed = metrics.paths["path"].tolist() if metrics.window.days > 1 else []
+    return dict(zip(listed, by_date(metrics, cells, listed).tolist(), strict=True))
+
+
+def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:
+    """Return the script that brings charts to life, by its path; without it they stay as drawn."""
+    try:
+        script = bundle.load(folder)
+    except RenderError as exc:
+        watch.warn(f"{exc}. Charts are drawn, but not interactive")
+        return {}
+    return {pages.hashed("assets/vega.js", script): script}
+
+
+def export(site: Site, content: Sequence[Page], gathered: Gathered) -> dict[str, bytes]:
     """Return the files for programs, keyed by their path in the release."""
     about = {
         "site": site.name,
         "timezone": site.timezone,
-        "built_at": f"{site.built_at:%Y-%m-%dT%H:%M:%SZ}",
+        "built_at": f"{site.built_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "as_of": site.as_of.isoformat(),
         "sample": site.notice is not None,
     }
@@ -164,41 +209,46 @@ def export(site: pages.Site, content: Sequence[pages.Page], gathered: Gathered) 
         name = page.metrics.window.name
         files[f"{name}/daily.csv"] = exports.daily_csv(page.metrics)
         files[f"{name}/paths.csv"] = gathered.paths_csv[name]
-        files[f"{name}/report.json"] = exports.report_json(page.metrics, page.changes, gathered.notes, about)
+        files[f"{name}/report.json"] = exports.report_json(
+            page.metrics, list(map(bare, page.changes)), gathered.notes, about
+        )
     return files
 
 
-def fingerprint(site: pages.Site, gathered: Gathered) -> str:
+def fingerprint(site: Site, gathered: Gathered, templates: str) -> str:
     """Return a digest of all that a release shows except when it was built."""
-    undated = replace(site, built_at=datetime.min.replace(tzinfo=UTC))
-    digest = hashlib.sha256(repr(undated).encode())
+    undated = replace(site, built_at=datetime.min.replace(tzinfo=UTC), due=None)
+    digest = hashlib.sha256(repr((undated, templates)).encode())
     for metrics in gathered.metrics:
-        page = pages.Page(metrics, None, changes.sentences(metrics))
+        page = Page(metrics, [], changes.sentences(metrics, site.spelling), {})
         for content in export(undated, [page], gathered).values():
             digest.update(content)
-        digest.update(repr((metrics.yesterday, metrics.week_ago)).encode())
+        digest.update(repr(metrics.recent).encode())
     digest.update(gathered.cells.to_csv().encode())
     return digest.hexdigest()
 
 
-def _site(config: Config, gathered: Gathered, read: Span, now: datetime, as_of: date | None) -> pages.Site:
-    return pages.Site(
+def _site(config: Config, gathered: Gathered, read: Span, now: datetime, as_of: date | None) -> Site:
+    return Site(
         name=config.site or gathered.site or "Visits",
         url=config.site_url,
+        intro=config.intro,
         timezone=config.timezone,
+        spelling=Spelling.of(config.locale),
         notice=gathered.notice,
         windows=config.windows,
         default_window=config.default_window,
-        built_at=now.astimezone(UTC),
+        built_at=now.astimezone(config.zone),
+        # A report of a past day is not built again by itself.
+        due=None if as_of else next_due(config.schedule, config.zone, now.astimezone(config.zone)),
         as_of=read.last,
-        today_complete=as_of is not None,
         read=read,
         notes=gathered.notes,
         version=__version__,
     )
 
 
-def _about(site: pages.Site, gathered: Gathered, watch: Stopwatch, shown: str) -> dict[str, object]:
+def _about(site: Site, gathered: Gathered, watch: Stopwatch, shown: str) -> dict[str, object]:
     """Return what the manifest says of the build."""
     return {
         "as_of": site.as_of.isoformat(),

@@ -8,8 +8,8 @@ import statistics
 
 import pandas as pd
 
-from reportgen import theme
 from reportgen.metrics import WindowMetrics, named_from
+from reportgen.spelling import Spelling, isolated
 
 MOST_SENTENCES = 6
 MOST_NAMED = 3
@@ -17,32 +17,35 @@ STANDS_OUT = 2
 """The best day is worth a sentence above this many times the median."""
 
 
-def sentences(metrics: WindowMetrics) -> list[str]:
-    """Return at most six sentences, the most important first."""
+def sentences(metrics: WindowMetrics, spelling: Spelling) -> list[str]:
+    """Return at most six sentences, the most important first.
+
+    Paths in them stand between :data:`reportgen.spelling.OPEN` and ``CLOSE``.
+    """
     if not metrics.comparison.days:
         return []
-    said = [_total(metrics)]
+    said = [_total(metrics, spelling)]
     movers = metrics.movers.assign(moved=metrics.movers["complete"] - metrics.movers["previous"])
     movers = movers.sort_values("moved", key=abs, ascending=False, kind="stable")
-    said += _explained(metrics, movers.head(MOST_NAMED))
+    said += _explained(metrics, movers.head(MOST_NAMED), spelling)
     enough = named_from(metrics.total)
     new = movers.loc[(movers["before"] == 0) & (movers["complete"] >= enough)]
     gone = movers.loc[(movers["visits"] == 0) & (movers["previous"] >= enough)]
     if len(new):
-        said.append(f"New: {_listed(new, 'complete')}.")
+        said.append(f"New: {_listed(new, 'complete', spelling)}.")
     if len(gone):
-        said.append(f"Gone: {_listed(gone, 'previous', 'before')}.")
-    said += _best_day(metrics)
+        said.append(f"Gone: {_listed(gone, 'previous', spelling, 'before')}.")
+    said += _best_day(metrics, spelling)
     return said[:MOST_SENTENCES]
 
 
-def _total(metrics: WindowMetrics) -> str:
+def _total(metrics: WindowMetrics, spelling: Spelling) -> str:
     both = metrics.comparison
     if both.span is None or both.previous_span is None:
         raise ValueError("a window without complete days has no comparison")
-    days = f"{theme.count(both.days, 'complete day')} ({theme.span(both.span)})"
-    before = theme.span(both.previous_span)
-    now = theme.count(both.total, "visit")
+    days = f"{spelling.count(both.days, 'complete day')} ({spelling.span(both.span)})"
+    before = spelling.span(both.previous_span)
+    now = spelling.count(both.total, "visit")
     if not both.previous_total:
         return f"{now} on {days}; none on {before}."
     moved = both.total - both.previous_total
@@ -50,43 +53,41 @@ def _total(metrics: WindowMetrics) -> str:
         return f"{now} on {days}, as many as on {before}."
     more = "more" if moved > 0 else "fewer"
     # A page of one day shows no percentages.
-    relative = f" ({theme.percent(both.change)})" if metrics.window.days > 1 else ""
+    relative = f" ({spelling.percent(both.change)})" if metrics.window.days > 1 else ""
     return (
-        f"{now} on {days}: {theme.number(abs(moved))} {more} than the {theme.number(both.previous_total)} "
-        f"on {before}{relative}."
+        f"{now} on {days}: {spelling.number(abs(moved))} {more} than "
+        f"the {spelling.number(both.previous_total)} on {before}{relative}."
     )
 
 
-def _explained(metrics: WindowMetrics, movers: pd.DataFrame) -> list[str]:
+def _explained(metrics: WindowMetrics, movers: pd.DataFrame, spelling: Spelling) -> list[str]:
     """Name the largest contributions; with all other paths, they sum to the change."""
     moved = metrics.comparison.total - metrics.comparison.previous_total
     if movers.empty:
         return []
     parts = [
-        f"{theme.visible(path)} {theme.signed(by)}"
+        f"{isolated(path)} {spelling.signed(by)}"
         for path, by in zip(movers["path"], movers["moved"], strict=True)
     ]
-    rest = moved - int(movers["moved"].sum())
-    return [
-        f"By path: {', '.join(parts)}; all other paths {theme.signed(rest)}; together {theme.signed(moved)}."
-    ]
+    rest, together = spelling.signed(moved - int(movers["moved"].sum())), spelling.signed(moved)
+    return [f"By path: {', '.join(parts)}; all other paths {rest}; together {together}."]
 
 
-def _listed(paths: pd.DataFrame, column: str, when: str = "") -> str:
+def _listed(paths: pd.DataFrame, column: str, spelling: Spelling, when: str = "") -> str:
     named = paths.head(MOST_NAMED)
     parts = [
-        f"{theme.visible(path)} ({theme.count(int(visits), 'visit')}{' ' + when if when else ''})"
+        f"{isolated(path)} ({spelling.count(int(visits), 'visit')}{' ' + when if when else ''})"
         for path, visits in zip(named["path"], named[column], strict=True)
     ]
     more = len(paths) - len(named)
-    return ", ".join(parts) + (f" and {theme.count(more, 'more path')}" if more else "")
+    return ", ".join(parts) + (f" and {spelling.count(more, 'more path')}" if more else "")
 
 
-def _best_day(metrics: WindowMetrics) -> list[str]:
+def _best_day(metrics: WindowMetrics, spelling: Spelling) -> list[str]:
     best = metrics.best_day
     median = statistics.median(day.visits for day in metrics.day_rows() if day.complete)
     if best is None or metrics.comparison.days == 1 or best[1] <= STANDS_OUT * median:
         return []
     day, visits = best
-    said = f"The best day was {theme.day(day)} with {theme.count(visits, 'visit')}"
-    return [f"{said}, against a median of {theme.decimal(median)}."]
+    said = f"The best day was {spelling.day(day)} with {spelling.count(visits, 'visit')}"
+    return [f"{said}, against a median of {spelling.decimal(median)}."]

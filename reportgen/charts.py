@@ -1,210 +1,229 @@
-"""Frames in, charts out: one function a chart.
+"""Figures in, charts out: one function a chart. :mod:`reportgen.drawing` turns them into SVG."""
 
-Altair builds the Vega-Lite specification, vl-convert draws it. Each chart is drawn wide and narrow,
-because an SVG scaled down to a phone shrinks its text with it; the page shows the one that fits.
-"""
-
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import date
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 
 import altair as alt
 import pandas as pd
-import vl_convert
 
 from reportgen import theme
-from reportgen.errors import RenderError
-from reportgen.metrics import OTHER, PathRow, WindowMetrics, path_rows
-from reportgen.windows import Span
-
-
-@dataclass(frozen=True)
-class Size:
-    """One width a chart is drawn for: ``width_px`` of the whole drawing, text, room for words."""
-
-    name: str
-    width_px: int
-    height_px: int
-    font_px: float
-    label_chars: int
-    legend_columns: int
-    ticks: int
-
-
-SIZES = (
-    Size("wide", 960, 300, 14.5, 30, 3, 11),
-    Size("narrow", 340, 240, 11.5, 40, 1, 5),
+from reportgen.drawing import (
+    Chart,
+    Rows,
+    Size,
+    date_axis,
+    draw,
+    labels,
+    unrecorded,
+    visits_axis,
 )
+from reportgen.metrics import OTHER, Day, WindowMetrics, path_rows
+from reportgen.spelling import LONGEST_NAME, Spelling, columns, shorten, visible
+
+PICKED = "picked"
+"""The selection that a click on the legend makes."""
+
+FAINT = 0.15
+RUNNING = 0.55
+"""Opacity of what a click on the legend leaves aside, and of a day that is not over."""
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A chart ready for the page.
-
-    ``alt`` says in words and numbers what it shows. ``specs`` and ``svgs`` are keyed by
-    :attr:`Size.name`.
-    """
-
-    name: str
-    title: str
-    alt: str
-    specs: Mapping[str, dict[str, Any]]
-    svgs: Mapping[str, str]
-
-
-def visits_by_path(metrics: WindowMetrics, stack: pd.DataFrame, slots: Mapping[str, int]) -> Chart:
+def visits_by_path(
+    metrics: WindowMetrics, stack: pd.DataFrame, slots: Mapping[str, int], spelling: Spelling
+) -> Chart:
     """Draw visits per day, stacked by path, largest at the bottom.
 
     ``stack`` is what :func:`reportgen.metrics.stack` returns: dates x series, ints. ``slots`` names
     the colour of each path.
     """
-    specs = {size.name: _stacked(metrics, stack, slots, size) for size in SIZES}
-    parts = [
-        f"{'all other paths' if path is OTHER else theme.visible(path)} {theme.number(sum(visits))}"
-        for path, visits in _series(stack)
-        if sum(visits)
-    ]
-    highest = max(metrics.day_rows(), key=lambda day: day.visits)
-    text = (
-        f"{theme.count(metrics.total, 'visit')} on {_dates(metrics.window.span)}; "
-        f"most on {theme.day(highest.date)}: {theme.number(highest.visits)}. By path: {', '.join(parts)}"
-    )
-    return _chart("visits-by-path", "Visits per day by path", f"{text}.", specs)
-
-
-def top_paths(metrics: WindowMetrics, most: int = 20) -> Chart:
-    """Draw the first paths of one day as horizontal bars."""
-    paths = list(path_rows(metrics.paths.head(most)))
-    specs = {size.name: _bars(paths, size) for size in SIZES}
-    parts = [f"{theme.visible(row.path)} {theme.number(row.visits)}" for row in paths]
-    text = f"{theme.count(metrics.total, 'visit')} on {_dates(metrics.window.span)}"
-    return _chart("top-paths", "Visits by path", f"{text}. {', '.join(parts)}.", specs)
-
-
-def svg_of(spec: Mapping[str, Any]) -> str:
-    """Draw a Vega-Lite specification. Nothing it names is fetched.
-
-    Raises:
-        RenderError: the specification cannot be drawn.
-
-    """
-    with _border("drawn"):
-        return vl_convert.vegalite_to_svg(json.dumps(spec), allowed_base_urls=[])
-
-
-def _chart(name: str, title: str, text: str, specs: Mapping[str, dict[str, Any]]) -> Chart:
-    return Chart(name, title, text, specs, {size: svg_of(spec) for size, spec in specs.items()})
-
-
-def _stacked(
-    metrics: WindowMetrics, stack: pd.DataFrame, slots: Mapping[str, int], size: Size
-) -> dict[str, Any]:
-    series = _series(stack)
-    labels = _labels([path for path, _ in series], size.label_chars)
+    series = [(path, visits) for path, visits in _series(stack) if sum(visits)]
+    names = labels([path for path, _ in series])
     colours = [theme.series_colour(None if path is OTHER else slots[path]) for path, _ in series]
-    dates, today = metrics.window.span.dates(), metrics.window.span.last
+    days = metrics.day_rows()
     rows = [
         {
-            "date": day.isoformat(),
-            "day": theme.day(day),
-            "series": labels[at],
-            "path": "Other" if path is OTHER else theme.visible(path),
+            "date": day.date.isoformat(),
+            "series": names[at],
             "order": at,
             "visits": count,
-            "running": day == today and not metrics.window.today_complete,
+            "running": not day.complete,
+            "day": spelling.day(day.date),
+            "path": _name(path),
+            "count": spelling.number(count),
         }
         for at, (path, visits) in enumerate(series)
-        for day, count in zip(dates, visits, strict=True)
+        for day, count in zip(days, visits, strict=True)
+        if count
     ]
-    base = alt.Chart(alt.InlineData(values=rows)).encode(x=alt.X("date:O", axis=_date_axis(dates, size)))
-    bars = base.mark_bar(stroke="var(--paper)", strokeWidth=0.75).encode(
-        y=alt.Y("visits:Q", stack="zero", axis=alt.Axis(format=",d", tickMinStep=1)),
-        color=alt.Color(
-            "series:N",
-            scale=alt.Scale(domain=labels, range=colours),
-            legend=alt.Legend(orient="top" if size.name == "wide" else "bottom", columns=size.legend_columns),
-        ),
-        order=alt.Order("order:Q"),
-        opacity=alt.condition("datum.running", alt.value(0.55), alt.value(1)),
-        tooltip=["day:N", "path:N", "visits:Q"],
+
+    def plan(size: Size) -> alt.LayerChart:
+        picked = alt.selection_point(name=PICKED, fields=["series"], bind="legend")
+        base = alt.Chart(alt.NamedData("visits"))
+        bars = base.mark_bar(stroke="var(--paper)", strokeWidth=0.75).encode(
+            y=alt.Y("visits:Q", stack="zero", axis=visits_axis(max(day.visits for day in days))),
+            color=alt.Color(
+                "series:N", scale=alt.Scale(domain=names, range=colours), legend=alt.Legend(**size.legend)
+            ),
+            order=alt.Order("order:Q"),
+            opacity=_opacity(),
+            tooltip=_tooltip(day="Date", path="Path", count="Visits"),
+        )
+        return _by_date([bars.add_params(picked)], metrics, size, spelling)
+
+    highest = max(days, key=lambda day: day.visits)
+    parts = [
+        f"{'all other paths' if path is OTHER else _name(path)} {spelling.number(sum(visits))}"
+        for path, visits in series
+    ]
+    text = (
+        f"{spelling.count(metrics.total, 'visit')} on {_dates(metrics, spelling)}; most on "
+        f"{spelling.day(highest.date)}: {spelling.number(highest.visits)}. By path: {', '.join(parts)}."
     )
-    layers: list[alt.Chart] = [bars]
-    if not metrics.window.today_complete:
-        layers.append(_so_far(today, metrics.day_rows()[-1].visits))
-    return _spec(alt.layer(*layers).properties(height=size.height_px), size)
+    data = {"visits": rows, "dates": _date_rows(days)}
+    return draw("visits-by-path", "Visits per day by path", text, data, plan, spelling)
 
 
-def _so_far(today: date, visits: int) -> alt.Chart:
-    row = {"date": today.isoformat(), "visits": visits, "label": "so far"}
-    words = alt.Chart(alt.InlineData(values=[row]))
-    words = words.mark_text(dy=-4, baseline="bottom", align="right", dx=14)
-    encoded: alt.Chart = words.encode(x="date:O", y="visits:Q", text="label:N")
-    return encoded
+def against_previous(metrics: WindowMetrics, spelling: Spelling) -> Chart:
+    """Draw daily visits as a line before those of the previous window; today hangs on a dashed end."""
+    days = metrics.day_rows()
+    now, before = spelling.span(metrics.window.span), spelling.span(metrics.window.previous)
+    step = metrics.window.days
 
+    def plan(size: Size) -> alt.LayerChart:
+        picked = alt.selection_point(name=PICKED, fields=["series"], bind="legend")
+        highest = max(max(day.visits, day.previous) for day in days)
+        base = alt.Chart(alt.NamedData("visits")).encode(
+            y=alt.Y("visits:Q", axis=visits_axis(highest), scale=alt.Scale(domainMin=0)),
+            color=alt.Color(
+                "series:N",
+                scale=alt.Scale(domain=[now, before], range=["var(--accent)", "var(--ghost)"]),
+                legend=alt.Legend(**size.legend, symbolType="stroke", symbolStrokeWidth=3),
+            ),
+            opacity=_opacity(),
+        )
+        thick = size.name == "wide" and step <= 62  # noqa: PLR2004 - points would touch
+        lines = [
+            _part(base, "previous").mark_line(strokeWidth=1.5).add_params(picked),
+            _part(base, "dashed").mark_line(strokeWidth=1.75, strokeDash=[3, 4]),
+            _part(base, "complete").mark_line(strokeWidth=2.25, point={"size": 30} if thick else False),
+            _part(base, "running").mark_point(size=52, fill="var(--paper)", strokeWidth=1.75),
+        ]
+        # A date's whole height answers to the pointer.
+        answers = alt.Chart(alt.NamedData("dates")).mark_rect(color="transparent")
+        answers = answers.encode(tooltip=_tooltip(day="Date", count="Visits", previous="Previous"))
+        return _by_date([*lines, answers], metrics, size, spelling)
 
-def _bars(paths: Sequence[PathRow], size: Size) -> dict[str, Any]:
-    labels = _labels([row.path for row in paths], min(size.label_chars, 24) if size.name == "narrow" else 40)
-    # Readers' fonts differ from the one that vl-convert measures with. Labels set from the left edge, in
-    # room kept for letters of 0.58 em, stay inside the drawing and clear of the bars in all usual ones.
-    room = round(max(map(theme.columns, labels)) * size.font_px * 0.58) + 12
-    rows = [
-        {
-            "label": label,
-            "path": theme.visible(row.path),
-            "visits": row.visits,
-            "text": theme.number(row.visits),
+    dates = [
+        row
+        | {
+            "day": spelling.day(day.date),
+            "count": spelling.number(day.visits) + ("" if day.complete else " so far"),
+            "previous": f"{spelling.number(day.previous)} on {spelling.day(day.date - timedelta(days=step))}",
         }
-        for label, row in zip(labels, paths, strict=True)
+        for row, day in zip(_date_rows(days), days, strict=True)
     ]
-    axis = alt.Axis(
-        domain=False,
-        labelLimit=0,
-        labelColor="var(--ink)",
-        labelAlign="left",
-        labelPadding=room,
-        minExtent=room,
-    )
-    base = alt.Chart(alt.InlineData(values=rows)).encode(
-        y=alt.Y("label:N", sort=None, axis=axis),
-        x=alt.X("visits:Q", axis=None),
-        tooltip=["path:N", "visits:Q"],
-    )
-    bars = base.mark_bar(color="var(--series-1)")
-    words = base.mark_text(align="left", dx=5).encode(text="text:N")
-    return _spec((bars + words).properties(height={"step": size.font_px * 1.8}), size)
+    title = f"Visits per day against the {step} days before"
+    data = {"visits": _points(days, now, before), "dates": dates}
+    return draw("against-previous", title, _compared_text(metrics, spelling), data, plan, spelling)
 
 
-def _spec(chart: alt.LayerChart | alt.FacetChart, size: Size) -> dict[str, Any]:
-    """Return the specification with the house theme, fitted to the size's whole width."""
-    # Fitting counts labels and legend in, so every drawing has exactly the width it is made for.
-    fitted = chart.properties(
-        width=size.width_px, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
-    )
-    with _border("specified"):
-        spec: dict[str, Any] = fitted.to_dict()
-    spec["config"] = theme.vega_config(size.font_px)
-    return spec
+def top_paths(metrics: WindowMetrics, spelling: Spelling, most: int = 20) -> Chart:
+    """Draw the first paths of one day as horizontal bars."""
+    paths = list(path_rows(metrics.paths.head(most)))
+    names = labels([row.path for row in paths], 24)
+    rows = [
+        {"label": label, "path": _name(row.path), "visits": row.visits, "count": spelling.number(row.visits)}
+        for label, row in zip(names, paths, strict=True)
+    ]
+
+    def plan(size: Size) -> alt.LayerChart:
+        # Readers' fonts differ from the one that vl-convert measures with. Labels set from the left edge, in
+        # room kept for letters of 0.58 em, stay inside the drawing and clear of the bars in all usual ones.
+        room = round(max(map(columns, names)) * size.font_px * 0.58) + 12
+        axis = alt.Axis(
+            domain=False, labelLimit=0, labelColor="var(--ink)", labelAlign="left",
+            labelPadding=room, minExtent=room,
+        )  # fmt: skip
+        base = alt.Chart(alt.NamedData("visits")).encode(
+            y=alt.Y("label:N", sort=None, axis=axis),
+            x=alt.X("visits:Q", axis=None),
+            tooltip=_tooltip(path="Path", count="Visits"),
+        )
+        bars = base.mark_bar(color="var(--series-1)")
+        words = base.mark_text(align="left", dx=5).encode(text="count:N")
+        return alt.LayerChart(layer=[bars, words], height={"step": size.font_px * 1.8})
+
+    parts = [f"{row['path']} {row['count']}" for row in rows]
+    text = f"{spelling.count(metrics.total, 'visit')} on {_dates(metrics, spelling)}. {', '.join(parts)}."
+    return draw("top-paths", "Visits by path", text, {"visits": rows}, plan, spelling)
 
 
-def _date_axis(dates: Sequence[date], size: Size) -> alt.Axis:
-    """Label as many dates as fit, counted from the last, which is today."""
-    step = max(1, -(-len(dates) // size.ticks))
-    shown = dates[::-1][::step][::-1]
-    weekdays = len(dates) <= 14 and size.name == "wide"  # noqa: PLR2004 - room for them
-    words = {
-        day.isoformat(): f"{day:%a} {day.day} {day:%b}" if weekdays else f"{day.day} {day:%b}"
-        for day in shown
+def _by_date(
+    layers: Iterable[alt.Chart], metrics: WindowMetrics, size: Size, spelling: Spelling
+) -> alt.LayerChart:
+    """Put layers on the axis of the window's dates, which marks those without rows."""
+    span, missing = metrics.window.span, metrics.unrecorded
+    so_far = None if metrics.window.today_complete else span.last
+    marks = [unrecorded(alt.Chart(alt.NamedData("dates")), missing, size)] if missing else []
+    axis = date_axis(span.dates(), so_far, size, spelling)
+    placed = [layer.encode(x=axis) for layer in (*layers, *marks)]
+    return alt.LayerChart(layer=placed, height=size.height_px)
+
+
+def _points(days: Sequence[Day], now: str, before: str) -> Rows:
+    """Return the points of each line: ``now`` and ``before`` name the two windows in the legend."""
+    complete = [day for day in days if day.complete]
+    running = [day for day in days if not day.complete]
+    lines = {
+        "previous": [(before, day.date, day.previous) for day in days],
+        "complete": [(now, day.date, day.visits) for day in complete],
+        "dashed": [(now, day.date, day.visits) for day in complete[-1:] + running] if running else [],
+        "running": [(now, day.date, day.visits) for day in running],
     }
-    return alt.Axis(
-        values=list(words),
-        labelExpr=f"{json.dumps(words)}[datum.value]",
-        labelAngle=0,
-        labelOverlap=False,
-        labelFlush=False,
+    return [
+        {"part": part, "series": series, "date": day.isoformat(), "visits": visits}
+        for part, points in lines.items()
+        for series, day, visits in points
+    ]
+
+
+def _part(base: alt.Chart, name: str) -> alt.Chart:
+    filtered: alt.Chart = base.transform_filter(alt.FieldEqualPredicate(field="part", equal=name))
+    return filtered
+
+
+def _compared_text(metrics: WindowMetrics, spelling: Spelling) -> str:
+    both, today = metrics.comparison, metrics.day_rows()[-1]
+    if both.span is None or both.previous_span is None:
+        raise ValueError("a window without complete days has no comparison")
+    text = (
+        f"{spelling.count(both.total, 'visit')} on {spelling.count(both.days, 'complete day')} "
+        f"({spelling.span(both.span)}) against {spelling.number(both.previous_total)} on "
+        f"{spelling.span(both.previous_span)}."
     )
+    if best := metrics.best_day:
+        text += f" Most on a complete day: {spelling.number(best[1])} on {spelling.day(best[0])}."
+    if not today.complete:
+        earlier = spelling.count(metrics.window.days, "day")
+        text += (
+            f" Today so far {spelling.number(today.visits)}, "
+            f"against {spelling.number(today.previous)} on the whole of the day {earlier} before."
+        )
+    return text
+
+
+def _opacity() -> alt.Opacity:
+    """Make what is not picked faint, and a day that is not over lighter."""
+    aside = {"test": {"not": {"param": PICKED}}, "value": FAINT}
+    return alt.Opacity(condition=[aside, {"test": "datum.running", "value": RUNNING}], value=1)
+
+
+def _tooltip(**titles: str) -> list[alt.Tooltip]:
+    return [alt.Tooltip(f"{field}:N", title=title) for field, title in titles.items()]
+
+
+def _date_rows(days: Sequence[Day]) -> list[dict[str, object]]:
+    return [{"date": day.date.isoformat()} for day in days]
 
 
 def _series(stack: pd.DataFrame) -> list[tuple[str | None, list[int]]]:
@@ -212,28 +231,9 @@ def _series(stack: pd.DataFrame) -> list[tuple[str | None, list[int]]]:
     return list(zip(stack.columns, stack.to_numpy().T.tolist(), strict=True))
 
 
-def _labels(paths: Sequence[str | None], limit: int) -> list[str]:
-    """Return a short, distinct label for each path; the scale tells series apart by it."""
-    taken = {"Other"} if OTHER in paths else set()  # even where a path has this very name
-    labels: list[str] = []
-    for path in paths:
-        label = short = "Other" if path is OTHER else theme.shorten(theme.visible(path), limit)
-        twin = 2
-        while path is not OTHER and label in taken:
-            label, twin = f"{short} ({twin})", twin + 1
-        taken.add(label)
-        labels.append(label)
-    return labels
+def _name(path: str | None) -> str:
+    return "Other" if path is OTHER else shorten(visible(path), LONGEST_NAME)
 
 
-def _dates(span: Span) -> str:
-    return f"{theme.span(span)} ({theme.count(span.days, 'date')})"
-
-
-@contextmanager
-def _border(what: str) -> Iterator[None]:
-    """Turn Altair's and vl-convert's errors into ours."""
-    try:
-        yield
-    except (ValueError, TypeError) as exc:  # vl-convert raises ValueError, Altair its subclasses
-        raise RenderError(f"a chart could not be {what}: {exc}") from exc
+def _dates(metrics: WindowMetrics, spelling: Spelling) -> str:
+    return f"{spelling.span(metrics.window.span)} ({spelling.count(metrics.window.days, 'day')})"

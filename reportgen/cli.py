@@ -245,7 +245,8 @@ def _summary(built: "Built") -> dict[str, Any]:
 
 
 def _print_summary(built: "Built", root: Path) -> None:
-    from reportgen.pages import note_sentences
+    from reportgen.spelling import ENGLISH
+    from reportgen.views import note_sentences
 
     manifest = built.release.manifest
     if built.changed:
@@ -255,7 +256,7 @@ def _print_summary(built: "Built", root: Path) -> None:
         )
     else:
         typer.echo(f"unchanged since {built.release.id}: nothing published")
-    for sentence in note_sentences({note["kind"]: note["rows"] for note in manifest["notes"]}):
+    for sentence in note_sentences({note["kind"]: note["rows"] for note in manifest["notes"]}, ENGLISH):
         typer.echo(f"left out: {sentence}")
 
 

@@ -33,7 +33,19 @@ from pydantic_settings.sources.utils import parse_env_vars
 
 from reportgen.diagnosis import SECRET_WORD, explain
 from reportgen.errors import ConfigError
-from reportgen.values import Directory, Schedule, Seconds, Text, WebAddress, WindowName, WindowNames, ZoneName
+from reportgen.values import (
+    Directory,
+    ExistingDirectory,
+    Intro,
+    LocaleName,
+    Schedule,
+    Seconds,
+    Text,
+    WebAddress,
+    WindowName,
+    WindowNames,
+    ZoneName,
+)
 
 DEFAULT_FILE = Path("reportgen.toml")
 ENV_PREFIX = "REPORTGEN_"
@@ -93,6 +105,9 @@ class Config(BaseSettings):
 
     site: Text | None = None
     site_url: WebAddress | None = None
+    intro: Intro = ""
+    locale: LocaleName = "en"
+    templates_dir: ExistingDirectory | None = None
     timezone: ZoneName = "UTC"
     windows: Annotated[WindowNames, NoDecode] = ("today", "7d", "30d")
     default_window: WindowName = Field(default="7d", validate_default=True)

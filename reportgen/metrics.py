@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from reportgen.sources.readings import date_index
@@ -82,7 +84,7 @@ class WindowMetrics:
     had no previous visit). ``movers`` has the same integer columns for every path whose change is
     large enough to be named.
 
-    ``yesterday`` and ``week_ago`` are full-day totals for a window of one date.
+    ``recent`` holds the visits of the window's last date and the 7 before it, ascending.
     """
 
     window: Window
@@ -92,8 +94,17 @@ class WindowMetrics:
     paths: pd.DataFrame
     movers: pd.DataFrame
     path_count: int
-    yesterday: int
-    week_ago: int
+    recent: tuple[int, ...]
+
+    @property
+    def yesterday(self) -> int:
+        """Visits of the date before the window's last, a full day."""
+        return self.recent[-2]
+
+    @property
+    def week_ago(self) -> int:
+        """Visits of the same weekday a week before the window's last date, a full day."""
+        return self.recent[0]
 
     @property
     def other(self) -> int:
@@ -145,6 +156,7 @@ def window_metrics(
     total = sum_over(daily, window.span)
     moved = (paths["complete"] - paths["previous"]).abs()
     today = window.span.last
+    week_ago = today - timedelta(days=7)
     return WindowMetrics(
         window=window,
         total=total,
@@ -153,8 +165,7 @@ def window_metrics(
         paths=shares(paths, total).head(top_paths),
         movers=paths.loc[moved >= named_from(total)].reset_index(drop=True),
         path_count=path_count,
-        yesterday=sum_over(daily, Span(today - timedelta(days=1), today - timedelta(days=1))),
-        week_ago=sum_over(daily, Span(today - timedelta(days=7), today - timedelta(days=7))),
+        recent=tuple(sum_over(daily, Span(day, day)) for day in Span(week_ago, today).dates()),
     )
 
 
@@ -207,26 +218,31 @@ def sum_over(daily: pd.DataFrame, span: Span) -> int:
     return int(daily.loc[inside, "visits"].sum())
 
 
+def by_date(metrics: WindowMetrics, cells: pd.DataFrame, paths: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return visits as int64, one row a path and one column a date of the window.
+
+    ``cells`` is what :func:`reportgen.sources.readings.read_cells` returns.
+    """
+    place = {path: at for at, path in enumerate(paths)}
+    rows = np.array([place.get(path, -1) for path in cells["path"]], dtype="int64")
+    columns = metrics.daily.index.get_indexer(pd.DatetimeIndex(cells["date"]))
+    inside = (rows >= 0) & (columns >= 0)
+    visits = np.zeros((len(paths), metrics.window.days), dtype="int64")
+    visits[rows[inside], columns[inside]] = cells["visits"].to_numpy()[inside]
+    return visits
+
+
 def stack(metrics: WindowMetrics, cells: pd.DataFrame, series: Sequence[str]) -> pd.DataFrame:
     """Split each date's visits into the paths of ``series`` and what they leave.
 
-    ``cells`` is what :func:`reportgen.sources.readings.read_cells` returns. The result has one row
-    a date (index as ``metrics.daily``), one int64 column a path in order, and last the column
-    :data:`OTHER`; its sums are the daily visits.
+    ``cells`` is as in :func:`by_date`. The result has one row a date (index as ``metrics.daily``), one
+    int64 column a path in order, and last the column :data:`OTHER`; its sums are the daily visits.
     """
-    dates = metrics.daily.index
-    by_path = {path: found.set_index("date")["visits"] for path, found in cells.groupby("path")}
-    split = pd.DataFrame(
-        {
-            at: by_path[path].reindex(dates, fill_value=0) if path in by_path else 0
-            for at, path in enumerate(series)
-        },
-        index=dates,
-        dtype="int64",
-    )
-    split[len(series)] = metrics.daily["visits"] - split.sum(axis="columns")
-    split.columns = pd.Index([*series, OTHER], dtype="object")  # a str index would make NaN of OTHER
-    return split
+    named = by_date(metrics, cells, series)
+    other = metrics.daily["visits"].to_numpy() - named.sum(axis=0)
+    # A str index would make NaN of OTHER.
+    columns = pd.Index([*series, OTHER], dtype="object")
+    return pd.DataFrame(np.vstack([named, other]).T, index=metrics.daily.index, columns=columns)
 
 
 def colour_slots(tops: Sequence[Sequence[str]], slots: int) -> Mapping[str, int]:

@@ -34,10 +34,14 @@ def progress(*, quiet: bool) -> Iterator[Any]:
             elif not quiet:
                 typer.echo(line, err=True)
 
+        def warn(message: str) -> None:
+            if not quiet:
+                typer.echo(f"warning: {message}", err=True)
+
         def stopwatch() -> "Stopwatch":
             from reportgen.build import Stopwatch
 
-            watch = Stopwatch(begin, tell)
+            watch = Stopwatch(begin, tell, warn)
             watch.add("load", time.perf_counter() - start)
             return watch
 

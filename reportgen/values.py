@@ -1,7 +1,6 @@
 """What the value of a setting may be. Each check says what to write instead."""
 
 import difflib
-import re
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -9,6 +8,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints
 
+from reportgen.timetable import cron_trigger, interval_s
 from reportgen.windows import window_days
 
 
@@ -38,16 +38,22 @@ def _comma_list(value: object) -> object:
 
 
 def _schedule(text: str) -> str:
-    if re.fullmatch(r"[1-9][0-9]{0,5}[smhd]", text):
-        return text
-    from apscheduler.triggers.cron import CronTrigger  # only where one is set: it costs start-up time
-
     try:
-        CronTrigger.from_crontab(text)
+        if not interval_s(text):
+            cron_trigger(text, ZoneInfo("UTC"))
     except ValueError as exc:
         forms = 'a cron expression of five fields ("*/15 * * * *") or an interval ("15m", "6h")'
         raise ValueError(f"write {forms}; {exc}") from None
     return text
+
+
+def _locale(text: str) -> str:
+    from babel import Locale, UnknownLocaleError  # only where one is set: it costs start-up time
+
+    try:
+        return str(Locale.parse(text.replace("_", "-"), sep="-"))
+    except (UnknownLocaleError, ValueError):
+        raise ValueError('no such locale; write one such as "en", "en-GB", "de" or "pt-BR"') from None
 
 
 def _web_address(text: str) -> str:
@@ -58,6 +64,12 @@ def _web_address(text: str) -> str:
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError('write the whole address, such as "https://example.com"')
     return text.rstrip("/")
+
+
+def _existing(value: Path) -> Path:
+    if not value.is_dir():
+        raise ValueError("there is no such directory")
+    return value
 
 
 def _directory(value: object) -> Path:
@@ -78,4 +90,7 @@ WindowNames = Annotated[
 ]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+LocaleName = Annotated[str, AfterValidator(_locale)]
+Intro = Annotated[str, StringConstraints(strip_whitespace=True, max_length=10_000)]
 Directory = Annotated[Path, PlainValidator(_directory)]
+ExistingDirectory = Annotated[Directory, AfterValidator(_existing)]

@@ -1,0 +1,62 @@
+"""The one file that makes charts interactive: Vega, Vega-Lite and Vega-Embed, bundled by vl-convert.
+
+To make it takes seconds and more memory than a build, so it is made once for a version of vl-convert:
+where reportgen is installed (``python -m reportgen.bundle``), or else by a process of its own when the
+first build finds none, and kept beside the releases.
+"""
+
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+from reportgen.errors import RenderError
+
+LICENCES = Path(__file__).parent / "assets" / "vega.LICENSES.txt"
+TIMEOUT_S = 120
+
+
+def name() -> str:
+    """Return the file's name; it tells the version of vl-convert, which draws the same charts."""
+    return f"vega-{version('vl-convert-python')}.js"
+
+
+def load(folder: Path) -> bytes:
+    """Return the bundle: the installed one, or the one in ``folder``, made there if it is not.
+
+    Raises:
+        RenderError: it could not be made here; nothing but interaction depends on it.
+
+    """
+    kept = [place for place in (LICENCES.with_name(name()), folder / name()) if place.is_file()]
+    if not kept:
+        kept = [_made_apart(folder / name())]
+    return kept[0].read_bytes()
+
+
+def make(target: Path) -> None:
+    """Write the bundle as a classic script that leaves one name behind: ``vegaEmbed``."""
+    import vl_convert  # its engine takes more memory than all the rest; `load` never needs it
+
+    script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staged = target.with_suffix(".part")
+    # Inside a function, its hundreds of short top-level names cannot meet those of a page.
+    staged.write_text(f"/*!\n{LICENCES.read_text()}*/\n(() => {{\n{script}\n}})();\n", encoding="utf-8")
+    staged.replace(target)
+
+
+def _made_apart(target: Path) -> Path:
+    command = [sys.executable, "-m", "reportgen.bundle", str(target)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603 - our own module
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise RenderError(f"the interactive charts' script could not be made: {exc}") from exc
+    if done.returncode:
+        cause = (done.stderr.strip().splitlines() or [f"exit status {done.returncode} (out of memory?)"])[-1]
+        raise RenderError(f"the interactive charts' script could not be made: {cause}")
+    return target
+
+
+if __name__ == "__main__":
+    make(Path(sys.argv[1]) if len(sys.argv) > 1 else LICENCES.with_name(name()))

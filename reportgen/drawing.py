@@ -1,0 +1,185 @@
+"""How a chart becomes a drawing: sizes, axes, labels, the house theme, Vega-Lite, SVG.
+
+Each chart is drawn wide and narrow, because an SVG scaled down to a phone shrinks its text with it;
+the page shows the one that fits.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import altair as alt
+import vl_convert
+
+from reportgen import theme
+from reportgen.errors import RenderError
+from reportgen.metrics import OTHER
+from reportgen.spelling import Spelling, shorten, visible
+
+Rows = Sequence[Mapping[str, Any]]
+
+LABEL_COLUMNS = 30
+"""Room for a path in a legend; a tooltip shows more of it."""
+
+COMPACT_FROM = 100_000
+"""From this many visits on, an axis counts in thousands (k) or millions (M)."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """One width a chart is drawn for: ``width_px`` of the whole drawing, text, room for words."""
+
+    name: str
+    width_px: int
+    height_px: int
+    font_px: float
+    legend_columns: int
+    ticks: int
+
+    @property
+    def legend(self) -> dict[str, Any]:
+        """Where the legend stands."""
+        return {"orient": "top" if self.name == "wide" else "bottom", "columns": self.legend_columns}
+
+
+SIZES = (
+    Size("wide", 960, 300, 14.5, 3, 11),
+    Size("narrow", 340, 240, 11.5, 1, 5),
+)
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart ready for the page.
+
+    ``name`` is its id and the name of its download. ``alt`` says in words and numbers what it shows.
+    ``rows`` are the named data of its specifications; ``specs`` and ``svgs`` are keyed by
+    :attr:`Size.name`.
+    """
+
+    name: str
+    title: str
+    alt: str
+    rows: Mapping[str, Rows]
+    specs: Mapping[str, dict[str, Any]]
+    svgs: Mapping[str, str]
+
+
+def draw(
+    name: str,
+    title: str,
+    text: str,
+    rows: Mapping[str, Rows],
+    plan: Callable[[Size], alt.LayerChart],
+    spelling: Spelling,
+) -> Chart:
+    """Draw a chart in every size. ``plan`` lays it out; its data are called by their names in ``rows``.
+
+    Raises:
+        RenderError: it cannot be specified or drawn.
+
+    """
+    specs = {size.name: _spec(plan(size), size, spelling) for size in SIZES}
+    svgs = {size: svg_of(spec | {"datasets": rows}) for size, spec in specs.items()}
+    return Chart(name, title, text, rows, specs, svgs)
+
+
+def svg_of(spec: Mapping[str, Any]) -> str:
+    """Draw a Vega-Lite specification. Nothing it names is fetched.
+
+    Raises:
+        RenderError: the specification cannot be drawn.
+
+    """
+    with _border("drawn"):
+        return vl_convert.vegalite_to_svg(json.dumps(spec), allowed_base_urls=[])
+
+
+def standalone(chart: Chart) -> bytes:
+    """Return the wide drawing as a file of its own: light colours written in, on paper, with its text."""
+    head, _, body = chart.svgs["wide"].partition(">")
+    texts = "".join(
+        f"<{tag}>{_escaped(text)}</{tag}>" for tag, text in (("title", chart.title), ("desc", chart.alt))
+    )
+    paper = '<rect width="100%" height="100%" fill="var(--paper)"/>'
+    return theme.light(f'{head} role="img">{texts}{paper}{body}\n').encode()
+
+
+def date_axis(dates: Sequence[date], so_far: date | None, size: Size, spelling: Spelling) -> alt.X:
+    """Return the axis of dates: as many labels as fit, counted from the last; today says "so far"."""
+    step = max(1, -(-len(dates) // size.ticks))
+    shown = dates[::-1][::step][::-1]
+    weekday = len(dates) <= 14 and size.name == "wide"  # noqa: PLR2004 - room for them
+    words = {day.isoformat(): [spelling.tick(day, weekday=weekday)] for day in shown}
+    if so_far:
+        words[so_far.isoformat()].append("so far")
+    axis = alt.Axis(
+        values=list(words),
+        labelExpr=f"{json.dumps(words, ensure_ascii=False)}[datum.value]",
+        labelAngle=0,
+        labelOverlap=False,
+        labelFlush=False,
+    )
+    # Without a margin, rounding may put the first date a hair outside of the range, and its label is lost.
+    scale = alt.Scale(
+        type="band", domain=[day.isoformat() for day in dates], paddingInner=0.1, paddingOuter=0.05
+    )
+    return alt.X("date:O", axis=axis, scale=scale)
+
+
+def visits_axis(highest: int) -> alt.Axis:
+    """Return the axis of visits: whole numbers, compact where they are long."""
+    return alt.Axis(format="~s" if highest >= COMPACT_FROM else ",d", tickMinStep=1)
+
+
+def unrecorded(base: alt.Chart, dates: Sequence[date], size: Size) -> alt.Chart:
+    """Return a mark below the axis for each date without rows."""
+    listed = [day.isoformat() for day in dates]
+    marks: alt.Chart = (
+        base.transform_filter(alt.FieldOneOfPredicate(field="date", oneOf=listed))
+        .mark_bar(color="var(--quiet)", height=3)
+        .encode(y=alt.value(size.height_px + 3))
+    )
+    return marks
+
+
+def labels(paths: Sequence[str | None], limit: int = LABEL_COLUMNS) -> list[str]:
+    """Return a short, distinct label for each path; the scale tells series apart by it."""
+    taken = {"Other"} if OTHER in paths else set()  # even where a path has this very name
+    found: list[str] = []
+    for path in paths:
+        label = short = "Other" if path is OTHER else shorten(visible(path), limit)
+        twin = 2
+        while path is not OTHER and label in taken:
+            label, twin = f"{short} ({twin})", twin + 1
+        taken.add(label)
+        found.append(label)
+    return found
+
+
+def _spec(chart: alt.LayerChart, size: Size, spelling: Spelling) -> dict[str, Any]:
+    """Return the specification with the house theme, fitted to the size's whole width."""
+    # Fitting counts labels and legend in, so every drawing has exactly the width it is made for.
+    fitted = chart.properties(
+        width=size.width_px, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
+    )
+    with _border("specified"):
+        spec: dict[str, Any] = fitted.to_dict(validate=False)  # the tests validate; it takes half the time
+    spec["config"] = theme.vega_config(size.font_px) | {"locale": {"number": spelling.vega_locale()}}
+    return spec
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+@contextmanager
+def _border(what: str) -> Iterator[None]:
+    """Turn Altair's and vl-convert's errors into ours."""
+    try:
+        yield
+    except (ValueError, TypeError) as exc:  # vl-convert raises ValueError, Altair its subclasses
+        raise RenderError(f"a chart could not be {what}: {exc}") from exc

@@ -1,0 +1,240 @@
+"""What a page shows, as plain values that templates print: figures, rows, drawings, sentences."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import pairwise
+from typing import Any
+from urllib.parse import quote
+
+from markupsafe import Markup
+
+from reportgen import sparklines
+from reportgen.drawing import Chart
+from reportgen.metrics import WindowMetrics, change, path_rows
+from reportgen.sparklines import Spark
+from reportgen.spelling import CLOSE, LONGEST_NAME, OPEN, Spelling, cut, visible
+from reportgen.timetable import Due
+from reportgen.windows import Span
+
+NOTE_WORDS = {
+    "null_path": ("row without a path", "rows without a path"),
+    "null_visits": ("row without a number of visits", "rows without a number of visits"),
+    "invalid_visits": ("row whose visits are no whole number", "rows whose visits are no whole number"),
+    "negative_visits": ("row with negative visits", "rows with negative visits"),
+    "invalid_date": ("row whose date is no date", "rows whose date is no date"),
+    "null_date": ("row without a date", "rows without a date"),
+    "future_date": ("row dated after today", "rows dated after today"),
+}
+
+JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
+
+PATH_SAFE = "/%?=&+:@!$'()*,;~-._"
+"""Characters a stored path keeps in a link; a percent sign stays, since paths come encoded already."""
+
+WHOLE_UP_TO = 4000
+"""Letters up to which a cut path is still whole in the page, for search and copy; more is junk."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """What all pages of a build share. ``built_at`` and ``due`` are in the report's zone."""
+
+    name: str
+    url: str | None
+    intro: str
+    timezone: str
+    spelling: Spelling
+    notice: str | None
+    windows: Sequence[str]
+    default_window: str
+    built_at: datetime
+    due: Due | None
+    as_of: date
+    read: Span
+    notes: Mapping[str, int]
+    version: str
+
+
+@dataclass(frozen=True)
+class Page:
+    """One window's content, ready to render. ``series`` holds daily visits of the listed paths."""
+
+    metrics: WindowMetrics
+    charts: Sequence[Chart]
+    changes: Sequence[str]
+    series: Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One of the figures at the top: a number with its name, what it rests on, and its picture."""
+
+    name: str
+    value: str
+    detail: str
+    direction: str = ""
+    spark: Spark | None = None
+
+
+@dataclass(frozen=True)
+class CutPath:
+    """A path as text: ``middle`` is not shown until it is asked for."""
+
+    head: str
+    middle: str
+    tail: str
+
+    @property
+    def whole(self) -> str:
+        """The path as a reader can recognise it, uncut."""
+        return self.head + self.middle + self.tail
+
+
+def page_view(site: Site, page: Page, *, root: str, here: str) -> dict[str, Any]:
+    """Return the variables of ``report.html``.
+
+    ``root`` leads from the page to the top of the release, ``here`` to the window's files.
+    """
+    metrics, spelling = page.metrics, site.spelling
+    return {
+        "window": metrics.window,
+        "metrics": metrics,
+        "root": root,
+        "here": here,
+        "links": [(name, f"{root}{name}/index.html", name == metrics.window.name) for name in site.windows],
+        "figures": list(figures(metrics, spelling)),
+        "changes": [sentence_parts(sentence) for sentence in page.changes],
+        "charts": [_drawing(chart, site.timezone) for chart in page.charts],
+        "days": list(_day_rows(metrics)),
+        "paths": list(_path_rows(site, page)),
+        "all_unrecorded": len(metrics.unrecorded) == metrics.window.days,
+        "unrecorded": [spelling.span(span) for span in runs(metrics.unrecorded)],
+        "left_out": note_sentences(site.notes, spelling),
+    }
+
+
+def window_title(name: str, spelling: Spelling) -> str:
+    """Return a window's name for readers: "Today", "7 days"."""
+    return "Today" if name == "today" else spelling.count(int(name.removesuffix("d")), "day")
+
+
+def note_sentences(notes: Mapping[str, int], spelling: Spelling) -> list[str]:
+    """Return one phrase for each kind of row that was left out, the same as on the page."""
+    return [
+        f"{spelling.number(rows)} {NOTE_WORDS[kind][rows != 1]}"
+        for kind, rows in sorted(notes.items())
+        if rows
+    ]
+
+
+def runs(dates: Sequence[date]) -> list[Span]:
+    """Join consecutive dates into spans."""
+    if not dates:
+        return []
+    breaks = [at for at, (one, two) in enumerate(pairwise(dates), start=1) if (two - one).days > 1]
+    return [Span(dates[a], dates[b - 1]) for a, b in pairwise([0, *breaks, len(dates)])]
+
+
+def sentence_parts(sentence: str) -> list[tuple[str, bool]]:
+    """Split a sentence into texts, each with whether it is a path."""
+    parts: list[tuple[str, bool]] = []
+    for piece in sentence.split(CLOSE):
+        words, _, path = piece.partition(OPEN)
+        parts += [(words, False), (path, True)]
+    return [part for part in parts if part[0]]
+
+
+def cut_path(path: str) -> CutPath:
+    """Return a path to show: cut in the middle where it is long, with the middle at hand."""
+    whole = visible(path)
+    head, middle, tail = cut(whole, LONGEST_NAME)
+    if len(whole) > WHOLE_UP_TO:
+        middle = f"… {len(middle)} characters …"
+    return CutPath(head, middle, tail)
+
+
+def figures(metrics: WindowMetrics, spelling: Spelling) -> Iterator[Figure]:
+    """Yield the figures of a window in their order."""
+    running = not metrics.window.today_complete
+    today = metrics.window.days - 1 if running else None
+    so_far = ""
+    if running:
+        now = spelling.number(metrics.recent[-1])
+        so_far = "so far today" if metrics.window.days == 1 else f"with {now} so far today"
+    detail = so_far or f"on {spelling.span(metrics.window.span)}"
+    total = spelling.number(metrics.total)
+    if metrics.window.days == 1:
+        yield Figure("Visits", total, detail, spark=sparklines.bars(metrics.recent, lit=7))
+        yesterday, week_ago = metrics.window.span.earlier(1).last, metrics.window.span.earlier(7).last
+        for name, visits, day, at in (
+            ("Yesterday", metrics.yesterday, yesterday, 6),
+            ("Same day last week", metrics.week_ago, week_ago, 0),
+        ):
+            picture = sparklines.bars(metrics.recent, lit=at)
+            yield Figure(name, spelling.number(visits), f"full day, {spelling.day(day)}", spark=picture)
+    else:
+        daily = [day.visits for day in metrics.day_rows()]
+        yield Figure("Visits", total, detail, spark=sparklines.bars(daily, faint=today))
+        yield from _comparison_figures(metrics, spelling)
+    yield Figure("Paths visited", spelling.number(metrics.path_count), "with at least one visit")
+
+
+def _comparison_figures(metrics: WindowMetrics, spelling: Spelling) -> Iterator[Figure]:
+    both, best, average = metrics.comparison, metrics.best_day, metrics.daily_average
+    if not both.span or not both.previous_span or average is None:
+        return
+    days = [day for day in metrics.day_rows() if day.complete]
+    visits = [day.visits for day in days]
+    moved = both.total - both.previous_total
+    yield Figure(
+        "Change on complete days",
+        spelling.percent(both.change) if both.total or both.previous_total else "\N{EN DASH}",
+        f"{spelling.number(both.total)} on {spelling.span(both.span)}, against "
+        f"{spelling.number(both.previous_total)} on {spelling.span(both.previous_span)}",
+        "up" if moved > 0 else "down" if moved < 0 else "",
+        sparklines.lines(visits, [day.previous for day in days]),
+    )
+    of = f"of {spelling.count(both.days, 'complete day')}"
+    yield Figure("Daily average", spelling.decimal(average), of, spark=sparklines.with_mean(visits, average))
+    if best:
+        at = [day.date for day in days].index(best[0])
+        on = f"{spelling.day(best[0])}, of the complete days"
+        yield Figure("Best day", spelling.number(best[1]), on, spark=sparklines.bars(visits, lit=at))
+
+
+def _drawing(chart: Chart, timezone: str) -> dict[str, Any]:
+    live = json.dumps({"datasets": chart.rows, **chart.specs}, ensure_ascii=False, separators=(",", ":"))
+    return {
+        "name": chart.name,
+        "title": chart.title,
+        "alt": f"{chart.alt} Dates are in the zone {timezone}.",
+        # Vega escapes all text in a drawing; what ends a script element is escaped above.
+        "svgs": {size: Markup(svg) for size, svg in chart.svgs.items()},  # noqa: S704
+        "live": Markup(live.translate(JSON_ESCAPES)),  # noqa: S704
+    }
+
+
+def _day_rows(metrics: WindowMetrics) -> Iterator[dict[str, Any]]:
+    """Yield the daily table's rows, newest first."""
+    for day in reversed(metrics.day_rows()):
+        yield day._asdict() | {"change": change(day.visits, day.previous)}
+
+
+def _path_rows(site: Site, page: Page) -> Iterator[dict[str, Any]]:
+    """Yield the top-paths table's rows; ``bar`` is the share relative to the largest, in percent."""
+    rows = list(path_rows(page.metrics.paths))
+    running = None if page.metrics.window.today_complete else page.metrics.window.days - 1
+    for rank, row in enumerate(rows, start=1):
+        visits = page.series.get(row.path)
+        yield row._asdict() | {
+            "rank": rank,
+            "text": cut_path(row.path),
+            "href": f"{site.url}{quote(row.path, safe=PATH_SAFE)}"
+            if site.url and row.path[:1] == "/"
+            else None,
+            "bar": f"{100 * row.visits / rows[0].visits:.1f}".removesuffix(".0"),
+            "compared": bool(row.complete or row.previous),
+            "spark": sparklines.bars(visits, faint=running) if visits is not None else None,
+        }

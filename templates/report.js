@@ -1,0 +1,198 @@
+// Makes a finished page handier: it reads the same without this file.
+(() => {
+  "use strict";
+
+  const page = document.body.dataset;
+  const language = document.documentElement.lang;
+
+  // Times read "12 minutes ago".
+
+  const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+  const relative = new Intl.RelativeTimeFormat(language);
+
+  const ago = (moment) => {
+    const seconds = Math.round((moment - Date.now()) / 1000);
+    const [unit, size] = UNITS.find(([, size]) => Math.abs(seconds) >= size) || UNITS[3];
+    return relative.format(Math.trunc(seconds / size), unit);
+  };
+
+  const tellTimes = () => {
+    for (const time of document.querySelectorAll("time.ago")) {
+      time.title ||= time.textContent;
+      time.textContent = ago(Date.parse(time.dateTime));
+    }
+  };
+
+  // A dead scheduler shows itself: where the next build is overdue, a banner says so. Only
+  // reportgen's own server has a status to ask; it makes itself known in the header Server-Timing.
+
+  const served = () =>
+    performance.getEntriesByType("navigation")
+      .some((entry) => (entry.serverTiming || []).some(({ name }) => name === "reportgen"));
+
+  const nextDue = async () => {
+    const own = { due: Date.parse(page.due), grace: page.grace * 1000 };
+    if (Date.now() <= own.due + own.grace || !served()) return own;
+    try {
+      const response = await fetch("/status.json", { cache: "no-store" });
+      const status = await response.json();
+      const due = Date.parse(status.next_due);
+      return due > own.due ? { due, grace: own.grace } : own;
+    } catch {
+      return own;
+    }
+  };
+
+  const tellOverdue = async () => {
+    const banner = document.querySelector(".overdue");
+    if (!banner) return;
+    const { due, grace } = await nextDue();
+    banner.hidden = Date.now() <= due + grace;
+    const time = banner.querySelector("time");
+    time.dateTime = new Date(due).toISOString();
+    time.textContent = ago(due);
+  };
+
+  // Tables sort by every column. A cell's data-v is its value; an empty one stands last either way.
+
+  const collator = new Intl.Collator(language, { numeric: true });
+
+  const valueOf = (cell) => {
+    const text = cell.dataset.v ?? cell.textContent;
+    if (text === "") return null;
+    return "v" in cell.dataset || cell.matches(".rank") ? Number(text) : text;
+  };
+
+  const compare = (one, two, sign) => {
+    if (one === null || two === null) return (one === null) - (two === null);
+    if (typeof one === "string") return sign * collator.compare(one, two);
+    return one === two ? 0 : sign * (one < two ? -1 : 1);
+  };
+
+  const sortBy = (table, head) => {
+    const column = head.cellIndex;
+    const rows = [...table.tBodies[0].rows];
+    const keys = new Map(rows.map((row) => [row, valueOf(row.cells[column])]));
+    const was = head.getAttribute("aria-sort");
+    const numbers = [...keys.values()].some((key) => typeof key === "number") && !head.matches(".rank");
+    const down = was ? was === "ascending" : numbers;
+    for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    rows.sort((one, two) => compare(keys.get(one), keys.get(two), down ? -1 : 1));
+    table.tBodies[0].append(...rows);
+  };
+
+  const makeSortable = (table) => {
+    for (const head of table.tHead.rows[0].cells) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.className = "sort";
+      button.append(...head.childNodes);
+      button.addEventListener("click", () => sortBy(table, head));
+      head.append(button);
+    }
+  };
+
+  // And filter by the text of their first column of words.
+
+  const makeFilterable = (table) => {
+    const rows = [...table.tBodies[0].rows];
+    if (rows.length < 2) return;
+    const bar = document.createElement("div");
+    const label = document.createElement("label");
+    const input = document.createElement("input");
+    const found = document.createElement("output");
+    bar.className = "filter";
+    input.type = "search";
+    input.autocomplete = "off";
+    input.spellcheck = false;
+    label.append("Filter ", input);
+    bar.append(label, found);
+    const texts = rows.map((row) => row.querySelector("th").textContent.toLocaleLowerCase(language));
+    const filter = () => {
+      const wanted = input.value.trim().toLocaleLowerCase(language);
+      let count = 0;
+      rows.forEach((row, at) => {
+        row.hidden = !texts[at].includes(wanted);
+        count += !row.hidden;
+      });
+      const number = new Intl.NumberFormat(language);
+      found.textContent = `${number.format(count)} of ${number.format(rows.length)} ${table.dataset.noun}`;
+    };
+    input.addEventListener("input", filter);
+    filter();
+    table.parentNode.before(bar);
+  };
+
+  // Charts come alive in their place on the first hover, focus or tap, and not before.
+
+  let library;
+
+  const load = () => {
+    library ||= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = page.vega;
+      script.onload = resolve;
+      script.onerror = () => {
+        library = undefined;
+        script.remove();
+        reject(new Error("the chart library did not load"));
+      };
+      document.head.append(script);
+    });
+    return library;
+  };
+
+  const OPTIONS = {
+    ast: true,
+    actions: false,
+    defaultStyle: false,
+    renderer: "svg",
+    tooltip: { disableDefaultStyle: true },
+  };
+
+  const enliven = async (chart, box) => {
+    const { datasets, ...specs } = JSON.parse(document.getElementById(chart.dataset.live).textContent);
+    const stage = document.createElement("div");
+    stage.className = "stage";
+    await load();
+    box.append(stage);
+    await window.vegaEmbed(stage, { ...specs[box.className], datasets }, OPTIONS);
+    stage.classList.replace("stage", "live");
+    box.replaceChildren(stage);
+  };
+
+  const answer = ({ x, y }) => {
+    const target = document.elementFromPoint(x, y);
+    const event = { bubbles: true, clientX: x, clientY: y };
+    for (const name of ["pointerover", "pointermove"]) target?.dispatchEvent(new PointerEvent(name, event));
+  };
+
+  const makeLive = (chart) => {
+    const begun = new Set();
+    let pointer;
+    const wake = async (event) => {
+      if (event.clientX !== undefined) pointer = { x: event.clientX, y: event.clientY };
+      const box = [...chart.children].find((child) => child.offsetParent);
+      if (event.type === "pointermove" || !box || begun.has(box)) return;
+      begun.add(box);
+      try {
+        await enliven(chart, box);
+        if (pointer && chart.matches(":hover")) answer(pointer);
+      } catch {
+        begun.delete(box); // the drawing stays; a later visit tries again
+      }
+    };
+    chart.tabIndex = 0;
+    for (const name of ["pointerenter", "pointermove", "focus", "click"]) chart.addEventListener(name, wake);
+  };
+
+  tellTimes();
+  tellOverdue();
+  setInterval(() => { tellTimes(); tellOverdue(); }, 30000);
+  for (const table of document.querySelectorAll("main table")) {
+    makeSortable(table);
+    makeFilterable(table);
+  }
+  if (page.vega) document.querySelectorAll(".chart").forEach(makeLive);
+})();
