@@ -24,13 +24,15 @@ $(UV): # uv installs what uv.lock says; it comes from PyPI into a directory of i
 
 .venv/.installed: $(UV) pyproject.toml uv.lock # bytecode compiled: it halves the time of a build
 	@$(UV) sync --quiet --locked --compile-bytecode --python $(PYTHON)
+	@.venv/bin/python -m reportgen.bundle # the charts' script, once for a version of its libraries
 	@touch $@
 
 demo: .venv/.installed ## build the sample site and serve it on http://127.0.0.1:8080 (SERVE=0 only builds)
 	@.venv/bin/python -m compileall -q reportgen
 	@.venv/bin/reportgen demo --port $(PORT) $(if $(filter 0,$(SERVE)),--no-serve,--serve)
 
-test: .venv/.installed ## the whole suite, with a real PostgreSQL (or the one TEST_DATABASE_URL names)
+test: .venv/.installed ## the whole suite, with a real PostgreSQL and a real Chromium
+	@.venv/bin/python tests/browser.py || true # tests in a browser skip, and say why, where there is none
 	@$(PYTEST)
 
 lint: .venv/.installed ## style, types, and the floors of the house
@@ -51,4 +53,4 @@ build: .venv/.installed ## the wheel and the source distribution, in dist/
 	@$(UV) build --quiet --out-dir dist
 
 clean: ## remove the environment and everything made
-	rm -rf .venv .uv dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .uv dist reportgen/assets/*.js .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

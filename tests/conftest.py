@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 from psycopg import sql
 
 from reportgen.build import Gathered, gather
@@ -21,6 +22,7 @@ from reportgen.config import SourceSettings
 from reportgen.sources.sample import sample_rows
 from reportgen.sources.sqlite import SqliteSource
 from reportgen.windows import Window, look_back
+from tests import browser
 
 ROOT = Path(__file__).parent.parent
 METRICS_TABLE = (
@@ -104,6 +106,19 @@ def run(tmp_path: Path) -> Run:
         )  # fmt: skip
 
     return reportgen
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """Give a real Chromium without a screen; TEST_BROWSER=required makes its absence an error."""
+    program = browser.find()
+    if program is None:
+        (pytest.fail if os.environ.get("TEST_BROWSER") == "required" else pytest.skip)(browser.MISSING)
+    options = "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=program, args=options.split())
+        yield running
+        running.close()
 
 
 def gathered(
