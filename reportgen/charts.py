@@ -93,7 +93,7 @@ def against_previous(metrics: WindowMetrics, spelling: Spelling) -> Chart:
         picked = alt.selection_point(name=PICKED, fields=["series"], bind="legend")
         highest = max(max(day.visits, day.previous) for day in days)
         base = alt.Chart(alt.NamedData("visits")).encode(
-            y=alt.Y("visits:Q", axis=visits_axis(highest), scale=alt.Scale(domainMin=0)),
+            y=alt.Y("visits:Q", axis=visits_axis(highest), scale=alt.Scale(zero=True, nice=True)),
             color=alt.Color(
                 "series:N",
                 scale=alt.Scale(domain=[now, before], range=["var(--accent)", "var(--ghost)"]),
@@ -163,9 +163,11 @@ def _by_date(
 ) -> alt.LayerChart:
     """Put layers on the axis of the window's dates, which marks those without rows."""
     span, missing = metrics.window.span, metrics.unrecorded
-    so_far = None if metrics.window.today_complete else span.last
+    words = dict.fromkeys(missing, "no rows")
+    if not metrics.window.today_complete:
+        words[span.last] = "so far"
     marks = [unrecorded(alt.Chart(alt.NamedData("dates")), missing, size)] if missing else []
-    axis = date_axis(span.dates(), so_far, size, spelling)
+    axis = date_axis(span.dates(), words, size, spelling)
     placed = [layer.encode(x=axis) for layer in (*layers, *marks)]
     return alt.LayerChart(layer=placed, height=size.height_px)
 

@@ -5,6 +5,7 @@ the page shows the one that fits.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,7 +96,7 @@ def svg_of(spec: Mapping[str, Any]) -> str:
 
     """
     with _border("drawn"):
-        return vl_convert.vegalite_to_svg(json.dumps(spec), allowed_base_urls=[])
+        return _lean(vl_convert.vegalite_to_svg(json.dumps(spec), allowed_base_urls=[]))
 
 
 def standalone(chart: Chart) -> bytes:
@@ -108,17 +109,21 @@ def standalone(chart: Chart) -> bytes:
     return theme.light(f'{head} role="img">{texts}{paper}{body}\n').encode()
 
 
-def date_axis(dates: Sequence[date], so_far: date | None, size: Size, spelling: Spelling) -> alt.X:
-    """Return the axis of dates: as many labels as fit, counted from the last; today says "so far"."""
+def date_axis(dates: Sequence[date], words: Mapping[date, str], size: Size, spelling: Spelling) -> alt.X:
+    """Return the axis of dates: as many labels as fit, counted from the last.
+
+    ``words`` stand below the label of a date: "so far", "no rows".
+    """
     step = max(1, -(-len(dates) // size.ticks))
     shown = dates[::-1][::step][::-1]
     weekday = len(dates) <= 14 and size.name == "wide"  # noqa: PLR2004 - room for them
-    words = {day.isoformat(): [spelling.tick(day, weekday=weekday)] for day in shown}
-    if so_far:
-        words[so_far.isoformat()].append("so far")
+    texts = {
+        day.isoformat(): [spelling.tick(day, weekday=weekday), *([words[day]] if day in words else [])]
+        for day in shown
+    }
     axis = alt.Axis(
-        values=list(words),
-        labelExpr=f"{json.dumps(words, ensure_ascii=False)}[datum.value]",
+        values=list(texts),
+        labelExpr=f"{json.dumps(texts, ensure_ascii=False)}[datum.value]",
         labelAngle=0,
         labelOverlap=False,
         labelFlush=False,
@@ -170,6 +175,17 @@ def _spec(chart: alt.LayerChart, size: Size, spelling: Spelling) -> dict[str, An
         spec: dict[str, Any] = fitted.to_dict(validate=False)  # the tests validate; it takes half the time
     spec["config"] = theme.vega_config(size.font_px) | {"locale": {"number": spelling.vega_locale()}}
     return spec
+
+
+def _lean(svg: str) -> str:
+    """Say the font once instead of at every text, and coordinates to a hundredth of a pixel."""
+    font = f' font-family="{theme.FONT.replace(chr(34), "&quot;")}"'
+
+    def shorter(tag: re.Match[str]) -> str:
+        return re.sub(r"(\.\d\d)\d+", r"\1", tag[0]).replace(font, "").replace(' opacity="1"', "")
+
+    # In tags only: what Vega writes between them, or from the data, holds neither sign.
+    return re.sub(r"<[^<>]*>", shorter, svg).replace("<svg ", f"<svg{font} ", 1)
 
 
 def _escaped(text: str) -> str:

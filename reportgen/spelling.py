@@ -21,8 +21,8 @@ JOINERS = "\u200c\u200d"
 FILLERS = "\u115f\u1160\u3164\uffa0\u2800\u034f"
 """Letters by category, but without a glyph."""
 
-OPEN, CLOSE = "\N{FIRST STRONG ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"
-"""Stand around a path inside a sentence, so that its letters cannot turn the words around it."""
+OPEN, CLOSE = "\x02", "\x03"
+"""Stand around a path inside a sentence, so that a page can set it apart; no shown path holds them."""
 
 LONGEST_NAME = 64
 """Columns of a path that a sentence, a table or a tooltip shows at once."""
@@ -94,7 +94,7 @@ class Spelling:
         if first == last:
             return self.day(last)
         if not self._plain:
-            return str(format_interval(first, last, "yMMMEd", locale=self.locale))
+            return self._apart(format_interval(first, last, "yMMMEd", locale=self.locale))
         shared = "EEE d MMM y" if first.year != last.year else "EEE d MMM"
         shared = "EEE d" if (first.year, first.month) == (last.year, last.month) else shared
         return f"{format_date(first, shared, locale=self.locale)} \N{EN DASH} {self.day(last)}"
@@ -125,7 +125,13 @@ class Spelling:
     def _date(self, value: date, pattern: str, skeleton: str) -> str:
         if self._plain:
             return str(format_date(value, pattern, locale=self.locale))
-        return str(format_skeleton(skeleton, value, locale=self.locale))
+        return self._apart(format_skeleton(skeleton, value, locale=self.locale))
+
+    def _apart(self, text: str) -> str:
+        """Isolate words that run from right to left: those of a page around them may not."""
+        if self.direction == "ltr":
+            return text
+        return f"\N{RIGHT-TO-LEFT ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
 
     def _rounded(self, value: float, digits: str) -> str:
         pattern = self.locale.decimal_formats[None].pattern.replace("0.###", digits)
@@ -154,7 +160,7 @@ def isolated(path: str) -> str:
 
 
 def bare(sentence: str) -> str:
-    """Return a sentence without the isolates around its paths."""
+    """Return a sentence without the marks around its paths."""
     return sentence.replace(OPEN, "").replace(CLOSE, "")
 
 

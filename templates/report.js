@@ -23,6 +23,10 @@
     }
   };
 
+  const tellClock = () => { // paper does not know how long it lies about
+    for (const time of document.querySelectorAll("time.ago")) time.textContent = time.title;
+  };
+
   // A dead scheduler shows itself: where the next build is overdue, a banner says so. Only
   // reportgen's own server has a status to ask; it makes itself known in the header Server-Timing.
 
@@ -83,6 +87,7 @@
   };
 
   const makeSortable = (table) => {
+    if (table.tBodies[0].rows.length < 2) return;
     for (const head of table.tHead.rows[0].cells) {
       const button = document.createElement("button");
       button.type = "button";
@@ -189,6 +194,8 @@
 
   tellTimes();
   tellOverdue();
+  addEventListener("beforeprint", tellClock);
+  addEventListener("afterprint", tellTimes);
   setInterval(() => { tellTimes(); tellOverdue(); }, 30000);
   for (const table of document.querySelectorAll("main table")) {
     makeSortable(table);
