@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench build clean
+.PHONY: help demo test lint format bench page build clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -48,6 +48,9 @@ format: .venv/.installed ## mend the style
 bench: .venv/.installed ## time and memory of a build, bytecode compiled
 	@.venv/bin/python -m compileall -q reportgen
 	@.venv/bin/python bench/build.py
+
+page: .venv/.installed ## weight of the sample's pages, and what Lighthouse says of them (needs Node.js and Chromium)
+	@.venv/bin/python bench/page.py
 
 build: .venv/.installed ## the wheel and the source distribution, in dist/
 	@$(UV) build --quiet --out-dir dist

@@ -115,7 +115,8 @@ def _environment(site: Site, own: Path | None) -> Environment:
     environment.filters.update(
         number=spelling.number, day=spelling.day, span=spelling.span, percent=spelling.percent,
         share=spelling.share, clock=spelling.clock, moment=spelling.moment,
-        window_title=lambda name: window_title(name, spelling),
+        # Of Vega, which escapes all text in a drawing, and of views, which escapes what ends a script.
+        made_here=Markup, window_title=lambda name: window_title(name, spelling),
     )  # fmt: skip
     environment.globals.update(site=site, intro=intro_html(site.intro), spark_height=HEIGHT)
     style = environment.get_template("style.css").render(

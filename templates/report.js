@@ -103,11 +103,10 @@
   const makeFilterable = (table) => {
     const rows = [...table.tBodies[0].rows];
     if (rows.length < 2) return;
-    const bar = document.createElement("div");
+    const bar = table.parentNode.previousElementSibling; // keeps the room, so that nothing moves
     const label = document.createElement("label");
     const input = document.createElement("input");
     const found = document.createElement("output");
-    bar.className = "filter";
     input.type = "search";
     input.autocomplete = "off";
     input.spellcheck = false;
@@ -126,7 +125,6 @@
     };
     input.addEventListener("input", filter);
     filter();
-    table.parentNode.before(bar);
   };
 
   // Charts come alive in their place on the first hover, focus or tap, and not before.
