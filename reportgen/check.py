@@ -15,6 +15,8 @@ from reportgen.windows import look_back, make_window
 def check(config: Config, today: date) -> Iterator[Finding]:
     """Yield a finding for each thing a build needs: source, table, index, rights, zone, output."""
     yield Finding("ok", "config", f"windows {', '.join(config.windows)}; default {config.default_window}")
+    if config.templates_dir:
+        yield _templates(config.templates_dir)
     yield Finding("ok", "zone", f"{config.timezone}, where today is {today.isoformat()}")
     try:
         yield from _source(config, today)
@@ -42,6 +44,18 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
             )
         for kind, rows in sorted((daily.notes + read_strays(source, span, beyond=True)).items()):
             yield Finding("warning", "rows", f"{rows:,} will be left out: {kind.replace('_', ' ')}")
+
+
+def _templates(folder: Path) -> Finding:
+    from reportgen.pages import TEMPLATES
+
+    found = {path.name for path in folder.iterdir()}
+    overriding = ", ".join(name for name in TEMPLATES if name in found) or "nothing"
+    idle = ", ".join(sorted(found - set(TEMPLATES)))
+    said = f"{folder} overrides {overriding}"
+    if not idle:
+        return Finding("ok", "pages", said)
+    return Finding("warning", "pages", f"{said}; not used unless a template names it: {idle}")
 
 
 def _output(root: Path) -> Finding:

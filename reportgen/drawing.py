@@ -137,7 +137,8 @@ def date_axis(dates: Sequence[date], words: Mapping[date, str], size: Size, spel
 
 def visits_axis(highest: int) -> alt.Axis:
     """Return the axis of visits: whole numbers, compact where they are long."""
-    return alt.Axis(format="~s" if highest >= COMPACT_FROM else ",d", tickMinStep=1)
+    # Half visits are no ticks: they would be rounded to numbers that stand there already.
+    return alt.Axis(format="~s" if highest >= COMPACT_FROM else ",d", tickCount=min(4, highest))
 
 
 def unrecorded(base: alt.Chart, dates: Sequence[date], size: Size) -> alt.Chart:

@@ -1,6 +1,7 @@
 """Small pictures of one series, without axes: SVG path data for a box ``len(values)`` by :data:`HEIGHT`.
 
 They stand beside the numbers they picture, so they carry no text and are hidden from screen readers.
+There is no picture of nothing: where every value is 0, each function returns ``None``.
 """
 
 from collections.abc import Sequence
@@ -17,11 +18,13 @@ class Spark:
     layers: tuple[tuple[str, str], ...]
 
 
-def bars(values: Sequence[int], *, lit: int | None = None, faint: int | None = None) -> Spark:
+def bars(values: Sequence[int], *, lit: int | None = None, faint: int | None = None) -> Spark | None:
     """Draw a bar for each value; all quiet but ``lit`` where one is named, and ``faint`` lighter.
 
     ``lit`` and ``faint`` are indices.
     """
+    if not any(values):
+        return None
     rest = [0 if at in {lit, faint} else value for at, value in enumerate(values)]
     kinds = {"mute" if lit is not None else "bar": rest}
     if lit is not None:
@@ -31,16 +34,20 @@ def bars(values: Sequence[int], *, lit: int | None = None, faint: int | None = N
     return Spark(len(values), tuple((name, bar_path(some, max(values))) for name, some in kinds.items()))
 
 
-def with_mean(values: Sequence[int], mean: float) -> Spark:
+def with_mean(values: Sequence[int], mean: float) -> Spark | None:
     """Draw a quiet bar for each value and a line at their mean."""
-    top = max(values, default=0)
-    level = _round(HEIGHT - HEIGHT * mean / top) if top else str(HEIGHT)
+    top = max(values)
+    if not top:
+        return None
+    level = _round(HEIGHT - HEIGHT * mean / top)
     return Spark(len(values), (("mute", bar_path(values, top)), ("rule", f"M0 {level}H{len(values)}")))
 
 
-def lines(now: Sequence[int], before: Sequence[int]) -> Spark:
+def lines(now: Sequence[int], before: Sequence[int]) -> Spark | None:
     """Draw one series as a line before another, quiet one."""
-    top = max(*now, *before, 1)
+    top = max(*now, *before)
+    if not top:
+        return None
     return Spark(len(now), (("ghost", line_path(before, top)), ("line", line_path(now, top))))
 
 

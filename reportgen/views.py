@@ -35,6 +35,10 @@ WHOLE_UP_TO = 4000
 """Letters up to which a cut path is still whole in the page, for search and copy; more is junk."""
 
 
+LONG_NUMBER = 11
+"""Letters of a number, 999,999,999, from which on more need a page that makes room."""
+
+
 @dataclass(frozen=True)
 class Site:
     """What all pages of a build share. ``built_at`` and ``due`` are in the report's zone."""
@@ -102,6 +106,7 @@ def page_view(site: Site, page: Page, *, root: str, here: str) -> dict[str, Any]
         "root": root,
         "here": here,
         "links": [(name, f"{root}{name}/index.html", name == metrics.window.name) for name in site.windows],
+        "long": len(spelling.number(metrics.total)) > LONG_NUMBER,
         "figures": list(figures(metrics, spelling)),
         "changes": [sentence_parts(sentence) for sentence in page.changes],
         "charts": [_drawing(chart, site.timezone) for chart in page.charts],

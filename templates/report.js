@@ -102,8 +102,8 @@
 
   const makeFilterable = (table) => {
     const rows = [...table.tBodies[0].rows];
-    if (rows.length < 2) return;
     const bar = table.parentNode.previousElementSibling; // keeps the room, so that nothing moves
+    if (!bar.matches(".filter")) return;
     const label = document.createElement("label");
     const input = document.createElement("input");
     const found = document.createElement("output");
