@@ -57,7 +57,7 @@ def visits_by_path(
     ]
 
     def plan(size: Size) -> alt.LayerChart:
-        picked = alt.selection_point(name=PICKED, fields=["series"], bind="legend")
+        picked = alt.selection_point(name=PICKED, fields=["series"], bind="legend", toggle="true")
         base = alt.Chart(alt.NamedData("visits"))
         bars = base.mark_bar(stroke="var(--paper)", strokeWidth=0.75).encode(
             y=alt.Y("visits:Q", stack="zero", axis=visits_axis(max(day.visits for day in days))),
@@ -90,7 +90,7 @@ def against_previous(metrics: WindowMetrics, spelling: Spelling) -> Chart:
     step = metrics.window.days
 
     def plan(size: Size) -> alt.LayerChart:
-        picked = alt.selection_point(name=PICKED, fields=["series"], bind="legend")
+        picked = alt.selection_point(name=PICKED, fields=["series"], bind="legend", toggle="true")
         highest = max(max(day.visits, day.previous) for day in days)
         base = alt.Chart(alt.NamedData("visits")).encode(
             y=alt.Y("visits:Q", axis=visits_axis(highest), scale=alt.Scale(zero=True, nice=True)),

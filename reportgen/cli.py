@@ -88,6 +88,8 @@ def build(
             _print_json(_summary(built))
         elif not quiet:
             _print_summary(built, settings.output.dir)
+            if "url" not in settings.source.model_fields_set:
+                typer.echo("note: no source is set, so this is the sample site; set DATABASE_URL", err=True)
 
 
 @app.command()

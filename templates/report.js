@@ -165,8 +165,9 @@
     box.replaceChildren(stage);
   };
 
-  const answer = ({ x, y }) => {
-    const target = document.elementFromPoint(x, y);
+  const shown = (chart) => [...chart.children].find((child) => child.offsetParent);
+
+  const pointAt = (target, x, y) => {
     const event = { bubbles: true, clientX: x, clientY: y };
     for (const name of ["pointerover", "pointermove"]) target?.dispatchEvent(new PointerEvent(name, event));
   };
@@ -175,19 +176,66 @@
     const begun = new Set();
     let pointer;
     const wake = async (event) => {
-      if (event.clientX !== undefined) pointer = { x: event.clientX, y: event.clientY };
-      const box = [...chart.children].find((child) => child.offsetParent);
+      if (event.clientX !== undefined) pointer = [event.clientX, event.clientY];
+      const box = shown(chart);
       if (event.type === "pointermove" || !box || begun.has(box)) return;
       begun.add(box);
       try {
         await enliven(chart, box);
-        if (pointer && chart.matches(":hover")) answer(pointer);
+        if (pointer && chart.matches(":hover")) pointAt(document.elementFromPoint(...pointer), ...pointer);
       } catch {
         begun.delete(box); // the drawing stays; a later visit tries again
       }
     };
     chart.tabIndex = 0;
     for (const name of ["pointerenter", "pointermove", "focus", "click"]) chart.addEventListener(name, wake);
+  };
+
+  // The keyboard does what the pointer does: left and right walk through a live chart's marks, which
+  // are read aloud as well; up and down walk through its legend.
+
+  const marksOf = (box) => {
+    const marks = [...box.querySelectorAll(".role-mark path")].filter((mark) => mark.__data__?.tooltip);
+    const places = new Map(marks.map((mark) => [mark, mark.getBoundingClientRect()]));
+    const order = (one, two) => one.left - two.left || two.bottom - one.bottom;
+    return marks.sort((one, two) => order(places.get(one), places.get(two)));
+  };
+
+  const readAloud = (chart, mark) => {
+    const { left, width, top, height } = mark.getBoundingClientRect();
+    pointAt(mark, left + width / 2, top + height / 2);
+    const words = Object.entries(mark.__data__.tooltip).map(([name, value]) => `${name}: ${value}`);
+    chart.nextElementSibling.textContent = words.join(", ");
+  };
+
+  const makeWalkable = (chart) => {
+    const said = document.createElement("p");
+    said.className = "unseen";
+    said.setAttribute("role", "status");
+    chart.after(said);
+    let mark = -1;
+    let entry = -1;
+    chart.addEventListener("keydown", (event) => {
+      const box = shown(chart);
+      const across = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      const along = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      const entries = box.querySelectorAll(".live .role-legend-label text");
+      if (across && box.querySelector(".live")) {
+        const marks = marksOf(box);
+        mark = mark < 0 && across < 0 ? marks.length - 1 : (mark + across + marks.length) % marks.length;
+        readAloud(chart, marks[mark]);
+      } else if (along && entries.length) {
+        entries[entry]?.dispatchEvent(new MouseEvent("click", { bubbles: true })); // off again
+        entry = ((entry + 1 + along + entries.length + 1) % (entries.length + 1)) - 1;
+        entries[entry]?.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+      } else {
+        return;
+      }
+      event.preventDefault();
+    });
+    chart.addEventListener("blur", () => {
+      document.getElementById("vg-tooltip-element")?.classList.remove("visible");
+    });
   };
 
   tellTimes();
@@ -199,5 +247,8 @@
     makeSortable(table);
     makeFilterable(table);
   }
-  if (page.vega) document.querySelectorAll(".chart").forEach(makeLive);
+  for (const chart of page.vega ? document.querySelectorAll(".chart") : []) {
+    makeLive(chart);
+    makeWalkable(chart);
+  }
 })();
