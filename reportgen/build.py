@@ -147,15 +147,17 @@ def gather(source: Source, windows: Sequence[Window], read: Span, top_paths: int
     return Gathered(metrics, listed, cells, notes, daily.rows, source.name, source.site, source.notice)
 
 
-def stacked_paths(metrics: WindowMetrics) -> list[str]:
-    """Return the paths that the window's stacked chart names."""
-    return metrics.paths["path"].head(SERIES).tolist() if metrics.window.days > 1 else []
+def coloured_paths(metrics: WindowMetrics) -> list[str]:
+    """Return the paths that have a colour of their own in the window's chart."""
+    paths: list[str] = metrics.paths["path"].head(SERIES).tolist()
+    return paths
 
 
 def draw(gathered: Gathered, spelling: Spelling) -> list[Page]:
     """Draw each window's charts and write its sentences."""
     longest_first = sorted(gathered.metrics, key=lambda metrics: -metrics.window.days)
-    slots = colour_slots([stacked_paths(metrics) for metrics in longest_first], SERIES)
+    stacked = [metrics for metrics in longest_first if metrics.window.days > 1]
+    slots = colour_slots([coloured_paths(metrics) for metrics in stacked or longest_first], SERIES)
     return [
         Page(
             metrics,
@@ -171,8 +173,8 @@ def _charts(
     metrics: WindowMetrics, cells: pd.DataFrame, slots: Mapping[str, int], spelling: Spelling
 ) -> list[Chart]:
     if metrics.window.days == 1:
-        return [charts.top_paths(metrics, spelling)]
-    split = stack(metrics, cells, stacked_paths(metrics))
+        return [charts.top_paths(metrics, slots, spelling)]
+    split = stack(metrics, cells, coloured_paths(metrics))
     return [
         charts.visits_by_path(metrics, split, slots, spelling),
         charts.against_previous(metrics, spelling),

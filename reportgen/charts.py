@@ -127,13 +127,24 @@ def against_previous(metrics: WindowMetrics, spelling: Spelling) -> Chart:
     return draw("against-previous", title, _compared_text(metrics, spelling), data, plan, spelling)
 
 
-def top_paths(metrics: WindowMetrics, spelling: Spelling, most: int = 20) -> Chart:
-    """Draw the first paths of one day as horizontal bars."""
+def top_paths(metrics: WindowMetrics, slots: Mapping[str, int], spelling: Spelling, most: int = 20) -> Chart:
+    """Draw the first paths of one day as horizontal bars.
+
+    A path that has a colour on other pages has it here, the others are grey; no colour stands twice.
+    """
     paths = list(path_rows(metrics.paths.head(most)))
     names = labels([row.path for row in paths], 24)
+    owners = {slots[row.path]: row.path for row in reversed(paths) if row.path in slots}
     rows = [
-        {"label": label, "path": _name(row.path), "visits": row.visits, "count": spelling.number(row.visits)}
+        {
+            "label": label,
+            "path": _name(row.path),
+            "visits": row.visits,
+            "count": spelling.number(row.visits),
+            "colour": theme.series_colour(slot if owners.get(slot) == row.path else None),
+        }
         for label, row in zip(names, paths, strict=True)
+        for slot in [slots.get(row.path, -1)]
     ]
 
     def plan(size: Size) -> alt.LayerChart:
@@ -149,7 +160,7 @@ def top_paths(metrics: WindowMetrics, spelling: Spelling, most: int = 20) -> Cha
             x=alt.X("visits:Q", axis=None),
             tooltip=_tooltip(path="Path", count="Visits"),
         )
-        bars = base.mark_bar(color="var(--series-1)")
+        bars = base.mark_bar().encode(color=alt.Color("colour:N", scale=None, legend=None))
         words = base.mark_text(align="left", dx=5).encode(text="count:N")
         return alt.LayerChart(layer=[bars, words], height={"step": size.font_px * 1.8})
 
