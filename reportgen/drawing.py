@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from html import escape
 from typing import Any
 
 import altair as alt
@@ -103,7 +104,8 @@ def standalone(chart: Chart) -> bytes:
     """Return the wide drawing as a file of its own: light colours written in, on paper, with its text."""
     head, _, body = chart.svgs["wide"].partition(">")
     texts = "".join(
-        f"<{tag}>{_escaped(text)}</{tag}>" for tag, text in (("title", chart.title), ("desc", chart.alt))
+        f"<{tag}>{escape(text, quote=False)}</{tag}>"
+        for tag, text in (("title", chart.title), ("desc", chart.alt))
     )
     paper = '<rect width="100%" height="100%" fill="var(--paper)"/>'
     return theme.light(f'{head} role="img">{texts}{paper}{body}\n').encode()
@@ -187,10 +189,6 @@ def _lean(svg: str) -> str:
 
     # In tags only: what Vega writes between them, or from the data, holds neither sign.
     return re.sub(r"<[^<>]*>", shorter, svg).replace("<svg ", f"<svg{font} ", 1)
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 @contextmanager

@@ -33,9 +33,16 @@ def css_variables(scheme: str) -> str:
 
 
 def light(svg: str) -> str:
-    """Return a drawing with the light scheme's colours in place of the variables."""
+    """Return a drawing with the light scheme's colours in place of the variables.
+
+    In attributes only: a path may be called ``/var(--ink)``.
+    """
     colours = LIGHT | {f"series-{n}": value for n, value in enumerate(SERIES_LIGHT, start=1)}
-    return re.sub(r"var\(--([\w-]+)\)", lambda found: colours[found[1]], svg)
+
+    def coloured(tag: re.Match[str]) -> str:
+        return re.sub(r'"var\(--([\w-]+)\)"', lambda found: f'"{colours[found[1]]}"', tag[0])
+
+    return re.sub(r"<[^<>]*>", coloured, svg)
 
 
 def series_colour(slot: int | None) -> str:

@@ -1,6 +1,7 @@
 """What the value of a setting may be. Each check says what to write instead."""
 
 import difflib
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -8,7 +9,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints
 
-from reportgen.timetable import cron_trigger, interval_s
+from reportgen.timetable import due_after
 from reportgen.windows import window_days
 
 
@@ -39,8 +40,7 @@ def _comma_list(value: object) -> object:
 
 def _schedule(text: str) -> str:
     try:
-        if not interval_s(text):
-            cron_trigger(text, ZoneInfo("UTC"))
+        due_after(text, ZoneInfo("UTC"), datetime(2000, 1, 1, tzinfo=UTC))
     except ValueError as exc:
         forms = 'a cron expression of five fields ("*/15 * * * *") or an interval ("15m", "6h")'
         raise ValueError(f"write {forms}; {exc}") from None
@@ -51,7 +51,7 @@ def _locale(text: str) -> str:
     from babel import Locale, UnknownLocaleError  # only where one is set: it costs start-up time
 
     try:
-        return str(Locale.parse(text.replace("_", "-"), sep="-"))
+        return str(Locale.parse(text.replace("_", "-"), sep="-")).replace("_", "-")
     except (UnknownLocaleError, ValueError):
         raise ValueError('no such locale; write one such as "en", "en-GB", "de" or "pt-BR"') from None
 

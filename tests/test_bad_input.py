@@ -684,10 +684,10 @@ def test_a_current_that_is_no_link(site: Site) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a mounted file system of 2 MB of its own."""
+    """Give a mounted file system of 8 MB of its own."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount("-t", "tmpfs", "-o", "size=2m,mode=755", "tmpfs", str(place))
+    mount("-t", "tmpfs", "-o", "size=8m,mode=755", "tmpfs", str(place))
     yield place
     subprocess.run(["umount", str(place)], check=True)
 

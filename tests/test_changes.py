@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reportgen.changes import sentences
+from reportgen.spelling import CLOSE, ENGLISH, OPEN, Spelling, bare
 from reportgen.windows import make_window
 from tests.conftest import gathered
 
@@ -21,9 +22,16 @@ Row = tuple[int, str, int]
 
 
 def said(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> list[str]:
-    """Return what a build would say of a table of these rows; ``over``: today is complete."""
+    """Return what a build would say of a table of these rows, as text; ``over``: today is complete."""
+    return list(map(bare, marked(rows, name, over=over)))
+
+
+def marked(
+    rows: Iterable[Row], name: str = "7d", *, over: bool = False, spelling: Spelling = ENGLISH
+) -> list[str]:
+    """Return the same with the marks around paths."""
     window = make_window(name, TODAY, today_complete=over)
-    return sentences(gathered(rows, [window]).metrics[0])
+    return sentences(gathered(rows, [window]).metrics[0], spelling)
 
 
 def evenly(path: str, now: int, before: int) -> list[Row]:
@@ -39,11 +47,11 @@ def beginning(start: str, found: list[str]) -> list[str]:
 @pytest.mark.parametrize(
     ("now", "before", "sentence"),
     [
-        (1000, 2500, f"1,000 visits {NOW}: 1,500 fewer than the 2,500 {BEFORE} (\u221260 %)."),
-        (3, 2, f"3 visits {NOW}: 1 more than the 2 {BEFORE} (+50 %)."),
-        (2, 1, f"2 visits {NOW}: 1 more than the 1 {BEFORE} (+100 %)."),
-        (1, 2, f"1 visit {NOW}: 1 fewer than the 2 {BEFORE} (\u221250 %)."),
-        (0, 2, f"0 visits {NOW}: 2 fewer than the 2 {BEFORE} (\u2212100 %)."),
+        (1000, 2500, f"1,000 visits {NOW}: 1,500 fewer than the 2,500 {BEFORE} (\u221260%)."),
+        (3, 2, f"3 visits {NOW}: 1 more than the 2 {BEFORE} (+50%)."),
+        (2, 1, f"2 visits {NOW}: 1 more than the 1 {BEFORE} (+100%)."),
+        (1, 2, f"1 visit {NOW}: 1 fewer than the 2 {BEFORE} (\u221250%)."),
+        (0, 2, f"0 visits {NOW}: 2 fewer than the 2 {BEFORE} (\u2212100%)."),
         (1, 1, f"1 visit {NOW}, as many as {BEFORE}."),
         (5, 0, f"5 visits {NOW}; none {BEFORE}."),
         (1, 0, f"1 visit {NOW}; none {BEFORE}."),
@@ -188,3 +196,30 @@ def test_the_same_rows_in_any_order_are_told_in_the_same_six_sentences_at_most(
 
 def test_a_hostile_path_is_spelled_out() -> None:
     assert beginning("New", said([(1, "/\u202egnp.exe\n", 9)])) == ["New: /<U+202E>gnp.exe\u240a (9 visits)."]
+
+
+def test_paths_stand_between_marks_so_that_a_page_can_set_them_apart() -> None:
+    """Each one, in every kind of sentence, and nothing else."""
+    rows = [*evenly("/up", 90, 10), (1, "/new)", 80), (8, "/gone, (9 visits)", 70)]
+    paths = [re.findall(f"{OPEN}(.*?){CLOSE}", sentence) for sentence in marked(rows)]
+    assert paths == [[], ["/up", "/new)", "/gone, (9 visits)"], ["/new)"], ["/gone, (9 visits)"]]
+
+
+def test_a_path_cannot_forge_the_marks() -> None:
+    (sentence,) = beginning("New", marked([(1, f"/a{CLOSE} was {OPEN}b", 9)]))
+    assert sentence == f"New: {OPEN}/a\u2403 was \u2402b{CLOSE} (9 visits)."
+
+
+def test_a_long_path_is_cut_to_what_a_sentence_can_hold() -> None:
+    (sentence,) = beginning("New", said([(1, "/" + "a" * 5000 + "/end", 9)]))
+    assert len(sentence) == len("New:  (9 visits).") + 64
+    assert "aaa\u2026aaa" in sentence
+    assert "a/end (9 visits)." in sentence
+
+
+def test_numbers_and_dates_in_sentences_follow_the_locale() -> None:
+    rows = [(2, "/", 1000), (9, "/", 2500)]
+    assert marked(rows, spelling=Spelling.of("de"))[0] == (
+        "1.000 visits on 6 complete days (Di., 17.\u2009\u2013\u2009So., 22. Nov. 2026): 1.500 fewer than "
+        "the 2.500 on Di., 10.\u2009\u2013\u2009So., 15. Nov. 2026 (\u221260\xa0%)."
+    )

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,16 @@ import altair as alt
 import pytest
 
 from reportgen.build import draw
-from reportgen.charts import SIZES, Chart, svg_of
+from reportgen.charts import against_previous
+from reportgen.drawing import SIZES, Chart, standalone, svg_of
 from reportgen.errors import RenderError
+from reportgen.spelling import ENGLISH, Spelling
 from reportgen.windows import make_window
 from tests.conftest import gathered
 
 TODAY = date(2026, 11, 23)
+NOW, BEFORE = "Tue 17 \u2013 Mon 23 Nov 2026", "Tue 10 \u2013 Mon 16 Nov 2026"
+SVG = "{http://www.w3.org/2000/svg}"
 TWELVE = [(days, f"/p{n}", 10 + n * 7 + days % 5) for n in range(12) for days in range(60)]
 HOSTILE = {
     "</g><script>x</script>": "</g><script>x</script>",
@@ -39,16 +44,31 @@ Row = tuple[int, str, int]
 """Days ago, path, visits."""
 
 
-def drawn(rows: Iterable[Row], *names: str, over: bool = False) -> list[Chart]:
+def drawn(rows: Iterable[Row], *names: str, over: bool = False, spelling: Spelling = ENGLISH) -> list[Chart]:
     """Draw the charts of these windows as a build would; ``over``: today is complete."""
     windows = [make_window(name, TODAY, today_complete=over) for name in names]
-    pages = draw(gathered(rows, windows))
-    return [page.chart for page in pages if page.chart]
+    return [chart for page in draw(gathered(rows, windows), spelling) for chart in page.charts]
+
+
+def stacked(
+    rows: Iterable[Row], *names: str, over: bool = False, spelling: Spelling = ENGLISH
+) -> list[Chart]:
+    """Draw of each window the bars of each path."""
+    charts = drawn(rows, *names, over=over, spelling=spelling)
+    return [chart for chart in charts if chart.name != "against-previous"]
+
+
+def compared(
+    rows: Iterable[Row], name: str = "7d", *, over: bool = False, spelling: Spelling = ENGLISH
+) -> Chart:
+    """Draw one window against the one before."""
+    metrics = gathered(rows, [make_window(name, TODAY, today_complete=over)]).metrics[0]
+    return against_previous(metrics, spelling)
 
 
 @pytest.fixture(scope="module")
 def usual() -> list[Chart]:
-    """Give the three charts of a default build of twelve paths."""
+    """Give the five charts of a default build of twelve paths."""
     return drawn(TWELVE, "today", "7d", "30d")
 
 
@@ -63,22 +83,35 @@ def all_svgs(charts: Iterable[Chart]) -> list[str]:
     return [svg for chart in charts for svg in chart.svgs.values()]
 
 
-def words(svg: str) -> list[str]:
-    """Return the texts of a drawing, of real text elements."""
-    return [text.text or "" for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+def words(svg: str | bytes) -> list[str]:
+    """Return the texts of a drawing, of real text elements; lines of one text are joined with ``|``."""
+    return ["|".join(text.itertext()) for text in ET.fromstring(svg).iter(f"{SVG}text")]
 
 
-def layer(chart: Chart, size: str = "wide") -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the encoding and the rows of a chart's bars."""
-    spec = chart.specs[size]
-    bars = spec["layer"][0]
-    return bars["encoding"], spec["datasets"][bars.get("data", spec.get("data"))["name"]]
+def painted(svg: str, **attributes: str) -> int:
+    """Count the paths of a drawing that have these attributes; ``_`` stands for a hyphen."""
+    wanted = {name.replace("_", "-"): value for name, value in attributes.items()}
+    return sum(wanted.items() <= path.attrib.items() for path in ET.fromstring(svg).iter(f"{SVG}path"))
 
 
-def test_every_specification_is_valid_vega_lite(usual: list[Chart], hostile: list[Chart]) -> None:
+def scale(chart: Chart) -> dict[str, str]:
+    """Return the colour of each series, by its name in the legend."""
+    colour = chart.specs["wide"]["layer"][0]["encoding"]["color"]["scale"]
+    return dict(zip(colour["domain"], colour["range"], strict=True))
+
+
+def test_every_specification_is_valid_vega_lite_with_the_named_rows(
+    usual: list[Chart], hostile: list[Chart]
+) -> None:
+    """A specification names its rows, so that both sizes share them; each name it calls is there."""
+    names = [chart.name for chart in usual]
+    assert names == ["top-paths", *["visits-by-path", "against-previous"] * 2]
     for chart in (*usual, *hostile):
         for spec in chart.specs.values():
-            alt.LayerChart.from_dict(spec)  # raises where the schema is not kept
+            assert "datasets" not in spec
+            alt.LayerChart.from_dict(spec | {"datasets": chart.rows})  # raises where the schema is not kept
+            called = {layer["data"]["name"] for layer in spec["layer"] if "data" in layer}
+            assert called | ({spec["data"]["name"]} if "data" in spec else set()) <= chart.rows.keys()
 
 
 def test_drawings_are_plain_svg_with_real_text_that_any_policy_allows(
@@ -89,7 +122,7 @@ def test_drawings_are_plain_svg_with_real_text_that_any_policy_allows(
         elements = list(ET.fromstring(svg).iter())
         tags = {element.tag.rpartition("}")[2] for element in elements}
         names = {name.rpartition("}")[2] for element in elements for name in element.attrib}
-        assert tags <= {"svg", "g", "path", "text", "line"}
+        assert tags <= {"svg", "g", "path", "text", "tspan", "line"}
         assert names.isdisjoint({"id", "style", "href", "src", "clip-path"})
         assert not [name for name in names if name.startswith("on")]
         assert len(words(svg)) > 1
@@ -98,8 +131,9 @@ def test_drawings_are_plain_svg_with_real_text_that_any_policy_allows(
 def test_drawings_name_css_variables_and_no_colour(usual: list[Chart]) -> None:
     """One drawing serves light and dark; the house theme declares the variables."""
     for svg in all_svgs(usual):
-        painted = [element.get(kind) for element in ET.fromstring(svg).iter() for kind in ("fill", "stroke")]
-        assert {colour for colour in painted if colour and not colour.startswith("var(--")} <= {
+        colours = {element.get(kind) for element in ET.fromstring(svg).iter() for kind in ("fill", "stroke")}
+        assert {str(colour) for colour in colours if not str(colour).startswith("var(--")} <= {
+            "None",
             "none",
             "transparent",
         }
@@ -124,16 +158,16 @@ def test_wide_and_narrow_drawings_have_exactly_their_widths(usual: list[Chart], 
 
 def test_bars_add_up_to_each_days_visits(usual: list[Chart]) -> None:
     """Eight paths by name and the others as Other, on every date."""
-    encoding, rows = layer(usual[1])
+    chart = usual[1]
     names = [f"/p{n}" for n in range(11, 3, -1)]
-    assert encoding["color"]["scale"]["domain"] == [*names, "Other"]
+    assert list(scale(chart)) == [*names, "Other"]
     drawn_visits, stored = Counter[str](), Counter[str]()
-    for row in rows:
+    for row in chart.rows["visits"]:
         drawn_visits[row["date"]] += row["visits"]
     for days, _, visits in TWELVE:
         stored[(TODAY - timedelta(days)).isoformat()] += visits if days < 7 else 0
     assert drawn_visits == +stored
-    assert [row["visits"] for row in rows if row["path"] == "/p11"] == [
+    assert [row["visits"] for row in chart.rows["visits"] if row["path"] == "/p11"] == [
         visits for days, path, visits in sorted(TWELVE, reverse=True) if path == "/p11" and days < 7
     ]
 
@@ -141,21 +175,41 @@ def test_bars_add_up_to_each_days_visits(usual: list[Chart]) -> None:
 def test_a_path_keeps_its_colour_on_every_page_and_shares_it_with_none() -> None:
     """Another path leads the week than the month, so the two pages name different eight."""
     rows = [(days, f"/{n}", 500 - 9 * n if days > 6 else 10 + n * 9) for n in range(12) for days in range(30)]
-    scales = [layer(chart)[0]["color"]["scale"] for chart in drawn(rows, "7d", "30d")]
-    week, month = (dict(zip(scale["domain"], scale["range"], strict=True)) for scale in scales)
+    week, month = map(scale, stacked(rows, "7d", "30d"))
     assert (len(set(week.values())), len(set(month.values()))) == (9, 9)
     shared = week.keys() & month.keys()
     assert 1 < len(shared) < 9
     assert {path: week[path] for path in shared} == {path: month[path] for path in shared}
 
 
+def test_what_has_no_visits_is_neither_drawn_nor_named() -> None:
+    """No bar without height, whose outline would still show, and no *Other* that stands for nothing."""
+    rows = [(days, "/a", 9) for days in range(7)] + [(2, "/b", 5), (3, "/b", 0)]
+    chart = stacked(rows, "7d")[0]
+    assert list(scale(chart)) == ["/a", "/b"]
+    assert [row["visits"] for row in chart.rows["visits"]] == [9] * 7 + [5]
+    for svg in chart.svgs.values():
+        assert "Other" not in words(svg)
+        assert painted(svg, stroke="var(--paper)", stroke_width="0.75") == 8
+    assert "all other paths" not in chart.alt
+
+
+def test_other_is_named_where_it_has_visits() -> None:
+    chart = stacked([(1, f"/{n}", 20 - n) for n in range(9)], "7d")[0]
+    assert list(scale(chart))[-1] == "Other"
+    assert "Other" in words(chart.svgs["wide"])
+    assert chart.alt.endswith("all other paths 12.")
+
+
 def test_todays_bar_is_marked_so_far_until_the_day_is_over(usual: list[Chart]) -> None:
-    running, over = usual[1], drawn(TWELVE, "7d", over=True)[0]
+    """A second line of its label says it, and the bar is lighter."""
+    running, over = usual[1], stacked(TWELVE, "7d", over=True)[0]
     for size in running.svgs:
-        assert ("so far" in words(running.svgs[size]), "so far" in words(over.svgs[size])) == (True, False)
+        labels = [next(word for word in words(chart.svgs[size]) if "23" in word) for chart in (running, over)]
+        assert [label.partition("|")[2] for label in labels] == ["so far", ""]
         assert 'opacity="0.55"' in running.svgs[size]
         assert 'opacity="0.55"' not in over.svgs[size]
-    assert {row["date"] for row in layer(running)[1] if row["running"]} == {TODAY.isoformat()}
+    assert {row["date"] for row in running.rows["visits"] if row["running"]} == {TODAY.isoformat()}
 
 
 def test_today_is_drawn_as_bars_of_its_first_20_paths() -> None:
@@ -166,30 +220,258 @@ def test_today_is_drawn_as_bars_of_its_first_20_paths() -> None:
 
 def test_the_axis_names_first_week_and_today(usual: list[Chart]) -> None:
     assert [word for word in words(usual[1].svgs["wide"]) if "Nov" in word] == [
-        "Tue 17 Nov", "Wed 18 Nov", "Thu 19 Nov", "Fri 20 Nov", "Sat 21 Nov", "Sun 22 Nov", "Mon 23 Nov",
+        "Tue 17 Nov", "Wed 18 Nov", "Thu 19 Nov", "Fri 20 Nov", "Sat 21 Nov", "Sun 22 Nov",
+        "Mon 23 Nov|so far",
     ]  # fmt: skip
     for svg in all_svgs(usual[1:]):
-        assert [word for word in words(svg) if "Nov" in word][-1].endswith("23 Nov")
+        dates = [word for word in words(svg) if "Nov" in word and "2026" not in word]
+        assert dates[-1].endswith("23 Nov|so far")
+
+
+def test_every_date_that_the_axis_is_meant_to_name_is_there() -> None:
+    """In windows of any length: rounding once put the first date out of the range, and its label was lost.
+
+    The names stand evenly, at most so many as fit, and the last is always today.
+    """
+    lengths = range(2, 32)
+    windows = [make_window(f"{days}d", TODAY, today_complete=True) for days in lengths]
+    for metrics in gathered(TWELVE, windows).metrics:
+        dates = metrics.window.span.dates()
+        ticks = {ENGLISH.tick(day, weekday=weekday): day for day in dates for weekday in (True, False)}
+        chart = against_previous(metrics, ENGLISH)
+        for size in SIZES:
+            shown = [dates.index(ticks[word]) for word in words(chart.svgs[size.name]) if word in ticks]
+            gaps = {two - one for one, two in pairwise(shown)}
+            step = -(-len(dates) // size.ticks)
+            assert (gaps or {step}, shown[-1], shown[0] < step) == ({step}, len(dates) - 1, True), (
+                len(dates),
+                size.name,
+            )
+
+
+def test_dates_without_rows_are_marked_and_named_on_both_charts() -> None:
+    """Below the axis, each by a mark of its own; a date with rows of 0 visits is none of them."""
+    rows = [(days, "/", 0 if days == 4 else 10) for days in range(14) if days not in {2, 3, 9}]
+    for chart in drawn(rows, "7d"):
+        labels = words(chart.svgs["wide"])
+        assert [word for word in labels if "|" in word] == [
+            "Fri 20 Nov|no rows", "Sat 21 Nov|no rows", "Mon 23 Nov|so far",
+        ]  # fmt: skip
+        for svg in chart.svgs.values():
+            assert painted(svg, fill="var(--quiet)") == 2
+    whole = drawn([(days, "/", 10) for days in range(14)], "7d")
+    assert [painted(svg, fill="var(--quiet)") for svg in all_svgs(whole)] == [0, 0, 0, 0]
+
+
+# Against the window before.
+
+
+def lines(chart: Chart) -> dict[str, list[tuple[str, int]]]:
+    """Return the day of the month and the visits of each point, by line."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for row in chart.rows["visits"]:
+        found.setdefault(f"{row['part']} {row['series']}", []).append((row["date"][-2:], row["visits"]))
+    return found
+
+
+def test_the_days_before_lie_under_those_of_the_window() -> None:
+    """The previous line is whole; today hangs on the last complete day by a line of its own."""
+    chart = compared([(days, "/", 100 - days) for days in range(14)])
+    dates = [str(day) for day in range(17, 24)]
+    assert lines(chart) == {
+        f"previous {BEFORE}": list(zip(dates, range(87, 94), strict=True)),
+        f"complete {NOW}": list(zip(dates[:-1], range(94, 100), strict=True)),
+        f"dashed {NOW}": [("22", 99), ("23", 100)],
+        f"running {NOW}": [("23", 100)],
+    }
+
+
+def test_a_window_that_is_over_has_two_whole_lines() -> None:
+    chart = compared([(days, "/", 100 - days) for days in range(14)], over=True)
+    assert {name: len(points) for name, points in lines(chart).items()} == {
+        f"previous {BEFORE}": 7,
+        f"complete {NOW}": 7,
+    }
+
+
+def test_today_is_dashed_and_hollow_only_while_it_runs(usual: list[Chart]) -> None:
+    """With points on the complete days where they do not touch: on a wide drawing of a short window."""
+    running, over = usual[2], compared(TWELVE, over=True)
+    for size in running.svgs:
+        for chart, there in ((running, 1), (over, 0)):
+            svg = chart.svgs[size]
+            assert svg.count("stroke-dasharray") == there
+            assert painted(svg, fill="var(--paper)", stroke="var(--accent)") == there
+    points = [painted(svg, fill="var(--accent)", stroke_width="2") for svg in over.svgs.values()]
+    assert points == [7, 0]
+
+
+def test_a_window_of_two_days_has_one_complete_day_and_is_drawn_nevertheless() -> None:
+    chart = compared([(days, "/", 10 + days) for days in range(4)], "2d")
+    assert lines(chart)["complete Sun 22 \u2013 Mon 23 Nov 2026"] == [("22", 11)]
+    for svg in chart.svgs.values():
+        assert svg.count("stroke-dasharray") == 1
+
+
+def test_the_legend_names_both_spans_in_their_colours(usual: list[Chart]) -> None:
+    assert scale(usual[2]) == {NOW: "var(--accent)", BEFORE: "var(--ghost)"}
+    for svg in usual[2].svgs.values():
+        assert words(svg)[-2:] == [NOW, BEFORE]
+
+
+def test_each_date_answers_with_both_numbers_and_both_dates() -> None:
+    rows = compared([(0, "/", 1500), (7, "/", 2500), (1, "/", 3)]).rows["dates"]
+    assert len(rows) == 7
+    assert rows[-1] == {
+        "date": "2026-11-23",
+        "day": "Mon 23 Nov 2026",
+        "count": "1,500 so far",
+        "previous": "2,500 on Mon 16 Nov 2026",
+    }
+    assert (rows[-2]["count"], rows[-2]["previous"]) == ("3", "0 on Sun 15 Nov 2026")
+
+
+SUNDAY, SATURDAY = "Sun 22 Nov 2026", "Sat 21 Nov 2026"
+COMPARED = [
+    (
+        7,
+        False,
+        (
+            f"7,000 visits on 6 complete days (Tue 17 \u2013 {SUNDAY}) against 2,503 on"
+            " Tue 10 \u2013 Sun 15 Nov 2026."
+            f" Most on a complete day: 6,999 on {SATURDAY}."
+            " Today so far 4, against 9 on the whole of the day 7 days before."
+        ),
+    ),
+    (
+        7,
+        True,
+        (
+            f"7,004 visits on 7 complete days ({NOW}) against 2,512 on {BEFORE}."
+            f" Most on a complete day: 6,999 on {SATURDAY}."
+        ),
+    ),
+    (
+        2,
+        False,
+        (
+            f"1 visit on 1 complete day ({SUNDAY}) against 0 on Fri 20 Nov 2026."
+            f" Most on a complete day: 1 on {SUNDAY}."
+            " Today so far 4, against 6,999 on the whole of the day 2 days before."
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("days", "over", "text"), COMPARED)
+def test_the_alternative_states_both_totals_the_best_day_and_today(days: int, over: bool, text: str) -> None:
+    rows = [(0, "/", 4), (1, "/", 1), (2, "/", 6999), (7, "/", 9), (9, "/", 2500), (13, "/", 3)]
+    chart = compared(rows, f"{days}d", over=over)
+    assert (chart.title, chart.alt) == (f"Visits per day against the {days} days before", text)
+
+
+def test_the_alternative_of_nothing_names_no_best_day() -> None:
+    assert compared([(8, "/", 5)]).alt == (
+        "0 visits on 6 complete days (Tue 17 \u2013 Sun 22 Nov 2026) against 5 on "
+        "Tue 10 \u2013 Sun 15 Nov 2026. Today so far 0, against 0 on the whole of the day 7 days before."
+    )
+
+
+# In every locale, and of any size.
+
+
+@pytest.mark.parametrize(
+    ("name", "visits", "ticks"),
+    [
+        ("en", 4000, ["0", "1,000", "2,000", "3,000", "4,000"]),
+        ("de", 4000, ["0", "1.000", "2.000", "3.000", "4.000"]),
+        ("en", 99_999, ["0", "20,000", "40,000", "60,000", "80,000"]),
+        ("hi", 99_999, ["0", "20,000", "40,000", "60,000", "80,000"]),
+        ("fr", 99_999, ["0", *(f"{n}\u202f000" for n in (20, 40, 60, 80))]),
+        ("en", 100_000, ["20k", "40k", "60k", "80k"]),
+        ("de", 2_500_000, ["0,5M", "1M", "1,5M", "2M"]),
+        ("en", 3, ["0", "1", "2", "3"]),
+    ],
+)
+def test_an_axis_counts_in_the_locale_and_compactly_from_100_000(
+    name: str, visits: int, ticks: list[str]
+) -> None:
+    """Whole numbers, however few visits there are; what a compact axis calls 0 is not told here."""
+    for chart in drawn([(1, "/", visits)], "2d", spelling=Spelling.of(name)):
+        numbers = [word for word in words(chart.svgs["wide"]) if re.fullmatch(r"[\d.,\u202f]+[kM]?", word)]
+        assert [word for word in numbers if word not in {"0k", "0M"}][: len(ticks)] == ticks
+
+
+def test_dates_and_counts_of_a_chart_follow_the_locale() -> None:
+    bars, comparison = drawn([(1, "/", 1234), (8, "/", 1000)], "7d", spelling=Spelling.of("de"))
+    assert bars.rows["visits"][0] | {"order": 0} == {
+        "date": "2026-11-22", "series": "/", "order": 0, "visits": 1234, "running": False,
+        "day": "So., 22. Nov. 2026", "path": "/", "count": "1.234",
+    }  # fmt: skip
+    assert comparison.rows["dates"][-2]["previous"] == "1.000 on So., 15. Nov. 2026"
+    assert "So., 22. Nov." in words(bars.svgs["wide"])
+    assert next(iter(scale(comparison))) == "Di., 17.\u2009\u2013\u2009Mo., 23. Nov. 2026"
+    assert "1.234 visits" in bars.alt
 
 
 def test_hostile_paths_are_drawn_as_text_one_by_one(hostile: list[Chart]) -> None:
-    for svg in all_svgs(hostile):
+    for svg in all_svgs(hostile[:2]):
         labels = words(svg)
         assert [end for end in HOSTILE.values() if not any(label.endswith(end) for label in labels)] == []
         assert max(map(len, labels)) <= 44
-    week = layer(hostile[1])[0]["color"]["scale"]
-    assert len(set(week["domain"])) == len(set(week["range"])) == len(HOSTILE) + 1
-    assert [row["visits"] for row in layer(hostile[0])[1]] == [100 - n for n in range(len(HOSTILE))]
+    colours = scale(hostile[1])
+    assert len(colours) == len(set(colours.values())) == len(HOSTILE)
+    assert [row["visits"] for row in hostile[0].rows["visits"]] == [100 - n for n in range(len(HOSTILE))]
+
+
+def test_a_path_named_other_is_told_apart_from_other() -> None:
+    chart = stacked([*((1, f"/{n}", 20 - n) for n in range(9)), (1, "Other", 99)], "7d")[0]
+    assert [name for name in scale(chart) if "Other" in name] == ["Other (2)", "Other"]
 
 
 def test_the_alternative_states_total_dates_and_each_path(usual: list[Chart]) -> None:
     rows = [(1, "/a", 1000), (2, "/a", 500), (0, "/b\n", 7), *((3, f"/{n}", 10 + n) for n in range(8))]
-    day, week = drawn([*rows, (0, "/c", 1)], "today", "7d")
-    assert day.alt == "8 visits on Mon 23 Nov 2026 (1 date). /b\u240a 7, /c 1."
+    day, week = stacked([*rows, (0, "/c", 1)], "today", "7d")
+    assert day.alt == "8 visits on Mon 23 Nov 2026 (1 day). /b\u240a 7, /c 1."
     assert week.alt == (
-        "1,616 visits on Tue 17 \u2013 Mon 23 Nov 2026 (7 dates); most on Sun 22 Nov 2026: 1,000. "
+        "1,616 visits on Tue 17 \u2013 Mon 23 Nov 2026 (7 days); most on Sun 22 Nov 2026: 1,000. "
         "By path: /a 1,500, /7 17, /6 16, /5 15, /4 14, /3 13, /2 12, /1 11, all other paths 18."
     )
+
+
+# As a file of its own.
+
+
+def test_a_drawing_of_its_own_is_an_image_with_its_text_on_light_paper(usual: list[Chart]) -> None:
+    """It needs no style sheet; title and description tell what the page tells around it."""
+    for chart in usual:
+        file = standalone(chart)
+        root = ET.fromstring(file)
+        assert "var(" not in file.decode()
+        assert (root.tag, root.get("role"), root.get("width")) == (f"{SVG}svg", "img", "960")
+        title, text, paper = list(root)[:3]
+        assert [(each.tag, each.text) for each in (title, text)] == [
+            (f"{SVG}title", chart.title), (f"{SVG}desc", chart.alt),
+        ]  # fmt: skip
+        assert (paper.tag, paper.attrib) == (
+            f"{SVG}rect", {"width": "100%", "height": "100%", "fill": "#ffffff"},
+        )  # fmt: skip
+        assert words(file) == words(chart.svgs["wide"])
+
+
+def test_a_drawing_of_hostile_paths_is_still_an_image(hostile: list[Chart]) -> None:
+    for chart in hostile:
+        root = ET.fromstring(standalone(chart))
+        assert root.findtext(f"{SVG}desc") == chart.alt
+        assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {
+            "svg", "title", "desc", "rect", "g", "path", "text", "tspan", "line",
+        }  # fmt: skip
+
+
+def test_a_path_that_looks_like_a_variable_stays_as_it_is() -> None:
+    paths = ['/"var(--ink)"', "/var(--evil)", "/-->&<"]
+    chart = stacked([(0, path, 3) for path in paths], "today")[0]
+    assert words(standalone(chart))[:3] == sorted(paths)
 
 
 @contextmanager

@@ -18,7 +18,18 @@ from reportgen.config import Columns, Config, OutputSettings, ServerSettings, So
 
 ROOT = Path(__file__).parent.parent
 HEAVY = ("pandas", "numpy", "altair", "jinja2", "vl_convert", "psycopg", "duckdb", "rich.progress")
-LIGHT = ("errors", "windows", "timetable", "values", "diagnosis", "config", "publish", "serve", "progress", "cli")
+LIGHT = (
+    "errors",
+    "windows",
+    "timetable",
+    "values",
+    "diagnosis",
+    "config",
+    "publish",
+    "serve",
+    "progress",
+    "cli",
+)
 
 
 def python(code: str) -> str:

@@ -1,33 +1,29 @@
 """The figures of a window, against what counting by hand says."""
 
-import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from datetime import date, timedelta
-from itertools import count
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reportgen.build import Gathered, gather
-from reportgen.config import SourceSettings
+from reportgen.build import Gathered
 from reportgen.metrics import (
     OTHER,
     Day,
     PathRow,
     WindowMetrics,
+    by_date,
     change,
     colour_slots,
     named_from,
     path_rows,
     stack,
 )
-from reportgen.sources.sqlite import SqliteSource
-from reportgen.windows import Span, look_back, make_window
+from reportgen.windows import Span, make_window
+from tests.conftest import gathered
 
 TODAY = date(2026, 11, 23)
-DATABASES = count()
 
 Row = tuple[int, str, int]
 """Days ago, path, visits."""
@@ -38,22 +34,14 @@ def ago(days: int) -> date:
     return TODAY - timedelta(days=days)
 
 
-def gathered(rows: Iterable[Row], name: str = "7d", *, over: bool = False, top_paths: int = 100) -> Gathered:
+def read(rows: Iterable[Row], name: str = "7d", *, over: bool = False, top_paths: int = 100) -> Gathered:
     """Read a table of these rows as a build would; ``over`` says that today is complete."""
-    window = make_window(name, TODAY, today_complete=over)
-    uri = f"file:metrics{next(DATABASES)}?mode=memory&cache=shared"
-    with closing(sqlite3.connect(uri, uri=True)) as table:
-        table.execute("CREATE TABLE metrics (date TEXT, path TEXT, visits INTEGER)")
-        stored = ((ago(days).isoformat(), path, visits) for days, path, visits in rows)
-        table.executemany("INSERT INTO metrics VALUES (?, ?, ?)", stored)
-        table.commit()
-        with SqliteSource("test", uri, SourceSettings()) as source:
-            return gather(source, [window], look_back([window]), top_paths)
+    return gathered(rows, [make_window(name, TODAY, today_complete=over)], top_paths)
 
 
 def figures(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> WindowMetrics:
     """Compute one window of a table of these rows."""
-    return gathered(rows, name, over=over).metrics[0]
+    return read(rows, name, over=over).metrics[0]
 
 
 def test_dates_without_rows_count_0_and_are_listed_as_unrecorded() -> None:
@@ -113,7 +101,7 @@ def test_shares_are_of_the_whole_window_and_changes_of_its_complete_days() -> No
 
 
 def test_other_is_what_the_listed_paths_leave() -> None:
-    found = gathered([(1, f"/{n}", n) for n in range(1, 8)], top_paths=3)
+    found = read([(1, f"/{n}", n) for n in range(1, 8)], top_paths=3)
     metrics = found.metrics[0]
     assert [row.path for row in path_rows(metrics.paths)] == ["/7", "/6", "/5"]
     assert (metrics.total, metrics.other, metrics.path_count) == (28, 1 + 2 + 3 + 4, 7)
@@ -184,6 +172,7 @@ def test_all_figures_by_day_are_what_plain_counting_gives(
     assert metrics.daily_average == (now / len(complete) if complete else None)
     best = max(((day.visits, day.date) for day in complete if day.visits), default=None)
     assert metrics.best_day == (best and best[::-1])
+    assert metrics.recent == tuple(visits(rows, at, at) for at in range(7, -1, -1))
     assert (metrics.yesterday, metrics.week_ago) == (visits(rows, 1, 1), visits(rows, 7, 7))
 
 
@@ -194,7 +183,7 @@ def test_all_figures_by_path_are_what_plain_counting_gives(
 ) -> None:
     """The listed paths and other add up to the total; whatever moved enough is known, listed or not."""
     (name, days), last = window, 0 if over else 1
-    metrics = gathered(rows, name, over=over, top_paths=top_paths).metrics[0]
+    metrics = read(rows, name, over=over, top_paths=top_paths).metrics[0]
     counted = []
     for path in {path for _, path, _ in rows}:
         total, before = visits(rows, days - 1, 0, path), visits(rows, 2 * days - 1, days, path)
@@ -214,12 +203,26 @@ def test_all_figures_by_path_are_what_plain_counting_gives(
 @given(small_tables, st.lists(st.sampled_from(["/", "/a", "/A"]), unique=True))
 def test_a_stack_splits_each_days_visits_and_loses_none(rows: list[Row], series: Sequence[str]) -> None:
     rows = [*rows, *((1, path, 41) for path in series)]  # so that the build reads these paths
-    found = gathered(rows)
+    found = read(rows)
     split = stack(found.metrics[0], found.cells, series)
     assert split.columns.tolist() == [*series, OTHER]
     assert split.sum(axis="columns").tolist() == [day.visits for day in found.metrics[0].day_rows()]
     for path in series:
         assert split[path].tolist() == [visits(rows, at, at, path) for at in range(6, -1, -1)]
+
+
+@settings(deadline=None)
+@given(small_tables, st.lists(st.sampled_from(["/", "/a", "/none"]), unique=True))
+def test_visits_by_date_are_one_row_a_path_in_the_order_asked_for(
+    rows: list[Row], asked: Sequence[str]
+) -> None:
+    """Of a longer table's cells, only those of the window and of the paths are taken; others are 0."""
+    rows = [*rows, (0, "/", 41), (6, "/a", 41)]  # so that the build reads these paths
+    week, month = (make_window(name, TODAY, today_complete=False) for name in ("7d", "30d"))
+    found = gathered(rows, [week, month])
+    assert by_date(found.metrics[0], found.cells, asked).tolist() == [
+        [visits(rows, at, at, path) for at in range(6, -1, -1)] for path in asked
+    ]
 
 
 tops = st.lists(st.sampled_from([f"/{n}" for n in range(20)]), max_size=8, unique=True)

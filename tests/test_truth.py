@@ -289,9 +289,9 @@ class Markup(HTMLParser):
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note the element, and the type of a script."""
+        """Note the element, and the type or source of a script."""
         self.elements[tag, *(name for name, _ in attrs)] += 1
-        self.scripts |= {dict(attrs).get("type")} if tag == "script" else set()
+        self.scripts |= {dict(attrs).get("type") or dict(attrs).get("src")} if tag == "script" else set()
         self.texts.append("")
         for name, value in attrs:
             self.values.setdefault(name, set()).add(value)
@@ -321,7 +321,8 @@ def test_hostile_paths_are_only_text_on_a_page(
     for window in windows:
         page, model = (Markup(site / window / "index.html") for site in sites)
         assert page.elements == model.elements
-        assert page.scripts == {"application/json"}
+        (own,) = sites[0].glob("assets/report.*.js")
+        assert page.scripts == {"application/json", f"../assets/{own.name}"}
         # A path too long for the table stands whole in its cell's title.
         assert {*page.texts, *page.values["title"]} >= probes
         links = {f"{address}{path}" for path in probes}
