@@ -47,7 +47,7 @@ def _total(metrics: WindowMetrics, spelling: Spelling) -> str:
     before = spelling.span(both.previous_span)
     now = spelling.count(both.total, "visit")
     if not both.previous_total:
-        return f"{now} on {days}; none on {before}."
+        return f"{now if both.total else 'No visits'} on {days}; none on {before}."
     moved = both.total - both.previous_total
     if not moved:
         return f"{now} on {days}, as many as on {before}."

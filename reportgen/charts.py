@@ -23,6 +23,9 @@ from reportgen.spelling import LONGEST_NAME, Spelling, columns, shorten, visible
 PICKED = "picked"
 """The selection that a click on the legend makes."""
 
+ROOM_FOR_PATHS = {"wide": 48, "narrow": 24}
+"""Columns of a path before a horizontal bar."""
+
 FAINT = 0.15
 RUNNING = 0.55
 """Opacity of what a click on the legend leaves aside, and of a day that is not over."""
@@ -62,7 +65,9 @@ def visits_by_path(
         bars = base.mark_bar(stroke="var(--paper)", strokeWidth=0.75).encode(
             y=alt.Y("visits:Q", stack="zero", axis=visits_axis(max(day.visits for day in days))),
             color=alt.Color(
-                "series:N", scale=alt.Scale(domain=names, range=colours), legend=alt.Legend(**size.legend)
+                "series:N",
+                scale=alt.Scale(domain=names, range=colours),
+                legend=alt.Legend(**size.legend(names)),
             ),
             order=alt.Order("order:Q"),
             opacity=_opacity(),
@@ -97,7 +102,7 @@ def against_previous(metrics: WindowMetrics, spelling: Spelling) -> Chart:
             color=alt.Color(
                 "series:N",
                 scale=alt.Scale(domain=[now, before], range=["var(--accent)", "var(--ghost)"]),
-                legend=alt.Legend(**size.legend, symbolType="stroke", symbolStrokeWidth=3),
+                legend=alt.Legend(**size.legend([now, before]), symbolType="stroke", symbolStrokeWidth=3),
             ),
             opacity=_opacity(),
         )
@@ -133,30 +138,30 @@ def top_paths(metrics: WindowMetrics, slots: Mapping[str, int], spelling: Spelli
     A path that has a colour on other pages has it here, the others are grey; no colour stands twice.
     """
     paths = list(path_rows(metrics.paths.head(most)))
-    names = labels([row.path for row in paths], 24)
+    names = {size: labels([row.path for row in paths], limit) for size, limit in ROOM_FOR_PATHS.items()}
     owners = {slots[row.path]: row.path for row in reversed(paths) if row.path in slots}
     rows = [
         {
-            "label": label,
+            **{size: labelled[at] for size, labelled in names.items()},
             "path": _name(row.path),
             "visits": row.visits,
             "count": spelling.number(row.visits),
             "colour": theme.series_colour(slot if owners.get(slot) == row.path else None),
         }
-        for label, row in zip(names, paths, strict=True)
+        for at, row in enumerate(paths)
         for slot in [slots.get(row.path, -1)]
     ]
 
     def plan(size: Size) -> alt.LayerChart:
         # Readers' fonts differ from the one that vl-convert measures with. Labels set from the left edge, in
         # room kept for letters of 0.58 em, stay inside the drawing and clear of the bars in all usual ones.
-        room = round(max(map(columns, names)) * size.font_px * 0.58) + 12
+        room = round(max(map(columns, names[size.name])) * size.font_px * 0.58) + 12
         axis = alt.Axis(
             domain=False, labelLimit=0, labelColor="var(--ink)", labelAlign="left",
             labelPadding=room, minExtent=room,
         )  # fmt: skip
         base = alt.Chart(alt.NamedData("visits")).encode(
-            y=alt.Y("label:N", sort=None, axis=axis),
+            y=alt.Y(f"{size.name}:N", sort=None, axis=axis),
             x=alt.X("visits:Q", axis=None),
             tooltip=_tooltip(path="Path", count="Visits"),
         )

@@ -19,12 +19,15 @@ import vl_convert
 from reportgen import theme
 from reportgen.errors import RenderError
 from reportgen.metrics import OTHER
-from reportgen.spelling import Spelling, shorten, visible
+from reportgen.spelling import Spelling, columns, shorten, visible
 
 Rows = Sequence[Mapping[str, Any]]
 
 LABEL_COLUMNS = 30
 """Room for a path in a legend; a tooltip shows more of it."""
+
+MEAN_LETTER = 0.55
+"""Width of a letter, in its font size, on the average of a path; readers' fonts differ by some 5 %."""
 
 COMPACT_FROM = 100_000
 """From this many visits on, an axis counts in thousands (k) or millions (M)."""
@@ -38,18 +41,21 @@ class Size:
     width_px: int
     height_px: int
     font_px: float
-    legend_columns: int
     ticks: int
 
-    @property
-    def legend(self) -> dict[str, Any]:
-        """Where the legend stands."""
-        return {"orient": "top" if self.name == "wide" else "bottom", "columns": self.legend_columns}
+    def legend(self, names: Sequence[str]) -> dict[str, Any]:
+        """Say where a legend of ``names`` stands, in rows as full as each other."""
+        entry_px = max(map(columns, names)) * self.font_px * MEAN_LETTER + self.font_px * 1.2
+        apart_px = self.font_px * theme.LEGEND_GAP
+        fitting = max(1, int((self.width_px * 0.94 + apart_px) / (entry_px + apart_px)))
+        rows = -(-len(names) // fitting)
+        orient = "top" if self.name == "wide" else "bottom"
+        return {"orient": orient, "columns": -(-len(names) // rows)}
 
 
 SIZES = (
-    Size("wide", 960, 300, 14.5, 3, 11),
-    Size("narrow", 340, 240, 11.5, 1, 5),
+    Size("wide", 960, 300, 14.5, 11),
+    Size("narrow", 340, 240, 11.5, 5),
 )
 
 

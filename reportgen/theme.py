@@ -15,6 +15,9 @@ SERIES_LIGHT = ("#1f4e8c", "#cf7a22", "#0b6e63", "#d76fa8", "#5b3a8e", "#7f9f1f"
 SERIES_DARK = ("#8ab8f5", "#c9741e", "#6fd3c4", "#c0508f", "#b9a0ee", "#76901a", "#f2a093", "#2f86bd")
 SERIES = len(SERIES_LIGHT)
 
+LEGEND_GAP = 3.5
+"""Room between the columns of a legend, in font sizes; also for fonts wider than the one measured."""
+
 LIGHT = {
     "paper": "#ffffff", "ink": "#1c2026", "quiet": "#555d69", "line": "#dde1e6", "wash": "#f4f6f8",
     "accent": "#1f4e8c", "share": "#dbe6f4", "other": "#8a9099", "ghost": "#a4abb5",
@@ -68,7 +71,7 @@ def vega_config(font_px: float) -> dict[str, Any]:
         "legend": {
             "title": None, "labelColor": "var(--ink)", "labelFontSize": font_px, "symbolType": "square",
             "symbolSize": font_px * 9, "symbolStrokeWidth": 0, "labelLimit": 0, "rowPadding": 4,
-            "columnPadding": font_px * 3.5, "offset": 12,  # room for fonts wider than the one measured
+            "columnPadding": font_px * LEGEND_GAP, "offset": 12,
         },
         "text": {"fill": "var(--quiet)", "fontSize": font_px},
     }  # fmt: skip

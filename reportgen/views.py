@@ -35,8 +35,8 @@ WHOLE_UP_TO = 4000
 """Letters up to which a cut path is still whole in the page, for search and copy; more is junk."""
 
 
-LONG_NUMBER = 11
-"""Letters of a number, 999,999,999, from which on more need a page that makes room."""
+LONG_NUMBERS = {"total": 11, "day": 9}
+"""Letters of the total (999,999,999) and of a day (9,999,999) that fit the page's usual places."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def page_view(site: Site, page: Page, *, root: str, here: str) -> dict[str, Any]
         "root": root,
         "here": here,
         "links": [(name, f"{root}{name}/index.html", name == metrics.window.name) for name in site.windows],
-        "long": len(spelling.number(metrics.total)) > LONG_NUMBER,
+        "long": _has_long_numbers(metrics, spelling),
         "figures": list(figures(metrics, spelling)),
         "changes": [sentence_parts(sentence) for sentence in page.changes],
         "charts": [_drawing(chart, site.timezone) for chart in page.charts],
@@ -205,6 +205,13 @@ def _comparison_figures(metrics: WindowMetrics, spelling: Spelling) -> Iterator[
         at = [day.date for day in days].index(best[0])
         on = f"{spelling.day(best[0])}, of the complete days"
         yield Figure("Best day", spelling.number(best[1]), on, spark=sparklines.bars(visits, lit=at))
+
+
+def _has_long_numbers(metrics: WindowMetrics, spelling: Spelling) -> bool:
+    """Tell whether the page has to make room."""
+    most = max(max(day.visits, day.previous) for day in metrics.day_rows())
+    numbers = {"total": metrics.total, "day": most}
+    return any(len(spelling.number(numbers[name])) > room for name, room in LONG_NUMBERS.items())
 
 
 def _drawing(chart: Chart, timezone: str) -> dict[str, Any]:

@@ -6,10 +6,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import timedelta
+from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import psycopg
@@ -23,6 +25,8 @@ from reportgen.sources.sample import sample_rows
 from reportgen.sources.sqlite import SqliteSource
 from reportgen.windows import Window, look_back
 from tests import browser
+from tests.releases import CASES, Published, released, served
+from tests.visits import Visit, visited
 
 ROOT = Path(__file__).parent.parent
 METRICS_TABLE = (
@@ -33,6 +37,8 @@ METRICS_TABLE = (
 DATABASES = count()
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
+Sites = Callable[[str], Published]
+Open = Callable[..., Visit]
 
 
 @pytest.fixture(scope="session")
@@ -119,6 +125,33 @@ def chromium() -> Iterator[Browser]:
         running = playwright.chromium.launch(executable_path=program, args=options.split())
         yield running
         running.close()
+
+
+@pytest.fixture(scope="session")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
+    """Give a function that builds and serves a case of ``tests/releases.py``, each once."""
+    with ExitStack() as stack:
+
+        @cache
+        def site(name: str) -> Published:
+            rows, settings = CASES[name]
+            return stack.enter_context(served(released(tmp_path_factory.mktemp("site"), rows, **settings)))
+
+        yield site
+
+
+@pytest.fixture
+def visit(chromium: Browser) -> Iterator[Open]:
+    """Give a function that opens a page; whatever a test does there, no page may do what nobody asked for."""
+    visits: list[Visit] = []
+    with ExitStack() as stack:
+
+        def opened(url: str | None, **options: Any) -> Visit:
+            visits.append(stack.enter_context(visited(chromium, url, **options)))
+            return visits[-1]
+
+        yield opened
+        assert [finding for each in visits for finding in each.unasked()] == []
 
 
 def gathered(

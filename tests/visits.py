@@ -1,0 +1,152 @@
+"""Visits to pages in a real browser: what a reader sees, and all that a page must not do meanwhile."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from axe_playwright_python.base import AXE_SCRIPT
+from playwright.sync_api import Browser, Dialog, Locator, Page, Request
+
+PHONE, DESKTOP = (390, 844), (1440, 900)
+TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+
+WATCH = """
+window.__seen = { violations: [], shifts: [] };
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.__seen.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`));
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) window.__seen.shifts.push(entry.value);
+}).observe({ type: "layout-shift", buffered: true });
+"""
+
+CLOCK = """
+(() => {
+  const Real = Date;
+  const ahead = Real.parse("%s") - Real.now();
+  const now = () => Real.now() + ahead;
+  globalThis.Date = new Proxy(Real, {
+    construct: (target, given) => new target(...(given.length ? given : [now()])),
+    get: (target, name) => (name === "now" ? now : target[name]),
+  });
+})();
+"""
+"""A clock that is set and runs on. (Playwright's own hides what a server said of its timing.)"""
+
+SHORTLY = "2026-11-23T16:12:00Z"
+"""When pages are read: 12 minutes after they were built."""
+
+
+@dataclass
+class Visit:
+    """One page, opened in a context of its own; ``requests`` and ``noise`` grow while it is open."""
+
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    noise: list[str] = field(default_factory=list)
+
+    def listen(self) -> None:
+        """Write down what the page asks for, says and does."""
+        self.page.on("request", self._asked)
+        self.page.on("dialog", self._dialog)
+        self.page.on("console", lambda message: self.noise.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.noise.append(f"error: {error}"))
+        self.page.on("requestfailed", lambda request: self.noise.append(f"failed: {request.url}"))
+        self.page.on("popup", lambda _: self.noise.append("a window opened"))
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith("data:"):  # the icon
+            self.requests.append(request.url)
+
+    def _dialog(self, dialog: Dialog) -> None:
+        self.noise.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def unasked(self) -> list[str]:
+        """Return what no page may do: noise, policy violations, calls of other hosts, programs of others."""
+        seen = self.page.evaluate("() => window.__seen?.violations ?? []")  # nothing watches without scripts
+        ran = self.page.evaluate("() => window.__pwned === undefined ? [] : ['a path ran']")
+        own = self.page.url.partition("://")[0], self.page.url.split("/")[2]
+        others = [url for url in self.requests if (url.partition("://")[0], url.split("/")[2]) != own]
+        return self.noise + seen + ran + others
+
+    def shifted(self) -> float:
+        """Return the sum of all layout shifts so far, after two frames more."""
+        self.frames()
+        return float(self.page.evaluate("() => window.__seen.shifts.reduce((sum, one) => sum + one, 0)"))
+
+    def frames(self) -> None:
+        """Let the page paint."""
+        self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 50)))")
+
+    def charts(self) -> list[Locator]:
+        """Return the page's charts."""
+        return self.page.locator(".chart").all()
+
+    def enliven(self) -> None:
+        """Make every chart interactive, as a pointer does that passes by, and leave."""
+        for chart in self.charts():
+            chart.scroll_into_view_if_needed()
+            chart.hover(position={"x": 3, "y": 3})
+            chart.locator(".live svg").wait_for()
+        self.page.mouse.move(0, 0)
+        self.page.evaluate("() => scrollTo(0, 0)")
+        self.frames()
+
+    def sideways(self) -> int:
+        """Return by how many pixels the page is wider than its window."""
+        wider = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        return int(self.page.evaluate(wider))
+
+    def axe(self) -> list[str]:
+        """Return axe-core's findings, each with its first elements."""
+        if not self.page.evaluate("() => 'axe' in window"):
+            self.page.evaluate(AXE_SCRIPT)
+        options = {"runOnly": {"type": "tag", "values": TAGS}, "resultTypes": ["violations"]}
+        found = self.page.evaluate("(options) => axe.run(options)", options)["violations"]
+        return [
+            f"{one['id']}: {one['help']}: {[node['html'][:160] for node in one['nodes'][:3]]}"
+            for one in found
+        ]
+
+    def boxes(self, selector: str) -> list[Mapping[str, float]]:
+        """Return place and size in the page of every element that matches, also of those not shown."""
+        return list(
+            self.page.eval_on_selector_all(
+                selector,
+                """(all) => all.map((one) => {
+                  const { x, y, width, height } = one.getBoundingClientRect();
+                  const round = (value) => Math.round(value * 10) / 10;
+                  return { x: round(x + scrollX), y: round(y + scrollY), width: round(width), height: round(height) };
+                })""",
+            )
+        )
+
+    def texts(self, selector: str) -> list[str]:
+        """Return the text of every element that matches, as it stands in the page."""
+        return self.page.locator(selector).all_text_contents()
+
+
+@contextmanager
+def visited(
+    chromium: Browser,
+    url: str | None,
+    *,
+    size: tuple[int, int] = DESKTOP,
+    at: str | None = SHORTLY,
+    **options: Any,
+) -> Iterator[Visit]:
+    """Open a page, or a blank one, at a time (or now), in a window of ``size``; ``options`` are Playwright's."""
+    context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, **options)
+    context.set_default_timeout(60_000)
+    context.add_init_script(WATCH)
+    if at:
+        context.add_init_script(CLOCK % at)
+    visit = Visit(context.new_page())
+    visit.listen()
+    try:
+        if url:
+            visit.page.goto(url)
+        yield visit
+    finally:
+        context.close()
