@@ -5,6 +5,7 @@ where reportgen is installed (``python -m reportgen.bundle``), or else by a proc
 first build finds none, and kept beside the releases.
 """
 
+import hashlib
 import subprocess
 import sys
 from importlib.metadata import version
@@ -19,6 +20,12 @@ TIMEOUT_S = 120
 def name() -> str:
     """Return the file's name; it tells the version of vl-convert, which draws the same charts."""
     return f"vega-{version('vl-convert-python')}.js"
+
+
+def hashed(name: str, content: bytes) -> str:
+    """Return a file's name with a hash of its content in it: ``assets/report.0a1b2c3d4e.js``."""
+    stem, _, suffix = name.rpartition(".")
+    return f"{stem}.{hashlib.sha256(content).hexdigest()[:10]}.{suffix}"
 
 
 def load(folder: Path) -> bytes:

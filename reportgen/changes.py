@@ -8,7 +8,8 @@ import statistics
 
 import pandas as pd
 
-from reportgen.metrics import WindowMetrics, named_from
+from reportgen.metrics import WindowMetrics
+from reportgen.paths import named_from
 from reportgen.spelling import Spelling, isolated
 
 MOST_SENTENCES = 6

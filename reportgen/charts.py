@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from itertools import islice
 
 import altair as alt
 import pandas as pd
@@ -17,7 +18,7 @@ from reportgen.drawing import (
     unrecorded,
     visits_axis,
 )
-from reportgen.metrics import OTHER, Day, WindowMetrics, path_rows
+from reportgen.metrics import OTHER, Day, WindowMetrics
 from reportgen.spelling import LONGEST_NAME, Spelling, columns, shorten, visible
 
 PICKED = "picked"
@@ -137,7 +138,7 @@ def top_paths(metrics: WindowMetrics, slots: Mapping[str, int], spelling: Spelli
 
     A path that has a colour on other pages has it here, the others are grey; no colour stands twice.
     """
-    paths = list(path_rows(metrics.paths.head(most)))
+    paths = list(islice(metrics.path_rows(), most))
     names = {size: labels([row.path for row in paths], limit) for size, limit in ROOM_FOR_PATHS.items()}
     owners = {slots[row.path]: row.path for row in reversed(paths) if row.path in slots}
     rows = [

@@ -9,6 +9,7 @@ from reportgen.errors import OutputBusy, PublishError, ReportgenError
 from reportgen.publish import current_release, lock_output
 from reportgen.sources import Finding, open_source
 from reportgen.sources.readings import read_daily, read_strays
+from reportgen.templates import TEMPLATES
 from reportgen.windows import look_back, make_window
 
 
@@ -47,8 +48,6 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
 
 
 def _templates(folder: Path) -> Finding:
-    from reportgen.pages import TEMPLATES
-
     found = {path.name for path in folder.iterdir()}
     overriding = ", ".join(name for name in TEMPLATES if name in found) or "nothing"
     idle = ", ".join(sorted(found - set(TEMPLATES)))

@@ -216,10 +216,10 @@ def _build(
     told = (
         (lambda _: None) if quiet else lambda who: typer.echo(f"waiting for another build ({who})", err=True)
     )
-    with lock_output(settings.output.dir, wait=wait, on_wait=told) as lock, progress(quiet=quiet) as loaded:
+    with lock_output(settings.output.dir, wait=wait, on_wait=told) as lock, progress(quiet=quiet) as watch:
         from reportgen.build import build as run
 
-        return run(settings, lock, now=datetime.now(UTC), as_of=day, if_changed=if_changed, watch=loaded())
+        return run(settings, lock, now=datetime.now(UTC), as_of=day, if_changed=if_changed, watch=watch)
 
 
 def _day(text: str, settings: Config) -> date:

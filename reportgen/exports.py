@@ -8,18 +8,19 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+from reportgen.paths import PathRow
 
-from reportgen.metrics import WindowMetrics, path_rows
+if TYPE_CHECKING:  # a check for changes writes CSV, and never loads pandas
+    from reportgen.metrics import WindowMetrics
 
 SCHEMA_VERSION = 1
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def report_json(
-    metrics: WindowMetrics, changes: Sequence[str], notes: Mapping[str, int], about: Mapping[str, Any]
+    metrics: "WindowMetrics", changes: Sequence[str], notes: Mapping[str, int], about: Mapping[str, Any]
 ) -> bytes:
     """Return ``report.json`` of one window.
 
@@ -62,7 +63,7 @@ def report_json(
                 "previous": row.previous,
                 "change": row.change,
             }
-            for row in path_rows(metrics.paths)
+            for row in metrics.path_rows()
         ],
         "path_count": metrics.path_count,
         "other": metrics.other,
@@ -72,7 +73,7 @@ def report_json(
     return (json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 
-def daily_csv(metrics: WindowMetrics) -> bytes:
+def daily_csv(metrics: "WindowMetrics") -> bytes:
     """Return one row a date, ascending: date, visits, previous, recorded."""
     rows = (
         (day.date.isoformat(), day.visits, day.previous, str(day.recorded).lower())
@@ -81,13 +82,12 @@ def daily_csv(metrics: WindowMetrics) -> bytes:
     return _csv(("date", "visits", "previous", "recorded"), rows)
 
 
-def paths_csv(paths: pd.DataFrame) -> bytes:
+def paths_csv(paths: Iterable[PathRow]) -> bytes:
     """Return one row a path, most visits first: path, visits, share, previous, change.
 
-    ``paths`` is what :func:`reportgen.metrics.shares` returns. ``change`` is empty where a path had
-    no previous visit.
+    ``change`` is empty where a path had no previous visit.
     """
-    rows = ((_safe(row.path), row.visits, row.share, row.previous, row.change) for row in path_rows(paths))
+    rows = ((_safe(row.path), row.visits, row.share, row.previous, row.change) for row in paths)
     return _csv(("path", "visits", "share", "previous", "change"), rows)
 
 

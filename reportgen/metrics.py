@@ -10,18 +10,15 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from reportgen.sources.readings import date_index
+from reportgen.paths import PathRow, change
+from reportgen.sources.readings import Cell, PathTotals
 from reportgen.windows import Span, Window
-
-NAMED_ONE_IN = 20
-NAMED_VISITS = 5
-"""A path is named only for a contribution of at least 5 % (one in 20) of the window's total and 5 visits."""
 
 OTHER = None
 """The series that stands for all paths not shown by name."""
@@ -35,18 +32,6 @@ class Day(NamedTuple):
     previous: int
     recorded: bool
     complete: bool
-
-
-class PathRow(NamedTuple):
-    """One path of a window; ``change`` is ``None`` where the path had no previous visit."""
-
-    path: str
-    visits: int
-    complete: int
-    previous: int
-    before: int
-    share: float
-    change: float | None
 
 
 @dataclass(frozen=True)
@@ -116,6 +101,12 @@ class WindowMetrics:
         columns = [self.daily[name].tolist() for name in ("visits", "previous", "recorded", "complete")]
         return [Day(*row) for row in zip(self.window.span.dates(), *columns, strict=True)]
 
+    def path_rows(self) -> Iterator[PathRow]:
+        """Yield the rows of :attr:`paths` as plain values."""
+        columns = [self.paths[name].tolist() for name in PathRow._fields]
+        for *totals, relative in zip(*columns, strict=True):
+            yield PathRow._make([*totals, None if math.isnan(relative) else relative])
+
     @property
     def unrecorded(self) -> list[date]:
         """The window's dates without any row for any path."""
@@ -133,66 +124,69 @@ class WindowMetrics:
         return (most[1], most[0]) if most[0] and most[1] else None
 
 
-def change(current: int, previous: int) -> float | None:
-    """Return ``current / previous - 1``, or ``None`` where ``previous`` is 0."""
-    return current / previous - 1 if previous else None
-
-
-def named_from(total: int) -> int:
-    """Return the smallest change in visits for which a path of a window with ``total`` is named."""
-    return max(NAMED_VISITS, -(-total // NAMED_ONE_IN))
-
-
 def window_metrics(
-    window: Window, daily: pd.DataFrame, paths: pd.DataFrame, path_count: int, top_paths: int
+    window: Window,
+    daily: pd.DataFrame,
+    listed: Sequence[PathRow],
+    movers: Sequence[PathTotals],
+    path_count: int,
 ) -> WindowMetrics:
     """Compute one window.
 
-    ``daily`` has a row for each recorded date with ``visits``; ``paths`` is what
-    :func:`reportgen.sources.readings.read_paths` returns.
+    ``daily`` is what :func:`daily_frame` returns; ``listed`` holds the paths to list, most visits first,
+    ``movers`` those whose change is large enough to be named.
     """
-    filled = fill_daily(window, daily)
-    comparison = compare(window, daily)
-    total = sum_over(daily, window.span)
-    moved = (paths["complete"] - paths["previous"]).abs()
     today = window.span.last
-    week_ago = today - timedelta(days=7)
     return WindowMetrics(
         window=window,
-        total=total,
-        comparison=comparison,
-        daily=filled,
-        paths=shares(paths, total).head(top_paths),
-        movers=paths.loc[moved >= named_from(total)].reset_index(drop=True),
+        total=sum_over(daily, window.span),
+        comparison=compare(window, daily),
+        daily=fill_daily(window, daily),
+        paths=_frame(PathRow, listed),
+        movers=_frame(PathTotals, movers),
         path_count=path_count,
-        recent=tuple(sum_over(daily, Span(day, day)) for day in Span(week_ago, today).dates()),
+        recent=tuple(
+            sum_over(daily, Span(day, day)) for day in Span(today - timedelta(days=7), today).dates()
+        ),
     )
 
 
-def shares(paths: pd.DataFrame, total: int) -> pd.DataFrame:
-    """Return the paths with visits, in their order, with ``share`` and ``change`` (float64) added.
+def daily_frame(visits: Mapping[date, int]) -> pd.DataFrame:
+    """Return recorded dates as a frame: index ``date`` (datetime64[s], ascending), ``visits`` (int64)."""
+    values = np.array(list(visits.values()), dtype="int64")
+    return pd.DataFrame({"visits": values}, index=_date_index(list(visits)))
 
-    ``share`` is of ``total``; ``change`` is on complete days, NaN where the path had no previous visit.
-    """
-    visited = paths.loc[paths["visits"] > 0].reset_index(drop=True)
-    previous = visited["previous"].where(visited["previous"] > 0).astype("float64")
-    return visited.assign(
-        share=(visited["visits"] / max(total, 1)).astype("float64"), change=visited["complete"] / previous - 1
+
+def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
+    """Return cells as a frame: ``date`` (datetime64[s]), ``path`` (object: str), ``visits`` (int64)."""
+    return pd.DataFrame(
+        {
+            "date": _date_index([cell.date for cell in cells]),
+            "path": pd.Series([cell.path for cell in cells], dtype="object"),
+            "visits": np.array([cell.visits for cell in cells], dtype="int64"),
+        }
     )
 
 
-def path_rows(paths: pd.DataFrame) -> Iterator[PathRow]:
-    """Yield the rows of what :func:`shares` returns."""
-    columns = [paths[name].tolist() for name in PathRow._fields]
-    for path, visits, complete, previous, before, share, relative in zip(*columns, strict=True):
-        known = None if math.isnan(relative) else relative
-        yield PathRow(path, visits, complete, previous, before, share, known)
+def _frame(kind: type[PathRow] | type[PathTotals], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
+    kinds = {"path": "object", "share": "float64", "change": "float64"}
+    return pd.DataFrame(
+        {
+            name: pd.Series([row[at] for row in rows], dtype=kinds.get(name, "int64"))
+            for at, name in enumerate(kind._fields)
+        }
+    )
+
+
+def _date_index(days: Sequence[date]) -> pd.DatetimeIndex:
+    """Return ``days`` as datetime64[s], which holds every date of the calendar."""
+    return pd.DatetimeIndex(np.array(days, dtype="datetime64[s]"), name="date")
 
 
 def fill_daily(window: Window, daily: pd.DataFrame) -> pd.DataFrame:
     """Return one row for each date of the window: 0 visits where nothing was recorded."""
     dates = window.span.dates()
-    index, before = date_index(dates), date_index(window.previous.dates())
+    index, before = _date_index(dates), _date_index(window.previous.dates())
     return pd.DataFrame(
         {
             "visits": daily["visits"].reindex(index, fill_value=0).to_numpy(),
@@ -221,7 +215,7 @@ def sum_over(daily: pd.DataFrame, span: Span) -> int:
 def by_date(metrics: WindowMetrics, cells: pd.DataFrame, paths: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return visits as int64, one row a path and one column a date of the window.
 
-    ``cells`` is what :func:`reportgen.sources.readings.read_cells` returns.
+    ``cells`` is what :func:`cells_frame` returns.
     """
     place = {path: at for at, path in enumerate(paths)}
     rows = np.array([place.get(path, -1) for path in cells["path"]], dtype="int64")

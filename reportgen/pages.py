@@ -23,20 +23,12 @@ from jinja2 import (
 from markupsafe import Markup
 
 from reportgen import theme
+from reportgen.bundle import hashed
 from reportgen.drawing import standalone
 from reportgen.errors import RenderError
 from reportgen.sparklines import HEIGHT
+from reportgen.templates import packaged_templates
 from reportgen.views import Page, Site, page_view, window_title
-
-TEMPLATES = ("base.html", "report.html", "404.html", "style.css", "report.js", "robots.txt")
-"""The files that a directory of the user's own may override, one by one."""
-
-
-def packaged_templates() -> Path:
-    """Return where our templates stand: inside the installed package, or at the top of a checkout."""
-    package = Path(__file__).parent
-    packed = package / "templates"
-    return packed if packed.is_dir() else package.parent / "templates"
 
 
 def render(
@@ -68,22 +60,6 @@ def render(
                 view = page_view(site, page, root="", here=f"{name}/")
                 files["index.html"] = template.render(view).encode()
     return files
-
-
-def hashed(name: str, content: bytes) -> str:
-    """Return a file's name with a hash of its content in it: ``assets/report.0a1b2c3d4e.js``."""
-    stem, _, suffix = name.rpartition(".")
-    return f"{stem}.{hashlib.sha256(content).hexdigest()[:10]}.{suffix}"
-
-
-def templates_digest(own: Path | None) -> str:
-    """Return a digest of all templates: a page changes with them, too."""
-    digest = hashlib.sha256()
-    for folder in (packaged_templates(), own):
-        for name in TEMPLATES if folder else ():
-            file = folder / name if folder else None
-            digest.update(file.read_bytes() if file and file.is_file() else b"\0")
-    return digest.hexdigest()
 
 
 def intro_html(text: str) -> Markup:

@@ -1,25 +1,18 @@
 """Shows the stages of a build and their times: live on a terminal, plain lines elsewhere."""
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-if TYPE_CHECKING:
-    from reportgen.build import Stopwatch
+from reportgen.stopwatch import Stopwatch
 
 
 @contextmanager
-def progress(*, quiet: bool) -> Iterator[Any]:
-    """Show stages and their times: live on a terminal, plain lines elsewhere.
-
-    Yields a function that makes the build's stopwatch, so that the first stage shown is the loading
-    of the libraries.
-    """
-    start = time.perf_counter()
+def progress(*, quiet: bool) -> Iterator[Stopwatch]:
+    """Yield a stopwatch that shows its stages: live on a terminal, as plain lines elsewhere."""
     terminal = not quiet and sys.stderr.isatty()
     with _spinner() if terminal else nullcontext() as spinner:
 
@@ -38,20 +31,12 @@ def progress(*, quiet: bool) -> Iterator[Any]:
             if not quiet:
                 typer.echo(f"warning: {message}", err=True)
 
-        def stopwatch() -> "Stopwatch":
-            from reportgen.build import Stopwatch
-
-            watch = Stopwatch(begin, tell, warn)
-            watch.add("load", time.perf_counter() - start)
-            return watch
-
-        begin("load")
-        yield stopwatch
+        yield Stopwatch(begin, tell, warn)
 
 
 @contextmanager
 def _spinner() -> Iterator[Any]:
     from rich.console import Console
 
-    with Console(stderr=True).status("load") as status:
+    with Console(stderr=True).status("query") as status:
         yield status

@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 from reportgen import sparklines
 from reportgen.drawing import Chart
-from reportgen.metrics import WindowMetrics, change, path_rows
+from reportgen.metrics import WindowMetrics
+from reportgen.paths import change
 from reportgen.sparklines import Spark
 from reportgen.spelling import CLOSE, LONGEST_NAME, OPEN, Spelling, cut, visible
 from reportgen.timetable import Due
@@ -233,7 +234,7 @@ def _day_rows(metrics: WindowMetrics) -> Iterator[dict[str, Any]]:
 
 def _path_rows(site: Site, page: Page) -> Iterator[dict[str, Any]]:
     """Yield the top-paths table's rows; ``bar`` is the share relative to the largest, in percent."""
-    rows = list(path_rows(page.metrics.paths))
+    rows = list(page.metrics.path_rows())
     running = None if page.metrics.window.today_complete else page.metrics.window.days - 1
     for rank, row in enumerate(rows, start=1):
         visits = page.series.get(row.path)

@@ -19,11 +19,12 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 from psycopg import sql
 
-from reportgen.build import Gathered, gather
 from reportgen.config import SourceSettings
+from reportgen.gather import read
+from reportgen.report import Measured, measure
 from reportgen.sources.sample import sample_rows
 from reportgen.sources.sqlite import SqliteSource
-from reportgen.windows import Window, look_back
+from reportgen.windows import Window
 from tests import browser
 from tests.releases import CASES, Published, released, served
 from tests.visits import Visit, visited
@@ -156,7 +157,7 @@ def visit(chromium: Browser) -> Iterator[Open]:
 
 def gathered(
     rows: Iterable[tuple[int, str, int]], windows: Sequence[Window], top_paths: int = 100
-) -> Gathered:
+) -> Measured:
     """Read a table of (days before the windows' end, path, visits) as a build would."""
     uri = f"file:gathered{next(DATABASES)}?mode=memory&cache=shared"
     today = windows[0].span.last
@@ -166,4 +167,4 @@ def gathered(
         table.executemany("INSERT INTO metrics VALUES (?, ?, ?)", stored)
         table.commit()
         with SqliteSource("test", uri, SourceSettings()) as source:
-            return gather(source, windows, look_back(windows), top_paths)
+            return measure(read(source, windows, top_paths))

@@ -16,7 +16,7 @@ from typing import Any
 import altair as alt
 import pytest
 
-from reportgen.build import draw
+from reportgen.report import draw
 from reportgen.charts import against_previous
 from reportgen.drawing import SIZES, Chart, standalone, svg_of
 from reportgen.errors import RenderError

@@ -7,19 +7,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from reportgen.build import Gathered
 from reportgen.metrics import (
     OTHER,
     Day,
-    PathRow,
     WindowMetrics,
     by_date,
-    change,
     colour_slots,
-    named_from,
-    path_rows,
     stack,
 )
+from reportgen.paths import PathRow, change, named_from
+from reportgen.report import Measured
 from reportgen.windows import Span, make_window
 from tests.conftest import gathered
 
@@ -34,7 +31,7 @@ def ago(days: int) -> date:
     return TODAY - timedelta(days=days)
 
 
-def read(rows: Iterable[Row], name: str = "7d", *, over: bool = False, top_paths: int = 100) -> Gathered:
+def read(rows: Iterable[Row], name: str = "7d", *, over: bool = False, top_paths: int = 100) -> Measured:
     """Read a table of these rows as a build would; ``over`` says that today is complete."""
     return gathered(rows, [make_window(name, TODAY, today_complete=over)], top_paths)
 
@@ -57,7 +54,7 @@ def test_dates_without_rows_count_0_and_are_listed_as_unrecorded() -> None:
 def test_a_date_whose_rows_all_say_0_visits_is_recorded() -> None:
     metrics = figures([(1, "/", 0), (1, "/a", 0)], "2d", over=True)
     assert metrics.unrecorded == [ago(0)]
-    assert (metrics.total, metrics.path_count, list(path_rows(metrics.paths))) == (0, 0, [])
+    assert (metrics.total, metrics.path_count, list(metrics.path_rows())) == (0, 0, [])
 
 
 def test_previous_is_the_same_date_one_window_earlier() -> None:
@@ -94,7 +91,7 @@ def test_shares_are_of_the_whole_window_and_changes_of_its_complete_days() -> No
     metrics = figures(
         [(0, "/a", 50), (1, "/a", 30), (8, "/a", 20), (7, "/a", 9), (1, "/b", 20), (7, "/b", 9)]
     )
-    assert list(path_rows(metrics.paths)) == [
+    assert list(metrics.path_rows()) == [
         PathRow("/a", 80, 30, 20, 29, 0.8, 0.5),
         PathRow("/b", 20, 20, 0, 9, 0.2, None),
     ]
@@ -103,13 +100,13 @@ def test_shares_are_of_the_whole_window_and_changes_of_its_complete_days() -> No
 def test_other_is_what_the_listed_paths_leave() -> None:
     found = read([(1, f"/{n}", n) for n in range(1, 8)], top_paths=3)
     metrics = found.metrics[0]
-    assert [row.path for row in path_rows(metrics.paths)] == ["/7", "/6", "/5"]
+    assert [row.path for row in metrics.path_rows()] == ["/7", "/6", "/5"]
     assert (metrics.total, metrics.other, metrics.path_count) == (28, 1 + 2 + 3 + 4, 7)
 
 
 def test_ties_are_listed_in_code_point_order() -> None:
     paths = ["/a", "/B", "/\u00e9", "/\uffee", "/\U0001f600", "/A", ""]
-    listed = [row.path for row in path_rows(figures([(1, path, 1) for path in paths]).paths)]
+    listed = [row.path for row in figures([(1, path, 1) for path in paths]).path_rows()]
     assert listed == sorted(paths)
 
 
@@ -191,10 +188,10 @@ def test_all_figures_by_path_are_what_plain_counting_gives(
         share, relative = total / max(metrics.total, 1), now / previous - 1 if previous else None
         counted.append(PathRow(path, total, now, previous, before, share, relative))
     visited = sorted((row for row in counted if row.visits), key=lambda row: (-row.visits, row.path))
-    assert list(path_rows(metrics.paths)) == visited[:top_paths]
+    assert list(metrics.path_rows()) == visited[:top_paths]
     assert metrics.path_count == len(visited)
     assert metrics.other == sum(row.visits for row in visited[top_paths:])
-    assert metrics.total == sum(row.visits for row in path_rows(metrics.paths)) + metrics.other
+    assert metrics.total == sum(row.visits for row in metrics.path_rows()) + metrics.other
     moved = {row.path for row in counted if abs(row.complete - row.previous) >= named_from(metrics.total)}
     assert set(metrics.movers["path"]) == moved
 

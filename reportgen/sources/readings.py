@@ -1,19 +1,16 @@
 """What a build reads: four statements, written once, that every engine runs.
 
-Each aggregates in the engine; what arrives here is what a report shows, so memory does not grow
-with the table. ``judged`` sorts every stored row between two dates into *good* or one kind of bad;
+Each aggregates in the engine; what arrives here, as plain rows, is what a report shows, so memory
+does not grow with the table. ``judged`` sorts every stored row between two dates into *good* or one kind of bad;
 only good rows count, bad ones are counted by kind.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from itertools import islice
-from typing import Any
-
-import numpy as np
-import pandas as pd
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
 from reportgen.errors import SourceError
 from reportgen.sources import Source
@@ -30,7 +27,6 @@ KINDS = {
     7: "future_date",
 }
 MAX_INT64 = 2**63 - 1
-CHUNK_ROWS = 5_000
 
 JUDGED = """
 WITH judged AS (
@@ -91,29 +87,51 @@ FROM {relation} WHERE {stored_date} >= {end} GROUP BY 1"""
 class DailyReading:
     """What :func:`read_daily` found.
 
-    ``daily`` has a row for each date with any stored row, ascending: index ``date``
-    (datetime64[s]), ``visits`` (int64). ``notes`` maps a kind of bad row to how many there are.
-    ``rows`` counts the good rows.
+    ``visits`` has an entry for each date with any stored row, ascending. ``notes`` maps a kind of bad
+    row to how many there are. ``rows`` counts the good rows.
     """
 
-    daily: pd.DataFrame
+    visits: Mapping[date, int]
     notes: Counter[str]
     rows: int
+
+    def over(self, span: Span) -> int:
+        """Return the visits of all recorded dates in ``span``."""
+        return sum(visits for day, visits in self.visits.items() if span.first <= day <= span.last)
+
+
+class PathTotals(NamedTuple):
+    """Visits of one path.
+
+    They are in the window, on its complete days, on their previous dates, in the whole previous window.
+    """
+
+    path: str
+    visits: int
+    complete: int
+    previous: int
+    before: int
 
 
 @dataclass(frozen=True)
 class PathsReading:
     """What :func:`read_paths` found.
 
-    ``paths`` has a row a path, most visits first, ties in code-point order: ``path`` (str) and
-    the int64 columns ``visits`` (in the window), ``complete``, ``previous`` (on complete days and
-    their previous dates) and ``before`` (in the whole previous window). It holds the first
-    ``limit`` paths of the window and every path whose change is large enough to be named.
-    ``path_count`` counts the window's paths, listed or not.
+    ``rows`` come while they are read, most visits first, ties in code-point order: the first ``limit``
+    paths of the window and every path whose change is large enough to be named. ``path_count`` counts
+    the window's paths, listed or not.
     """
 
-    paths: pd.DataFrame
+    rows: Iterator[PathTotals]
     path_count: int
+
+
+class Cell(NamedTuple):
+    """Visits of one path on one date."""
+
+    date: date
+    path: str
+    visits: int
 
 
 def read_daily(source: Source, span: Span) -> DailyReading:
@@ -135,9 +153,7 @@ def read_daily(source: Source, span: Span) -> DailyReading:
         else:
             notes[KINDS[kind]] += int(stored_rows)
     _int64(sum(visits.values()), source)  # so every smaller sum fits too: good visits are never negative
-    days = sorted(visits)
-    daily = pd.DataFrame({"visits": _ints(visits[day] for day in days)}).set_axis(date_index(days))
-    return DailyReading(daily, notes, good_rows)
+    return DailyReading(dict(sorted(visits.items())), notes, good_rows)
 
 
 def read_paths(source: Source, window: Window, limit: int, named: int) -> PathsReading:
@@ -158,38 +174,24 @@ def read_paths(source: Source, window: Window, limit: int, named: int) -> PathsR
         limit=limit,
         named=named,
     )
-    columns = ["path", "visits", "complete", "previous", "before"]
-    chunks: list[pd.DataFrame] = []
-    path_count = 0
-    while (chunk := list(islice(found, CHUNK_ROWS))) or not chunks:  # an empty table gives an empty frame
-        path_count = int(chunk[0][-1]) if chunk else 0
-        names = pd.Series([row[0] for row in chunk], dtype="object")
-        sums = {
-            name: _ints(_int64(row[at], source) for row in chunk)
-            for at, name in enumerate(columns[1:], start=1)
-        }
-        chunks.append(pd.DataFrame({"path": names, **sums}))
-    return PathsReading(pd.concat(chunks, ignore_index=True), path_count)
+    first = list(islice(found, 1))
+    rows = (
+        PathTotals(path, *(_int64(total, source) for total in totals))
+        for path, *totals, _ in chain(first, found)
+    )
+    return PathsReading(rows, int(first[0][-1]) if first else 0)
 
 
-def read_cells(source: Source, span: Span, paths: Sequence[str]) -> pd.DataFrame:
+def read_cells(source: Source, span: Span, paths: Sequence[str]) -> list[Cell]:
     """Sum visits by date and path over ``span`` for ``paths`` only.
 
-    Returns columns ``date`` (datetime64[s]), ``path`` (str), ``visits`` (int64), by date, then path;
-    pairs without visits are absent.
+    Sorted by date, then path; pairs without visits are absent.
     """
     names = {f"path_{n}": path for n, path in enumerate(paths)}
     listed = ", ".join(map(source.dialect.placeholder, names)) or "NULL"
-    found = sorted(
-        (_date(day), path, _int64(total, source))
+    return sorted(
+        Cell(_date(day), path, _int64(total, source))
         for day, path, total in _run(source, CELLS, {"paths": listed}, **_range(source, span), **names)
-    )
-    return pd.DataFrame(
-        {
-            "date": date_index([row[0] for row in found]),
-            "path": pd.Series([row[1] for row in found], dtype="object"),
-            "visits": _ints(row[2] for row in found),
-        }
     )
 
 
@@ -202,11 +204,6 @@ def read_strays(source: Source, span: Span, *, beyond: bool) -> Counter[str]:
     for kind, stored_rows in found:
         notes[KINDS[kind]] += int(stored_rows)
     return +notes
-
-
-def date_index(days: Sequence[date]) -> pd.DatetimeIndex:
-    """Return ``days`` as datetime64[s], which holds every date of the calendar."""
-    return pd.DatetimeIndex(np.array(days, dtype="datetime64[s]"), name="date")
 
 
 def _run(
@@ -249,7 +246,3 @@ def _int64(total: Any, source: Source) -> int:
             "Look for a wrong count in the table, or scale the counts with [source] query"
         )
     return int(total)
-
-
-def _ints(values: Iterable[int]) -> "pd.Series[int]":
-    return pd.Series(list(values), dtype="int64")

@@ -1,0 +1,53 @@
+"""Who may read: HTTP Basic authentication, and a pause for whoever keeps guessing."""
+
+import base64
+import binascii
+import hmac
+from collections import OrderedDict
+from collections.abc import Callable
+from hashlib import sha256
+
+USER = "reader"
+FREE_TRIES = 5
+LONGEST_PAUSE_S = 60.0
+MOST_CLIENTS = 4096
+"""How many clients with failed tries are remembered: the memory of an attack stays bounded."""
+
+
+class Doorkeeper:
+    """Checks credentials in constant time, and makes clients wait who fail again and again.
+
+    ``clock`` is monotonic, in seconds.
+    """
+
+    def __init__(self, password: str, clock: Callable[[], float]) -> None:
+        self._expected = _digest(f"{USER}:{password}".encode())
+        self._clock = clock
+        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def pause_s(self, client: str) -> float:
+        """Return for how long this client's credentials will not be looked at; 0 where they will."""
+        tries, until = self._failures.get(client, (0, 0.0))
+        return max(0.0, until - self._clock()) if tries >= FREE_TRIES else 0.0
+
+    def admits(self, client: str, authorization: str) -> bool:
+        """Tell whether an ``Authorization`` header holds the credentials, and remember if it does not."""
+        scheme, _, token = authorization.partition(" ")
+        try:
+            given = base64.b64decode(token.strip(), validate=True) if scheme.lower() == "basic" else b""
+        except (binascii.Error, ValueError):
+            given = b""
+        # Digests are equally long, so the comparison tells nothing about the password's length either.
+        if hmac.compare_digest(_digest(given), self._expected):
+            self._failures.pop(client, None)
+            return True
+        tries = self._failures.pop(client, (0, 0.0))[0] + 1
+        pause_s = min(2.0 ** min(tries - FREE_TRIES, 16), LONGEST_PAUSE_S)
+        self._failures[client] = (tries, self._clock() + pause_s)
+        if len(self._failures) > MOST_CLIENTS:
+            self._failures.popitem(last=False)
+        return False
+
+
+def _digest(credentials: bytes) -> bytes:
+    return sha256(credentials).digest()

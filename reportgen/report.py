@@ -1,0 +1,146 @@
+"""From what was read to the files of a release: figures, charts, sentences, pages, files for programs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from reportgen import __version__, changes, charts, exports, pages
+from reportgen.config import Config
+from reportgen.drawing import Chart
+from reportgen.gather import Gathered
+from reportgen.metrics import (
+    WindowMetrics,
+    by_date,
+    cells_frame,
+    colour_slots,
+    daily_frame,
+    stack,
+    window_metrics,
+)
+from reportgen.spelling import Spelling, bare
+from reportgen.theme import SERIES
+from reportgen.timetable import next_due
+from reportgen.views import Page, Site
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The figures of all windows; ``cells`` is what :func:`reportgen.metrics.cells_frame` returns."""
+
+    metrics: Sequence[WindowMetrics]
+    cells: pd.DataFrame
+
+
+def measure(gathered: Gathered) -> Measured:
+    """Compute every window's figures."""
+    daily = daily_frame(gathered.daily.visits)
+    metrics = [
+        window_metrics(window, daily, found.listed, found.movers, found.path_count)
+        for window, found in zip(gathered.windows, gathered.paths, strict=True)
+    ]
+    return Measured(metrics, cells_frame(gathered.cells))
+
+
+def draw(measured: Measured, spelling: Spelling) -> list[Page]:
+    """Draw each window's charts and write its sentences.
+
+    Raises:
+        RenderError: a chart could not be drawn.
+
+    """
+    longest_first = sorted(measured.metrics, key=lambda metrics: -metrics.window.days)
+    stacked = [metrics for metrics in longest_first if metrics.window.days > 1]
+    slots = colour_slots([coloured_paths(metrics) for metrics in stacked or longest_first], SERIES)
+    return [
+        Page(
+            metrics,
+            _charts(metrics, measured.cells, slots, spelling) if metrics.total else [],
+            changes.sentences(metrics, spelling),
+            series(metrics, measured.cells),
+        )
+        for metrics in measured.metrics
+    ]
+
+
+def render(
+    site: Site, content: Sequence[Page], gathered: Gathered, *, own: Path | None, live: Mapping[str, bytes]
+) -> dict[str, bytes]:
+    """Return every file of the release, keyed by its path in it.
+
+    ``own`` is a directory of templates that override ours; ``live`` holds the script that makes charts
+    interactive, where there is one.
+
+    Raises:
+        RenderError: a template is wrong.
+
+    """
+    files = dict(live) | _for_programs(site, content, gathered)
+    return files | pages.render(site, content, own=own, vega=next(iter(live), None))
+
+
+def site_of(config: Config, gathered: Gathered, now: datetime, as_of: date | None) -> Site:
+    """Return what all pages share."""
+    built_at = now.astimezone(config.zone)
+    return Site(
+        name=config.site or gathered.site or "Visits",
+        url=config.site_url,
+        intro=config.intro,
+        timezone=config.timezone,
+        spelling=Spelling.of(config.locale),
+        notice=gathered.notice,
+        windows=config.windows,
+        default_window=config.default_window,
+        built_at=built_at,
+        # A report of a past day is not built again by itself.
+        due=None if as_of else next_due(config.schedule, config.zone, built_at),
+        as_of=gathered.read.last,
+        read=gathered.read,
+        notes=gathered.notes,
+        version=__version__,
+    )
+
+
+def coloured_paths(metrics: WindowMetrics) -> list[str]:
+    """Return the paths that have a colour of their own in the window's chart."""
+    paths: list[str] = metrics.paths["path"].head(SERIES).tolist()
+    return paths
+
+
+def series(metrics: WindowMetrics, cells: pd.DataFrame) -> dict[str, list[int]]:
+    """Return the daily visits of each listed path; none for a single day."""
+    listed = metrics.paths["path"].tolist() if metrics.window.days > 1 else []
+    return dict(zip(listed, by_date(metrics, cells, listed).tolist(), strict=True))
+
+
+def _charts(
+    metrics: WindowMetrics, cells: pd.DataFrame, slots: Mapping[str, int], spelling: Spelling
+) -> list[Chart]:
+    if metrics.window.days == 1:
+        return [charts.top_paths(metrics, slots, spelling)]
+    split = stack(metrics, cells, coloured_paths(metrics))
+    return [
+        charts.visits_by_path(metrics, split, slots, spelling),
+        charts.against_previous(metrics, spelling),
+    ]
+
+
+def _for_programs(site: Site, content: Sequence[Page], gathered: Gathered) -> dict[str, bytes]:
+    about = {
+        "site": site.name,
+        "timezone": site.timezone,
+        "built_at": f"{site.built_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "as_of": site.as_of.isoformat(),
+        "sample": site.notice is not None,
+    }
+    files = {}
+    for page, found in zip(content, gathered.paths, strict=True):
+        name = page.metrics.window.name
+        files[f"{name}/daily.csv"] = exports.daily_csv(page.metrics)
+        files[f"{name}/paths.csv"] = found.csv
+        files[f"{name}/report.json"] = exports.report_json(
+            page.metrics, list(map(bare, page.changes)), gathered.notes, about
+        )
+    return files

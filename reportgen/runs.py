@@ -1,0 +1,106 @@
+"""The record of runs, ``state/runs.json``: what the last builds came to, for whoever asks later.
+
+A build writes its own success or failure, whoever started it; who watches over a build that could not
+(killed, or hung) writes for it. Every writer replaces the file as a whole. A record that is absent or
+damaged counts as empty: it is a memory, not a condition of anything.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+FILE = "runs.json"
+
+
+@dataclass(frozen=True)
+class Success:
+    """A build that ended well: ``changed`` is false where the release before already said it all."""
+
+    at: datetime
+    release: str
+    changed: bool
+    seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A build that did not: ``error`` is the name of its class, ``retry`` whether the same may work soon."""
+
+    at: datetime
+    error: str
+    message: str
+    retry: bool
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What is on record. ``failures`` counts those since the last success."""
+
+    last_success: Success | None = None
+    last_failure: Failure | None = None
+    failures: int = 0
+
+
+def read_runs(root: Path) -> Runs:
+    """Return the record of the output directory ``root``."""
+    try:
+        stored = json.loads((root / "state" / FILE).read_bytes())
+        return Runs(
+            _loaded(Success, stored["last_success"]),
+            _loaded(Failure, stored["last_failure"]),
+            int(stored["failures"]),
+        )
+    except (OSError, ValueError, TypeError, KeyError):
+        return Runs()
+
+
+def record_success(root: Path, success: Success) -> Runs:
+    """Note a success; failures count from zero again. Return the record as it is now."""
+    return _update(root, lambda runs: replace(runs, last_success=success, failures=0))
+
+
+def record_failure(root: Path, failure: Failure) -> Runs:
+    """Note a failure. Return the record as it is now."""
+    return _update(root, lambda runs: replace(runs, last_failure=failure, failures=runs.failures + 1))
+
+
+def _update(root: Path, change: Callable[[Runs], Runs]) -> Runs:
+    """Replace the record; where nothing can be written, only the caller remembers."""
+    runs = change(read_runs(root))
+    with suppress(OSError):
+        (root / "state").mkdir(parents=True, exist_ok=True)
+        handle = os.open(root / "state" / f"{FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            runs = change(read_runs(root))
+            _write(root, runs)
+        finally:
+            os.close(handle)
+    return runs
+
+
+def _loaded(kind: Any, stored: Mapping[str, Any] | None) -> Any:
+    if stored is None:
+        return None
+    at = datetime.fromisoformat(stored["at"])
+    if at.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return kind(**{**stored, "at": at})
+
+
+def _write(root: Path, runs: Runs) -> None:
+    fresh = root / "state" / f"{FILE}.new"
+    fresh.write_text(json.dumps(asdict(runs), default=_iso, indent=1) + "\n", encoding="utf-8")
+    fresh.replace(root / "state" / FILE)
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat()

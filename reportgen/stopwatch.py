@@ -1,0 +1,33 @@
+"""Measures the stages of a build."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Stopwatch:
+    """Stages and how long they took.
+
+    ``begin`` is called with each stage's name, ``tell`` with name and seconds when it has ended,
+    ``warn`` with what did not work though the report did.
+    """
+
+    begin: Callable[[str], None] = lambda _: None
+    tell: Callable[[str, float], None] = lambda *_: None
+    warn: Callable[[str], None] = lambda _: None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage."""
+        self.begin(name)
+        start = time.perf_counter()
+        yield
+        self.add(name, time.perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Note a stage that ended."""
+        self.seconds[name] = round(seconds, 4)
+        self.tell(name, self.seconds[name])

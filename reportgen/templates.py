@@ -1,0 +1,24 @@
+"""Where templates stand, and a digest that changes with them. The files are in ``templates/``."""
+
+import hashlib
+from pathlib import Path
+
+TEMPLATES = ("base.html", "report.html", "404.html", "style.css", "report.js", "robots.txt")
+"""The files that a directory of the user's own may override, one by one."""
+
+
+def packaged_templates() -> Path:
+    """Return where our templates stand: inside the installed package, or at the top of a checkout."""
+    package = Path(__file__).parent
+    packed = package / "templates"
+    return packed if packed.is_dir() else package.parent / "templates"
+
+
+def templates_digest(own: Path | None) -> str:
+    """Return a digest of all templates: a page changes with them, too."""
+    digest = hashlib.sha256()
+    for folder in (packaged_templates(), own):
+        for name in TEMPLATES if folder else ():
+            file = folder / name if folder else None
+            digest.update(file.read_bytes() if file and file.is_file() else b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,204 @@
+"""The website: the current release to readers, health to the platform, as an ASGI application.
+
+:class:`Published` follows the link ``current`` and holds its release in memory; :func:`application`
+answers requests from it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from reportgen.access import Doorkeeper
+from reportgen.log import event
+from reportgen.publish import current_release
+from reportgen.resources import (
+    SECURITY,
+    STRICT,
+    Headers,
+    Resource,
+    Shelf,
+    chosen,
+    encoded,
+    json_body,
+    load,
+    matches,
+    text_page,
+)
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+LOOK_EVERY_S = 0.5
+RETRY_AFTER_S = 5
+OPEN = ("/healthz", "/healthz/fresh")
+"""Addresses that need no password: the platform's checks have none."""
+
+
+class Published:
+    """The release that readers get now, renewed as soon as another becomes current."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._seen: str | None = None
+        self.shelf: Shelf | None = None
+
+    def look(self) -> None:
+        """Load the current release if it is another one; keep the last where it cannot be read."""
+        try:
+            target = str((self._root / "current").readlink())
+        except OSError:
+            return  # nothing published yet, or the directory is gone: what is in memory stays
+        if target == self._seen:
+            return
+        release = current_release(self._root)
+        if release is None:
+            return
+        try:
+            shelf = load(release)
+        except (OSError, KeyError) as exc:
+            event("release_unreadable", level=logging.ERROR, release=release.id, error=str(exc))
+            return
+        self.shelf, self._seen = shelf, target
+        event("release_served", release=release.id)
+
+    async def follow(self) -> None:
+        """Look for another release again and again."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.to_thread(self.look)
+
+
+def application(
+    published: Published,
+    status: Callable[[], dict[str, Any]],
+    *,
+    password: str | None = None,
+    client_header: str | None = None,
+) -> App:
+    """Return the ASGI application.
+
+    ``status`` gives the document of ``/status.json``. ``client_header`` is the header in which a proxy in
+    front names the client's address; without it the connection's own counts.
+    """
+    keeper = Doorkeeper(password, time.monotonic) if password else None
+    named = client_header.lower().encode() if client_header else None
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        del receive  # no request that is answered here has a body worth reading
+        head = scope["method"] == "HEAD"
+        path: str = scope["path"]
+        wanted = dict(scope["headers"])
+        if keeper and path not in OPEN:
+            client = wanted.get(named, b"").decode("latin-1") if named else ""
+            client = client or (scope["client"] or ("",))[0]
+            if refusal := _refusal(keeper, client, wanted.get(b"authorization", b"").decode("latin-1")):
+                await _answer(send, *refusal, head=head)
+                return
+        if scope["method"] not in {"GET", "HEAD"}:
+            await _answer(send, 405, b"Only GET and HEAD.\n", {"allow": "GET, HEAD"}, head=head)
+        elif path == "/healthz":
+            await _answer(send, 200, b"ok\n", head=head)
+        elif path == "/healthz/fresh":
+            stale = status()["stale"]
+            await _answer(send, 503 if stale else 200, b"stale\n" if stale else b"fresh\n", head=head)
+        elif path == "/status.json":
+            await _answer(send, 200, json_body(status()), {"content-type": "application/json"}, head=head)
+        else:
+            await _serve(send, published.shelf, path, wanted, head=head)
+
+    return app
+
+
+def _refusal(keeper: Doorkeeper, client: str, authorization: str) -> tuple[int, bytes, dict[str, str]] | None:
+    """Return the answer to whoever may not read, or ``None``."""
+    pause_s = keeper.pause_s(client) if authorization else 0.0
+    if pause_s:
+        again = str(int(pause_s) + 1)
+        return 429, b"Too many failed tries. Try again later.\n", {"retry-after": again}
+    if authorization and keeper.admits(client, authorization):
+        return None
+    if authorization:
+        event("access_refused", level=logging.WARNING, client=client)
+    challenge = {"www-authenticate": 'Basic realm="reportgen", charset="UTF-8"'}
+    return 401, b"This report asks for a user name and a password.\n", challenge
+
+
+async def _serve(
+    send: Send, shelf: Shelf | None, path: str, wanted: dict[bytes, bytes], *, head: bool
+) -> None:
+    """Answer with a file of the release, and with nothing else."""
+    if shelf is None:
+        again = {"retry-after": str(RETRY_AFTER_S), "content-type": "text/html; charset=utf-8"}
+        await _answer(send, 503, FIRST_BUILD, again, head=head)
+    elif resource := shelf.resources.get(path):
+        await _send_resource(send, 200, resource, wanted, head=head)
+    elif target := shelf.moved.get(path):
+        await _answer(send, 308, b"", {"location": target}, head=head)
+    elif shelf.not_found:
+        await _send_resource(send, 404, shelf.not_found, wanted, head=head)
+    else:
+        await _answer(send, 404, b"There is no such page.\n", head=head)
+
+
+async def _send_resource(
+    send: Send, status: int, resource: Resource, wanted: dict[bytes, bytes], *, head: bool
+) -> None:
+    variant = chosen(resource, wanted.get(b"accept-encoding", b"").decode("latin-1"))
+    condition = wanted.get(b"if-none-match")
+    if status == 200 and condition and matches(variant.etag, condition.decode("latin-1")):  # noqa: PLR2004
+        await _respond(send, 304, variant.not_modified, b"")
+    else:
+        await _respond(send, status, variant.headers, b"" if head else variant.body)
+
+
+async def _answer(
+    send: Send, status: int, body: bytes, headers: dict[str, str] | None = None, *, head: bool
+) -> None:
+    """Answer with something that is no file of a release, and is kept nowhere."""
+    common = {
+        "content-type": "text/plain; charset=utf-8",
+        "content-length": str(len(body)),
+        "cache-control": "no-store",
+        "content-security-policy": f"{STRICT}; frame-ancestors 'none'",
+        **SECURITY,
+    }
+    await _respond(send, status, encoded(common | (headers or {})), b"" if head else body)
+
+
+async def _respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+FIRST_BUILD = text_page(
+    "The first report is being built",
+    "This page looks again by itself in a few seconds.",
+    refresh_s=RETRY_AFTER_S,
+)
+
+
+def logged(app: App) -> App:
+    """Log each request: never its query, which may hold a secret."""
+
+    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+        begun = time.perf_counter()
+        answered: dict[str, Any] = {}
+
+        async def noted(message: MutableMapping[str, Any]) -> None:
+            answered.setdefault("status", message.get("status"))
+            await send(message)
+
+        await app(scope, receive, noted)
+        if scope["type"] == "http":
+            client = (scope["client"] or ("",))[0]
+            ms = round(1000 * (time.perf_counter() - begun), 1)
+            event("request", method=scope["method"], path=scope["path"], client=client, ms=ms, **answered)
+
+    return noting

@@ -1,0 +1,177 @@
+"""One build in a child process: a deadline, an outcome in words, and never two at once.
+
+The child is ``python -m reportgen build``. Whatever happens to it, a crash, a hang, an end by the kernel,
+the process that serves readers is another one. Its exit status, its one line of JSON and the record of
+runs are the whole interface.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from reportgen.runs import Failure, Runs, read_runs, record_failure
+
+GRACE_S = 2.0
+"""How long a child may take to end after SIGTERM, before SIGKILL."""
+
+BUSY = 3
+"""The exit status of a build that found another one running."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run came to. ``state``: published, unchanged, busy, failed or stopped."""
+
+    state: str
+    seconds: float
+    message: str = ""
+    error: str = ""
+    retry: bool = False
+    report: Mapping[str, Any] | None = None
+
+
+class Worker:
+    """Runs builds of one output directory, one at a time, each in a process of its own."""
+
+    def __init__(
+        self, root: Path, arguments: Sequence[str], *, timeout_s: int, clock: Callable[[], datetime]
+    ) -> None:
+        """``arguments`` are the options of ``reportgen build``; ``clock`` gives the time (aware)."""
+        self._root = root
+        self._command = [sys.executable, "-m", "reportgen", "build", "--json", "--no-wait", *arguments]
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._busy = threading.Lock()
+        self._child: subprocess.Popen[str] | None = None
+        self._stopping = False
+        self._remembered = Runs()
+
+    @property
+    def runs(self) -> Runs:
+        """The record of runs, or what this process remembers where it could not be written."""
+        stored = read_runs(self._root)
+        known = self._remembered.last_failure
+        written = stored.last_failure
+        success = stored.last_success
+        if known is None or (written and written.at >= known.at) or (success and success.at >= known.at):
+            return stored
+        return Runs(success or self._remembered.last_success, known, self._remembered.failures)
+
+    def run(self, *, if_changed: bool = True) -> Outcome:
+        """Build once and say what it came to; a second caller is told that one is running."""
+        if not self._busy.acquire(blocking=False):
+            return Outcome("busy", 0.0, "a build is running")
+        try:
+            return self._run(["--if-changed"] if if_changed else [])
+        finally:
+            self._child = None
+            self._busy.release()
+
+    def stop(self) -> None:
+        """End a build that is running, and start no other."""
+        self._stopping = True
+        if child := self._child:
+            _end(child)
+
+    def _run(self, options: Sequence[str]) -> Outcome:
+        begun, start = self._clock(), time.monotonic()
+        late = False
+        with subprocess.Popen(  # noqa: S603 - our own command
+            [*self._command, *options],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, encoding="utf-8", errors="replace", start_new_session=True,
+        ) as child:  # fmt: skip
+            self._child = child
+            _first_to_go(child.pid)
+            if self._stopping:
+                _end(child)
+            try:
+                out, err = child.communicate(timeout=self._timeout_s)
+            except subprocess.TimeoutExpired:
+                late = True
+                _end(child)
+                out, err = child.communicate()
+        seconds = round(time.monotonic() - start, 3)
+        if self._stopping and child.returncode:
+            return Outcome("stopped", seconds, "the service is stopping")
+        if late:
+            message = f"not done after {self._timeout_s} s, and ended (build_timeout_s sets the limit)"
+            return self._failed(begun, Outcome("failed", seconds, message, "TimedOut", retry=True))
+        return self._judged(begun, child.returncode, out, err, seconds)
+
+    def _judged(self, begun: datetime, status: int, out: str, err: str, seconds: float) -> Outcome:
+        report = _report(out)
+        if status == 0 and report:
+            return Outcome(str(report.get("status", "published")), seconds, report=report)
+        if status == BUSY:
+            return Outcome("busy", seconds, str(report.get("message", "")) if report else "")
+        if report:
+            error = str(report.get("error", ""))
+            outcome = Outcome(
+                "failed", seconds, str(report.get("message", "")), error, retry=bool(report.get("retry"))
+            )
+        else:
+            last = (err.strip().splitlines() or [""])[-1]
+            outcome = Outcome(
+                "failed",
+                seconds,
+                _in_words(status) + (f": {last}" if last else ""),
+                "Ended",
+                retry=status < 0,
+            )
+        return self._failed(begun, outcome)
+
+    def _failed(self, begun: datetime, outcome: Outcome) -> Outcome:
+        """Put a failure on record, unless the child has done so itself."""
+        written = read_runs(self._root).last_failure
+        if written is None or written.at < begun:
+            failure = Failure(self._clock(), outcome.error, outcome.message, outcome.retry)
+            self._remembered = record_failure(self._root, failure)
+        return outcome
+
+
+def _report(out: str) -> dict[str, Any] | None:
+    """Return the child's one line of JSON, if it came to write it."""
+    with suppress(ValueError, IndexError):
+        document = json.loads(out.strip().splitlines()[-1])
+        if isinstance(document, dict):
+            return document
+    return None
+
+
+def _in_words(status: int) -> str:
+    """Say how a child ended."""
+    if status >= 0:
+        return f"the build ended with exit status {status}"
+    if -status == signal.SIGKILL:
+        return "the build was killed (out of memory?)"
+    with suppress(ValueError):
+        return f"the build was ended by {signal.Signals(-status).name}"
+    return f"the build was ended by signal {-status}"
+
+
+def _end(child: "subprocess.Popen[str]") -> None:
+    """End a child and all it started: SIGTERM, then SIGKILL."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_S
+    while child.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def _first_to_go(pid: int) -> None:
+    """Where memory runs out, let the kernel end the build, not the server."""
+    with suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="ascii")
