@@ -9,6 +9,7 @@ from reportgen import __version__, bundle
 from reportgen.config import Config
 from reportgen.errors import RenderError
 from reportgen.gather import Gathered, fingerprint, gather
+from reportgen.packing import packed
 from reportgen.publish import OutputLock, Release, current_release, publish
 from reportgen.stopwatch import Stopwatch
 
@@ -56,19 +57,20 @@ def build(
     with watch.stage("pages"):
         live = interactive(lock.root / "state", watch)
         files = report.render(site, content, gathered, own=config.templates_dir, live=live)
+    with watch.stage("pack"):
+        files |= packed(files)
     with watch.stage("publish"):
         about = _about(gathered, watch, shown)
         return Built(publish(lock, files, about, built_at=now, keep=config.output.keep), changed=True)
 
 
 def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:
-    """Return the script that brings charts to life, by its path; without it they stay as drawn."""
+    """Return the script that brings charts to life, in each form, or nothing: then they stay as drawn."""
     try:
-        script = bundle.load(folder)
+        return bundle.load(folder)
     except RenderError as exc:
         watch.warn(f"{exc}. Charts are drawn, but not interactive")
         return {}
-    return {bundle.hashed("assets/vega.js", script): script}
 
 
 def peak_memory_bytes() -> int:

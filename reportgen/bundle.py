@@ -12,9 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 from reportgen.errors import RenderError
+from reportgen.packing import BEST, SUFFIXES, packed
 
 LICENCES = Path(__file__).parent / "assets" / "vega.LICENSES.txt"
 TIMEOUT_S = 120
+FORMS = ("", *SUFFIXES.values())
 
 
 def name() -> str:
@@ -28,17 +30,19 @@ def hashed(name: str, content: bytes) -> str:
     return f"{stem}.{hashlib.sha256(content).hexdigest()[:10]}.{suffix}"
 
 
-def load(folder: Path) -> bytes:
-    """Return the bundle: the installed one, or the one in ``folder``, made there if it is not.
+def load(folder: Path) -> dict[str, bytes]:
+    """Return the bundle, plain and compressed, by the path of each form in a release.
+
+    It is the installed one, or the one in ``folder``, made there if it is not.
 
     Raises:
         RenderError: it could not be made here; nothing but interaction depends on it.
 
     """
-    kept = [place for place in (LICENCES.with_name(name()), folder / name()) if place.is_file()]
-    if not kept:
-        kept = [_made_apart(folder / name())]
-    return kept[0].read_bytes()
+    kept = [place for place in (LICENCES.with_name(name()), folder / name()) if _is_whole(place)]
+    place = kept[0] if kept else _made_apart(folder / name())
+    path = hashed("assets/vega.js", place.read_bytes())
+    return {path + suffix: place.with_name(place.name + suffix).read_bytes() for suffix in FORMS}
 
 
 def make(target: Path) -> None:
@@ -47,10 +51,17 @@ def make(target: Path) -> None:
 
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_suffix(".part")
     # Inside a function, its hundreds of short top-level names cannot meet those of a page.
-    staged.write_text(f"/*!\n{LICENCES.read_text()}*/\n(() => {{\n{script}\n}})();\n", encoding="utf-8")
-    staged.replace(target)
+    whole = f"/*!\n{LICENCES.read_text()}*/\n(() => {{\n{script}\n}})();\n".encode()
+    forms = {target.name: whole} | packed({target.name: whole}, BEST)
+    for file, content in reversed(forms.items()):  # the plain one last: where it is, the others are
+        staged = target.with_name(f"{file}.part")
+        staged.write_bytes(content)
+        staged.replace(target.with_name(file))
+
+
+def _is_whole(place: Path) -> bool:
+    return all(place.with_name(place.name + suffix).is_file() for suffix in FORMS)
 
 
 def _made_apart(target: Path) -> Path:

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -17,13 +17,17 @@ import typer
 
 from reportgen import __version__
 from reportgen.config import Config, load_config, url_secrets
-from reportgen.errors import ConfigError, ReportgenError, mask_logins, scrub
+from reportgen.errors import ConfigError, ReportgenError, SourceUnavailable, mask_logins, scrub
 from reportgen.progress import progress
 from reportgen.publish import lock_output
+from reportgen.runs import read_runs, recorded
 from reportgen.windows import EARLIEST, today_in
 
 if TYPE_CHECKING:
     from reportgen.build import Built
+
+STALE = 4
+"""The exit code of a report that is overdue."""
 
 app = typer.Typer(
     name="reportgen",
@@ -117,6 +121,51 @@ def check(
 
 
 @app.command()
+def serve(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: server.host.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
+    schedule: Annotated[
+        bool, typer.Option(" /--no-schedule", help="Serve only; whoever else builds, builds.")
+    ] = True,
+    source: SourceOption = None,
+    output: OutputOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Build by schedule, and serve what is published."""
+    with _errors(as_json=False) as secrets:
+        given = {"host": host, "port": port}
+        server = {name: value for name, value in given.items() if value is not None}
+        settings = _settings(config, source, output, server=server)
+        secrets.extend(settings.secrets)
+        from reportgen.service import serve as run
+
+        options = {"--config": config, "--source": source, "--output": output}
+        arguments = [
+            text for name, value in options.items() if value is not None for text in (name, str(value))
+        ]
+        raise typer.Exit(run(settings, arguments, os.environ, scheduled=schedule))
+
+
+@app.command()
+def status(*, output: OutputOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Show the last build, the last failure and when the next is due; exit with 4 when it is overdue."""
+    with _errors(as_json=as_json):
+        settings = _settings(config, None, output)
+        from reportgen.status import in_words
+        from reportgen.status import status as status_of
+
+        document = status_of(settings, read_runs(settings.output.dir), datetime.now(UTC))
+        if as_json:
+            _print_json(document)
+        else:
+            for line in in_words(document):
+                typer.echo(line)
+        if document["stale"]:
+            raise typer.Exit(STALE)
+
+
+@app.command()
 def demo(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -127,22 +176,26 @@ def demo(
 ) -> None:
     """Build the sample site and serve it."""
     with _errors(as_json=as_json):
-        settings = Config.model_validate({"source": {"url": "sample"}, "output": {"dir": output}})
-        server = None
+        given = {"url": "sample"}, {"dir": output}, {"host": host, "port": port}
+        settings = Config.model_validate(dict(zip(("source", "output", "server"), given, strict=True)))
+        listening = None
         if serve:
-            from reportgen.serve import demo_server
+            from reportgen.serve import address_of, check_exposure, listen
 
-            server = demo_server(settings.output.dir, host, port)
+            check_exposure(host, None, public=False)
+            listening = listen(host, port)
         built = _build(settings, quiet=as_json)
+        address = address_of(listening) if listening else None
         if as_json:
-            _print_json(_summary(built) | {"address": _address(server.server_address) if server else None})
+            _print_json(_summary(built) | {"address": address})
         else:
             _print_summary(built, settings.output.dir)
-        if server:
-            with server:
-                if not as_json:
-                    typer.echo(f"The sample site is on {_address(server.server_address)} (Ctrl-C ends it)")
-                server.serve_forever()
+        if listening:
+            if not as_json:
+                typer.echo(f"The sample site is on {address} (Ctrl-C ends it)")
+            from reportgen.service import show
+
+            raise typer.Exit(show(settings, listening))
 
 
 def main() -> None:
@@ -188,14 +241,17 @@ def _tell(exc: Exception, message: str, code: int, *, as_json: bool) -> None:
             f"unexpected {type(exc).__name__}: {message}. REPORTGEN_DEBUG=1 shows where; please report it"
         )
     if as_json:
-        _print_json({"status": "failed", "error": type(exc).__name__, "message": message, "exit_code": code})
+        failed = {"status": "failed", "error": type(exc).__name__, "message": message, "exit_code": code}
+        _print_json(failed | {"retry": isinstance(exc, SourceUnavailable)})
     else:
         for line in message.splitlines():
             typer.echo(f"error: {line}", err=True)
 
 
-def _settings(config: Path | None, source: str | None, output: str | None) -> Config:
-    options: dict[str, Any] = {}
+def _settings(
+    config: Path | None, source: str | None, output: str | None, server: Mapping[str, Any] | None = None
+) -> Config:
+    options: dict[str, Any] = {"server": server} if server else {}
     if source is not None:
         options["source"] = {"url": source}
     if output is not None:
@@ -216,10 +272,18 @@ def _build(
     told = (
         (lambda _: None) if quiet else lambda who: typer.echo(f"waiting for another build ({who})", err=True)
     )
-    with lock_output(settings.output.dir, wait=wait, on_wait=told) as lock, progress(quiet=quiet) as watch:
+    with (
+        recorded(settings.output.dir) as record,
+        lock_output(settings.output.dir, wait=wait, on_wait=told) as lock,
+        progress(quiet=quiet) as watch,
+    ):
         from reportgen.build import build as run
 
-        return run(settings, lock, now=datetime.now(UTC), as_of=day, if_changed=if_changed, watch=watch)
+        now = datetime.now(UTC)
+        built = run(settings, lock, now=now, as_of=day, if_changed=if_changed, watch=watch)
+        if day is None:  # the report of a past day is no news of this one
+            record(now, built.release.id, changed=built.changed)
+        return built
 
 
 def _day(text: str, settings: Config) -> date:
@@ -260,11 +324,6 @@ def _print_summary(built: "Built", root: Path) -> None:
         typer.echo(f"unchanged since {built.release.id}: nothing published")
     for sentence in note_sentences({note["kind"]: note["rows"] for note in manifest["notes"]}, ENGLISH):
         typer.echo(f"left out: {sentence}")
-
-
-def _address(listening: Any) -> str:
-    host, port = listening[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _print_json(document: Any) -> None:

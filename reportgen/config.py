@@ -18,6 +18,7 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
+    StringConstraints,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -90,6 +91,8 @@ class ServerSettings(_Section):
     host: Text = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     public: bool = False
+    client_header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$")] | None = None
+    access_log: bool = False
 
 
 class Config(BaseSettings):
@@ -113,6 +116,8 @@ class Config(BaseSettings):
     default_window: WindowName = Field(default="7d", validate_default=True)
     top_paths: Annotated[int, Field(ge=1, le=1000)] = 100
     schedule: Schedule = "*/15 * * * *"
+    jitter_s: Annotated[int, Field(ge=0, le=3600)] = 0
+    build_timeout_s: Seconds = 600
     source: SourceSettings = SourceSettings()
     output: OutputSettings = OutputSettings()
     server: ServerSettings = ServerSettings()

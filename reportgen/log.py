@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from reportgen.errors import mask_logins, scrub
+from reportgen.errors import ConfigError, mask_logins, scrub
 
 LOGGER = logging.getLogger("reportgen")
 Form = Literal["logfmt", "json"]
@@ -22,6 +22,20 @@ def event(name: str, *, level: int = logging.INFO, **fields: Any) -> None:
     LOGGER.log(
         level, name, extra={"fields": {key: value for key, value in fields.items() if value is not None}}
     )
+
+
+def form_of(setting: str | None) -> Form:
+    """Return the form that ``REPORTGEN_LOG`` asks for.
+
+    Raises:
+        ConfigError: there is no such form.
+
+    """
+    if setting in {None, "", "logfmt"}:
+        return "logfmt"
+    if setting == "json":
+        return "json"
+    raise ConfigError(f'REPORTGEN_LOG: "{setting}" is no form of logs; set it to json, or unset it')
 
 
 def set_up(form: Form, secrets: Iterable[str]) -> None:

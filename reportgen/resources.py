@@ -24,7 +24,9 @@ TYPES = {
     ".txt": "text/plain; charset=utf-8",
 }
 ENCODINGS = {"br": ".br", "gzip": ".gz"}
-"""Content codings in the order of preference, with the suffix of the file that holds one."""
+"""Content codings in the order of preference, with the suffix of the file that holds one (as ``packing`` has
+them, which is not imported here: what stays in memory compresses nothing).
+"""
 
 STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'"
 """The policy of whatever is no page: a drawing or a data file opened by itself runs nothing."""

@@ -8,12 +8,16 @@ damaged counts as empty: it is a memory, not a condition of anything.
 import fcntl
 import json
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from reportgen.errors import OutputBusy, ReportgenError, SourceUnavailable, mask_logins
 
 FILE = "runs.json"
 
@@ -70,6 +74,34 @@ def record_success(root: Path, success: Success) -> Runs:
 def record_failure(root: Path, failure: Failure) -> Runs:
     """Note a failure. Return the record as it is now."""
     return _update(root, lambda runs: replace(runs, last_failure=failure, failures=runs.failures + 1))
+
+
+@contextmanager
+def recorded(root: Path) -> Iterator[Callable[..., None]]:
+    """Put what comes of one build in this process on record.
+
+    Yields a function to call when it ended well; an error that leaves the block is noted and goes on. That
+    another build is running is no failure of this one.
+    """
+    start = time.monotonic()
+
+    def succeeded(at: datetime, release: str, *, changed: bool) -> None:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        children = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_s = used.ru_utime + used.ru_stime + children.ru_utime + children.ru_stime
+        seconds = round(time.monotonic() - start, 3)
+        record_success(root, Success(at, release, changed, seconds, round(cpu_s, 3), used.ru_maxrss * 1024))
+
+    try:
+        yield succeeded
+    except OutputBusy:
+        raise
+    except Exception as exc:
+        message = str(exc) if isinstance(exc, ReportgenError) else "unexpected error; see the log"
+        retry = isinstance(exc, SourceUnavailable)
+        now = datetime.now(UTC)
+        record_failure(root, Failure(now, type(exc).__name__, mask_logins(message), retry))
+        raise
 
 
 def _update(root: Path, change: Callable[[Runs], Runs]) -> Runs:

@@ -1,64 +1,130 @@
-"""A small server for the demo: the current release, to this machine only.
+"""The process that stays: it listens, follows what is published, and ends well on a signal. On uvicorn."""
 
-Each request resolves ``current`` anew, so a new release shows at the next click.
-"""
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
 
-from functools import partial
-from http import HTTPStatus
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import Any
+import uvicorn
 
 from reportgen.errors import ConfigError
+from reportgen.log import event
+from reportgen.website import App, Published, logged
+
+DRAIN_S = 3
+WATCH_EVERY_S = 1.0
+"""How long responses in flight may take once a signal has come; how often trouble is looked for."""
 
 
-class ReleaseHandler(SimpleHTTPRequestHandler):
-    """Serves files of the current release; no listing, no log, the release's own 404."""
-
-    protocol_version = "HTTP/1.1"
-    server_version = "reportgen"
-    sys_version = ""
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
-        """Say nothing: the demo's terminal shows what matters."""
-
-    def list_directory(self, path: Any) -> None:
-        """Answer 404 where the base class would list a directory."""
-        del path
-        self.send_error(HTTPStatus.NOT_FOUND)
-
-    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer with the release's 404 page where there is one."""
-        page = Path(self.directory) / "404.html"
-        if code != HTTPStatus.NOT_FOUND or not page.is_file():
-            super().send_error(code, message, explain)
-            return
-        content = page.read_bytes()
-        self.send_response(code)
-        self.send_header("Content-Type", "text/html; charset=utf-8")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(content)
-
-    def end_headers(self) -> None:
-        """Let no page be kept beyond its release."""
-        self.send_header("Cache-Control", "no-cache")
-        self.send_header("X-Content-Type-Options", "nosniff")
-        super().end_headers()
-
-
-def demo_server(root: Path, host: str, port: int) -> ThreadingHTTPServer:
-    """Return a server of ``root/current``, listening but not yet serving.
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
 
     Raises:
-        ConfigError: the address cannot be listened on.
+        ConfigError: nothing can listen there.
 
     """
     try:
-        return ThreadingHTTPServer((host, port), partial(ReleaseHandler, directory=str(root / "current")))
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        both = family == socket.AF_INET6 and address[0] == "::"  # for IPv4, too
+        return socket.create_server(address[:2], family=family, backlog=1024, dualstack_ipv6=both)
     except OSError as exc:
         raise ConfigError(
             f"cannot listen on {host}:{port}: {exc.strerror}. "
-            "Name another port with --port, or stop what holds it"
+            "Name another port with --port (server.port), or stop what holds it"
         ) from exc
+
+
+def address_of(listening: socket.socket) -> str:
+    """Return the address of what :func:`listen` returned, as a browser takes it."""
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def check_exposure(host: str, password: str | None, *, public: bool) -> None:
+    """Refuse to show the pages beyond this machine by mistake.
+
+    Raises:
+        ConfigError: with what to set.
+
+    """
+    if password == "":
+        raise ConfigError("REPORTGEN_PASSWORD: is empty; set a password, or unset it")
+    if password or public or _is_loopback(host):
+        return
+    raise ConfigError(
+        f'server.host: "{host}" can be reached from other machines, and there is no password. '
+        "Set REPORTGEN_PASSWORD, or server.public = true if everybody may read"
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, without its own idea of signals: it would end this process by the one it caught."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def run(
+    app: App,
+    published: Published,
+    listening: socket.socket,
+    *,
+    stop: Callable[[], None] = lambda: None,
+    trouble: Callable[[], str | None] = lambda: None,
+    access_log: bool = False,
+) -> int:
+    """Serve until a signal comes, and return the exit status.
+
+    ``stop`` is called when it has come; ``trouble`` says what is broken beyond repair in this process.
+    """
+    config = uvicorn.Config(
+        logged(app) if access_log else app,
+        http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
+        server_header=False, proxy_headers=False, timeout_graceful_shutdown=DRAIN_S,
+    )  # fmt: skip
+    return asyncio.run(_run(_Server(config), published, listening, stop, trouble))
+
+
+async def _run(
+    server: _Server,
+    published: Published,
+    listening: socket.socket,
+    stop: Callable[[], None],
+    trouble: Callable[[], str | None],
+) -> int:
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    serving = asyncio.create_task(server.serve(sockets=[listening]))
+    following = asyncio.create_task(published.follow())
+    watching = asyncio.create_task(_watch(trouble))
+    asking = asyncio.create_task(asked.wait())
+    await asyncio.wait({serving, asking, watching}, return_when=asyncio.FIRST_COMPLETED)
+    failed = not asking.done()
+    event("stopping", level=logging.ERROR if failed else logging.INFO, reason=None if failed else "signal")
+    server.should_exit = True
+    await asyncio.gather(asyncio.to_thread(stop), serving, return_exceptions=True)
+    for task in (following, watching, asking):
+        task.cancel()
+    return int(failed)
+
+
+async def _watch(trouble: Callable[[], str | None]) -> None:
+    """Come back when something is broken: a process that cannot do its work had better be restarted."""
+    while not (found := trouble()):  # noqa: ASYNC110 - a dead thread sets no event
+        await asyncio.sleep(WATCH_EVERY_S)
+    event("broken", level=logging.ERROR, message=found)

@@ -1,8 +1,8 @@
 """How the report stands: the document of ``/status.json`` and ``reportgen status``."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from reportgen import __version__
@@ -29,9 +29,9 @@ def is_stale(expected: Due | None, now: datetime) -> bool:
     return expected is None or now > expected.at + timedelta(seconds=expected.grace_s)
 
 
-def status(config: Config, root: Path, runs: Runs, now: datetime) -> dict[str, Any]:
+def status(config: Config, runs: Runs, now: datetime) -> dict[str, Any]:
     """Return all that is known, ready for JSON. Times are UTC; ``next_due`` lies in the past when late."""
-    expected, release = due(config, runs), current_release(root)
+    expected, release = due(config, runs), current_release(config.output.dir)
     return {
         "schema_version": 1,
         "version": __version__,
@@ -56,3 +56,26 @@ def _plain(run: Any) -> dict[str, Any] | None:
 
 def _stamp(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def in_words(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the document of :func:`status` as lines for people."""
+    release, success, failure = (document[name] for name in ("release", "last_success", "last_failure"))
+    if release:
+        yield f"published     {release['id']}, {release['rows']:,} rows, data as of {release['as_of']}"
+    else:
+        yield "published     nothing yet"
+    if success:
+        found = "published" if success["changed"] else "nothing new"
+        took = f"{success['seconds']:.1f} s, {success['cpu_seconds']:.1f} s of CPU"
+        yield f"last success  {success['at']}: {found}, {took}"
+    else:
+        yield "last success  none"
+    if failure:
+        count = document["consecutive_failures"]
+        since = f", {count} since the last success" if count else ", and a success since"
+        yield f"last failure  {failure['at']}{since}: {failure['message']}"
+    if document["next_due"]:
+        schedule = f"{document['schedule']}, {document['timezone']}"
+        yield f"next due      {document['next_due']} (schedule {schedule})"
+    yield f"state         {'STALE: a build is overdue' if document['stale'] else 'fresh'}"

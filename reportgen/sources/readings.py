@@ -1,8 +1,8 @@
 """What a build reads: four statements, written once, that every engine runs.
 
 Each aggregates in the engine; what arrives here, as plain rows, is what a report shows, so memory
-does not grow with the table. ``judged`` sorts every stored row between two dates into *good* or one kind of bad;
-only good rows count, bad ones are counted by kind.
+does not grow with the table. ``judged`` sorts every stored row between two dates into *good* or one
+kind of bad; only good rows count, bad ones are counted by kind.
 """
 
 from collections import Counter
