@@ -42,7 +42,9 @@ def make(target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     staged = target.with_suffix(".part")
     # Inside a function, its hundreds of short top-level names cannot meet those of a page.
-    staged.write_text(f"/*!\n{LICENCES.read_text()}*/\n(() => {{\n{script}\n}})();\n", encoding="utf-8")
+    staged.write_text(
+        f"/*!\n{LICENCES.read_text(encoding='utf-8')}*/\n(() => {{\n{script}\n}})();\n", encoding="utf-8"
+    )
     staged.replace(target)
 
 
