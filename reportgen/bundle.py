@@ -52,7 +52,8 @@ def make(target: Path) -> None:
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     target.parent.mkdir(parents=True, exist_ok=True)
     # Inside a function, its hundreds of short top-level names cannot meet those of a page.
-    whole = f"/*!\n{LICENCES.read_text()}*/\n(() => {{\n{script}\n}})();\n".encode()
+    notices = LICENCES.read_text(encoding="utf-8")
+    whole = f"/*!\n{notices}*/\n(() => {{\n{script}\n}})();\n".encode()
     forms = {target.name: whole} | packed({target.name: whole}, BEST)
     for file, content in reversed(forms.items()):  # the plain one last: where it is, the others are
         staged = target.with_name(f"{file}.part")

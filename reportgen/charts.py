@@ -28,8 +28,8 @@ ROOM_FOR_PATHS = {"wide": 48, "narrow": 24}
 """Columns of a path before a horizontal bar."""
 
 FAINT = 0.15
-RUNNING = 0.55
-"""Opacity of what a click on the legend leaves aside, and of a day that is not over."""
+RUNNING = 0.4
+"""Opacity of what a click on the legend leaves aside, and of the inside of a day that is not over."""
 
 
 def visits_by_path(
@@ -63,15 +63,26 @@ def visits_by_path(
     def plan(size: Size) -> alt.LayerChart:
         picked = alt.selection_point(name=PICKED, fields=["series"], bind="legend", toggle="true")
         base = alt.Chart(alt.NamedData("visits"))
-        bars = base.mark_bar(stroke="var(--paper)", strokeWidth=0.75).encode(
+        scale = alt.Scale(domain=names, range=colours)
+        # Today's bars are light with an outline in full colour; the others have a thin gap between them.
+        outline = alt.Stroke(
+            condition={
+                "test": "datum.running", "field": "series", "type": "nominal", "scale": scale, "legend": None,
+            },
+            value="var(--paper)",
+        )  # fmt: skip
+        bars = base.mark_bar().encode(
             y=alt.Y("visits:Q", stack="zero", axis=visits_axis(max(day.visits for day in days))),
             color=alt.Color(
                 "series:N",
-                scale=alt.Scale(domain=names, range=colours),
+                scale=scale,
                 legend=alt.Legend(**size.legend(names)),
             ),
             order=alt.Order("order:Q"),
             opacity=_opacity(),
+            stroke=outline,
+            strokeWidth=alt.StrokeWidth(condition=[{"test": "datum.running", "value": 1.5}], value=0.75),
+            fillOpacity=alt.FillOpacity(condition=[{"test": "datum.running", "value": RUNNING}], value=1),
             tooltip=_tooltip(day="Date", path="Path", count="Visits"),
         )
         return _by_date([bars.add_params(picked)], metrics, size, spelling)
@@ -232,9 +243,8 @@ def _compared_text(metrics: WindowMetrics, spelling: Spelling) -> str:
 
 
 def _opacity() -> alt.Opacity:
-    """Make what is not picked faint, and a day that is not over lighter."""
-    aside = {"test": {"not": {"param": PICKED}}, "value": FAINT}
-    return alt.Opacity(condition=[aside, {"test": "datum.running", "value": RUNNING}], value=1)
+    """Make what is not picked faint."""
+    return alt.Opacity(condition=[{"test": {"not": {"param": PICKED}}, "value": FAINT}], value=1)
 
 
 def _tooltip(**titles: str) -> list[alt.Tooltip]:

@@ -191,7 +191,12 @@ def _lean(svg: str) -> str:
     font = f' font-family="{theme.FONT.replace(chr(34), "&quot;")}"'
 
     def shorter(tag: re.Match[str]) -> str:
-        return re.sub(r"(\.\d\d)\d+", r"\1", tag[0]).replace(font, "").replace(' opacity="1"', "")
+        return (
+            re.sub(r"(\.\d\d)\d+", r"\1", tag[0])
+            .replace(font, "")
+            .replace(' opacity="1"', "")
+            .replace(' fill-opacity="1"', "")
+        )
 
     # In tags only: what Vega writes between them, or from the data, holds neither sign.
     return re.sub(r"<[^<>]*>", shorter, svg).replace("<svg ", f"<svg{font} ", 1)

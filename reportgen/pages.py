@@ -7,6 +7,7 @@ is one small file beside the pages, and everything reads without it.
 
 import base64
 import hashlib
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from jinja2 import (
     FileSystemLoader,
     PrefixLoader,
     StrictUndefined,
-    TemplateError,
+    TemplateNotFound,
 )
 from markupsafe import Markup
 
@@ -72,13 +73,13 @@ def intro_html(text: str) -> Markup:
     from markdown_it import MarkdownIt  # only where there is one: it costs start-up time
 
     markdown = MarkdownIt("commonmark", {"html": False}).disable(["image", "heading", "lheading"])
-    return Markup(markdown.render(text))  # noqa: S704 - raw HTML is off, links are http, https or mailto
+    return Markup(markdown.render(text))  # noqa: S704 - raw HTML is off, and links that run a script are refused
 
 
 def _environment(site: Site, own: Path | None) -> Environment:
-    ours = FileSystemLoader(packaged_templates())
+    ours = _Folder(packaged_templates())
     # "reportgen/report.html" names ours even where a file of the user's own overrides it.
-    loaders = [*([FileSystemLoader(own)] if own else []), ours, PrefixLoader({"reportgen": ours})]
+    loaders = [*([_Folder(own)] if own else []), ours, PrefixLoader({"reportgen": ours})]
     environment = Environment(
         loader=ChoiceLoader(loaders),
         autoescape=True,
@@ -119,12 +120,30 @@ def _policy(style: str) -> str:
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
+class _Folder(FileSystemLoader):
+    """Templates of a folder; one that is no text is told by its name."""
+
+    def get_source(self, environment: Environment, template: str) -> tuple[str, str, Any]:
+        """Return a template's text, as Jinja2 asks for it."""
+        try:
+            return super().get_source(environment, template)
+        except UnicodeDecodeError as exc:
+            raise RenderError(f"{template} cannot be rendered: it is no UTF-8 text") from exc
+
+
 @contextmanager
 def _border() -> Iterator[None]:
-    """Turn Jinja2's errors into ours."""
+    """Turn whatever goes wrong in a template into our error, with the template's name and line."""
     try:
         yield
-    except TemplateError as exc:
-        line = getattr(exc, "lineno", None)
-        where = f"{getattr(exc, 'name', None) or 'a template'}{f', line {line}' if line else ''}"
-        raise RenderError(f"{where} cannot be rendered: {exc}") from exc
+    except RenderError:
+        raise
+    except Exception as exc:
+        # Jinja2 writes the templates' own files and lines into the traceback.
+        frames = traceback.extract_tb(exc.__traceback__)
+        places = [frame for frame in frames if not frame.filename.endswith(".py")]
+        if not places:
+            raise
+        where = f"{Path(places[-1].filename).name}, line {places[-1].lineno}"
+        what = "there is no such template: " if isinstance(exc, TemplateNotFound) else ""
+        raise RenderError(f"{where} cannot be rendered: {what}{exc}") from exc

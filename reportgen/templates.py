@@ -17,8 +17,7 @@ def packaged_templates() -> Path:
 def templates_digest(own: Path | None) -> str:
     """Return a digest of all templates: a page changes with them, too."""
     digest = hashlib.sha256()
-    for folder in (packaged_templates(), own):
-        for name in TEMPLATES if folder else ():
-            file = folder / name if folder else None
-            digest.update(file.read_bytes() if file and file.is_file() else b"\0")
+    for folder in filter(None, (packaged_templates(), own)):
+        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+            digest.update(f"{file.relative_to(folder)}\0".encode() + file.read_bytes())
     return digest.hexdigest()

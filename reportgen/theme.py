@@ -11,8 +11,8 @@ FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, s
 
 # Neighbours in the stack differ in lightness as well as in hue: that is what readers who see few
 # hues, and black-and-white printers, go by. Light ones still stand out from the paper (3:1).
-SERIES_LIGHT = ("#1f4e8c", "#cf7a22", "#0b6e63", "#d76fa8", "#5b3a8e", "#7f9f1f", "#8c2f24", "#3d9bd1")
-SERIES_DARK = ("#8ab8f5", "#c9741e", "#6fd3c4", "#c0508f", "#b9a0ee", "#76901a", "#f2a093", "#2f86bd")
+SERIES_LIGHT = ("#1f4e8c", "#db7018", "#33795a", "#bd7ea8", "#8e4dcb", "#68a05b", "#8c3223", "#3298e1")
+SERIES_DARK = ("#8ab8f5", "#d57d1b", "#b6dba0", "#b8499a", "#ba89b8", "#5a824a", "#f6aebd", "#187ecd")
 SERIES = len(SERIES_LIGHT)
 
 LEGEND_GAP = 3.5
@@ -20,11 +20,11 @@ LEGEND_GAP = 3.5
 
 LIGHT = {
     "paper": "#ffffff", "ink": "#1c2026", "quiet": "#555d69", "line": "#dde1e6", "wash": "#f4f6f8",
-    "accent": "#1f4e8c", "share": "#dbe6f4", "other": "#8a9099", "ghost": "#a4abb5",
+    "accent": "#1f4e8c", "share": "#dbe6f4", "other": "#787a7f", "ghost": "#8c939e",
 }  # fmt: skip
 DARK = {
     "paper": "#14161a", "ink": "#e8eaed", "quiet": "#a7afba", "line": "#30353c", "wash": "#1c1f25",
-    "accent": "#8ab8f5", "share": "#23344c", "other": "#7d848e", "ghost": "#666e79",
+    "accent": "#8ab8f5", "share": "#23344c", "other": "#919394", "ghost": "#666e79",
 }  # fmt: skip
 
 

@@ -55,7 +55,7 @@ def beginning(start: str, found: list[str]) -> list[str]:
         (1, 1, f"1 visit {NOW}, as many as {BEFORE}."),
         (5, 0, f"5 visits {NOW}; none {BEFORE}."),
         (1, 0, f"1 visit {NOW}; none {BEFORE}."),
-        (0, 0, f"0 visits {NOW}; none {BEFORE}."),
+        (0, 0, f"No visits {NOW}; none {BEFORE}."),
     ],
 )
 def test_the_first_sentence_tells_the_total_and_its_change_on_complete_days(
@@ -77,7 +77,7 @@ def test_nothing_is_said_of_a_today_that_still_runs() -> None:
 
 
 def test_an_empty_table_gets_one_sentence() -> None:
-    assert said([]) == [f"0 visits {NOW}; none {BEFORE}."]
+    assert said([]) == [f"No visits {NOW}; none {BEFORE}."]
 
 
 def test_paths_that_explain_the_change_are_named_with_what_they_contribute() -> None:

@@ -18,16 +18,30 @@ from reportgen import __version__
 from .conftest import Run
 
 STAGES = ["load", "query", "charts", "pages", "publish"]
+SAMPLE_NOTE = "note: no source is set, so this is the sample site; set DATABASE_URL"
 
 
 def test_a_build_says_in_plain_lines_what_it_does(run: Run, tmp_path: Path) -> None:
     """Stages with their times on standard error; the result, and only that, on standard output."""
     done = run("build")
     assert done.returncode == 0
-    assert [line.split()[0] for line in done.stderr.splitlines()] == STAGES
-    assert all(re.fullmatch(r"\w+ +\d+\.\d\d s", line) for line in done.stderr.splitlines())
+    *stages, note = done.stderr.splitlines()
+    assert [line.split()[0] for line in stages] == STAGES
+    assert all(re.fullmatch(r"\w+ +\d+\.\d\d s", line) for line in stages)
+    assert note == SAMPLE_NOTE
     release = (tmp_path / "output" / "current").resolve().name
     assert re.fullmatch(rf"published {release} to output/current: [\d,]+ rows, \d+\.\d\d s\n", done.stdout)
+
+
+@pytest.mark.parametrize("place", ["option", "variable", "file"])
+def test_a_build_of_the_sample_by_choice_needs_no_note(run: Run, tmp_path: Path, place: str) -> None:
+    """Only where nothing names a source may it be a mistake."""
+    if place == "file":
+        (tmp_path / "reportgen.toml").write_text('source.url = "sample"\n')
+    options = ["--source", "sample"] if place == "option" else []
+    done = run("build", *options, **({"DATABASE_URL": "sample"} if place == "variable" else {}))
+    assert done.returncode == 0
+    assert "note:" not in done.stderr + done.stdout
 
 
 def test_a_build_for_scripts_is_one_json_document(run: Run, tmp_path: Path) -> None:

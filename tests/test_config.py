@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from reportgen.config import Config, load_config
 from reportgen.errors import ConfigError
+from reportgen.spelling import Spelling
 
 Load = Callable[..., Config]
 
@@ -20,6 +21,9 @@ URL = f"postgresql://app:{SECRET}@db.example.com:5432/stats?sslmode=require"
 EXAMPLE = """\
 site = "example.com"
 site_url = "https://example.com"      # paths become links
+intro = ""                            # Markdown, below the site's name
+locale = "en"                         # of numbers, dates and the direction of the page
+# templates_dir = "templates"         # files that override the page's own
 timezone = "UTC"                      # the zone in which the table's dates were written
 windows = ["today", "7d", "30d"]
 default_window = "7d"
@@ -102,7 +106,8 @@ def test_every_default_is_the_documented_one(load: Load) -> None:
     config = load()
     assert plain(config) == written
     assert url_of(config) == "sample"
-    assert (config.site, config.site_url, config.source.query, config.source.schema_) == (None,) * 4
+    unset = (config.site, config.site_url, config.templates_dir, config.source.query, config.source.schema_)
+    assert unset == (None,) * 5
 
 
 def plain(config: Config) -> dict[str, Any]:
@@ -172,8 +177,10 @@ def test_columns_merge_by_name(load: Load, variable: dict[str, str]) -> None:
 
 def test_every_setting_has_a_variable(load: Load) -> None:
     """Two underscores stand for each level of nesting."""
+    Path("own").mkdir()
     wanted = {
-        "site": "example.com", "site_url": "https://example.com", "timezone": "Europe/Berlin",
+        "site": "example.com", "site_url": "https://example.com", "intro": "Hello, *you*", "locale": "de",
+        "templates_dir": "own", "timezone": "Europe/Berlin",
         "windows": ["1d", "3d"], "default_window": "3d", "top_paths": 7, "schedule": "6h",
         "source": {
             "schema": "web", "table": "hits", "columns": {"date": "d", "path": "p", "visits": "v"},
@@ -182,6 +189,7 @@ def test_every_setting_has_a_variable(load: Load) -> None:
         "output": {"dir": "pages", "keep": 3}, "server": {"host": "::1", "port": 80, "public": True},
     }  # fmt: skip
     assert plain(load(**variables(wanted))) == wanted
+    assert set(wanted) == set(Config.model_fields)
 
 
 def variables(settings: Mapping[str, Any], prefix: str = "REPORTGEN") -> dict[str, str]:
@@ -296,8 +304,72 @@ def test_other_addresses_are_refused_with_the_form_that_works(load: Load, text: 
 
 
 @pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("en", "en"), ("de", "de"), ("ar", "ar"), ("en-GB", "en_GB"), ("pt_BR", "pt_BR"), ("DE-at", "de_AT"),
+        ("zh-Hans-CN", "zh_Hans_CN"), ("de_DE.UTF-8", "de_DE"),
+    ],
+)  # fmt: skip
+def test_a_locale_is_written_with_hyphens_or_underscores(load: Load, text: str, kept: str) -> None:
+    """What is kept spells a page's numbers as its name in the file would."""
+    locale = load(f'locale = "{text}"').locale
+    assert locale.replace("-", "_") == kept
+    assert Spelling.of(locale).tag == kept.replace("_", "-")
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "xx", "english", "de-XX-YY", "C", "../de", "en;de", "d", "12"]
+)  # fmt: skip
+def test_an_unknown_locale_is_refused_with_some_that_work(load: Load, text: str) -> None:
+    [problem] = problems(load, f'locale = "{text}"')
+    assert problem.startswith("reportgen.toml:1: locale: ")
+    assert '"en-GB", "de" or "pt-BR"' in problem
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ('""', ""),
+        ('"  \\n "', ""),
+        ('" Hello, *you* "', "Hello, *you*"),
+        ('"""\n# One\n\nTwo\n"""', "# One\n\nTwo"),
+        (f'"{"x" * 10_000}"', "x" * 10_000),
+    ],
+)
+def test_an_intro_is_a_text_of_up_to_10000_letters(load: Load, value: str, kept: str) -> None:
+    assert load(f"intro = {value}").intro == kept
+
+
+def test_a_longer_intro_is_refused_without_being_told_back(load: Load) -> None:
+    [problem] = problems(load, f'intro = "{"x" * 10_001}"')
+    assert problem.startswith("reportgen.toml:1: intro: ")
+    assert "10000" in problem
+    assert len(problem) < 300
+
+
+def test_templates_stand_in_a_directory_that_exists(load: Load) -> None:
+    """Named as from the working directory; a link to one will do."""
+    Path("own").mkdir()
+    Path("link").symlink_to("own")
+    for name in ("own", "./own/", "link", str(Path("own").resolve())):
+        assert load(f'templates_dir = "{name}"').templates_dir == Path(name)
+
+
+@pytest.mark.parametrize("name", ["absent", "reportgen.toml", "own/absent", "dangling"])
+def test_a_directory_of_templates_that_is_not_there_is_refused(load: Load, name: str) -> None:
+    Path("own").mkdir()
+    Path("dangling").symlink_to("nowhere")
+    [problem] = problems(load, f'templates_dir = "{name}"')
+    assert problem.startswith("reportgen.toml:1: templates_dir: ")
+    assert "there is no such directory" in problem
+    assert name in problem
+
+
+@pytest.mark.parametrize(
     ("key", "value"),
     [
+        ("intro", "5"), ("intro", '["a"]'), ("locale", "5"), ("locale", '["de"]'), ("templates_dir", '""'),
+        ("templates_dir", "7"), ("templates_dir", '"a\\u0000b"'),
         ("site", '" "'), ("site", "5"), ("top_paths", "0"), ("top_paths", "1001"), ("top_paths", "1.5"),
         ("source.table", '""'), ("source.columns", '"date"'), ("source.connect_timeout_s", "0"),
         ("source.statement_timeout_s", '"60s"'), ("source.query", '"  "'), ("output.keep", "0"),
