@@ -3,12 +3,9 @@
 What a command needs of the heavy wing (pandas, Altair, drivers) it imports when it runs.
 """
 
-import json
 import os
 import sys
-import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reportgen import __version__
-from reportgen.config import Config, load_config, url_secrets
-from reportgen.errors import ConfigError, ReportgenError, SourceUnavailable, mask_logins, scrub
+from reportgen.config import Config, load_config
+from reportgen.console import print_built, print_json, reporting, summary
+from reportgen.errors import ConfigError, mask_logins
 from reportgen.progress import progress
 from reportgen.publish import lock_output
 from reportgen.runs import read_runs, recorded
@@ -84,14 +82,14 @@ def build(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Build the report once and publish it."""
-    with _errors(as_json=as_json) as secrets:
+    with reporting(as_json=as_json) as secrets:
         settings = _settings(config, source, output)
         secrets.extend(settings.secrets)
         built = _build(settings, as_of=as_of, if_changed=if_changed, wait=not no_wait, quiet=quiet or as_json)
         if as_json:
-            _print_json(_summary(built))
+            print_json(summary(built))
         elif not quiet:
-            _print_summary(built, settings.output.dir)
+            print_built(built, settings.output.dir)
             if "url" not in settings.source.model_fields_set:
                 typer.echo("note: no source is set, so this is the sample site; set DATABASE_URL", err=True)
 
@@ -105,14 +103,14 @@ def check(
     as_json: JsonOption = False,
 ) -> None:
     """Check settings, source, table, rights, zone and output, and say what to do."""
-    with _errors(as_json=as_json) as secrets:
+    with reporting(as_json=as_json) as secrets:
         settings = _settings(config, source, output)
         secrets.extend(settings.secrets)
         from reportgen.check import check as findings_of
 
         findings = list(findings_of(settings, today_in(settings.zone, datetime.now(UTC))))
         if as_json:
-            _print_json([vars(finding) | {"message": mask_logins(finding.message)} for finding in findings])
+            print_json([vars(finding) | {"message": mask_logins(finding.message)} for finding in findings])
         else:
             for finding in findings:
                 typer.echo(f"{finding.level:<8} {finding.subject:<7} {mask_logins(finding.message)}")
@@ -133,7 +131,7 @@ def serve(
     config: ConfigOption = None,
 ) -> None:
     """Build by schedule, and serve what is published."""
-    with _errors(as_json=False) as secrets:
+    with reporting(as_json=False) as secrets:
         given = {"host": host, "port": port}
         server = {name: value for name, value in given.items() if value is not None}
         settings = _settings(config, source, output, server=server)
@@ -150,14 +148,14 @@ def serve(
 @app.command()
 def status(*, output: OutputOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show the last build, the last failure and when the next is due; exit with 4 when it is overdue."""
-    with _errors(as_json=as_json):
+    with reporting(as_json=as_json):
         settings = _settings(config, None, output)
         from reportgen.status import in_words
         from reportgen.status import status as status_of
 
         document = status_of(settings, read_runs(settings.output.dir), datetime.now(UTC))
         if as_json:
-            _print_json(document)
+            print_json(document)
         else:
             for line in in_words(document):
                 typer.echo(line)
@@ -175,7 +173,7 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Build the sample site and serve it."""
-    with _errors(as_json=as_json):
+    with reporting(as_json=as_json):
         given = {"url": "sample"}, {"dir": output}, {"host": host, "port": port}
         settings = Config.model_validate(dict(zip(("source", "output", "server"), given, strict=True)))
         listening = None
@@ -187,9 +185,9 @@ def demo(
         built = _build(settings, quiet=as_json)
         address = address_of(listening) if listening else None
         if as_json:
-            _print_json(_summary(built) | {"address": address})
+            print_json(summary(built) | {"address": address})
         else:
-            _print_summary(built, settings.output.dir)
+            print_built(built, settings.output.dir)
         if listening:
             if not as_json:
                 typer.echo(f"The sample site is on {address} (Ctrl-C ends it)")
@@ -212,40 +210,6 @@ def main() -> None:
 def _usage(exc: typer.TyperException) -> str:
     tell = getattr(exc, "format_message", None)
     return tell() if tell else str(exc)
-
-
-@contextmanager
-def _errors(*, as_json: bool) -> Iterator[list[str]]:
-    """Print what goes wrong as one message without secrets, and exit with its code.
-
-    Yields the list of secrets, for the command to add what it learns.
-    """
-    secrets = list(url_secrets(os.environ.get("DATABASE_URL", "")))
-    try:
-        yield secrets
-    except (typer.Exit, KeyboardInterrupt):
-        raise
-    except Exception as exc:  # noqa: BLE001 - a bug, too, ends without traceback and secret
-        code = exc.exit_code if isinstance(exc, ReportgenError) else 1
-        if os.environ.get("REPORTGEN_DEBUG") == "1":
-            traceback.print_exception(exc)
-        # Our own messages were cleaned where foreign text entered; a bug's may hold anything.
-        message = str(exc) if isinstance(exc, ReportgenError) else scrub(str(exc), secrets)
-        _tell(exc, mask_logins(message), code, as_json=as_json)
-        raise typer.Exit(code) from None
-
-
-def _tell(exc: Exception, message: str, code: int, *, as_json: bool) -> None:
-    if not isinstance(exc, ReportgenError):
-        message = (
-            f"unexpected {type(exc).__name__}: {message}. REPORTGEN_DEBUG=1 shows where; please report it"
-        )
-    if as_json:
-        failed = {"status": "failed", "error": type(exc).__name__, "message": message, "exit_code": code}
-        _print_json(failed | {"retry": isinstance(exc, SourceUnavailable)})
-    else:
-        for line in message.splitlines():
-            typer.echo(f"error: {line}", err=True)
 
 
 def _settings(
@@ -297,34 +261,3 @@ def _day(text: str, settings: Config) -> date:
     if day < EARLIEST:
         raise ConfigError(f"--as-of: {day} is too long ago; the first date is {EARLIEST}")
     return day
-
-
-def _summary(built: "Built") -> dict[str, Any]:
-    manifest = built.release.manifest
-    kept = ("as_of", "built_at", "source", "rows", "notes", "timings_s", "peak_memory_bytes", "version")
-    return {
-        "status": "published" if built.changed else "unchanged",
-        "release": built.release.id,
-        "path": str(built.release.path),
-        **{name: manifest[name] for name in kept},
-    }
-
-
-def _print_summary(built: "Built", root: Path) -> None:
-    from reportgen.spelling import ENGLISH
-    from reportgen.views import note_sentences
-
-    manifest = built.release.manifest
-    if built.changed:
-        seconds = sum(manifest["timings_s"].values())
-        typer.echo(
-            f"published {built.release.id} to {root / 'current'}: {manifest['rows']:,} rows, {seconds:.2f} s"
-        )
-    else:
-        typer.echo(f"unchanged since {built.release.id}: nothing published")
-    for sentence in note_sentences({note["kind"]: note["rows"] for note in manifest["notes"]}, ENGLISH):
-        typer.echo(f"left out: {sentence}")
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, ensure_ascii=False))

@@ -81,7 +81,10 @@ def load(release: Release) -> Shelf:
     files = {name: (release.path / name).read_bytes() for name in release.manifest["files"]}
     files[MANIFEST] = (release.path / MANIFEST).read_bytes()
     packed = {name for name in files if name.endswith(tuple(ENCODINGS.values())) and name[:-3] in files}
-    resources = {f"/{name}": _resource(name, files) for name in files if name not in packed}
+    # A compressed form is a file of the release as well, for whoever mirrors it.
+    resources = {
+        f"/{name}": _resource(name, files if name not in packed else {name: files[name]}) for name in files
+    }
     moved = {}
     for address in [address for address in resources if address.endswith("/index.html")]:
         folder = address.removesuffix("index.html")

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, backlog=1024, dualstack_ipv6=both)
     except OSError as exc:
         raise ConfigError(
-            f"cannot listen on {host}:{port}: {exc.strerror}. "
+            f"cannot listen on {host}:{port}: {os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror}. "
             "Name another port with --port (server.port), or stop what holds it"
         ) from exc
 

@@ -11,21 +11,12 @@ from urllib.parse import quote
 from reportgen import sparklines
 from reportgen.drawing import Chart
 from reportgen.metrics import WindowMetrics
+from reportgen.notes import note_sentences
 from reportgen.paths import change
 from reportgen.sparklines import Spark
 from reportgen.spelling import CLOSE, LONGEST_NAME, OPEN, Spelling, cut, visible
 from reportgen.timetable import Due
 from reportgen.windows import Span
-
-NOTE_WORDS = {
-    "null_path": ("row without a path", "rows without a path"),
-    "null_visits": ("row without a number of visits", "rows without a number of visits"),
-    "invalid_visits": ("row whose visits are no whole number", "rows whose visits are no whole number"),
-    "negative_visits": ("row with negative visits", "rows with negative visits"),
-    "invalid_date": ("row whose date is no date", "rows whose date is no date"),
-    "null_date": ("row without a date", "rows without a date"),
-    "future_date": ("row dated after today", "rows dated after today"),
-}
 
 JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
@@ -122,15 +113,6 @@ def page_view(site: Site, page: Page, *, root: str, here: str) -> dict[str, Any]
 def window_title(name: str, spelling: Spelling) -> str:
     """Return a window's name for readers: "Today", "7 days"."""
     return "Today" if name == "today" else spelling.count(int(name.removesuffix("d")), "day")
-
-
-def note_sentences(notes: Mapping[str, int], spelling: Spelling) -> list[str]:
-    """Return one phrase for each kind of row that was left out, the same as on the page."""
-    return [
-        f"{spelling.number(rows)} {NOTE_WORDS[kind][rows != 1]}"
-        for kind, rows in sorted(notes.items())
-        if rows
-    ]
 
 
 def runs(dates: Sequence[date]) -> list[Span]:

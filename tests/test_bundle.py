@@ -1,5 +1,6 @@
 """The script that makes charts interactive: found, or made once, apart, and never in the way."""
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import brotli
 import pytest
 
 from reportgen import bundle
@@ -28,6 +30,25 @@ def bare_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state"
 
 
+def keep(place: Path, script: bytes) -> None:
+    """Put a bundle there, in each form."""
+    for form in bundle.FORMS:
+        place.with_name(place.name + form).write_bytes(script)
+
+
+def forms(script: bytes) -> dict[str, bytes]:
+    """Return what is loaded of a bundle that :func:`keep` put there."""
+    return {bundle.hashed("assets/vega.js", script) + form: script for form in bundle.FORMS}
+
+
+def test_a_bundle_that_is_not_whole_is_made_anew(bare_install: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare_install.mkdir()
+    (bare_install / bundle.name()).write_bytes(b"without its compressed forms")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RenderError):
+        bundle.load(bare_install)
+
+
 def test_the_name_tells_which_version_draws_the_same_charts() -> None:
     assert bundle.name() == f"vega-{version('vl-convert-python')}.js"
 
@@ -39,7 +60,9 @@ def test_the_bundle_is_one_classic_script_with_its_licences_in_front(made: Path)
     assert "*/" not in licences
     assert text.startswith(f"/*!\n{licences}*/\n(() => {{\n")
     assert text.endswith("\n})();\n")
-    assert list(made.parent.iterdir()) == [made]
+    assert {path.name for path in made.parent.iterdir()} == {made.name + form for form in ("", ".br", ".gz")}
+    assert brotli.decompress(made.with_name(made.name + ".br").read_bytes()) == made.read_bytes()
+    assert gzip.decompress(made.with_name(made.name + ".gz").read_bytes()) == made.read_bytes()
 
 
 PARTS = {
@@ -106,15 +129,15 @@ def test_the_bundle_leaves_one_name_behind(made: Path, tmp_path: Path) -> None:
 
 def test_a_bundle_that_was_kept_is_read_and_none_is_made(bare_install: Path) -> None:
     bare_install.mkdir()
-    (bare_install / bundle.name()).write_bytes(b"kept")
-    assert bundle.load(bare_install) == b"kept"
+    keep(bare_install / bundle.name(), b"kept")
+    assert bundle.load(bare_install) == forms(b"kept")
 
 
 def test_the_installed_bundle_comes_first(bare_install: Path) -> None:
     for folder in (bare_install, bundle.LICENCES.parent):
         folder.mkdir()
-        (folder / bundle.name()).write_text(folder.name)
-    assert bundle.load(bare_install) == b"none"
+        keep(folder / bundle.name(), folder.name.encode())
+    assert bundle.load(bare_install) == forms(b"none")
 
 
 def test_a_bundle_of_another_version_is_not_taken(
@@ -131,8 +154,8 @@ def test_a_bundle_of_another_version_is_not_taken(
 def test_without_one_it_is_made_apart_and_kept(bare_install: Path, made: Path) -> None:
     """The engine's memory goes with the process that made it."""
     found = bundle.load(bare_install)
-    assert found == made.read_bytes()
-    assert [file.name for file in bare_install.iterdir()] == [bundle.name()]
+    assert next(iter(found.values())) == made.read_bytes()
+    assert {file.name for file in bare_install.iterdir()} == {bundle.name() + form for form in bundle.FORMS}
     assert bundle.load(bare_install) == found
 
 

@@ -16,10 +16,10 @@ from typing import Any
 import altair as alt
 import pytest
 
-from reportgen.report import draw
 from reportgen.charts import against_previous
 from reportgen.drawing import SIZES, Chart, standalone, svg_of
 from reportgen.errors import RenderError
+from reportgen.report import draw
 from reportgen.spelling import ENGLISH, Spelling, columns
 from reportgen.windows import make_window
 from tests.conftest import gathered

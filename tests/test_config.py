@@ -29,6 +29,8 @@ windows = ["today", "7d", "30d"]
 default_window = "7d"
 top_paths = 100
 schedule = "*/15 * * * *"             # cron in `timezone`, or an interval: "15m", "6h"
+jitter_s = 0
+build_timeout_s = 600
 
 [source]
 url = "postgresql://…"                # better in DATABASE_URL; with neither: sample
@@ -47,6 +49,8 @@ keep = 10                             # releases
 host = "127.0.0.1"
 port = 8080
 public = false                        # the password is REPORTGEN_PASSWORD
+# client_header = "Fly-Client-IP"     # where a proxy in front names the client
+access_log = false
 """
 """The documented settings, each with its documented default but for the site and the source."""
 
@@ -182,11 +186,15 @@ def test_every_setting_has_a_variable(load: Load) -> None:
         "site": "example.com", "site_url": "https://example.com", "intro": "Hello, *you*", "locale": "de",
         "templates_dir": "own", "timezone": "Europe/Berlin",
         "windows": ["1d", "3d"], "default_window": "3d", "top_paths": 7, "schedule": "6h",
+        "jitter_s": 9, "build_timeout_s": 60,
         "source": {
             "schema": "web", "table": "hits", "columns": {"date": "d", "path": "p", "visits": "v"},
             "query": "SELECT 1", "connect_timeout_s": 1, "statement_timeout_s": 2,
         },
-        "output": {"dir": "pages", "keep": 3}, "server": {"host": "::1", "port": 80, "public": True},
+        "output": {"dir": "pages", "keep": 3},
+        "server": {
+            "host": "::1", "port": 80, "public": True, "client_header": "X-Real-IP", "access_log": True,
+        },
     }  # fmt: skip
     assert plain(load(**variables(wanted))) == wanted
     assert set(wanted) == set(Config.model_fields)

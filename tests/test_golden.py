@@ -21,6 +21,9 @@ NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
 VARYING = {"manifest.json"}
 """Holds times and memory of the build."""
 
+PACKED = {".br", ".gz"}
+"""Compressed forms: the libraries may find shorter ones."""
+
 
 def built(case: str, output: Path) -> dict[str, bytes]:
     """Build a case, and return its pages, drawings and files for programs by name."""
@@ -30,7 +33,9 @@ def built(case: str, output: Path) -> dict[str, bytes]:
         release = build(config, lock, now=NOW).release.path
     files = [path for path in release.rglob("*") if path.is_file() and path.parent.name != "assets"]
     return {
-        path.relative_to(release).as_posix(): path.read_bytes() for path in files if path.name not in VARYING
+        path.relative_to(release).as_posix(): path.read_bytes()
+        for path in files
+        if path.name not in VARYING and path.suffix not in PACKED
     }
 
 

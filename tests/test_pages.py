@@ -23,8 +23,8 @@ from reportgen import __version__
 from reportgen.build import Built, build
 from reportgen.config import Config
 from reportgen.errors import RenderError
-from reportgen.pages import TEMPLATES, packaged_templates
 from reportgen.publish import lock_output
+from reportgen.templates import TEMPLATES, packaged_templates
 
 TODAY = date(2026, 11, 23)
 NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.metrics import WindowMetrics
+from reportgen.notes import note_sentences
 from reportgen.spelling import ENGLISH, LONGEST_NAME, Spelling, bare, columns, isolated, visible
 from reportgen.views import (
     WHOLE_UP_TO,
     cut_path,
     figures,
-    note_sentences,
     runs,
     sentence_parts,
     window_title,

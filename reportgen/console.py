@@ -1,0 +1,86 @@
+"""What commands print: results, for people and for scripts, and errors without secrets."""
+
+import json
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from reportgen.config import url_secrets
+from reportgen.errors import ReportgenError, SourceUnavailable, mask_logins, scrub
+
+if TYPE_CHECKING:
+    from reportgen.build import Built
+
+
+@contextmanager
+def reporting(*, as_json: bool) -> Iterator[list[str]]:
+    """Print what goes wrong as one message without secrets, and exit with its code.
+
+    Yields the list of secrets, for the command to add what it learns.
+    """
+    secrets = list(url_secrets(os.environ.get("DATABASE_URL", "")))
+    try:
+        yield secrets
+    except (typer.Exit, KeyboardInterrupt):
+        raise
+    except Exception as exc:  # noqa: BLE001 - a bug, too, ends without traceback and secret
+        code = exc.exit_code if isinstance(exc, ReportgenError) else 1
+        if os.environ.get("REPORTGEN_DEBUG") == "1":
+            traceback.print_exception(exc)
+        # Our own messages were cleaned where foreign text entered; a bug's may hold anything.
+        message = str(exc) if isinstance(exc, ReportgenError) else scrub(str(exc), secrets)
+        _tell(exc, mask_logins(message), code, as_json=as_json)
+        raise typer.Exit(code) from None
+
+
+def _tell(exc: Exception, message: str, code: int, *, as_json: bool) -> None:
+    if not isinstance(exc, ReportgenError):
+        message = (
+            f"unexpected {type(exc).__name__}: {message}. REPORTGEN_DEBUG=1 shows where; please report it"
+        )
+    if as_json:
+        failed = {"status": "failed", "error": type(exc).__name__, "message": message, "exit_code": code}
+        print_json(failed | {"retry": isinstance(exc, SourceUnavailable)})
+    else:
+        for line in message.splitlines():
+            typer.echo(f"error: {line}", err=True)
+
+
+def summary(built: "Built") -> dict[str, Any]:
+    """Return what a build came to, for scripts."""
+    manifest = built.release.manifest
+    kept = ("as_of", "built_at", "source", "rows", "notes", "timings_s", "peak_memory_bytes", "version")
+    return {
+        "status": "published" if built.changed else "unchanged",
+        "release": built.release.id,
+        "path": str(built.release.path),
+        **{name: manifest[name] for name in kept},
+    }
+
+
+def print_built(built: "Built", root: Path) -> None:
+    """Print what a build came to, for people."""
+    manifest = built.release.manifest
+    if built.changed:
+        seconds = sum(manifest["timings_s"].values())
+        typer.echo(
+            f"published {built.release.id} to {root / 'current'}: {manifest['rows']:,} rows, {seconds:.2f} s"
+        )
+    else:
+        typer.echo(f"unchanged since {built.release.id}: nothing published")
+    if manifest["notes"]:
+        from reportgen.notes import note_sentences  # words come with Babel
+        from reportgen.spelling import ENGLISH
+
+        for sentence in note_sentences({note["kind"]: note["rows"] for note in manifest["notes"]}, ENGLISH):
+            typer.echo(f"left out: {sentence}")
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document."""
+    typer.echo(json.dumps(document, ensure_ascii=False))
