@@ -35,11 +35,12 @@ test: .venv/.installed ## the whole suite, with a real PostgreSQL and a real Chr
 	@.venv/bin/python tests/browser.py || true # tests in a browser skip, and say why, where there is none
 	@$(PYTEST)
 
-lint: .venv/.installed ## style, types, and the floors of the house
+lint: .venv/.installed ## style, types, the floors of the house, and the Dockerfile
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
+	@.venv/bin/hadolint Dockerfile
 
 format: .venv/.installed ## mend the style
 	@.venv/bin/ruff check --fix-only --quiet .
