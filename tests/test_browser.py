@@ -163,7 +163,7 @@ def test_axe_finds_nothing_while_a_tooltip_is_shown(sites: Sites, visit: Open, p
     reader.enliven()
     reader.charts()[0].focus()
     reader.page.keyboard.press("ArrowRight")
-    reader.page.locator("#vg-tooltip-element.visible").wait_for()
+    reader.page.locator("#tooltip.visible").wait_for()
     assert reader.axe() == []
 
 

@@ -153,7 +153,7 @@ def test_live_charts_show_paths_as_text_too(sites: Sites, visit: Open, case: str
     seen = set()
     for _ in range(20):
         reader.page.keyboard.press("ArrowRight")
-        tooltip = reader.page.locator("#vg-tooltip-element.visible")
+        tooltip = reader.page.locator("#tooltip.visible")
         inside = "(one) => [...one.querySelectorAll('*')].map((each) => each.localName)"
         assert set(tooltip.evaluate(inside)) == {"table", "tbody", "tr", "td"}
         rows = dict(zip(*[iter(tooltip.locator("td").all_text_contents())] * 2, strict=True))

@@ -74,10 +74,10 @@ class Visit:
         return self.noise + seen + ran + [url for url in self.requests if _host(url) != _host(self.page.url)]
 
     def shifts(self) -> list[str]:
-        """Return all layout shifts so far, with what moved; but a tooltip follows the pointer."""
+        """Return all layout shifts so far, with what moved."""
         self.frames()
-        shifts = self.page.evaluate("() => window.__seen.shifts")
-        return [shift for shift in shifts if 'id="vg-tooltip-element"' not in shift or ";" in shift]
+        shifts: list[str] = self.page.evaluate("() => window.__seen.shifts")
+        return shifts
 
     def frames(self) -> None:
         """Let the page paint."""
@@ -92,7 +92,7 @@ class Visit:
         for chart in self.charts():
             chart.scroll_into_view_if_needed()
             chart.hover(position={"x": 3, "y": 3})
-            chart.locator(".live svg").wait_for()
+            chart.locator(".live svg:visible").wait_for()
         self.page.mouse.move(0, 0)
         self.page.evaluate("() => scrollTo(0, 0)")
         self.frames()
