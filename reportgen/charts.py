@@ -51,6 +51,7 @@ def visits_by_path(
             "order": at,
             "visits": count,
             "running": not day.complete,
+            "outline": "var(--paper)" if day.complete else colours[at],
             "day": spelling.day(day.date),
             "path": _name(path),
             "count": spelling.number(count),
@@ -63,24 +64,17 @@ def visits_by_path(
     def plan(size: Size) -> alt.LayerChart:
         picked = alt.selection_point(name=PICKED, fields=["series"], bind="legend", toggle="true")
         base = alt.Chart(alt.NamedData("visits"))
-        scale = alt.Scale(domain=names, range=colours)
-        # Today's bars are light with an outline in full colour; the others have a thin gap between them.
-        outline = alt.Stroke(
-            condition={
-                "test": "datum.running", "field": "series", "type": "nominal", "scale": scale, "legend": None,
-            },
-            value="var(--paper)",
-        )  # fmt: skip
         bars = base.mark_bar().encode(
             y=alt.Y("visits:Q", stack="zero", axis=visits_axis(max(day.visits for day in days))),
             color=alt.Color(
                 "series:N",
-                scale=scale,
+                scale=alt.Scale(domain=names, range=colours),
                 legend=alt.Legend(**size.legend(names)),
             ),
             order=alt.Order("order:Q"),
             opacity=_opacity(),
-            stroke=outline,
+            # Today's bars are light with an outline in full colour; the others have a thin gap between them.
+            stroke=alt.Stroke("outline:N", scale=None),
             strokeWidth=alt.StrokeWidth(condition=[{"test": "datum.running", "value": 1.5}], value=0.75),
             fillOpacity=alt.FillOpacity(condition=[{"test": "datum.running", "value": RUNNING}], value=1),
             tooltip=_tooltip(day="Date", path="Path", count="Visits"),
@@ -121,10 +115,13 @@ def against_previous(metrics: WindowMetrics, spelling: Spelling) -> Chart:
         thick = size.name == "wide" and step <= 62  # noqa: PLR2004 - points would touch
         lines = [
             _part(base, "previous").mark_line(strokeWidth=1.5).add_params(picked),
-            _part(base, "dashed").mark_line(strokeWidth=1.75, strokeDash=[3, 4]),
             _part(base, "complete").mark_line(strokeWidth=2.25, point={"size": 30} if thick else False),
-            _part(base, "running").mark_point(size=52, fill="var(--paper)", strokeWidth=1.75),
         ]
+        if not days[-1].complete:
+            lines += [
+                _part(base, "dashed").mark_line(strokeWidth=1.75, strokeDash=[3, 4]),
+                _part(base, "running").mark_point(size=52, fill="var(--paper)", strokeWidth=1.75),
+            ]
         # A date's whole height answers to the pointer.
         answers = alt.Chart(alt.NamedData("dates")).mark_rect(color="transparent")
         answers = answers.encode(tooltip=_tooltip(day="Date", count="Visits", previous="Previous"))
@@ -179,7 +176,7 @@ def top_paths(metrics: WindowMetrics, slots: Mapping[str, int], spelling: Spelli
         )
         bars = base.mark_bar().encode(color=alt.Color("colour:N", scale=None, legend=None))
         words = base.mark_text(align="left", dx=5).encode(text="count:N")
-        return alt.LayerChart(layer=[bars, words], height={"step": size.font_px * 1.8})
+        return alt.LayerChart(layer=[bars, words], height=round(size.font_px * 1.8) * len(rows))
 
     parts = [f"{row['path']} {row['count']}" for row in rows]
     text = f"{spelling.count(metrics.total, 'visit')} on {_dates(metrics, spelling)}. {', '.join(parts)}."

@@ -29,6 +29,8 @@ LABEL_COLUMNS = 30
 MEAN_LETTER = 0.55
 """Width of a letter, in its font size, on the average of a path; readers' fonts differ by some 5 %."""
 
+DEFAULTS = r' (?:(?:fill-)?opacity="1"|role="graphics-[a-z]+"|aria-(?:roledescription|hidden)="[^"]*")'
+
 COMPACT_FROM = 100_000
 """From this many visits on, an axis counts in thousands (k) or millions (M)."""
 
@@ -187,16 +189,15 @@ def _spec(chart: alt.LayerChart, size: Size, spelling: Spelling) -> dict[str, An
 
 
 def _lean(svg: str) -> str:
-    """Say the font once instead of at every text, and coordinates to a hundredth of a pixel."""
+    """Say the font once instead of at every text, coordinates to a hundredth of a pixel, roles not at all.
+
+    The figure around a drawing is the image, with its text; marks that claim to be images have none.
+    """
     font = f' font-family="{theme.FONT.replace(chr(34), "&quot;")}"'
 
     def shorter(tag: re.Match[str]) -> str:
-        return (
-            re.sub(r"(\.\d\d)\d+", r"\1", tag[0])
-            .replace(font, "")
-            .replace(' opacity="1"', "")
-            .replace(' fill-opacity="1"', "")
-        )
+        lean = re.sub(r"(\.\d\d)\d+", r"\1", tag[0]).replace(font, "")
+        return re.sub(DEFAULTS, "", lean)
 
     # In tags only: what Vega writes between them, or from the data, holds neither sign.
     return re.sub(r"<[^<>]*>", shorter, svg).replace("<svg ", f"<svg{font} ", 1)

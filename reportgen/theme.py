@@ -15,6 +15,9 @@ SERIES_LIGHT = ("#1f4e8c", "#db7018", "#33795a", "#bd7ea8", "#8e4dcb", "#68a05b"
 SERIES_DARK = ("#8ab8f5", "#d57d1b", "#b6dba0", "#b8499a", "#ba89b8", "#5a824a", "#f6aebd", "#187ecd")
 SERIES = len(SERIES_LIGHT)
 
+LEGEND_PITCH_PX = 25
+"""From one row of a legend to the next: each is a target for fingers, 24 px as shown (WCAG 2.5.8)."""
+
 LEGEND_GAP = 3.5
 """Room between the columns of a legend, in font sizes; also for fonts wider than the one measured."""
 
@@ -70,7 +73,8 @@ def vega_config(font_px: float) -> dict[str, Any]:
         "axisY": {"domain": False, "tickCount": 4},
         "legend": {
             "title": None, "labelColor": "var(--ink)", "labelFontSize": font_px, "symbolType": "square",
-            "symbolSize": font_px * 9, "symbolStrokeWidth": 0, "labelLimit": 0, "rowPadding": 4,
+            "symbolSize": font_px * 9, "symbolStrokeWidth": 0, "labelLimit": 0,
+            "rowPadding": LEGEND_PITCH_PX - font_px,
             "columnPadding": font_px * LEGEND_GAP, "offset": 12,
         },
         "text": {"fill": "var(--quiet)", "fontSize": font_px},

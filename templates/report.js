@@ -146,12 +146,34 @@
     return library;
   };
 
+  // The tooltip stands inside the page's landmarks, and moves by a transform, which shifts no layout.
+
+  const bubble = document.createElement("div");
+  bubble.id = "tooltip";
+
+  const tell = (event, values) => {
+    bubble.classList.toggle("visible", Boolean(values));
+    if (!values) return;
+    const table = document.createElement("table");
+    for (const [name, value] of Object.entries(values)) {
+      const row = table.insertRow();
+      row.insertCell().textContent = name;
+      row.insertCell().textContent = value;
+    }
+    bubble.replaceChildren(table);
+    const { width, height } = bubble.getBoundingClientRect();
+    const x = Math.max(0, Math.min(event.clientX + 12, document.documentElement.clientWidth - width - 4));
+    const below = event.clientY + 16;
+    const y = below + height > innerHeight ? event.clientY - height - 8 : below;
+    bubble.style.transform = `translate(${x}px, ${Math.max(0, y)}px)`;
+  };
+
   const OPTIONS = {
     ast: true,
     actions: false,
     defaultStyle: false,
     renderer: "svg",
-    tooltip: { disableDefaultStyle: true },
+    tooltip: (handler, event, item, values) => tell(event, values),
   };
 
   const enliven = async (chart, box) => {
@@ -161,6 +183,7 @@
     await load();
     box.append(stage);
     await window.vegaEmbed(stage, { ...specs[box.className], datasets }, OPTIONS);
+    for (const mark of stage.querySelectorAll("[role^=graphics]")) mark.removeAttribute("role"); // the figure is the image
     stage.classList.replace("stage", "live");
     box.replaceChildren(stage);
   };
@@ -197,8 +220,8 @@
   const marksOf = (box) => {
     const marks = [...box.querySelectorAll(".role-mark path")].filter((mark) => mark.__data__?.tooltip);
     const places = new Map(marks.map((mark) => [mark, mark.getBoundingClientRect()]));
-    const order = (one, two) => one.left - two.left || two.bottom - one.bottom;
-    return marks.sort((one, two) => order(places.get(one), places.get(two)));
+    const column = (mark) => Math.round(places.get(mark).left);
+    return marks.sort((one, two) => column(one) - column(two)); // of equals, the largest path stays first
   };
 
   const readAloud = (chart, mark) => {
@@ -234,7 +257,7 @@
       event.preventDefault();
     });
     chart.addEventListener("blur", () => {
-      document.getElementById("vg-tooltip-element")?.classList.remove("visible");
+      bubble.classList.remove("visible");
     });
   };
 
@@ -247,6 +270,7 @@
     makeSortable(table);
     makeFilterable(table);
   }
+  document.querySelector("main").append(bubble);
   for (const chart of page.vega ? document.querySelectorAll(".chart") : []) {
     makeLive(chart);
     makeWalkable(chart);

@@ -19,8 +19,10 @@ from tests import hostile
 TODAY = date(2026, 11, 23)
 NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
 WINDOWS = ("today", "7d", "30d")
-PAGES = ("index.html", *(f"{window}/index.html" for window in WINDOWS), "404.html")
-REPORTS = PAGES[1:-1]
+REPORTS = tuple(f"{window}/index.html" for window in WINDOWS)
+PAGES = ("index.html", *REPORTS, "404.html")
+DIFFERENT = (*REPORTS, "404.html")
+"""All but index.html, which shows what the default window's page shows."""
 
 Row = tuple[int, str | bytes | None, int | None]
 """Days ago, path, visits."""
@@ -56,10 +58,13 @@ LONG_PATHS: list[Row] = [
 
 
 def hostile_rows(*, backwards: bool = False) -> list[Row]:
-    """Return each hostile path on every date of two months; one order or its reverse leads the charts."""
+    """Return each hostile path on every date of two months, most visits first, or the last path first.
+
+    The first three have many more in the last week, so that sentences name them.
+    """
     paths = hostile.STORED[::-1] if backwards else hostile.STORED
     return [
-        (days, path, 200 - n + (days < 7) * (n % 5) * 40)
+        (days, path, 400 - n + (3000 if n < 3 and days < 7 else 0))
         for n, path in enumerate(paths)
         for days in range(60)
     ]

@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import Open, Sites
-from tests.releases import CASES, PAGES, REPORTS, WINDOWS, Published
+from tests.releases import CASES, DIFFERENT, PAGES, REPORTS, WINDOWS, Published
 from tests.visits import DESKTOP, PHONE, Visit
 
-PATH_COUNT = {"today": 14, "7d": 18, "30d": 18}
+UNLIKE = (REPORTS[0], REPORTS[-1])
+"""Today and the longest window: the others have the elements of the longest."""
+
+PATH_COUNT = {"today": 16, "7d": 18, "30d": 18}
 
 VISIBLE = """(all) => all.map((one) => {
   const { width, height } = one.getBoundingClientRect();
@@ -40,7 +43,7 @@ SMALL_TARGETS = """(selector) => {
     .filter((one) => targets.some((two) => one !== two && apart(one, two) && meets(one, two)))
     .map(({ one, box }) => `${one.textContent} ${box.width} x ${box.height}`);
 }"""
-"""Targets below 24 x 24 px whose circle of 24 px meets another target: WCAG 2.5.8, its exceptions for text too."""
+"""Targets below 24 x 24 px whose circle of 24 px meets another: WCAG 2.5.8 with its exceptions."""
 
 CONTROLS = "a[href], button, input, [tabindex='0']"
 
@@ -76,7 +79,7 @@ def interact(visit: Visit) -> None:
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_everything_is_read_without_scripts(sites: Sites, visit: Open, window: str) -> None:
-    """Figures, sentences, drawings with real text, both tables, notes, downloads, footer; no dead controls."""
+    """Figures, sentences, drawings with text, both tables, notes, downloads, footer; no dead controls."""
     site = sites("usual")
     truth = report(site, window)
     reader = visit(site.http(f"{window}/index.html"), java_script_enabled=False)
@@ -85,7 +88,8 @@ def test_everything_is_read_without_scripts(sites: Sites, visit: Open, window: s
     assert all_visible(reader, "dl.figures dt") == (4 if days == 1 else 5)
     assert all_visible(reader, "dl.figures dd") == 2 * (4 if days == 1 else 5)
     assert f"{truth['total']:,}" in page.locator("dl.figures dd").first.inner_text()
-    assert all_visible(reader, "ul.changes li") == len(truth["changes"]) > 0
+    assert all_visible(reader, "ul.changes li") == len(truth["changes"])
+    assert (days == 1) == (truth["changes"] == [])
     assert all_visible(reader, "table.days tbody tr") == days
     assert all_visible(reader, "table.paths tbody tr") == len(truth["paths"]) == PATH_COUNT[window]
     assert all_visible(reader, "table.paths tbody th .path, table td:not(.rank)") > PATH_COUNT[window]
@@ -96,7 +100,7 @@ def test_everything_is_read_without_scripts(sites: Sites, visit: Open, window: s
         assert box["width"] > 900
         assert box["height"] > 200
         texts = drawing.locator("text").all()
-        assert len(texts) > days
+        assert len(texts) > 10
         assert all(text.is_visible() for text in texts)
     assert all_visible(reader, "ul.notes li") >= 2
     assert all_visible(reader, ".downloads a") == 3 + len(reader.charts())
@@ -121,9 +125,11 @@ def test_a_page_asks_for_itself_and_its_script_and_for_one_file_more_once_a_char
         assert own == ["404.html"]
         return
     assert own == ["index.html", *scripts]
-    reader.page.mouse.wheel(0, 400)
     reader.page.locator("h1").click()
-    reader.page.locator("thead button").first.click()
+    reader.page.mouse.move(0, 0)  # beside the charts, that scroll by
+    reader.page.mouse.wheel(0, 400)
+    reader.page.locator("thead button").first.focus()
+    reader.page.keyboard.press("Enter")
     reader.frames()
     assert len(reader.requests) == 2
     interact(reader)
@@ -137,7 +143,7 @@ def test_a_page_that_is_not_there_is_told_without_a_request_more(sites: Sites, v
     assert reader.texts("main a") == ["Today", "7 days", "30 days"]
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", DIFFERENT)
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_axe_finds_nothing(sites: Sites, visit: Open, page: str, size: tuple[int, int]) -> None:
     """Light and dark, before and after charts have come alive."""
@@ -151,17 +157,17 @@ def test_axe_finds_nothing(sites: Sites, visit: Open, page: str, size: tuple[int
     assert {state: findings for state, findings in found.items() if findings} == {}
 
 
-@pytest.mark.parametrize("page", REPORTS)
+@pytest.mark.parametrize("page", UNLIKE)
 def test_axe_finds_nothing_while_a_tooltip_is_shown(sites: Sites, visit: Open, page: str) -> None:
     reader = visit(sites("usual").http(page))
     reader.enliven()
     reader.charts()[0].focus()
     reader.page.keyboard.press("ArrowRight")
-    reader.page.locator("#vg-tooltip-element.visible").wait_for()
+    reader.page.locator("#tooltip.visible").wait_for()
     assert reader.axe() == []
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", DIFFERENT)
 @pytest.mark.parametrize("case", ["usual", "sample"])
 def test_no_page_scrolls_sideways_on_a_small_phone_or_at_twice_the_size(
     sites: Sites, visit: Open, case: str, page: str
@@ -188,7 +194,7 @@ def test_no_text_of_a_chart_is_shown_smaller_than_11_px(sites: Sites, visit: Ope
         reader.enliven()
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", DIFFERENT)
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_whatever_can_be_pressed_is_large_enough_for_a_finger(
     sites: Sites, visit: Open, page: str, size: tuple[int, int]
@@ -210,12 +216,12 @@ def test_entries_of_a_legend_are_large_enough_for_a_finger(
 
 
 @pytest.mark.parametrize("page", REPORTS)
-@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize("width", [360, 700, 800, 1440])
 def test_nothing_moves_when_the_script_arrives(sites: Sites, visit: Open, page: str, width: int) -> None:
     """Not even when it arrives late: the place of its controls is kept."""
     reader = visit(None, size=(width, 900))
     held: list[Any] = []
-    reader.page.route("**/report.*.js", held.append)
+    reader.page.route("**/report.*.js", lambda route: held.append(route))  # noqa: PLW0108 - Playwright cannot hold a list's method
     reader.page.goto(sites("usual").http(page), wait_until="commit")
     reader.page.locator("footer p").wait_for()
     reader.frames()
@@ -223,26 +229,31 @@ def test_nothing_moves_when_the_script_arrives(sites: Sites, visit: Open, page: 
     before = reader.boxes(everything)
     assert reader.page.locator("button").count() == 0
     held[0].continue_()
-    reader.page.locator("thead button").first.wait_for()
-    assert reader.shifted() == 0
+    reader.page.locator("thead th:last-child button").last.wait_for()
+    assert reader.shifts() == []
     assert reader.boxes(everything) == before
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [case for case in CASES if case != "usual"])
 def test_every_state_of_a_report_fits_the_window_and_says_nothing_to_the_console(
     sites: Sites, visit: Open, case: str
 ) -> None:
-    """Whatever the rows, the locale or the date: on a phone and a desk, axe finds nothing either."""
+    """Whatever the rows, the locale or the date: on a phone and a desk; axe finds nothing either."""
+    reader = visit(None)
+    found = {}
     for page in REPORTS:
-        reader = visit(sites(case).http(page), size=(360, 800))
-        assert reader.sideways() == 0
+        reader.page.set_viewport_size({"width": 360, "height": 800})
+        reader.page.goto(sites(case).http(page))
+        narrow = reader.sideways()
         reader.page.set_viewport_size({"width": 1440, "height": 900})
-        assert reader.sideways() == 0
-        assert reader.axe() == []
-        interact(reader)
-        assert reader.sideways() == 0
-        assert reader.unasked() == []
-        reader.page.close()
+        wide = reader.sideways()
+        findings = reader.axe() if page in UNLIKE else []
+        reader.enliven()
+        for button in reader.page.locator("thead th:last-child button").all():
+            button.click()
+        found[page] = (narrow, wide, reader.sideways(), findings, reader.unasked())
+        reader.noise.clear()
+    assert found == dict.fromkeys(REPORTS, (0, 0, 0, [], []))
 
 
 def test_a_page_from_right_to_left_starts_on_the_right(sites: Sites, visit: Open) -> None:

@@ -16,7 +16,12 @@ window.__seen = { violations: [], shifts: [] };
 document.addEventListener("securitypolicyviolation", (event) =>
   window.__seen.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`));
 new PerformanceObserver((list) => {
-  for (const entry of list.getEntries()) window.__seen.shifts.push(entry.value);
+  for (const { value, sources } of list.getEntries()) {
+    const box = ({ x, y, width, height }) => [x, y, width, height].map(Math.round);
+    const told = sources.map(({ node, previousRect, currentRect }) =>
+      `${node?.outerHTML?.slice(0, 60) ?? node?.textContent} ${box(previousRect)} > ${box(currentRect)}`);
+    window.__seen.shifts.push(`${value}: ${told.join("; ")}`);
+  }
 }).observe({ type: "layout-shift", buffered: true });
 """
 
@@ -66,14 +71,13 @@ class Visit:
         """Return what no page may do: noise, policy violations, calls of other hosts, programs of others."""
         seen = self.page.evaluate("() => window.__seen?.violations ?? []")  # nothing watches without scripts
         ran = self.page.evaluate("() => window.__pwned === undefined ? [] : ['a path ran']")
-        own = self.page.url.partition("://")[0], self.page.url.split("/")[2]
-        others = [url for url in self.requests if (url.partition("://")[0], url.split("/")[2]) != own]
-        return self.noise + seen + ran + others
+        return self.noise + seen + ran + [url for url in self.requests if _host(url) != _host(self.page.url)]
 
-    def shifted(self) -> float:
-        """Return the sum of all layout shifts so far, after two frames more."""
+    def shifts(self) -> list[str]:
+        """Return all layout shifts so far, with what moved."""
         self.frames()
-        return float(self.page.evaluate("() => window.__seen.shifts.reduce((sum, one) => sum + one, 0)"))
+        shifts: list[str] = self.page.evaluate("() => window.__seen.shifts")
+        return shifts
 
     def frames(self) -> None:
         """Let the page paint."""
@@ -88,7 +92,7 @@ class Visit:
         for chart in self.charts():
             chart.scroll_into_view_if_needed()
             chart.hover(position={"x": 3, "y": 3})
-            chart.locator(".live svg").wait_for()
+            chart.locator(".live svg:visible").wait_for()
         self.page.mouse.move(0, 0)
         self.page.evaluate("() => scrollTo(0, 0)")
         self.frames()
@@ -110,14 +114,15 @@ class Visit:
         ]
 
     def boxes(self, selector: str) -> list[Mapping[str, float]]:
-        """Return place and size in the page of every element that matches, also of those not shown."""
+        """Return place and size in the page of every element that matches and is shown."""
         return list(
             self.page.eval_on_selector_all(
                 selector,
-                """(all) => all.map((one) => {
+                """(all) => all.filter((one) => one.checkVisibility()).map((one) => {
                   const { x, y, width, height } = one.getBoundingClientRect();
-                  const round = (value) => Math.round(value * 10) / 10;
-                  return { x: round(x + scrollX), y: round(y + scrollY), width: round(width), height: round(height) };
+                  const box = { x: x + scrollX, y: y + scrollY, width, height };
+                  return Object.fromEntries(
+                    Object.entries(box).map(([name, value]) => [name, Math.round(value * 10) / 10]));
                 })""",
             )
         )
@@ -136,7 +141,10 @@ def visited(
     at: str | None = SHORTLY,
     **options: Any,
 ) -> Iterator[Visit]:
-    """Open a page, or a blank one, at a time (or now), in a window of ``size``; ``options`` are Playwright's."""
+    """Open a page, or a blank one, at a time (or now), in a window of ``size``.
+
+    ``options`` are those of Playwright's contexts.
+    """
     context = chromium.new_context(viewport={"width": size[0], "height": size[1]}, **options)
     context.set_default_timeout(60_000)
     context.add_init_script(WATCH)
@@ -150,3 +158,8 @@ def visited(
         yield visit
     finally:
         context.close()
+
+
+def _host(url: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}"

@@ -4,6 +4,7 @@ SQLite's columns hold any type, so every value is judged by its own: dates are I
 whole numbers (or text that spells one, as ``.import`` leaves it).
 """
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ class SqliteSource:
         self._uri = uri
         self._settings = settings
         self._connection: sqlite3.Connection | None = None
+        self._stored: dict[str, bytes] = {}
 
     @classmethod
     def from_settings(cls, settings: SourceSettings) -> Self:
@@ -59,8 +61,17 @@ class SqliteSource:
         connection = sqlite3.connect(
             self._uri, uri=True, timeout=self._settings.connect_timeout_s, isolation_level=None
         )
-        connection.text_factory = lambda raw: raw.decode("utf-8", "backslashreplace")
+        connection.text_factory = self._text
         return connection
+
+    def _text(self, raw: bytes) -> str:
+        """Decode a stored text; one that is no UTF-8 is spelled out, and remembered as it is stored."""
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            text = raw.decode(errors="backslashreplace")
+            self._stored[text] = raw
+            return text
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -103,8 +114,13 @@ class SqliteSource:
         if self._connection is None:
             raise RuntimeError("the source is not open")
         self._limit(self._connection)
+        bound = dict(values)
+        for name, value in values.items():
+            if isinstance(value, str) and value in self._stored:
+                bound[name] = self._stored[value]
+                sql = re.sub(rf":{name}\b", f"CAST(:{name} AS TEXT)", sql)
         with self._border():
-            yield from self._connection.execute(sql, dict(values))
+            yield from self._connection.execute(sql, bound)
 
     def _limit(self, connection: sqlite3.Connection) -> None:
         """Give the next statement its time."""
