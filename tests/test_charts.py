@@ -407,7 +407,7 @@ def test_dates_and_counts_of_a_chart_follow_the_locale() -> None:
     bars, comparison = drawn([(1, "/", 1234), (8, "/", 1000)], "7d", spelling=Spelling.of("de"))
     assert bars.rows["visits"][0] | {"order": 0} == {
         "date": "2026-11-22", "series": "/", "order": 0, "visits": 1234, "running": False,
-        "day": "So., 22. Nov. 2026", "path": "/", "count": "1.234",
+        "day": "So., 22. Nov. 2026", "path": "/", "count": "1.234", "outline": "var(--paper)",
     }  # fmt: skip
     assert comparison.rows["dates"][-2]["previous"] == "1.000 on So., 15. Nov. 2026"
     assert "So., 22. Nov." in words(bars.svgs["wide"])
