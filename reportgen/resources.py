@@ -76,9 +76,10 @@ def load(release: Release) -> Shelf:
 
     Raises:
         OSError: a file of its manifest cannot be read.
+        ValueError: a file is not what the manifest says.
 
     """
-    files = {name: (release.path / name).read_bytes() for name in release.manifest["files"]}
+    files = {name: _sound(release, name) for name in release.manifest["files"]}
     files[MANIFEST] = (release.path / MANIFEST).read_bytes()
     packed = {name for name in files if name.endswith(tuple(ENCODINGS.values())) and name[:-3] in files}
     # A compressed form is a file of the release as well, for whoever mirrors it.
@@ -92,6 +93,14 @@ def load(release: Release) -> Shelf:
         if folder != "/":
             moved[folder.rstrip("/")] = folder
     return Shelf(release.id, resources, moved, resources.get("/404.html"))
+
+
+def _sound(release: Release, name: str) -> bytes:
+    """Return a file's bytes, if they are those that were published."""
+    content = (release.path / name).read_bytes()
+    if hashlib.sha256(content).hexdigest() != release.manifest["files"][name]["sha256"]:
+        raise ValueError(f"{name}: is not what was published")
+    return content
 
 
 def text_page(title: str, words: str, *, refresh_s: int | None = None) -> bytes:

@@ -45,6 +45,7 @@ class Published:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._seen: str | None = None
+        self._unreadable: str | None = None
         self.shelf: Shelf | None = None
 
     def look(self) -> None:
@@ -60,10 +61,12 @@ class Published:
             return
         try:
             shelf = load(release)
-        except (OSError, KeyError) as exc:
-            event("release_unreadable", level=logging.ERROR, release=release.id, error=str(exc))
+        except (OSError, ValueError, LookupError, TypeError) as exc:
+            if target != self._unreadable:  # it is tried again and again, and told once
+                event("release_unreadable", level=logging.ERROR, release=release.id, error=str(exc))
+            self._unreadable = target
             return
-        self.shelf, self._seen = shelf, target
+        self.shelf, self._seen, self._unreadable = shelf, target, None
         event("release_served", release=release.id)
 
     async def follow(self) -> None:
