@@ -21,7 +21,8 @@ class Doorkeeper:
     """
 
     def __init__(self, password: str, clock: Callable[[], float]) -> None:
-        self._expected = _digest(f"{USER}:{password}".encode())
+        # An environment may hold bytes that are no UTF-8; they count as they are.
+        self._expected = _digest(f"{USER}:{password}".encode("utf-8", "surrogateescape"))
         self._clock = clock
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
 

@@ -15,6 +15,7 @@ from reportgen.errors import ConfigError, mask_logins, scrub
 
 LOGGER = logging.getLogger("reportgen")
 Form = Literal["logfmt", "json"]
+OURS = ("time", "level", "event")
 
 
 def event(name: str, *, level: int = logging.INFO, **fields: Any) -> None:
@@ -69,8 +70,9 @@ class Lines(logging.Formatter):
             error = record.exc_info[1]
             fields["error"] = f"{type(error).__name__}: {error}"
             fields["traceback"] = self.formatException(record.exc_info)
-        clean = {name: self._clean(value) for name, value in fields.items()}
-        return json.dumps(clean, ensure_ascii=False) if self._form == "json" else logfmt(clean)
+        # A password that is a word of ours, or a digit, must not show by its absence.
+        clean = {name: value if name in OURS else self._clean(value) for name, value in fields.items()}
+        return _json(clean) if self._form == "json" else logfmt(clean)
 
     def _clean(self, value: Any) -> Any:
         return mask_logins(scrub(value, self._secrets)) if isinstance(value, str) else value
@@ -84,6 +86,12 @@ def logfmt(fields: Mapping[str, Any]) -> str:
 def _word(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = value if isinstance(value, str) else _json(value)
     plain = text and text.isprintable() and not set(text) & {" ", '"', "=", "\\"}
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    return text if plain else _json(text)
+
+
+def _json(value: Any) -> str:
+    """Return JSON that is one line on every terminal: what moves the cursor or the text is escaped."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(value)
