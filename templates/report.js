@@ -8,12 +8,14 @@
   // Times read "12 minutes ago".
 
   const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
-  const relative = new Intl.RelativeTimeFormat(language);
 
-  const ago = (moment) => {
-    const seconds = Math.round((moment - Date.now()) / 1000);
+  const ago = (moment) => { // in English, as all words of the page; and Intl takes long to load
+    const seconds = Math.round((Date.now() - moment) / 1000);
     const [unit, size] = UNITS.find(([, size]) => Math.abs(seconds) >= size) || UNITS[3];
-    return relative.format(Math.trunc(seconds / size), unit);
+    const count = Math.trunc(Math.abs(seconds) / size);
+    const words = `${count} ${unit}${count === 1 ? "" : "s"}`;
+    if (!count) return "just now";
+    return seconds > 0 ? `${words} ago` : `in ${words}`;
   };
 
   const tellTimes = () => {
@@ -59,7 +61,7 @@
 
   // Tables sort by every column. A cell's data-v is its value; an empty one stands last either way.
 
-  const collator = new Intl.Collator(language, { numeric: true });
+  let collator; // made when it is needed: these take time to load
 
   const valueOf = (cell) => {
     const text = cell.dataset.v ?? cell.textContent;
@@ -82,6 +84,7 @@
     const down = was ? was === "ascending" : numbers;
     for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    collator ||= new Intl.Collator(language, { numeric: true });
     rows.sort((one, two) => compare(keys.get(one), keys.get(two), down ? -1 : 1));
     table.tBodies[0].append(...rows);
   };
@@ -112,16 +115,14 @@
     input.spellcheck = false;
     label.append("Filter ", input);
     bar.append(label, found);
-    const texts = rows.map((row) => row.querySelector("th").textContent.toLocaleLowerCase(language));
+    let texts;
+    const plain = (count) => (count < 1000 ? count : count.toLocaleString(language));
     const filter = () => {
       const wanted = input.value.trim().toLocaleLowerCase(language);
-      let count = 0;
-      rows.forEach((row, at) => {
-        row.hidden = !texts[at].includes(wanted);
-        count += !row.hidden;
-      });
-      const number = new Intl.NumberFormat(language);
-      found.textContent = `${number.format(count)} of ${number.format(rows.length)} ${table.dataset.noun}`;
+      if (wanted) texts ||= rows.map((row) => row.querySelector("th").textContent.toLocaleLowerCase(language));
+      rows.forEach((row, at) => { row.hidden = wanted !== "" && !texts[at].includes(wanted); });
+      const count = rows.filter((row) => !row.hidden).length;
+      found.textContent = `${plain(count)} of ${plain(rows.length)} ${table.dataset.noun}`;
     };
     input.addEventListener("input", filter);
     filter();
@@ -266,13 +267,15 @@
   addEventListener("beforeprint", tellClock);
   addEventListener("afterprint", tellTimes);
   setInterval(() => { tellTimes(); tellOverdue(); }, 30000);
-  for (const table of document.querySelectorAll("main table")) {
-    makeSortable(table);
-    makeFilterable(table);
-  }
   document.querySelector("main").append(bubble);
-  for (const chart of page.vega ? document.querySelectorAll(".chart") : []) {
-    makeLive(chart);
-    makeWalkable(chart);
+  const works = [...document.querySelectorAll("main table")].flatMap((table) => [
+    () => makeSortable(table),
+    () => makeFilterable(table),
+  ]);
+  if (page.vega) {
+    for (const chart of document.querySelectorAll(".chart")) {
+      works.push(() => { makeLive(chart); makeWalkable(chart); });
+    }
   }
+  for (const work of works) setTimeout(work); // one at a time: a finger may come in between
 })();

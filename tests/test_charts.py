@@ -89,9 +89,10 @@ def words(svg: str | bytes) -> list[str]:
 
 
 def painted(svg: str, **attributes: str) -> int:
-    """Count the paths of a drawing that have these attributes; ``_`` stands for a hyphen."""
+    """Count the shapes of a drawing that have these attributes; ``_`` stands for a hyphen."""
     wanted = {name.replace("_", "-"): value for name, value in attributes.items()}
-    return sum(wanted.items() <= path.attrib.items() for path in ET.fromstring(svg).iter(f"{SVG}path"))
+    paths = [path for path in ET.fromstring(svg).iter(f"{SVG}path") if wanted.items() <= path.attrib.items()]
+    return sum(path.get("d", "").count("M") for path in paths)
 
 
 def scale(chart: Chart) -> dict[str, str]:
