@@ -6,12 +6,15 @@ tried again with growing pauses before the next regular build; a wrong setting i
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
@@ -24,9 +27,12 @@ LONGEST_PAUSE_S = 600
 """After the first failure a retry waits 15 s, then twice as long each time, up to 10 minutes."""
 
 BUSY_PAUSE_S = 30
-CHECK_EVERY_S = 20
+JUMP_S = 5.0
+"""By how much a clock that was set differs from one that ran on."""
+
 MISSED_INTERVALS = 3
-"""So many intervals without any build begun mean that something here is broken."""
+SLACK_S = 60
+"""So many intervals without any build begun, and a little more, mean that something here is broken."""
 
 
 class Timetable(BaseTrigger):  # type: ignore[misc]
@@ -54,11 +60,15 @@ class Schedule:
         jitter_s: int = 0,
         first_pause_s: float = FIRST_PAUSE_S,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._worker, self._schedule, self._zone, self._clock = worker, schedule, zone, clock
-        self._first_pause_s = first_pause_s
+        self._first_pause_s, self._monotonic = first_pause_s, monotonic
         self._trigger = Timetable(schedule, zone, jitter_s)
-        self._begun = clock()
+        self._ahead_s = self._clock().timestamp() - monotonic()
+        self._patient_until = 0.0
+        self._wait_for_a_build()
+        self._first: bool | None = None
         self._ended = threading.Event()
         # A build that is late is still wanted, once, however late it is.
         self._scheduler = BackgroundScheduler(
@@ -68,11 +78,14 @@ class Schedule:
         )
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
-    def start(self, *, at_once: bool) -> None:
-        """Begin; with ``at_once`` the first build starts now."""
+    def start(self, *, at_once: bool, if_changed: bool = True) -> None:
+        """Begin; with ``at_once`` the first build starts now, whatever the record says of the last.
+
+        Without ``if_changed`` that build publishes in any case: what is published cannot be read.
+        """
+        self._first = if_changed if at_once else None
         first = {"next_run_time": self._clock()} if at_once else {}
         self._scheduler.add_job(self._regular, self._trigger, id="regular", **first)
-        self._scheduler.add_job(self._look, "interval", seconds=CHECK_EVERY_S, id="look")
         self._scheduler.start()
         event("schedule_started", schedule=self._schedule, timezone=self._zone.key, next=self._next())
 
@@ -83,43 +96,72 @@ class Schedule:
         if self._scheduler.running:
             self._scheduler.shutdown(wait=False)
 
-    def trouble(self) -> str | None:
-        """Say what is broken here, if anything: a process that cannot build had better be restarted."""
+    def check(self) -> str | None:
+        """Mend what a jump of the clock did, and say what is broken, if anything.
+
+        A process that cannot build had better be restarted.
+        """
+        if self._ended.is_set():
+            return None
+        self._follow_the_clock()
         thread: Any = self._scheduler._thread  # noqa: SLF001 - APScheduler tells in no other way
-        if not self._ended.is_set() and not (self._scheduler.running and thread and thread.is_alive()):
+        if not (self._scheduler.running and thread and thread.is_alive()):
             return "the scheduler's thread has died"
-        last = self._begun
-        for _ in range(MISSED_INTERVALS):
-            last = due_after(self._schedule, self._zone, last)
-        if self._clock() > last + timedelta(seconds=CHECK_EVERY_S * 3):
+        if self._monotonic() > self._patient_until:
             return f"no build could be started for {MISSED_INTERVALS} intervals"
         return None
 
     def _regular(self) -> None:
-        success = self._worker.runs.last_success
+        if self._first is not None:
+            if_changed, self._first = self._first, None
+            self._build(if_changed=if_changed)
+            return
+        now, success = self._clock(), self._worker.runs.last_success
         # An interval counts from a build that began a little after its time; half of one is no repetition.
         slack = timedelta(seconds=(interval_s(self._schedule) or 0) / 2)
-        if success and due_after(self._schedule, self._zone, success.at) > self._clock() + slack:
-            self._begun = self._clock()
+        # A success in the future is one from before the clock was put back.
+        if success and success.at <= now and due_after(self._schedule, self._zone, success.at) > now + slack:
+            self._wait_for_a_build()
             event(
                 "build_skipped", reason="the report was checked since it was due", at=success.at.isoformat()
             )
             return
         self._build()
 
-    def _build(self) -> None:
-        self._begun = self._clock()
+    def _build(self, *, if_changed: bool = True) -> None:
         event("build_started")
-        outcome = self._worker.run()
+        before = self._patient_until
+        self._wait_for_a_build(self._worker.timeout_s)
+        outcome = self._worker.run(if_changed=if_changed)
+        if outcome.state == "busy":
+            self._patient_until = before
+        else:
+            self._wait_for_a_build()
         self._tell(outcome)
         pause_s = self._pause_s(outcome)
         if pause_s is not None and not self._ended.is_set():
             again = self._clock() + timedelta(seconds=pause_s)
             if again < due_after(self._schedule, self._zone, self._clock()):
                 self._scheduler.add_job(
-                    self._build, "date", run_date=again, id="again", replace_existing=True
-                )
+                    self._again, "date", run_date=again, kwargs={"if_changed": if_changed},
+                    id="again", replace_existing=True,
+                )  # fmt: skip
                 event("build_again", at=again.isoformat(timespec="seconds"))
+
+    def _again(self, *, if_changed: bool) -> None:
+        """Build after a failure, or after somebody else's build if that began too early."""
+        if self._worker.runs.failures or not if_changed:
+            self._build(if_changed=if_changed)
+        else:
+            self._regular()
+
+    def _wait_for_a_build(self, running_s: float = 0.0) -> None:
+        """Be patient for as long as the next builds may take to begin, by a clock that nobody sets."""
+        now = last = self._clock()
+        for _ in range(MISSED_INTERVALS):
+            last = due_after(self._schedule, self._zone, last)
+        wait_s = last.timestamp() - now.timestamp() + self._trigger.jitter_s + running_s + SLACK_S
+        self._patient_until = self._monotonic() + wait_s
 
     def _pause_s(self, outcome: Outcome) -> float | None:
         """Return after how many seconds to try again before the regular time, if at all."""
@@ -143,14 +185,19 @@ class Schedule:
             peak_memory_bytes=report.get("peak_memory_bytes"),
         )
 
-    def _look(self) -> None:
-        """Mend what a jump of the clock did: the regular build must never lie beyond its next time."""
-        job = self._scheduler.get_job("regular")
-        due = self._trigger.get_next_fire_time(None, self._clock())
-        if job and job.next_run_time and job.next_run_time > due + timedelta(seconds=CHECK_EVERY_S):
-            job.modify(next_run_time=due)
-            event("schedule_mended", next=due.isoformat())
+    def _follow_the_clock(self) -> None:
+        """Where the clock was set back, let no build wait until it has caught up; forward, wake up."""
+        ahead_s = self._clock().timestamp() - self._monotonic()
+        jump_s, self._ahead_s = ahead_s - self._ahead_s, ahead_s
+        if abs(jump_s) < JUMP_S:
+            return
+        due = {"regular": self._trigger.get_next_fire_time(None, self._clock())}
+        for job in self._scheduler.get_jobs():
+            moved = job.next_run_time + timedelta(seconds=jump_s)
+            with suppress(JobLookupError):  # it has just run
+                job.modify(next_run_time=min(job.next_run_time, due.get(job.id, moved)))
         self._scheduler.wakeup()
+        event("clock_jumped", level=logging.WARNING, seconds=round(jump_s, 1), next=self._next())
 
     def _next(self) -> str | None:
         job = self._scheduler.get_job("regular")

@@ -34,8 +34,9 @@ def listen(host: str, port: int) -> socket.socket:
         both = family == socket.AF_INET6 and address[0] == "::"  # for IPv4, too
         return socket.create_server(address[:2], family=family, backlog=1024, dualstack_ipv6=both)
     except OSError as exc:
+        reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
         raise ConfigError(
-            f"cannot listen on {host}:{port}: {os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror}. "
+            f"cannot listen on {host}:{port}: {reason}. "
             "Name another port with --port (server.port), or stop what holds it"
         ) from exc
 
@@ -84,38 +85,45 @@ def run(
     published: Published,
     listening: socket.socket,
     *,
+    start: Callable[[], None] = lambda: None,
     stop: Callable[[], None] = lambda: None,
     trouble: Callable[[], str | None] = lambda: None,
     access_log: bool = False,
 ) -> int:
     """Serve until a signal comes, and return the exit status.
 
-    ``stop`` is called when it has come; ``trouble`` says what is broken beyond repair in this process.
+    ``start`` is called once a signal would be heeded, ``stop`` when one has come; ``trouble`` says what is
+    broken beyond repair in this process.
     """
     config = uvicorn.Config(
         logged(app) if access_log else app,
         http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
         server_header=False, proxy_headers=False, timeout_graceful_shutdown=DRAIN_S,
     )  # fmt: skip
-    return asyncio.run(_run(_Server(config), published, listening, stop, trouble))
+    return asyncio.run(_run(_Server(config), published, listening, start, stop, trouble))
 
 
 async def _run(
     server: _Server,
     published: Published,
     listening: socket.socket,
+    start: Callable[[], None],
     stop: Callable[[], None],
     trouble: Callable[[], str | None],
 ) -> int:
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
+    start()
     serving = asyncio.create_task(server.serve(sockets=[listening]))
     following = asyncio.create_task(published.follow())
     watching = asyncio.create_task(_watch(trouble))
     asking = asyncio.create_task(asked.wait())
-    await asyncio.wait({serving, asking, watching}, return_when=asyncio.FIRST_COMPLETED)
-    failed = not asking.done()
+    tasks = {serving, following, watching, asking}
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    failed = asking not in done
+    for task in done - {asking}:
+        event("broken", level=logging.ERROR, message=str(task.exception() or task.result()))
     event("stopping", level=logging.ERROR if failed else logging.INFO, reason=None if failed else "signal")
     server.should_exit = True
     await asyncio.gather(asyncio.to_thread(stop), serving, return_exceptions=True)
@@ -124,8 +132,8 @@ async def _run(
     return int(failed)
 
 
-async def _watch(trouble: Callable[[], str | None]) -> None:
-    """Come back when something is broken: a process that cannot do its work had better be restarted."""
+async def _watch(trouble: Callable[[], str | None]) -> str:
+    """Say what is broken, once something is: a process that cannot do its work had better be restarted."""
     while not (found := trouble()):  # noqa: ASYNC110 - a dead thread sets no event
         await asyncio.sleep(WATCH_EVERY_S)
-    event("broken", level=logging.ERROR, message=found)
+    return found

@@ -40,14 +40,19 @@ def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str], 
     def document() -> dict[str, Any]:
         return status(config, worker.runs, _now())
 
+    def start() -> None:
+        event("listening", address=address_of(listening), version=__version__, password=bool(password))
+        if schedule:
+            unread = published.shelf is None
+            schedule.start(at_once=unread or is_due(config, _now()), if_changed=not unread)
+
     app = application(published, document, password=password, client_header=server.client_header)
-    event("listening", address=address_of(listening), version=__version__, password=bool(password))
     if schedule is None:
-        return run(app, published, listening, access_log=server.access_log)
-    schedule.start(at_once=is_due(config, _now()))
+        return run(app, published, listening, start=start, access_log=server.access_log)
     return run(
-        app, published, listening, stop=schedule.stop, trouble=schedule.trouble, access_log=server.access_log
-    )
+        app, published, listening,
+        start=start, stop=schedule.stop, trouble=schedule.check, access_log=server.access_log,
+    )  # fmt: skip
 
 
 def show(config: Config, listening: socket.socket) -> int:
@@ -61,10 +66,12 @@ def show(config: Config, listening: socket.socket) -> int:
 
 def is_due(config: Config, now: datetime) -> bool:
     """Tell whether a build is due at once: by the schedule, or because another version made the last one."""
-    expected, release = due(config, read_runs(config.output.dir)), current_release(config.output.dir)
-    if expected is None or release is None or release.manifest.get("version") != __version__:
+    runs, release = read_runs(config.output.dir), current_release(config.output.dir)
+    expected, success = due(config, runs), runs.last_success
+    if expected is None or success is None or release is None:
         return True
-    return expected.at <= now
+    # A success in the future is one from before the clock was put back.
+    return release.manifest.get("version") != __version__ or not success.at <= now < expected.at
 
 
 def _now() -> datetime:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,13 @@ from reportgen.runs import Failure, Runs, read_runs, record_failure
 GRACE_S = 2.0
 """How long a child may take to end after SIGTERM, before SIGKILL."""
 
+LOOK_EVERY_S = 1.0
+"""How often a child is looked at that may have ended while another process holds its pipes."""
+
 BUSY = 3
 """The exit status of a build that found another one running."""
+
+STOPPING = "the service is stopping"
 
 
 @dataclass(frozen=True)
@@ -49,23 +54,18 @@ class Worker:
         """``arguments`` are the options of ``reportgen build``; ``clock`` gives the time (aware)."""
         self._root = root
         self._command = [sys.executable, "-m", "reportgen", "build", "--json", "--no-wait", *arguments]
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._clock = clock
         self._busy = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
-        self._stopping = False
-        self._remembered = Runs()
+        self._stopping = threading.Event()
+        self._remembered = (Runs(), Runs())
 
     @property
     def runs(self) -> Runs:
         """The record of runs, or what this process remembers where it could not be written."""
-        stored = read_runs(self._root)
-        known = self._remembered.last_failure
-        written = stored.last_failure
-        success = stored.last_success
-        if known is None or (written and written.at >= known.at) or (success and success.at >= known.at):
-            return stored
-        return Runs(success or self._remembered.last_success, known, self._remembered.failures)
+        stored, (then, known) = read_runs(self._root), self._remembered
+        return known if stored == then else stored
 
     def run(self, *, if_changed: bool = True) -> Outcome:
         """Build once and say what it came to; a second caller is told that one is running."""
@@ -79,64 +79,62 @@ class Worker:
 
     def stop(self) -> None:
         """End a build that is running, and start no other."""
-        self._stopping = True
+        self._stopping.set()
         if child := self._child:
             _end(child)
 
     def _run(self, options: Sequence[str]) -> Outcome:
         begun, start = self._clock(), time.monotonic()
-        late = False
-        with subprocess.Popen(  # noqa: S603 - our own command
-            [*self._command, *options],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, encoding="utf-8", errors="replace", start_new_session=True,
-        ) as child:  # fmt: skip
+        if self._stopping.is_set():
+            return Outcome("stopped", 0.0, STOPPING)
+        try:
+            child = subprocess.Popen(  # noqa: S603 - our own command
+                [*self._command, *options],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                text=True, encoding="utf-8", errors="replace", start_new_session=True,
+            )  # fmt: skip
+        except OSError as exc:
+            message = f"the build could not be started: {exc.strerror}"
+            return self._failed(begun, Outcome("failed", 0.0, message, "NotStarted", retry=True))
+        with child:
             self._child = child
             _first_to_go(child.pid)
-            if self._stopping:
+            if self._stopping.is_set():
                 _end(child)
-            try:
-                out, err = child.communicate(timeout=self._timeout_s)
-            except subprocess.TimeoutExpired:
-                late = True
-                _end(child)
-                out, err = child.communicate()
+            out, err, late = _watched(child, self.timeout_s)
         seconds = round(time.monotonic() - start, 3)
-        if self._stopping and child.returncode:
-            return Outcome("stopped", seconds, "the service is stopping")
+        if self._stopping.is_set() and child.returncode:
+            return Outcome("stopped", seconds, STOPPING)
         if late:
-            message = f"not done after {self._timeout_s} s, and ended (build_timeout_s sets the limit)"
+            message = f"not done after {self.timeout_s} s, and ended (build_timeout_s sets the limit)"
             return self._failed(begun, Outcome("failed", seconds, message, "TimedOut", retry=True))
         return self._judged(begun, child.returncode, out, err, seconds)
 
     def _judged(self, begun: datetime, status: int, out: str, err: str, seconds: float) -> Outcome:
         report = _report(out)
         if status == 0 and report:
+            self._remembered = (Runs(), Runs())
             return Outcome(str(report.get("status", "published")), seconds, report=report)
         if status == BUSY:
             return Outcome("busy", seconds, str(report.get("message", "")) if report else "")
-        if report:
-            error = str(report.get("error", ""))
-            outcome = Outcome(
-                "failed", seconds, str(report.get("message", "")), error, retry=bool(report.get("retry"))
-            )
+        if status > 0 and report:
+            error, message = str(report.get("error", "")), str(report.get("message", ""))
+            outcome = Outcome("failed", seconds, message, error, retry=bool(report.get("retry")))
         else:
             last = (err.strip().splitlines() or [""])[-1]
-            outcome = Outcome(
-                "failed",
-                seconds,
-                _in_words(status) + (f": {last}" if last else ""),
-                "Ended",
-                retry=status < 0,
-            )
+            words = _in_words(status) + (f": {last}" if last else "")
+            outcome = Outcome("failed", seconds, words, "Ended", retry=status < 0)
         return self._failed(begun, outcome)
 
     def _failed(self, begun: datetime, outcome: Outcome) -> Outcome:
         """Put a failure on record, unless the child has done so itself."""
-        written = read_runs(self._root).last_failure
-        if written is None or written.at < begun:
-            failure = Failure(self._clock(), outcome.error, outcome.message, outcome.retry)
-            self._remembered = record_failure(self._root, failure)
+        now, stored = self._clock(), read_runs(self._root)
+        # One in the future is from before the clock was put back.
+        if not (stored.last_failure and begun <= stored.last_failure.at <= now):
+            failures = self.runs.failures + 1
+            runs = record_failure(self._root, Failure(now, outcome.error, outcome.message, outcome.retry))
+            if read_runs(self._root) == stored:  # it could not be written
+                self._remembered = (stored, replace(runs, failures=failures))
         return outcome
 
 
@@ -158,6 +156,20 @@ def _in_words(status: int) -> str:
     with suppress(ValueError):
         return f"the build was ended by {signal.Signals(-status).name}"
     return f"the build was ended by signal {-status}"
+
+
+def _watched(child: "subprocess.Popen[str]", timeout_s: float) -> tuple[str, str, bool]:
+    """Wait for a child and end whatever it leaves; return its output, and whether it was late."""
+    deadline, ended = time.monotonic() + timeout_s, False
+    while not ended and time.monotonic() < deadline:
+        with suppress(subprocess.TimeoutExpired):
+            child.communicate(timeout=min(LOOK_EVERY_S, max(0.0, deadline - time.monotonic())))
+        ended = child.poll() is not None
+    _end(child)
+    # What it started may hold its pipes, and is ended, too; who escaped us is not waited for.
+    with suppress(subprocess.TimeoutExpired):
+        return *child.communicate(timeout=GRACE_S), not ended
+    return "", "", not ended
 
 
 def _end(child: "subprocess.Popen[str]") -> None:
