@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -154,6 +154,26 @@ def serving(
             process.wait()
             reader.join(5)
             stream.close()
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that one has started."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                if int(fields[1]) == pid and fields[0] != "Z":
+                    found.append(int(entry.name))
+    return found
+
+
+def reportgen(folder: Path, *arguments: object, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command in ``folder``, as a person would beside a running service."""
+    return subprocess.run(
+        [sys.executable, "-m", "reportgen", *map(str, arguments)],
+        cwd=folder, env=environment(**variables), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
 
 
 def page(word: str) -> bytes:

@@ -222,6 +222,16 @@ def test_status_exits_with_4_when_stale_and_0_when_fresh(run: Run, tmp_path: Pat
     assert run("status").returncode == 4
 
 
+def the_page_and_the_status_agree(folder: Path, document: dict[str, str]) -> None:
+    """When the next build is due, and how late it may be before a banner says so."""
+    page = (folder / "output" / "current" / "index.html").read_text()
+    found = re.search(r'data-due="([^"]+)" data-grace="(\d+)"', page)
+    assert found
+    due = datetime.fromisoformat(found[1])
+    assert due == datetime.fromisoformat(document["next_due"])
+    assert due + timedelta(seconds=int(found[2])) == datetime.fromisoformat(document["overdue_after"])
+
+
 def test_builds_of_the_command_line_are_on_record(run: Run, tmp_path: Path) -> None:
     """Success, failure and the time of a check that found nothing new; not the report of a past day."""
     url = store(tmp_path / "metrics.csv")
@@ -229,6 +239,7 @@ def test_builds_of_the_command_line_are_on_record(run: Run, tmp_path: Path) -> N
     first = read_runs(tmp_path / "output")
     assert first.last_success
     assert first.last_success.changed
+    the_page_and_the_status_agree(tmp_path, json.loads(run("status", "--json").stdout))
     assert run("build", "--source", url, "--if-changed", "--quiet").returncode == 0
     second = read_runs(tmp_path / "output")
     assert second.last_success
@@ -242,18 +253,6 @@ def test_builds_of_the_command_line_are_on_record(run: Run, tmp_path: Path) -> N
     assert "absent.csv" in third.last_failure.message
     assert run("build", "--source", url, "--as-of", "2026-11-01", "--quiet").returncode == 0
     assert read_runs(tmp_path / "output") == third
-
-
-def test_the_page_and_the_status_name_the_same_time(run: Run, tmp_path: Path) -> None:
-    """When the next build is due, and how late it may be before a banner says so."""
-    assert run("build", "--source", store(tmp_path / "metrics.csv"), "--quiet").returncode == 0
-    page = (tmp_path / "output" / "current" / "index.html").read_text()
-    found = re.search(r'data-due="([^"]+)" data-grace="(\d+)"', page)
-    assert found
-    document = json.loads(run("status", "--json").stdout)
-    due = datetime.fromisoformat(found[1])
-    assert due == datetime.fromisoformat(document["next_due"])
-    assert due + timedelta(seconds=int(found[2])) == datetime.fromisoformat(document["overdue_after"])
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,6 @@ def test_a_build_that_ends_well_is_told_with_its_report(tmp_path: Path) -> None:
     success = builder.runs.last_success
     assert success
     assert (success.release, success.changed) == (release.id, False)
-    assert builder.run(if_changed=False).state == "published"
 
 
 def test_a_build_that_waits_for_nobody_says_who_is_in_its_way(tmp_path: Path) -> None:
@@ -109,7 +108,7 @@ def test_a_failure_on_record_is_not_noted_twice(make: Callable[..., Worker], tmp
         ("import os; os.kill(os.getpid(), 11)", "the build was ended by SIGSEGV", True),
         ("import os; os.kill(os.getpid(), 15)", "the build was ended by SIGTERM", True),
         ("import os; os.kill(os.getpid(), 35)", "the build was ended by signal 35", True),
-        ("import os; print({}, flush=True); os.kill(os.getpid(), 15)", "the build was ended by SIGTERM", True),
+        ("import os; print({}, flush=1); os.kill(os.getpid(), 15)", "the build was ended by SIGTERM", True),
         ("raise SystemExit(7)", "the build ended with exit status 7", False),
         ("print('not json')", "the build ended with exit status 0", False),
         ("raise ValueError('no luck')", "the build ended with exit status 1: ValueError: no luck", False),
