@@ -9,7 +9,7 @@ import statistics
 import pandas as pd
 
 from reportgen.metrics import WindowMetrics
-from reportgen.paths import named_from
+from reportgen.paths import NAMED_VISITS, named_from
 from reportgen.spelling import Spelling, isolated
 
 MOST_SENTENCES = 6
@@ -23,15 +23,22 @@ def sentences(metrics: WindowMetrics, spelling: Spelling) -> list[str]:
 
     Paths in them stand between :data:`reportgen.spelling.OPEN` and ``CLOSE``.
     """
-    if not metrics.comparison.days:
+    if not metrics.comparison.days or not (metrics.total or metrics.comparison.previous_total):
         return []
-    said = [_total(metrics, spelling)]
+    if metrics.begins_today:
+        return ["The first rows are of today: there is nothing to compare yet."]
+    said = [_total(metrics, spelling) + _gaps(metrics, spelling)]
     movers = metrics.movers.assign(moved=metrics.movers["complete"] - metrics.movers["previous"])
     movers = movers.sort_values("moved", key=abs, ascending=False, kind="stable")
     said += _explained(metrics, movers.head(MOST_NAMED), spelling)
     enough = named_from(metrics.total)
     new = movers.loc[(movers["before"] == 0) & (movers["complete"] >= enough)]
     gone = movers.loc[(movers["visits"] == 0) & (movers["previous"] >= enough)]
+    # Where a whole window was not recorded, every path would be new, or gone.
+    if len(metrics.previous_unrecorded) == metrics.window.days:
+        new = new.head(0)
+    if len(metrics.unrecorded) == metrics.window.days:
+        gone = gone.head(0)
     if len(new):
         said.append(f"New: {_listed(new, 'complete', spelling)}.")
     if len(gone):
@@ -61,9 +68,21 @@ def _total(metrics: WindowMetrics, spelling: Spelling) -> str:
     )
 
 
+def _gaps(metrics: WindowMetrics, spelling: Spelling) -> str:
+    """Tell how many of the dates that are compared have no rows: they count 0, and may not be."""
+    missing = metrics.compared_unrecorded
+    if not missing:
+        return ""
+    have = "has no rows, and counts" if missing == 1 else "have no rows, and count"
+    return f" {spelling.number(missing)} of these dates {have} 0."
+
+
 def _explained(metrics: WindowMetrics, movers: pd.DataFrame, spelling: Spelling) -> list[str]:
     """Name the largest contributions; with all other paths, they sum to the change."""
     moved = metrics.comparison.total - metrics.comparison.previous_total
+    if movers.empty and moved:
+        enough = spelling.count(named_from(metrics.total), "visit")
+        return [f"No single path explains it: none moved by {enough} or more, 5 % of the window's."]
     if movers.empty:
         return []
     parts = [
@@ -87,7 +106,7 @@ def _listed(paths: pd.DataFrame, column: str, spelling: Spelling, when: str = ""
 def _best_day(metrics: WindowMetrics, spelling: Spelling) -> list[str]:
     best = metrics.best_day
     median = statistics.median(day.visits for day in metrics.day_rows() if day.complete)
-    if best is None or metrics.comparison.days == 1 or best[1] <= STANDS_OUT * median:
+    if best is None or metrics.comparison.days == 1 or best[1] <= max(STANDS_OUT * median, NAMED_VISITS - 1):
         return []
     day, visits = best
     said = f"The best day was {spelling.day(day)} with {spelling.count(visits, 'visit')}"

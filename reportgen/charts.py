@@ -15,14 +15,19 @@ from reportgen.drawing import (
     date_axis,
     draw,
     labels,
+    letters_px,
     unrecorded,
     visits_axis,
 )
 from reportgen.metrics import OTHER, Day, WindowMetrics
-from reportgen.spelling import LONGEST_NAME, Spelling, columns, shorten, visible
+from reportgen.spelling import LONGEST_NAME, Spelling, shorten, visible
+from reportgen.windows import runs
 
 PICKED = "picked"
 """The selection that a click on the legend makes."""
+
+ROOM_FOR_GAPS_PX = 6
+"""Width of a date from which on bars have a gap of paper around them; it would hide narrower ones."""
 
 ROOM_FOR_PATHS = {"wide": 48, "narrow": 24}
 """Columns of a path before a horizontal bar."""
@@ -54,7 +59,7 @@ def visits_by_path(
             "outline": "var(--paper)" if day.complete else colours[at],
             "day": spelling.day(day.date),
             "path": _name(path),
-            "count": spelling.number(count),
+            "count": spelling.number(count) + ("" if day.complete else " so far"),
         }
         for at, (path, visits) in enumerate(series)
         for day, count in zip(days, visits, strict=True)
@@ -64,18 +69,23 @@ def visits_by_path(
     def plan(size: Size) -> alt.LayerChart:
         picked = alt.selection_point(name=PICKED, fields=["series"], bind="legend", toggle="true")
         base = alt.Chart(alt.NamedData("visits"))
+        band_px = size.width_px / len(days)
         bars = base.mark_bar().encode(
             y=alt.Y("visits:Q", stack="zero", axis=visits_axis(max(day.visits for day in days))),
             color=alt.Color(
                 "series:N",
                 scale=alt.Scale(domain=names, range=colours),
-                legend=alt.Legend(**size.legend(names)),
+                # Beside a stack one reads up or down: below it, the highest bar comes first.
+                legend=alt.Legend(**size.legend(names if size.name == "wide" else names[::-1])),
             ),
             order=alt.Order("order:Q"),
             opacity=_opacity(),
             # Today's bars are light with an outline in full colour; the others have a thin gap between them.
             stroke=alt.Stroke("outline:N", scale=None),
-            strokeWidth=alt.StrokeWidth(condition=[{"test": "datum.running", "value": 1.5}], value=0.75),
+            strokeWidth=alt.StrokeWidth(
+                condition=[{"test": "datum.running", "value": min(1.5, band_px / 4)}],
+                value=0.75 if band_px >= ROOM_FOR_GAPS_PX else 0,
+            ),
             fillOpacity=alt.FillOpacity(condition=[{"test": "datum.running", "value": RUNNING}], value=1),
             tooltip=_tooltip(day="Date", path="Path", count="Visits"),
         )
@@ -86,9 +96,11 @@ def visits_by_path(
         f"{'all other paths' if path is OTHER else _name(path)} {spelling.number(sum(visits))}"
         for path, visits in series
     ]
+    most = spelling.number(highest.visits) + ("" if highest.complete else " so far")
     text = (
         f"{spelling.count(metrics.total, 'visit')} on {_dates(metrics, spelling)}; most on "
-        f"{spelling.day(highest.date)}: {spelling.number(highest.visits)}. By path: {', '.join(parts)}."
+        f"{spelling.day(highest.date)}: {most}. "
+        f"By path: {', '.join(parts)}.{_no_rows(metrics, spelling)}"
     )
     data = {"visits": rows, "dates": _date_rows(days)}
     return draw("visits-by-path", "Visits per day by path", text, data, plan, spelling)
@@ -131,7 +143,8 @@ def against_previous(metrics: WindowMetrics, spelling: Spelling) -> Chart:
         row
         | {
             "day": spelling.day(day.date),
-            "count": spelling.number(day.visits) + ("" if day.complete else " so far"),
+            "count": spelling.number(day.visits)
+            + (" so far" if not day.complete else "" if day.recorded else ", no rows"),
             "previous": f"{spelling.number(day.previous)} on {spelling.day(day.date - timedelta(days=step))}",
         }
         for row, day in zip(_date_rows(days), days, strict=True)
@@ -161,17 +174,26 @@ def top_paths(metrics: WindowMetrics, slots: Mapping[str, int], spelling: Spelli
         for slot in [slots.get(row.path, -1)]
     ]
 
+    most_visits = max(row.visits for row in paths)
+
     def plan(size: Size) -> alt.LayerChart:
         # Readers' fonts differ from the one that vl-convert measures with. Labels set from the left edge, in
-        # room kept for letters of 0.58 em, stay inside the drawing and clear of the bars in all usual ones.
-        room = round(max(map(columns, names[size.name])) * size.font_px * 0.58) + 12
+        # room kept for a wide font, stay inside the drawing and clear of the bars in all usual ones.
+        room = round(max(letters_px(name, size.font_px) for name in names[size.name])) + 12
         axis = alt.Axis(
             domain=False, labelLimit=0, labelColor="var(--ink)", labelAlign="left",
             labelPadding=room, minExtent=room,
         )  # fmt: skip
+        # Behind the longest bar stands its number, inside the drawing.
+        plot_px = size.width_px - room
+        bars_px = plot_px - letters_px(max((str(row["count"]) for row in rows), key=len), size.font_px) - 10
         base = alt.Chart(alt.NamedData("visits")).encode(
             y=alt.Y(f"{size.name}:N", sort=None, axis=axis),
-            x=alt.X("visits:Q", axis=None),
+            x=alt.X(
+                "visits:Q",
+                axis=None,
+                scale=alt.Scale(domain=[0, most_visits * plot_px / bars_px], nice=False),
+            ),
             tooltip=_tooltip(path="Path", count="Visits"),
         )
         bars = base.mark_bar().encode(color=alt.Color("colour:N", scale=None, legend=None))
@@ -236,7 +258,14 @@ def _compared_text(metrics: WindowMetrics, spelling: Spelling) -> str:
             f" Today so far {spelling.number(today.visits)}, "
             f"against {spelling.number(today.previous)} on the whole of the day {earlier} before."
         )
-    return text
+    return f"{_dates(metrics, spelling)}: {text}{_no_rows(metrics, spelling)}"
+
+
+def _no_rows(metrics: WindowMetrics, spelling: Spelling) -> str:
+    """Name the dates that nobody recorded: they are drawn as 0, and may not be."""
+    if not metrics.unrecorded:
+        return ""
+    return f" No rows on {'; '.join(map(spelling.span, runs(metrics.unrecorded)))}."
 
 
 def _opacity() -> alt.Opacity:

@@ -9,7 +9,7 @@ the window's total; the window's total is the sum over its N dates, dates withou
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,14 +62,16 @@ class WindowMetrics:
     """All figures of one window.
 
     ``daily``: one row a date of the window, index ``date`` (datetime64[s], ascending), columns
-    ``visits``, ``previous`` (int64: the same date N days earlier), ``recorded``, ``complete`` (bool).
+    ``visits``, ``previous`` (int64: the same date N days earlier), ``recorded``, ``previous_recorded``,
+    ``complete`` (bool).
 
     ``paths``: the listed paths, most visits first, columns ``path`` (str), ``visits``, ``complete``,
     ``previous``, ``before`` (int64), ``share`` (float64) and ``change`` (float64, NaN where the path
     had no previous visit). ``movers`` has the same integer columns for every path whose change is
     large enough to be named.
 
-    ``recent`` holds the visits of the window's last date and the 7 before it, ascending.
+    ``recent`` holds the visits of the window's last date and the 7 before it, ascending;
+    ``recent_recorded`` whether each has any row.
     """
 
     window: Window
@@ -80,6 +82,7 @@ class WindowMetrics:
     movers: pd.DataFrame
     path_count: int
     recent: tuple[int, ...]
+    recent_recorded: tuple[bool, ...]
 
     @property
     def yesterday(self) -> int:
@@ -113,6 +116,25 @@ class WindowMetrics:
         return [day.date for day in self.day_rows() if not day.recorded]
 
     @property
+    def previous_unrecorded(self) -> list[date]:
+        """The previous window's dates without any row for any path."""
+        recorded = self.daily["previous_recorded"].tolist()
+        return [day for day, known in zip(self.window.previous.dates(), recorded, strict=True) if not known]
+
+    @property
+    def compared_unrecorded(self) -> int:
+        """How many of the dates that are compared, now and before, have no rows."""
+        rows = self.daily.loc[self.daily["complete"]]
+        return int((~rows["recorded"]).sum() + (~rows["previous_recorded"]).sum())
+
+    @property
+    def begins_today(self) -> bool:
+        """Whether no date before the running one has any row: there is nothing yet to compare with."""
+        running = 0 if self.window.today_complete else 1
+        before = [day.recorded for day in self.day_rows()][: self.window.days - running]
+        return bool(running) and not any(before) and not self.daily["previous_recorded"].any()
+
+    @property
     def daily_average(self) -> float | None:
         """Mean visits of the complete days; ``None`` where there are none."""
         return self.comparison.total / self.comparison.days if self.comparison.days else None
@@ -136,7 +158,7 @@ def window_metrics(
     ``daily`` is what :func:`daily_frame` returns; ``listed`` holds the paths to list, most visits first,
     ``movers`` those whose change is large enough to be named.
     """
-    today = window.span.last
+    week = Span(window.span.earlier(7).last, window.span.last).dates()
     return WindowMetrics(
         window=window,
         total=sum_over(daily, window.span),
@@ -145,9 +167,8 @@ def window_metrics(
         paths=_frame(PathRow, listed),
         movers=_frame(PathTotals, movers),
         path_count=path_count,
-        recent=tuple(
-            sum_over(daily, Span(day, day)) for day in Span(today - timedelta(days=7), today).dates()
-        ),
+        recent=tuple(sum_over(daily, Span(day, day)) for day in week),
+        recent_recorded=tuple(pd.Timestamp(day) in daily.index for day in week),
     )
 
 
@@ -192,6 +213,7 @@ def fill_daily(window: Window, daily: pd.DataFrame) -> pd.DataFrame:
             "visits": daily["visits"].reindex(index, fill_value=0).to_numpy(),
             "previous": daily["visits"].reindex(before, fill_value=0).to_numpy(),
             "recorded": index.isin(daily.index),
+            "previous_recorded": before.isin(daily.index),
             "complete": [window.complete is not None and day <= window.complete.last for day in dates],
         },
         index=index,

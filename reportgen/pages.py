@@ -28,6 +28,7 @@ from reportgen.bundle import hashed
 from reportgen.drawing import standalone
 from reportgen.errors import RenderError
 from reportgen.sparklines import HEIGHT
+from reportgen.spelling import visible
 from reportgen.templates import packaged_templates
 from reportgen.views import Page, Site, page_view, window_title
 
@@ -56,11 +57,19 @@ def render(
             name = page.metrics.window.name
             view = page_view(site, page, root="../", here="")
             files[f"{name}/index.html"] = template.render(view).encode()
-            files |= {f"{name}/{chart.name}.svg": standalone(chart) for chart in page.charts}
+            files |= _drawings(site, page)
             if name == site.default_window:
                 view = page_view(site, page, root="", here=f"{name}/")
                 files["index.html"] = template.render(view).encode()
     return files
+
+
+def _drawings(site: Site, page: Page) -> dict[str, bytes]:
+    """Return each chart as a file of its own."""
+    window, spelling = page.metrics.window, site.spelling
+    dates = f"{spelling.span(window.span)} \N{MIDDLE DOT} {spelling.count(window.days, 'day')}"
+    about = f"{visible(site.name)} \N{MIDDLE DOT} {dates} \N{MIDDLE DOT} {site.timezone}"
+    return {f"{window.name}/{chart.name}.svg": standalone(chart, about) for chart in page.charts}
 
 
 def intro_html(text: str) -> Markup:

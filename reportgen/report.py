@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -21,7 +22,7 @@ from reportgen.metrics import (
     window_metrics,
 )
 from reportgen.spelling import Spelling, bare
-from reportgen.theme import SERIES
+from reportgen.theme import SERIES, alike
 from reportgen.timetable import next_due
 from reportgen.views import Page, Site
 
@@ -53,7 +54,8 @@ def draw(measured: Measured, spelling: Spelling) -> list[Page]:
     """
     longest_first = sorted(measured.metrics, key=lambda metrics: -metrics.window.days)
     stacked = [metrics for metrics in longest_first if metrics.window.days > 1]
-    slots = colour_slots([coloured_paths(metrics) for metrics in stacked or longest_first], SERIES)
+    tops = [coloured_paths(metrics) for metrics in stacked or longest_first]
+    slots = told_apart(colour_slots(tops, SERIES), tops)
     return [
         Page(
             metrics,
@@ -103,6 +105,28 @@ def site_of(config: Config, gathered: Gathered, now: datetime, as_of: date | Non
     )
 
 
+def told_apart(slots: Mapping[str, int], tops: Sequence[Sequence[str]]) -> Mapping[str, int]:
+    """Swap slots until neighbours in the stacks of all pages differ in lightness as far as they can.
+
+    That is what readers who see few hues, and black-and-white printers, go by. A swap of two slots on every
+    page leaves each path its one colour.
+    """
+
+    def cost(given: Mapping[str, int]) -> int:
+        stacks = [[*(given[path] for path in top), None] for top in tops]
+        return sum(alike(one, two) for stack in stacks for one, two in pairwise(stack))
+
+    best, swaps = dict(slots), list(combinations(range(SERIES), 2))
+    while True:
+        tries = [
+            {path: {one: two, two: one}.get(slot, slot) for path, slot in best.items()} for one, two in swaps
+        ]
+        better = min(tries, key=cost)
+        if cost(better) >= cost(best):
+            return best
+        best = better
+
+
 def coloured_paths(metrics: WindowMetrics) -> list[str]:
     """Return the paths that have a colour of their own in the window's chart."""
     paths: list[str] = metrics.paths["path"].head(SERIES).tolist()
@@ -121,10 +145,8 @@ def _charts(
     if metrics.window.days == 1:
         return [charts.top_paths(metrics, slots, spelling)]
     split = stack(metrics, cells, coloured_paths(metrics))
-    return [
-        charts.visits_by_path(metrics, split, slots, spelling),
-        charts.against_previous(metrics, spelling),
-    ]
+    by_path = charts.visits_by_path(metrics, split, slots, spelling)
+    return [by_path] if metrics.begins_today else [by_path, charts.against_previous(metrics, spelling)]
 
 
 def _for_programs(site: Site, content: Sequence[Page], gathered: Gathered) -> dict[str, bytes]:

@@ -48,7 +48,8 @@ def lines(now: Sequence[int], before: Sequence[int]) -> Spark | None:
     top = max(*now, *before)
     if not top:
         return None
-    return Spark(len(now), (("ghost", line_path(before, top)), ("line", line_path(now, top))))
+    width = max(1, len(now) - 1)
+    return Spark(width, (("ghost", line_path(before, top)), ("line", line_path(now, top))))
 
 
 def bar_path(values: Sequence[int], top: int) -> str:
@@ -67,11 +68,11 @@ def bar_path(values: Sequence[int], top: int) -> str:
 
 
 def line_path(values: Sequence[int], top: int) -> str:
-    """Return a line through the middles of the dates; one value gives a level line."""
+    """Return a line from the first date to the last, one apart; one value gives a level line."""
     heights = [_round(1 + (HEIGHT - 2) * (1 - value / top)) for value in values]
     if len(heights) == 1:
         return f"M0 {heights[0]}h1"
-    return "M" + "L".join(f"{at}.5 {height}" for at, height in enumerate(heights))
+    return "M" + "L".join(f"{at} {height}" for at, height in enumerate(heights))
 
 
 def _only(values: Sequence[int], at: int) -> list[int]:

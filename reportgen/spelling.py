@@ -62,12 +62,13 @@ class Spelling:
         return self._signed_text(value, format_decimal(abs(value), locale=self.locale), plus=True)
 
     def percent(self, value: float | None) -> str:
-        """Write a relative change with its sign, whole from 10 % on; "new" where there was nothing before."""
+        """Write a relative change with its sign, whole from 10 % on; "new" where nothing was before."""
         if value is None or value != value:  # noqa: PLR0124 - NaN, as frames spell None
             return "new"
         points = round(value * 100, 1)
         shown = round(value * 100) if abs(points) >= 10 else points  # noqa: PLR2004
-        return self._signed_text(shown, self._percent(abs(shown), "0.#"), plus=True)
+        digits = "0.0" if 0 < abs(points) < 10 else "0"  # noqa: PLR2004
+        return self._signed_text(shown, self._percent(abs(shown), digits), plus=True)
 
     def share(self, value: float) -> str:
         """Write a share of the whole with one decimal."""

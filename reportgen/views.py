@@ -1,10 +1,10 @@
 """What a page shows, as plain values that templates print: figures, rows, drawings, sentences."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from itertools import pairwise
 from typing import Any
 from urllib.parse import quote
 
@@ -16,7 +16,7 @@ from reportgen.paths import change
 from reportgen.sparklines import Spark
 from reportgen.spelling import CLOSE, LONGEST_NAME, OPEN, Spelling, cut, visible
 from reportgen.timetable import Due
-from reportgen.windows import Span
+from reportgen.windows import Span, runs
 
 JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
@@ -26,6 +26,9 @@ PATH_SAFE = "/%?=&+:@!$'()*,;~-._"
 WHOLE_UP_TO = 4000
 """Letters up to which a cut path is still whole in the page, for search and copy; more is junk."""
 
+
+MOST_BESIDE = 31
+"""Dates up to which both tables stand side by side: longer ones would leave half a page empty."""
 
 LONG_NUMBERS = {"total": 11, "day": 9}
 """Letters of the total (999,999,999) and of a day (9,999,999) that fit the page's usual places."""
@@ -99,6 +102,8 @@ def page_view(site: Site, page: Page, *, root: str, here: str) -> dict[str, Any]
         "here": here,
         "links": [(name, f"{root}{name}/index.html", name == metrics.window.name) for name in site.windows],
         "long": _has_long_numbers(metrics, spelling),
+        "stacked": metrics.window.days > MOST_BESIDE,
+        "stem": f"{_slug(site.name)}-{metrics.window.name}-{metrics.window.span.last.isoformat()}",
         "figures": list(figures(metrics, spelling)),
         "changes": [sentence_parts(sentence) for sentence in page.changes],
         "charts": [_drawing(chart, site.timezone) for chart in page.charts],
@@ -106,6 +111,7 @@ def page_view(site: Site, page: Page, *, root: str, here: str) -> dict[str, Any]
         "paths": list(_path_rows(site, page)),
         "all_unrecorded": len(metrics.unrecorded) == metrics.window.days,
         "unrecorded": [spelling.span(span) for span in runs(metrics.unrecorded)],
+        "unrecorded_before": [spelling.span(span) for span in runs(metrics.previous_unrecorded)],
         "left_out": note_sentences(site.notes, spelling),
     }
 
@@ -113,14 +119,6 @@ def page_view(site: Site, page: Page, *, root: str, here: str) -> dict[str, Any]
 def window_title(name: str, spelling: Spelling) -> str:
     """Return a window's name for readers: "Today", "7 days"."""
     return "Today" if name == "today" else spelling.count(int(name.removesuffix("d")), "day")
-
-
-def runs(dates: Sequence[date]) -> list[Span]:
-    """Join consecutive dates into spans."""
-    if not dates:
-        return []
-    breaks = [at for at, (one, two) in enumerate(pairwise(dates), start=1) if (two - one).days > 1]
-    return [Span(dates[a], dates[b - 1]) for a, b in pairwise([0, *breaks, len(dates)])]
 
 
 def sentence_parts(sentence: str) -> list[tuple[str, bool]]:
@@ -159,11 +157,13 @@ def figures(metrics: WindowMetrics, spelling: Spelling) -> Iterator[Figure]:
             ("Same day last week", metrics.week_ago, week_ago, 0),
         ):
             picture = sparklines.bars(metrics.recent, lit=at)
-            yield Figure(name, spelling.number(visits), f"full day, {spelling.day(day)}", spark=picture)
+            known = "full day" if metrics.recent_recorded[at] else "no rows"
+            yield Figure(name, spelling.number(visits), f"{known}, {spelling.day(day)}", spark=picture)
     else:
         daily = [day.visits for day in metrics.day_rows()]
         yield Figure("Visits", total, detail, spark=sparklines.bars(daily, faint=today))
-        yield from _comparison_figures(metrics, spelling)
+        if not metrics.begins_today:
+            yield from _comparison_figures(metrics, spelling)
     yield Figure("Paths visited", spelling.number(metrics.path_count), "with at least one visit")
 
 
@@ -173,21 +173,36 @@ def _comparison_figures(metrics: WindowMetrics, spelling: Spelling) -> Iterator[
         return
     days = [day for day in metrics.day_rows() if day.complete]
     visits = [day.visits for day in days]
-    moved = both.total - both.previous_total
+    moved = both.total - both.previous_total if both.previous_total else 0
+    before = f"{spelling.number(both.previous_total)} on {spelling.span(both.previous_span)}"
     yield Figure(
         "Change on complete days",
         spelling.percent(both.change) if both.total or both.previous_total else "\N{EN DASH}",
-        f"{spelling.number(both.total)} on {spelling.span(both.span)}, against "
-        f"{spelling.number(both.previous_total)} on {spelling.span(both.previous_span)}",
+        f"{spelling.number(both.total)} on {spelling.span(both.span)}, "
+        f"against {before}{_gaps(metrics, spelling)}",
         "up" if moved > 0 else "down" if moved < 0 else "",
         sparklines.lines(visits, [day.previous for day in days]),
     )
     of = f"of {spelling.count(both.days, 'complete day')}"
-    yield Figure("Daily average", spelling.decimal(average), of, spark=sparklines.with_mean(visits, average))
+    # Beyond a thousand a tenth of a visit says nothing; whole numbers stay exact where floats do not.
+    whole = spelling.number((2 * both.total + both.days) // (2 * both.days))
+    mean = spelling.decimal(average) if average < 1000 else whole  # noqa: PLR2004
+    yield Figure("Daily average", mean, of, spark=sparklines.with_mean(visits, average))
     if best:
         at = [day.date for day in days].index(best[0])
         on = f"{spelling.day(best[0])}, of the complete days"
         yield Figure("Best day", spelling.number(best[1]), on, spark=sparklines.bars(visits, lit=at))
+
+
+def _gaps(metrics: WindowMetrics, spelling: Spelling) -> str:
+    """Tell how many dates behind a comparison have no rows."""
+    missing = metrics.compared_unrecorded
+    return f"; {spelling.number(missing)} of these dates without rows" if missing else ""
+
+
+def _slug(name: str) -> str:
+    """Return a site's name as the beginning of the names of files."""
+    return re.sub(r"[^\w.]+", "-", name).strip("-.").lower() or "report"
 
 
 def _has_long_numbers(metrics: WindowMetrics, spelling: Spelling) -> bool:
@@ -228,5 +243,7 @@ def _path_rows(site: Site, page: Page) -> Iterator[dict[str, Any]]:
             else None,
             "bar": f"{100 * row.visits / rows[0].visits:.1f}".removesuffix(".0"),
             "compared": bool(row.complete or row.previous),
+            "basis": f"{site.spelling.number(row.complete)} against {site.spelling.number(row.previous)} "
+            "on complete days",
             "spark": sparklines.bars(visits, faint=running) if visits is not None else None,
         }

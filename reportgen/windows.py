@@ -6,9 +6,10 @@ compares its first N-1 dates with the same dates N days earlier.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 MAX_DAYS = 366
@@ -113,3 +114,11 @@ def look_back(windows: Iterable[Window]) -> Span:
     windows = list(windows)
     today = windows[0].span.last
     return Span(min(today - timedelta(days=7), *(w.previous.first for w in windows)), today)
+
+
+def runs(dates: Sequence[date]) -> list[Span]:
+    """Join consecutive dates into spans."""
+    if not dates:
+        return []
+    breaks = [at for at, (one, two) in enumerate(pairwise(dates), start=1) if (two - one).days > 1]
+    return [Span(dates[a], dates[b - 1]) for a, b in pairwise([0, *breaks, len(dates)])]

@@ -3,7 +3,7 @@
   "use strict";
 
   const page = document.body.dataset;
-  const language = document.documentElement.lang;
+  const language = document.documentElement.dataset.locale;
 
   // Times read "12 minutes ago".
 
@@ -111,6 +111,7 @@
     const input = document.createElement("input");
     const found = document.createElement("output");
     input.type = "search";
+    input.setAttribute("aria-label", `Filter ${table.dataset.noun}`);
     input.autocomplete = "off";
     input.spellcheck = false;
     label.append("Filter ", input);
@@ -237,6 +238,14 @@
     said.className = "unseen";
     said.setAttribute("role", "status");
     chart.after(said);
+    const hint = document.createElement("p");
+    hint.hidden = true;
+    hint.id = `${chart.dataset.live}-hint`;
+    hint.textContent = "Left and right: values. Up and down: what the legend names. Escape: close.";
+    said.after(hint);
+    chart.setAttribute("role", "application"); // arrows are for the chart, not for the reader of the screen
+    chart.setAttribute("aria-roledescription", "interactive chart");
+    chart.setAttribute("aria-describedby", hint.id);
     let mark = -1;
     let entry = -1;
     chart.addEventListener("keydown", (event) => {
@@ -252,13 +261,14 @@
         entries[entry]?.dispatchEvent(new MouseEvent("click", { bubbles: true })); // off again
         entry = ((entry + 1 + along + entries.length + 1) % (entries.length + 1)) - 1;
         entries[entry]?.dispatchEvent(new MouseEvent("click", { bubbles: true }));
+        said.textContent = entry < 0 ? "All of them" : entries[entry].textContent;
       } else {
         return;
       }
       event.preventDefault();
     });
     chart.addEventListener("blur", () => {
-      bubble.classList.remove("visible");
+      dismiss();
     });
   };
 
@@ -268,6 +278,9 @@
   addEventListener("afterprint", tellTimes);
   setInterval(() => { tellTimes(); tellOverdue(); }, 30000);
   document.querySelector("main").append(bubble);
+  const dismiss = () => bubble.classList.remove("visible");
+  addEventListener("keydown", ({ key }) => { if (key === "Escape") dismiss(); });
+  addEventListener("scroll", dismiss, { passive: true });
   const works = [...document.querySelectorAll("main table")].flatMap((table) => [
     () => makeSortable(table),
     () => makeFilterable(table),

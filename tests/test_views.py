@@ -14,11 +14,10 @@ from reportgen.views import (
     WHOLE_UP_TO,
     cut_path,
     figures,
-    runs,
     sentence_parts,
     window_title,
 )
-from reportgen.windows import Span, make_window
+from reportgen.windows import Span, make_window, runs
 from tests.conftest import gathered
 
 TODAY = date(2026, 11, 23)
