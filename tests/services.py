@@ -122,15 +122,27 @@ def environment(**variables: str) -> dict[str, str]:
 
 @contextmanager
 def serving(
-    folder: Path, *options: object, command: tuple[str, ...] = ("-m", "reportgen"), **variables: str
+    folder: Path,
+    *options: object,
+    command: tuple[str, ...] = ("-m", "reportgen"),
+    first: Callable[[], None] = lambda: None,
+    **variables: str,
 ) -> Iterator[Service]:
-    """Run `reportgen serve` in ``folder`` on a free port until the block ends."""
+    """Run `reportgen serve` in ``folder`` on a free port until the block ends.
+
+    ``first`` is called in the new process before anything else.
+    """
+
+    def begin() -> None:
+        # A background job's children ignore SIGINT; a person's terminal does not.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        first()
+
     process = subprocess.Popen(
         [sys.executable, *command, "serve", "--port", "0", *map(str, options)],
         cwd=folder, env=environment(**({"REPORTGEN_LOG": "json"} | variables)),
         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        # A background job's children ignore SIGINT; a person's terminal does not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - it only resets
+        preexec_fn=begin,  # noqa: PLW1509 - it takes no lock that a thread may hold
     )  # fmt: skip
     service = Service(process, folder)
     assert process.stderr
@@ -168,11 +180,14 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def reportgen(folder: Path, *arguments: object, **variables: str) -> "subprocess.CompletedProcess[str]":
+def reportgen(
+    folder: Path, *arguments: object, first: Callable[[], None] = lambda: None, **variables: str
+) -> "subprocess.CompletedProcess[str]":
     """Run a command in ``folder``, as a person would beside a running service."""
     return subprocess.run(
         [sys.executable, "-m", "reportgen", *map(str, arguments)],
         cwd=folder, env=environment(**variables), capture_output=True, text=True, timeout=60, check=False,
+        preexec_fn=first,
     )  # fmt: skip
 
 
