@@ -166,6 +166,7 @@ def test_what_has_one_form_only_does_not_vary(service: Service) -> None:
         ("*", "br"),
         ("br;q=0, *", "gzip"),
         ("br;q=0,gzip;q=0", "identity"),
+        ("br;q=0.1", "br"),
         ("br;q=0.5, gzip;q=0.8", "gzip"),
         ("gzip;q=0.5, identity;q=0.8", "identity"),
         ("identity;q=0, gzip", "gzip"),

@@ -81,10 +81,10 @@ def test_at_its_start_it_serves_what_is_there_and_builds_what_is_due(
 
 def test_a_release_that_is_damaged_at_the_start_is_made_anew(tmp_path: Path) -> None:
     """Though nothing that it would show has changed."""
-    url = store(tmp_path / "metrics.csv")
-    assert reportgen(tmp_path, "build", "--source", url, "--quiet").returncode == 0
+    url, schedule = store(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "6h"}
+    assert reportgen(tmp_path, "build", "--source", url, "--quiet", **schedule).returncode == 0
     (tmp_path / "output" / "current" / "7d" / "index.html").write_bytes(b"")
-    with serving(tmp_path, "--source", url, REPORTGEN_SCHEDULE="6h") as service:
+    with serving(tmp_path, "--source", url, **schedule) as service:
         assert service.ask("/7d/").status == 503
         service.await_event("build_published")
         service.await_event("release_served")

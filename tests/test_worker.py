@@ -209,7 +209,7 @@ def test_after_a_stop_nothing_begins_and_nothing_is_on_record(
 ) -> None:
     builder = make("open('begun', 'w')")
     builder.stop()
-    assert builder.run().state == "stopped"
+    assert builder.run() == Outcome("stopped", 0.0, "the service is stopping")
     assert not (tmp_path / "begun").exists()
     assert read_runs(tmp_path / "output") == Runs()
 
