@@ -34,11 +34,6 @@ def sentences(metrics: WindowMetrics, spelling: Spelling) -> list[str]:
     enough = named_from(metrics.total)
     new = movers.loc[(movers["before"] == 0) & (movers["complete"] >= enough)]
     gone = movers.loc[(movers["visits"] == 0) & (movers["previous"] >= enough)]
-    # Where a whole window was not recorded, every path would be new, or gone.
-    if len(metrics.previous_unrecorded) == metrics.window.days:
-        new = new.head(0)
-    if len(metrics.unrecorded) == metrics.window.days:
-        gone = gone.head(0)
     if len(new):
         said.append(f"New: {_listed(new, 'complete', spelling)}.")
     if len(gone):
