@@ -14,10 +14,21 @@ EVERYTHING = "h1, h2, nav, .fact, dl, section, .chart, .chart svg, section table
 MARKS = ".role-mark path"
 TOOLTIP = "#tooltip.visible"
 
+RECTANGLES = r"""(paths) => paths.filter((path) => path.checkVisibility()).flatMap((path) => {
+  const { a, d, e, f } = path.getScreenCTM();
+  const corners = path.getAttribute("d").matchAll(/M([\d.-]+),([\d.-]+)h([\d.-]+)v([\d.-]+)/g);
+  const round = (value) => Math.round(value * 10) / 10;
+  return [...corners].map(([, x, y, width, height]) => ({
+    x: round(a * x + e + scrollX), y: round(d * y + f + scrollY), width: round(a * width), height: d * height,
+  }));
+})"""
+"""Where each bar stands on the page: in a drawing, bars that look alike are one path."""
+
 
 def bar(reader: Visit, days_ago: int) -> Mapping[str, float]:
     """Return the box of the lowest segment of a date's bar in the first chart on show, which is of "/"."""
-    boxes = [box for box in reader.boxes(f"#visits-by-path ~ .chart .mark-rect{MARKS}") if box["height"] > 8]
+    marks = reader.page.locator(f"#visits-by-path ~ .chart .mark-rect{MARKS}")
+    boxes = [box for box in marks.evaluate_all(RECTANGLES) if box["height"] > 8]
     columns = sorted({box["x"] for box in boxes})
     unseen = [days for days in (3, 4) if days < days_ago]  # without visits, so without a bar
     column = columns[-1 - days_ago + len(unseen)]
