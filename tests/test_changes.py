@@ -16,14 +16,23 @@ from tests.conftest import gathered
 TODAY = date(2026, 11, 23)
 NOW = "on 6 complete days (Tue 17 \u2013 Sun 22 Nov 2026)"
 BEFORE = "on Tue 10 \u2013 Sun 15 Nov 2026"
+GAPS = re.compile(r" [\d,]+ of these dates ha(s|ve) no rows, and counts? 0\.$")
 
 Row = tuple[int, str, int]
 """Days ago, path, visits."""
 
 
 def said(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> list[str]:
-    """Return what a build would say of a table of these rows, as text; ``over``: today is complete."""
-    return list(map(bare, marked(rows, name, over=over)))
+    """Return what a build would say of a table of these rows, as text; ``over``: today is complete.
+
+    Without the words on dates that have no rows, of which tables of few rows have many.
+    """
+    return [GAPS.sub("", bare(sentence)) for sentence in marked(rows, name, over=over)]
+
+
+def gaps(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> list[str]:
+    """Return only those words, wherever they stand."""
+    return [found[0] for sentence in marked(rows, name, over=over) for found in GAPS.finditer(sentence)]
 
 
 def marked(
@@ -55,7 +64,7 @@ def beginning(start: str, found: list[str]) -> list[str]:
         (1, 1, f"1 visit {NOW}, as many as {BEFORE}."),
         (5, 0, f"5 visits {NOW}; none {BEFORE}."),
         (1, 0, f"1 visit {NOW}; none {BEFORE}."),
-        (0, 0, f"No visits {NOW}; none {BEFORE}."),
+        (0, 0, f"No visits {NOW}; none {BEFORE}."),  # but 100 today
     ],
 )
 def test_the_first_sentence_tells_the_total_and_its_change_on_complete_days(
@@ -66,8 +75,9 @@ def test_the_first_sentence_tells_the_total_and_its_change_on_complete_days(
 
 
 def test_one_day_is_compared_with_another_without_a_percentage() -> None:
-    assert said([(0, "/", 6), (1, "/", 4)], "today", over=True) == [
-        "6 visits on 1 complete day (Mon 23 Nov 2026): 2 more than the 4 on Sun 22 Nov 2026."
+    assert said([(0, "/", 9), (1, "/", 4)], "today", over=True) == [
+        "9 visits on 1 complete day (Mon 23 Nov 2026): 5 more than the 4 on Sun 22 Nov 2026.",
+        "By path: / +5; all other paths 0; together +5.",
     ]
     assert "%" not in " ".join(said([(0, "/", 600), (1, "/", 4), (1, "/a", 50)], "1d", over=True))
 
@@ -76,8 +86,68 @@ def test_nothing_is_said_of_a_today_that_still_runs() -> None:
     assert said([(0, "/", 600), (1, "/", 4), (7, "/", 9)], "today") == []
 
 
-def test_an_empty_table_gets_one_sentence() -> None:
-    assert said([]) == [f"No visits {NOW}; none {BEFORE}."]
+@pytest.mark.parametrize("rows", [[], [(2, "/", 0), (9, "/", 0)], [(14, "/", 9)], [(7, "/", 9)]])
+def test_nothing_is_said_of_a_window_without_visits_against_none(rows: list[Row]) -> None:
+    """The page says already that it is empty; what lies outside of the comparison counts nowhere."""
+    assert marked(rows) == []
+
+
+@pytest.mark.parametrize("name", ["2d", "7d", "30d"])
+def test_where_only_today_has_rows_it_is_said_that_nothing_can_be_compared(name: str) -> None:
+    """Not that all of it is new, or none was there before: nobody recorded."""
+    alone = ["The first rows are of today: there is nothing to compare yet."]
+    assert marked([(0, "/", 600), (0, "/a", 1)], name) == alone
+    assert marked([(0, "/", 600), (1, "/", 0)], name) != alone
+    assert marked([(0, "/", 600)], name, over=True) != alone
+
+
+# Dates without rows.
+
+
+@pytest.mark.parametrize(
+    ("missing", "clause"),
+    [
+        (set(), []),
+        ({3}, [" 1 of these dates has no rows, and counts 0."]),
+        ({9}, [" 1 of these dates has no rows, and counts 0."]),
+        ({3, 9}, [" 2 of these dates have no rows, and count 0."]),
+        ({1, 2, 3, 8, 13}, [" 5 of these dates have no rows, and count 0."]),
+        ({0, 7}, []),
+    ],
+)
+def test_the_first_sentence_ends_with_how_many_of_its_dates_have_no_rows(
+    missing: set[int], clause: list[str]
+) -> None:
+    """On both sides of the comparison; today and its date before are compared with nothing."""
+    rows = [(days, "/", 10) for days in range(14) if days not in missing]
+    assert gaps(rows) == clause
+    assert marked(rows)[0].endswith("".join(clause))
+    assert gaps([*rows, *((days, "/", 0) for days in missing)]) == []
+
+
+def test_on_a_day_that_is_over_its_date_is_compared_and_can_be_missing() -> None:
+    rows = [(days, "/", 10) for days in range(1, 14)]
+    assert (gaps(rows), gaps(rows, over=True)) == ([], [" 1 of these dates has no rows, and counts 0."])
+    assert gaps([(1, "/", 9)], "366d") == [" 729 of these dates have no rows, and count 0."]
+
+
+# Paths that explain it.
+
+
+def test_a_change_that_no_path_explains_is_said_to_have_no_single_reason() -> None:
+    """With the least that would be worth a name: 5 % of the window's visits, today's included."""
+    grown = [(day, f"/{n}", 20 + (day == 1)) for n in range(50) for day in (1, 8)]
+    assert said(grown)[:2] == [
+        f"1,050 visits {NOW}: 50 more than the 1,000 {BEFORE} (+5.0%).",
+        "No single path explains it: none moved by 53 visits or more, 5 % of the window's.",
+    ]
+    assert "none moved by 57 visits or more" in said([*grown, (0, "/", 90)])[1]
+
+
+def test_where_the_total_stays_there_is_nothing_to_explain() -> None:
+    rows = [(day, path, 9) for n in range(50) for day, path, _ in evenly(f"/{n}", 9, 9)]
+    moved = [(day, path, 9 + (day == 8) * (1 if int(path[1:]) % 2 else -1)) for day, path, _ in rows]
+    assert said(moved) == said(rows) == [f"2,700 visits {NOW}, as many as {BEFORE}."]
 
 
 def test_paths_that_explain_the_change_are_named_with_what_they_contribute() -> None:
@@ -108,6 +178,8 @@ def test_contributions_and_all_other_paths_sum_to_the_change(rows: list[Row], ov
     loud = [by for by in moved.values() if abs(by) >= 5 and 20 * abs(by) >= total]
     spoken = beginning("By path: ", said(rows, over=over))
     assert len(spoken) == bool(loud)
+    quiet = beginning("No single path explains it: ", said(rows, over=over))
+    assert len(quiet) == (not loud and sum(moved.values()) != 0)
     for sentence in spoken:
         told = [
             (path, int(by.replace(",", "").replace("\u2212", "-")))
@@ -165,7 +237,9 @@ def test_three_paths_are_named_and_the_others_counted(paths: int, end: str) -> N
         ([10, 10, 10, 10, 10, 20], None),
         ([10, 10, 10, 10, 10, 21], "Sun 22 Nov 2026 with 21 visits, against a median of 10."),
         ([4, 5, 12, 4, 5, 4], "Thu 19 Nov 2026 with 12 visits, against a median of 4.5."),
-        ([0, 0, 0, 0, 1, 0], "Sat 21 Nov 2026 with 1 visit, against a median of 0."),
+        ([0, 0, 0, 0, 4, 0], None),
+        ([0, 0, 0, 0, 5, 0], "Sat 21 Nov 2026 with 5 visits, against a median of 0."),
+        ([2, 2, 2, 2, 2, 5], "Sun 22 Nov 2026 with 5 visits, against a median of 2."),
         ([0, 0, 0, 0, 0, 0], None),
         ([9, 0, 0, 0, 0, 9], "Sun 22 Nov 2026 with 9 visits, against a median of 0."),
     ],
@@ -173,7 +247,7 @@ def test_three_paths_are_named_and_the_others_counted(paths: int, end: str) -> N
 def test_the_best_day_is_worth_a_sentence_only_above_twice_the_median(
     visits: list[int], told: str | None
 ) -> None:
-    """The median is of the complete days: today, however busy, is none of them."""
+    """And 5 visits at least. The median is of the complete days: today, however busy, is none of them."""
     rows = [(days, "/", number) for days, number in zip(range(6, 0, -1), visits, strict=True)]
     found = beginning("The best day", said([*rows, (0, "/", 1000)]))
     assert found == ([f"The best day was {told}"] if told else [])
@@ -190,7 +264,8 @@ def test_the_same_rows_in_any_order_are_told_in_the_same_six_sentences_at_most(
 ) -> None:
     one, other = (said(rows) for rows in orders)
     assert one == other
-    assert 1 <= len(one) <= 6
+    assert len(one) <= 6
+    assert bool(one) == any(visits for days, _, visits in orders[0] if days != 7)
     assert [sentence for sentence in one if not sentence.endswith(".") or "\n" in sentence] == []
 
 
@@ -221,5 +296,6 @@ def test_numbers_and_dates_in_sentences_follow_the_locale() -> None:
     rows = [(2, "/", 1000), (9, "/", 2500)]
     assert marked(rows, spelling=Spelling.of("de"))[0] == (
         "1.000 visits on 6 complete days (Di., 17.\u2009\u2013\u2009So., 22. Nov. 2026): 1.500 fewer than "
-        "the 2.500 on Di., 10.\u2009\u2013\u2009So., 15. Nov. 2026 (\u221260\xa0%)."
+        "the 2.500 on Di., 10.\u2009\u2013\u2009So., 15. Nov. 2026 (\u221260\xa0%). "
+        "10 of these dates have no rows, and count 0."
     )

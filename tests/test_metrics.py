@@ -51,6 +51,40 @@ def test_dates_without_rows_count_0_and_are_listed_as_unrecorded() -> None:
     assert metrics.unrecorded == [ago(1)]
 
 
+def test_dates_of_the_window_before_without_rows_are_known_too() -> None:
+    """Each by the date of the window that it is compared with, and listed by its own."""
+    metrics = figures([(0, "/", 3), (1, "/", 1), (3, "/", 0), (5, "/", 7), (6, "/", 7)], "3d")
+    assert metrics.daily["previous_recorded"].tolist() == [True, False, True]
+    assert metrics.previous_unrecorded == [ago(4)]
+    assert metrics.unrecorded == [ago(2)]
+
+
+def test_a_comparison_counts_the_dates_without_rows_on_both_its_sides() -> None:
+    """Today, and the date that it would be compared with, are on none while it runs."""
+    rows = [(days, "/", 1) for days in range(14) if days not in {0, 2, 7, 9, 10}]
+    assert (figures(rows).compared_unrecorded, figures(rows, over=True).compared_unrecorded) == (3, 5)
+    assert figures(rows, "today").compared_unrecorded == 0
+
+
+@pytest.mark.parametrize(
+    ("days", "over", "begins"),
+    [
+        ({0}, False, True),
+        (set(), False, True),
+        ({0}, True, False),
+        ({0, 1}, False, False),
+        ({0, 6}, False, False),
+        ({0, 7}, False, False),
+        ({0, 13}, False, False),
+    ],
+)
+def test_a_table_begins_today_where_no_date_of_both_windows_before_today_has_rows(
+    days: set[int], over: bool, begins: bool
+) -> None:
+    """A row of 0 visits is a row; a day that is over is one like the others."""
+    assert figures([(day, "/", 0) for day in days], over=over).begins_today == begins
+
+
 def test_a_date_whose_rows_all_say_0_visits_is_recorded() -> None:
     metrics = figures([(1, "/", 0), (1, "/a", 0)], "2d", over=True)
     assert metrics.unrecorded == [ago(0)]
@@ -170,6 +204,11 @@ def test_all_figures_by_day_are_what_plain_counting_gives(
     best = max(((day.visits, day.date) for day in complete if day.visits), default=None)
     assert metrics.best_day == (best and best[::-1])
     assert metrics.recent == tuple(visits(rows, at, at) for at in range(7, -1, -1))
+    assert metrics.recent_recorded == tuple(at in recorded for at in range(7, -1, -1))
+    missing = [at for at in range(2 * days - 1, days - 1, -1) if at not in recorded]
+    assert metrics.previous_unrecorded == [ago(at) for at in missing]
+    unpaired = [day for day in complete if not day.recorded]
+    assert metrics.compared_unrecorded == len(unpaired) + sum(at >= days + last for at in missing)
     assert (metrics.yesterday, metrics.week_ago) == (visits(rows, 1, 1), visits(rows, 7, 7))
 
 

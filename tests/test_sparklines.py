@@ -86,9 +86,21 @@ def test_only_beside_a_lit_bar_are_the_others_quiet(
     assert spark.width == 2
 
 
-def test_a_line_runs_through_the_middles_of_its_dates() -> None:
-    assert line_path([0, 10, 5], 10) == "M0.5 19L1.5 1L2.5 10"
-    assert line_path([1, 1, 1], 3) == "M0.5 13L1.5 13L2.5 13"
+def test_a_line_runs_from_the_first_date_to_the_last() -> None:
+    assert line_path([0, 10, 5], 10) == "M0 19L1 1L2 10"
+    assert line_path([1, 1, 1], 3) == "M0 13L1 13L2 13"
+
+
+@pytest.mark.parametrize("dates", [1, 2, 7, 30])
+def test_two_lines_reach_from_edge_to_edge_of_their_box(dates: int) -> None:
+    """A line over N dates is N - 1 wide; a single date is level, and as wide as one."""
+    spark = lines([3] * dates, [5] * dates)
+    assert spark is not None
+    assert spark.width == max(1, dates - 1)
+    for path in layers(spark).values():
+        assert path.startswith("M0 ")
+        assert dates == 1 or f"L{spark.width} " in path
+        assert path.count("L") == dates - 1
 
 
 def test_a_single_value_is_a_level_line() -> None:
@@ -105,7 +117,7 @@ def test_two_lines_share_their_scale_and_stay_inside_the_box(values: list[int], 
     drawn = layers(spark)
     assert list(drawn) == ["ghost", "line"]
     heights = {
-        name: [float(height) for height in re.findall(r"(?<=[ML\d] )[\d.]+", path)]
+        name: [float(height) for height in re.findall(r"(?<= )[\d.]+", path)]
         for name, path in drawn.items()
     }
     assert len(heights["line"]) == len(heights["ghost"]) == len(values)

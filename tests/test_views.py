@@ -1,7 +1,7 @@
-"""What a page shows, before any markup: cut paths, sentences in parts, spans of dates, figures."""
+"""What a page shows, before any markup: cut paths, sentences in parts, figures."""
 
-from datetime import date, timedelta
-from itertools import pairwise
+from datetime import UTC, date, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,12 +12,15 @@ from reportgen.notes import note_sentences
 from reportgen.spelling import ENGLISH, LONGEST_NAME, Spelling, bare, columns, isolated, visible
 from reportgen.views import (
     WHOLE_UP_TO,
+    Page,
+    Site,
     cut_path,
     figures,
+    page_view,
     sentence_parts,
     window_title,
 )
-from reportgen.windows import Span, make_window, runs
+from reportgen.windows import Span, make_window
 from tests.conftest import gathered
 
 TODAY = date(2026, 11, 23)
@@ -78,19 +81,7 @@ def test_a_sentence_without_paths_is_one_part() -> None:
     assert sentence_parts("") == []
 
 
-# Dates and notes.
-
-
-@given(st.sets(st.integers(0, 40)))
-def test_dates_are_joined_into_as_few_spans_as_there_are_gaps(days: set[int]) -> None:
-    dates = [TODAY + timedelta(days=day) for day in sorted(days)]
-    spans = runs(dates)
-    assert [day for span in spans for day in span.dates()] == dates
-    assert all((two.first - one.last).days > 1 for one, two in pairwise(spans))
-
-
-def test_a_single_date_is_a_span_of_one_day() -> None:
-    assert runs([TODAY]) == [Span(TODAY, TODAY)]
+# Windows and notes.
 
 
 @pytest.mark.parametrize(
@@ -116,7 +107,7 @@ def test_figures_of_a_running_window_point_at_today_with_a_faint_bar() -> None:
     ]  # fmt: skip
     names = [[name for name, _ in figure.spark.layers] if figure.spark else None for figure in found]
     assert names == [["bar", "faint"], ["ghost", "line"], ["mute", "rule"], ["mute", "bar"], None]
-    assert [figure.spark.width for figure in found if figure.spark] == [7, 6, 6, 6]
+    assert [figure.spark.width for figure in found if figure.spark] == [7, 5, 6, 6]
 
 
 def test_figures_of_a_window_that_is_over_hold_nothing_faint() -> None:
@@ -132,7 +123,7 @@ def test_figures_of_a_window_that_is_over_hold_nothing_faint() -> None:
         (6, 4, "+50%", "up"),
         (4, 6, "\u221233%", "down"),
         (5, 5, "0%", ""),
-        (5, 0, "new", "up"),
+        (5, 0, "new", ""),
         (0, 0, "\u2013", ""),
     ],
 )
@@ -152,7 +143,92 @@ def test_figures_of_today_light_the_day_they_name_in_the_same_picture() -> None:
     assert [path.split("v")[0] for path in lit] == ["M.5 20m7 0", "M.5 20m6 0", "M.5 20"]
 
 
+@pytest.mark.parametrize(("gone", "known"), [
+    (set(), ["full day", "full day"]),
+    ({1}, ["no rows", "full day"]),
+    ({7}, ["full day", "no rows"]),
+])  # fmt: skip
+def test_a_day_beside_today_without_rows_is_not_called_a_full_one(gone: set[int], known: list[str]) -> None:
+    rows = [(days, "/", 0) for days in range(9) if days not in gone]
+    found = list(figures(metrics_of(rows, "today"), ENGLISH))[1:3]
+    assert [(figure.name, figure.detail) for figure in found] == [
+        ("Yesterday", f"{known[0]}, Sun 22 Nov 2026"),
+        ("Same day last week", f"{known[1]}, Mon 16 Nov 2026"),
+    ]
+
+
+@pytest.mark.parametrize(("gone", "end"), [
+    (set(), " Tue 10 \u2013 Sun 15 Nov 2026"),
+    ({0, 7}, " Tue 10 \u2013 Sun 15 Nov 2026"),
+    ({3}, "; 1 of these dates without rows"),
+    ({3, 9, 10}, "; 3 of these dates without rows"),
+])  # fmt: skip
+def test_a_change_tells_how_many_of_its_dates_have_no_rows(gone: set[int], end: str) -> None:
+    rows = [(days, "/", 10) for days in range(14) if days not in gone]
+    (found,) = (each for each in figures(metrics_of(rows), ENGLISH) if each.name.startswith("Change"))
+    assert found.detail.endswith(end)
+
+
+@pytest.mark.parametrize(("total", "mean"), [
+    (6 * 999 + 5, "999.8"),
+    (6 * 1000, "1,000"),
+    (6 * 1234 + 2, "1,234"),
+    (6 * 1234 + 3, "1,235"),
+    (2**63 - 1, "1,537,228,672,809,129,301"),
+])  # fmt: skip
+def test_a_daily_average_is_whole_and_exact_from_1000_on(total: int, mean: str) -> None:
+    (found,) = (each for each in figures(metrics_of([(1, "/", total)]), ENGLISH) if "average" in each.name)
+    assert found.value == mean
+
+
+def test_where_only_today_has_rows_there_are_no_figures_of_other_days() -> None:
+    for rows in ([(0, "/", 9)], []):
+        names = [figure.name for figure in figures(metrics_of(rows), ENGLISH)]
+        assert names == ["Visits", "Paths visited"]
+
+
 def test_without_visits_there_is_no_best_day_and_no_picture() -> None:
-    found = list(figures(metrics_of([]), ENGLISH))
+    found = list(figures(metrics_of([(1, "/", 0)]), ENGLISH))
     assert "Best day" not in [figure.name for figure in found]
     assert [figure.spark for figure in found] == [None] * 4
+
+
+# The page.
+
+
+def page(rows: list[tuple[int, str, int]], name: str = "7d", site: str = "example.com") -> dict[str, Any]:
+    """Return what the template of a page is given, without drawings."""
+    whole = Site(
+        name=site, url=None, intro="", timezone="UTC", spelling=ENGLISH, notice=None, windows=[name],
+        default_window=name, built_at=datetime(2026, 11, 23, tzinfo=UTC), due=None, as_of=TODAY,
+        read=Span(TODAY, TODAY), notes={}, version="1",
+    )  # fmt: skip
+    return page_view(whole, Page(metrics_of(rows, name), [], [], {}), root="", here="")
+
+
+@pytest.mark.parametrize(("days", "stacked"), [(1, False), (31, False), (32, True), (366, True)])
+def test_long_tables_stand_one_below_the_other(days: int, stacked: bool) -> None:
+    assert page([(0, "/", 1)], f"{days}d")["stacked"] == stacked
+
+
+@pytest.mark.parametrize(("site", "stem"), [
+    ("example.com", "example.com-7d-2026-11-23"),
+    ("My Site & Co.", "my-site-co-7d-2026-11-23"),
+    ("../../etc/passwd", "etc-passwd-7d-2026-11-23"),
+    ("Caf\u00e9 \u6771\u4eac", "caf\u00e9-\u6771\u4eac-7d-2026-11-23"),
+    ('\u202e!"<>', "report-7d-2026-11-23"),
+])  # fmt: skip
+def test_files_are_saved_by_the_name_of_site_window_and_date(site: str, stem: str) -> None:
+    """Without anything that a file system, or an attribute, could take for something else."""
+    assert page([(0, "/", 1)], site=site)["stem"] == stem
+
+
+def test_dates_without_rows_are_listed_on_both_sides_of_the_comparison() -> None:
+    found = page([(days, "/", 1) for days in range(14) if days not in {2, 3, 9, 12}])
+    assert found["unrecorded"] == ["Fri 20 \u2013 Sat 21 Nov 2026"]
+    assert found["unrecorded_before"] == ["Wed 11 Nov 2026", "Sat 14 Nov 2026"]
+
+
+def test_a_path_tells_which_numbers_its_change_rests_on() -> None:
+    (found,) = page([(0, "/", 5), (1, "/", 1000), (8, "/", 40)])["paths"]
+    assert found["basis"] == "1,000 against 40 on complete days"

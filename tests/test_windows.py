@@ -1,13 +1,14 @@
 """Windows are exact: N dates, the last of which is today in the report's zone."""
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportgen.windows import Span, look_back, make_window, today_in, window_days
+from reportgen.windows import Span, look_back, make_window, runs, today_in, window_days
 
 TODAY = date(2026, 11, 23)
 
@@ -96,3 +97,16 @@ def test_the_clock_is_always_an_argument() -> None:
     now = datetime(2026, 12, 31, 12, tzinfo=UTC)
     assert today_in(ZoneInfo("Pacific/Kiritimati"), now) == date(2027, 1, 1)
     assert today_in(ZoneInfo("Pacific/Pago_Pago"), now) == date(2026, 12, 31)
+
+
+@given(st.sets(st.integers(0, 40)))
+def test_dates_are_joined_into_as_few_spans_as_there_are_gaps(days: set[int]) -> None:
+    dates = [TODAY + timedelta(days=day) for day in sorted(days)]
+    spans = runs(dates)
+    assert [day for span in spans for day in span.dates()] == dates
+    assert all((two.first - one.last).days > 1 for one, two in pairwise(spans))
+
+
+def test_a_single_date_is_a_span_of_one_day() -> None:
+    assert runs([TODAY]) == [Span(TODAY, TODAY)]
+    assert runs([]) == []
