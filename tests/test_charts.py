@@ -17,7 +17,7 @@ import altair as alt
 import pytest
 
 from reportgen.charts import against_previous
-from reportgen.drawing import SIZES, Chart, standalone, svg_of
+from reportgen.drawing import SIZES, Chart, letters_px, standalone, svg_of
 from reportgen.errors import RenderError
 from reportgen.report import draw
 from reportgen.spelling import ENGLISH, Spelling, columns
@@ -192,7 +192,7 @@ def test_what_has_no_visits_is_neither_drawn_nor_named() -> None:
     for svg in chart.svgs.values():
         assert "Other" not in words(svg)
         assert painted(svg, stroke="var(--paper)", stroke_width="0.75") == 7
-        assert painted(svg, stroke="var(--series-1)", fill_opacity="0.4") == 1  # today's
+        assert painted(svg, stroke=scale(chart)["/a"], fill_opacity="0.4") == 1  # today's
     assert "all other paths" not in chart.alt
 
 
@@ -200,7 +200,44 @@ def test_other_is_named_where_it_has_visits() -> None:
     chart = stacked([(1, f"/{n}", 20 - n) for n in range(9)], "7d")[0]
     assert list(scale(chart))[-1] == "Other"
     assert "Other" in words(chart.svgs["wide"])
-    assert chart.alt.endswith("all other paths 12.")
+    assert "/7 13, all other paths 12." in chart.alt
+
+
+def strokes(svg: str) -> dict[str, set[str]]:
+    """Return the widths of the outlines of a drawing's bars, by their colours."""
+    found: dict[str, set[str]] = {}
+    for path in ET.fromstring(svg).iter(f"{SVG}path"):
+        if path.get("stroke") and path.get("aria-label") is None:
+            found.setdefault(path.attrib["stroke"], set()).add(path.get("stroke-width", "1"))
+    return found
+
+
+@pytest.mark.parametrize(("days", "gaps", "today"), [
+    (7, ["0.75", "0.75"], [1.5, 1.5]),
+    (90, ["0.75", "0"], [1.5, 340 / 90 / 4]),
+    (366, ["0", "0"], [960 / 366 / 4, 340 / 366 / 4]),
+])  # fmt: skip
+def test_bars_lose_the_gaps_between_them_where_dates_are_too_narrow(
+    days: int, gaps: list[str], today: list[float]
+) -> None:
+    """Paper around bars of under 6 px would leave nothing of them; today's outline is thin there, too."""
+    chart = stacked([(day, f"/{n}", 9 + n + day % 7) for day in range(days) for n in range(9)], f"{days}d")[0]
+    for svg, gap, width in zip(chart.svgs.values(), gaps, today, strict=True):
+        found = strokes(svg)
+        assert found.pop("var(--paper)") == {gap}
+        assert found.keys() == set(scale(chart).values())
+        (outline,) = set.union(*found.values())
+        assert float(outline) == pytest.approx(width, abs=0.01)
+
+
+def test_below_a_narrow_stack_the_legend_begins_with_its_highest_bar(usual: list[Chart]) -> None:
+    """Above a wide one, where it stands first, with the paths of most visits."""
+    chart = usual[1]
+    names = list(scale(chart))
+    for size, order in (("wide", names), ("narrow", names[::-1])):
+        legend = chart.specs[size]["layer"][0]["encoding"]["color"]["legend"]
+        assert legend["values"] == order
+        assert [word for word in words(chart.svgs[size]) if word in names] == order
 
 
 def test_todays_bar_is_marked_so_far_until_the_day_is_over(usual: list[Chart]) -> None:
@@ -218,6 +255,38 @@ def test_today_is_drawn_as_bars_of_its_first_20_paths() -> None:
     chart = drawn([(0, f"/{n}", 1000 * n) for n in range(1, 30)], "today")[0]
     for svg in chart.svgs.values():
         assert words(svg) == [f"/{n}" for n in range(29, 9, -1)] + [f"{n},000" for n in range(29, 9, -1)]
+
+
+LONGEST = [
+    ("/", 5),
+    ("/" + "a" * 60, 1_000_000),
+    ("/" + "mW" * 30, 12),
+    ("/\u6771\u4eac" * 20, 99_999),
+    pytest.param(
+        "/" + "mW" * 30, 10**9,
+        marks=pytest.mark.xfail(strict=True, reason="names and numbers leave no room for the bars"),
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "visits"), LONGEST)
+def test_the_number_behind_the_longest_bar_stands_inside_the_drawing(path: str, visits: int) -> None:
+    """In a wide font as well; and the bar has a length, in proportion to the others."""
+    chart = drawn([(0, path, visits), (0, "/half", visits // 2)], "today")[0]
+    for size in SIZES:
+        svg = chart.svgs[size.name]
+        bars = sorted(float(length) for length in re.findall(r"M0,[\d.]+h([\d.]+)v[\d.]+h-\1Z", svg))[:2]
+        (plot,) = re.findall(r'role-frame root"><g transform="translate\(([\d.]+),0\)', svg)
+        assert bars[1] >= 10
+        assert bars[0] == pytest.approx(bars[1] * (visits // 2) / visits, abs=0.02)
+        end = float(plot) + bars[1] + 5 + letters_px(f"{visits:,}", size.font_px)
+        assert end <= size.width_px
+
+
+def test_room_is_kept_for_letters_of_a_wide_font() -> None:
+    """Narrow, usual and wide letters, those of two columns among them, in proportion to their size."""
+    assert [letters_px(text, 10) for text in ("", "i", "a", "W", "\u6771")] == [0, 4.2, 6.5, 9.8, 13]
+    assert letters_px("/news", 20) == 2 * letters_px("/news", 10) == pytest.approx(2 * (4.2 + 3 * 6.5 + 9.8))
 
 
 def test_the_axis_names_first_week_and_today(usual: list[Chart]) -> None:
@@ -261,8 +330,32 @@ def test_dates_without_rows_are_marked_and_named_on_both_charts() -> None:
         ]  # fmt: skip
         for svg in chart.svgs.values():
             assert painted(svg, fill="var(--quiet)") == 2
+        assert chart.alt.endswith(" No rows on Fri 20 \u2013 Sat 21 Nov 2026.")
     whole = drawn([(days, "/", 10) for days in range(14)], "7d")
     assert [painted(svg, fill="var(--quiet)") for svg in all_svgs(whole)] == [0, 0, 0, 0]
+    assert [chart.alt for chart in whole if "No rows" in chart.alt] == []
+    apart = compared([(days, "/", 10) for days in range(14) if days not in {1, 3, 4}])
+    assert apart.alt.endswith(" No rows on Thu 19 \u2013 Fri 20 Nov 2026; Sun 22 Nov 2026.")
+    assert [row["count"] for row in apart.rows["dates"]] == [
+        "10", "10", "0, no rows", "0, no rows", "10", "0, no rows", "10 so far",
+    ]  # fmt: skip
+
+
+def test_todays_numbers_are_told_so_far_until_the_day_is_over() -> None:
+    rows = [(days, "/", 1000 if days == 0 else 9) for days in range(14)]
+    running, over = (stacked(rows, "7d", over=over)[0] for over in (False, True))
+    assert [row["count"] for row in running.rows["visits"]] == ["9"] * 6 + ["1,000 so far"]
+    assert [row["count"] for row in over.rows["visits"]] == ["9"] * 6 + ["1,000"]
+    most = "most on Mon 23 Nov 2026: 1,000"
+    assert f"{most} so far. By path:" in running.alt
+    assert f"{most}. By path:" in over.alt
+
+
+def test_there_is_no_comparison_where_only_today_has_rows() -> None:
+    assert [chart.name for chart in drawn([(0, "/", 9)], "7d")] == ["visits-by-path"]
+    for before in (1, 6, 13):
+        assert len(drawn([(0, "/", 9), (before, "/", 0)], "7d")) == 2
+    assert len(drawn([(0, "/", 9)], "7d", over=True)) == 2
 
 
 # Against the window before.
@@ -339,7 +432,7 @@ COMPARED = [
         7,
         False,
         (
-            f"7,000 visits on 6 complete days (Tue 17 \u2013 {SUNDAY}) against 2,503 on"
+            f"{NOW} (7 days): 7,000 visits on 6 complete days (Tue 17 \u2013 {SUNDAY}) against 2,503 on"
             " Tue 10 \u2013 Sun 15 Nov 2026."
             f" Most on a complete day: 6,999 on {SATURDAY}."
             " Today so far 4, against 9 on the whole of the day 7 days before."
@@ -349,7 +442,7 @@ COMPARED = [
         7,
         True,
         (
-            f"7,004 visits on 7 complete days ({NOW}) against 2,512 on {BEFORE}."
+            f"{NOW} (7 days): 7,004 visits on 7 complete days ({NOW}) against 2,512 on {BEFORE}."
             f" Most on a complete day: 6,999 on {SATURDAY}."
         ),
     ),
@@ -357,7 +450,8 @@ COMPARED = [
         2,
         False,
         (
-            f"1 visit on 1 complete day ({SUNDAY}) against 0 on Fri 20 Nov 2026."
+            f"Sun 22 \u2013 Mon 23 Nov 2026 (2 days): 1 visit on 1 complete day ({SUNDAY}) against"
+            " 0 on Fri 20 Nov 2026."
             f" Most on a complete day: 1 on {SUNDAY}."
             " Today so far 4, against 6,999 on the whole of the day 2 days before."
         ),
@@ -368,14 +462,16 @@ COMPARED = [
 @pytest.mark.parametrize(("days", "over", "text"), COMPARED)
 def test_the_alternative_states_both_totals_the_best_day_and_today(days: int, over: bool, text: str) -> None:
     rows = [(0, "/", 4), (1, "/", 1), (2, "/", 6999), (7, "/", 9), (9, "/", 2500), (13, "/", 3)]
+    rows += [(day, "/", 0) for day in range(14)]
     chart = compared(rows, f"{days}d", over=over)
     assert (chart.title, chart.alt) == (f"Visits per day against the {days} days before", text)
 
 
 def test_the_alternative_of_nothing_names_no_best_day() -> None:
     assert compared([(8, "/", 5)]).alt == (
-        "0 visits on 6 complete days (Tue 17 \u2013 Sun 22 Nov 2026) against 5 on "
-        "Tue 10 \u2013 Sun 15 Nov 2026. Today so far 0, against 0 on the whole of the day 7 days before."
+        f"{NOW} (7 days): 0 visits on 6 complete days (Tue 17 \u2013 Sun 22 Nov 2026) against 5 on "
+        "Tue 10 \u2013 Sun 15 Nov 2026. Today so far 0, against 0 on the whole of the day 7 days before. "
+        f"No rows on {NOW}."
     )
 
 
@@ -390,18 +486,21 @@ def test_the_alternative_of_nothing_names_no_best_day() -> None:
         ("en", 99_999, ["0", "20,000", "40,000", "60,000", "80,000"]),
         ("hi", 99_999, ["0", "20,000", "40,000", "60,000", "80,000"]),
         ("fr", 99_999, ["0", *(f"{n}\u202f000" for n in (20, 40, 60, 80))]),
-        ("en", 100_000, ["20k", "40k", "60k", "80k"]),
-        ("de", 2_500_000, ["0,5M", "1M", "1,5M", "2M"]),
+        ("en", 100_000, ["0", "20k", "40k", "60k", "80k"]),
+        ("de", 2_500_000, ["0", "500k", "1M", "1,5M", "2M"]),
+        ("en", 3_000_000_000, ["0", "1B", "2B", "3B"]),
         ("en", 3, ["0", "1", "2", "3"]),
     ],
 )
 def test_an_axis_counts_in_the_locale_and_compactly_from_100_000(
     name: str, visits: int, ticks: list[str]
 ) -> None:
-    """Whole numbers, however few visits there are; what a compact axis calls 0 is not told here."""
+    """Whole numbers, however few visits there are; 0 is 0, and a billion has no letter of engineers."""
     for chart in drawn([(1, "/", visits)], "2d", spelling=Spelling.of(name)):
-        numbers = [word for word in words(chart.svgs["wide"]) if re.fullmatch(r"[\d.,\u202f]+[kM]?", word)]
-        assert [word for word in numbers if word not in {"0k", "0M"}][: len(ticks)] == ticks
+        numbers = [
+            word for word in words(chart.svgs["wide"]) if re.fullmatch(r"[\d.,\u202f]+[A-Za-z]?", word)
+        ]
+        assert numbers[: len(ticks)] == ticks
 
 
 def test_dates_and_counts_of_a_chart_follow_the_locale() -> None:
@@ -434,6 +533,7 @@ def test_a_path_named_other_is_told_apart_from_other() -> None:
 
 def test_the_alternative_states_total_dates_and_each_path(usual: list[Chart]) -> None:
     rows = [(1, "/a", 1000), (2, "/a", 500), (0, "/b\n", 7), *((3, f"/{n}", 10 + n) for n in range(8))]
+    rows += [(day, "/a", 0) for day in range(4, 7)]
     day, week = stacked([*rows, (0, "/c", 1)], "today", "7d")
     assert day.alt == "8 visits on Mon 23 Nov 2026 (1 day). /b\u240a 7, /c 1."
     assert week.alt == (
@@ -446,25 +546,35 @@ def test_the_alternative_states_total_dates_and_each_path(usual: list[Chart]) ->
 
 
 def test_a_drawing_of_its_own_is_an_image_with_its_text_on_light_paper(usual: list[Chart]) -> None:
-    """It needs no style sheet; title and description tell what the page tells around it."""
+    """It needs no style sheet; title, description and two lines of text tell what the page tells around it.
+
+    Around the drawing of the page is a margin of 24 px, above it 64 px for the words.
+    """
     for chart in usual:
-        file = standalone(chart)
-        root = ET.fromstring(file)
+        file = standalone(chart, "example.com \u00b7 7 days")
+        root, inner = ET.fromstring(file), ET.fromstring(chart.svgs["wide"])
         assert "var(" not in file.decode()
-        assert (root.tag, root.get("role"), root.get("width")) == (f"{SVG}svg", "img", "960")
+        assert (root.tag, root.get("role")) == (f"{SVG}svg", "img")
+        width, height = 960 + 48, int(inner.attrib["height"]) + 48 + 64
+        assert [root.get(name) for name in ("width", "height", "viewBox")] == [
+            str(width), str(height), f"-24 -88 {width} {height}",
+        ]  # fmt: skip
         title, text, paper = list(root)[:3]
         assert [(each.tag, each.text) for each in (title, text)] == [
             (f"{SVG}title", chart.title), (f"{SVG}desc", chart.alt),
         ]  # fmt: skip
         assert (paper.tag, paper.attrib) == (
-            f"{SVG}rect", {"width": "100%", "height": "100%", "fill": "#ffffff"},
+            f"{SVG}rect", {"x": "-24", "y": "-88", "width": "100%", "height": "100%", "fill": "#ffffff"},
         )  # fmt: skip
-        assert words(file) == words(chart.svgs["wide"])
+        assert words(file) == [chart.title, "example.com \u00b7 7 days", *words(chart.svgs["wide"])]
+        for text in list(root)[3:5]:
+            assert -88 + float(text.attrib["font-size"]) <= float(text.attrib["y"]) < -12
 
 
 def test_a_drawing_of_hostile_paths_is_still_an_image(hostile: list[Chart]) -> None:
     for chart in hostile:
-        root = ET.fromstring(standalone(chart))
+        root = ET.fromstring(standalone(chart, "</text><script>&"))
+        assert words(standalone(chart, "</text><script>&"))[1] == "</text><script>&"
         assert root.findtext(f"{SVG}desc") == chart.alt
         assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {
             "svg", "title", "desc", "rect", "g", "path", "text", "tspan", "line",
@@ -474,7 +584,8 @@ def test_a_drawing_of_hostile_paths_is_still_an_image(hostile: list[Chart]) -> N
 def test_a_path_that_looks_like_a_variable_stays_as_it_is() -> None:
     paths = ['/"var(--ink)"', "/var(--evil)", "/-->&<"]
     chart = stacked([(0, path, 3) for path in paths], "today")[0]
-    assert words(standalone(chart))[:3] == sorted(paths)
+    about, *found = words(standalone(chart, "var(--ink)"))[1:]
+    assert (about, found[:3]) == ("var(--ink)", sorted(paths))
 
 
 @contextmanager
