@@ -280,7 +280,8 @@
   document.querySelector("main").append(bubble);
   const dismiss = () => bubble.classList.remove("visible");
   addEventListener("keydown", ({ key }) => { if (key === "Escape") dismiss(); });
-  addEventListener("scroll", dismiss, { passive: true });
+  // Not on "scroll": what the keyboard walks to is scrolled into view.
+  for (const name of ["wheel", "touchmove"]) addEventListener(name, dismiss, { passive: true });
   const works = [...document.querySelectorAll("main table")].flatMap((table) => [
     () => makeSortable(table),
     () => makeFilterable(table),

@@ -230,3 +230,14 @@ def test_a_long_path_is_whole_while_it_has_the_focus(sites: Sites, visit: Open) 
     assert (cut.bounding_box() or {"width": 0})["width"] < 40
     path.locator("a").focus()
     assert (cut.bounding_box() or {"width": 0})["width"] > 100
+
+
+def test_escape_and_a_turn_of_the_wheel_close_the_tooltip(sites: Sites, visit: Open) -> None:
+    """What lies below it can be read without moving the pointer (WCAG 1.4.13)."""
+    reader = visit(sites("usual").http("7d/index.html"), size=(1440, 2400))
+    for close in (lambda: reader.page.keyboard.press("Escape"), lambda: reader.page.mouse.wheel(0, 1)):
+        reader.page.mouse.move(*middle(bar(reader, 1)))
+        reader.page.locator(TOOLTIP).wait_for()
+        close()
+        reader.page.locator(TOOLTIP).wait_for(state="hidden")
+        reader.page.mouse.move(0, 0)
