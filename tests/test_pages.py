@@ -30,6 +30,12 @@ TODAY = date(2026, 11, 23)
 NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
 PAGES = ("index.html", "today/index.html", "7d/index.html", "30d/index.html")
 ALL = (*PAGES, "404.html")
+DATES = {
+    "today": "Mon 23 Nov 2026",
+    "7d": "Tue 17 \u2013 Mon 23 Nov 2026",
+    "30d": "Sun 25 Oct \u2013 Mon 23 Nov 2026",
+}
+DAYS = {"today": "1 day", "7d": "7 days", "30d": "30 days"}
 SVG = "{http://www.w3.org/2000/svg}"
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference.md"
 LONG = "/\"onclick='x'>" + "y" * 70
@@ -175,7 +181,7 @@ def test_a_page_has_what_browsers_and_policies_ask_for(site: Path, name: str) ->
     page = _Page(site / name)
     head = page.head()
     assert page.raw.startswith("<!doctype html>\n")
-    assert page.all("html") == [{"lang": "en", "dir": "ltr"}]
+    assert page.all("html") == [{"lang": "en", "data-locale": "en", "dir": "ltr"}]
     assert (head["robots"], head["referrer"], head["color-scheme"]) == (
         "noindex",
         "no-referrer",
@@ -262,10 +268,17 @@ def test_every_link_leads_to_a_file_of_the_release(site: Path, name: str) -> Non
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_file_of_a_window_can_be_downloaded_from_its_page(site: Path, name: str) -> None:
-    """The data, and each chart as an image of its own that says what it shows."""
+    """The data, and each chart as an image of its own that says what it shows.
+
+    Files are saved by names that still say what they are of, beside those of other days and sites.
+    """
     page = _Page(site / name)
-    links = {text: link["href"] for link, text in page.matching("a", download="")}
+    downloads = [(link, text) for link, text in page.matching("a") if "download" in link]
+    links = {text: link["href"] for link, text in downloads}
     window = "7d" if name == "index.html" else name.partition("/")[0]
+    assert [link["download"] for link, _ in downloads] == [
+        f"example.com-{window}-2026-11-23-{link['href'].rpartition('/')[2]}" for link, _ in downloads
+    ]
     files = {(site / name).parent.joinpath(link).resolve() for link in links.values()}
     kept = (file for file in (site / window).iterdir() if file.suffix != ".html" and not is_packed(file))
     assert files == {file.resolve() for file in kept}
@@ -277,6 +290,11 @@ def test_every_file_of_a_window_can_be_downloaded_from_its_page(site: Path, name
         drawing = ET.parse((site / name).parent / links[text]).getroot()
         assert f"{drawing.findtext(f'{SVG}title')} as SVG" == text
         assert chart["aria-label"].startswith(drawing.findtext(f"{SVG}desc", "?"))
+        about = f"example.com \u00b7 {DATES[window]} \u00b7 {DAYS[window]} \u00b7 Europe/Berlin"
+        assert [words.text for words in drawing.findall(f"{SVG}text")] == [
+            drawing.findtext(f"{SVG}title"),
+            about,
+        ]
 
 
 LINKED = {
@@ -415,7 +433,10 @@ def test_the_figures_of_the_week(site: Path) -> None:
         "Visits": [str(today + complete), "with 30 so far today"],
         "Change on complete days": [
             f"\u25bc \u2212{100 - 100 * complete / before:.0f}% down",
-            f"{complete} on Tue 17 \u2013 Sun 22 Nov 2026, against {before} on Tue 10 \u2013 Sun 15 Nov 2026",
+            (
+                f"{complete} on Tue 17 \u2013 Sun 22 Nov 2026, "
+                f"against {before} on Tue 10 \u2013 Sun 15 Nov 2026; 3 of these dates without rows"
+            ),
         ],
         "Daily average": [f"{complete / 6:.1f}", "of 6 complete days"],
         "Best day": ["60", "Sun 22 Nov 2026, of the complete days"],
@@ -436,11 +457,14 @@ def test_today_shows_yesterday_and_the_weekday_last_week_as_full_days_without_pe
 
 @pytest.mark.parametrize(("name", "dates"), [
     ("today", [8, 8, 8]),
-    ("7d", [7, 6, 6, 6] + [7] * 16),
-    ("30d", [30, 29, 29, 29] + [30] * 16),
+    ("7d", [7, 5, 6, 6] + [7] * 16),
+    ("30d", [30, 28, 29, 29] + [30] * 16),
 ])  # fmt: skip
 def test_numbers_with_a_series_behind_them_have_its_picture(site: Path, name: str, dates: list[int]) -> None:
-    """Figures first, then each listed path: a box as wide as its dates, hidden from screen readers."""
+    """Figures first, then each listed path: a box as wide as its dates, hidden from screen readers.
+
+    Bars stand on dates; the lines of the change run between them.
+    """
     page = _Page(site / name / "index.html")
     pictures = page.all("svg", **{"class": "spark"})
     assert [int(picture["viewbox"].split()[2]) for picture in pictures] == dates
@@ -465,6 +489,8 @@ def test_the_tables_hold_each_day_and_each_path_and_can_be_read_aloud(site: Path
     page = week(site)
     captions = [caption.partition(",")[0] for caption in page.texts("caption")]
     assert captions == ["Visits per day", "Paths by visits"]
+    # Whichever way a reader has sorted it.
+    assert page.texts("caption")[0] == "Visits per day, Tue 17 \u2013 Mon 23 Nov 2026"
     assert {th.get("scope") for th in page.all("th")} == {"col", "row"}
     rows = [row for row in page.texts("tr") if "Visits" not in row]
     assert rows[:2] + rows[3:4] + rows[7:9] == [
@@ -475,6 +501,14 @@ def test_the_tables_hold_each_day_and_each_path_and_can_be_read_aloud(site: Path
         "2/notes/a b?c=d2012.3%\u221250%",
     ]
     assert len(rows) == 7 + 16
+
+
+def test_a_change_of_a_path_tells_the_numbers_it_rests_on(site: Path) -> None:
+    """On a page of one day there is no change to explain."""
+    cells = [(cell["title"], text) for cell, text in week(site).matching("td") if "title" in cell]
+    assert cells[0] == ("94 against 152 on complete days", "\u221238%")
+    assert [text for title, text in cells if title == "4 against 0 on complete days"] == ["new"] * 5
+    assert not [cell for cell in _Page(site / "today" / "index.html").all("td") if "title" in cell]
 
 
 def test_cells_hold_their_values_for_sorting(site: Path) -> None:
@@ -496,6 +530,7 @@ def test_the_path_table_ends_at_top_paths_and_says_what_it_leaves_out(table: Pat
     page, report = week(release), json.loads((release / "7d" / "report.json").read_bytes())
     ranks = page.texts("td", **{"class": "n rank"})
     assert ranks == ["1", "2", "3"]
+    assert [table["data-noun"] for table in page.all("table")] == ["days", "listed paths"]
     assert len(report["paths"]) == 3
     left = report["other"]
     assert left == report["total"] - sum(path["visits"] for path in report["paths"]) > 0
@@ -504,6 +539,7 @@ def test_the_path_table_ends_at_top_paths_and_says_what_it_leaves_out(table: Pat
     assert len((release / "7d" / "paths.csv").read_bytes().splitlines()) == 1 + 16
     today = _Page(release / "today" / "index.html")
     assert not any("paths.csv lists" in text for text in today.texts("p"))
+    assert [table["data-noun"] for table in today.all("table")] == ["day", "paths"]
 
 
 # Charts.
@@ -533,6 +569,10 @@ def test_charts_stand_drawn_in_the_page_in_two_widths_with_a_text_alternative(si
     for chart in charts:
         assert chart["role"] == "img"
         assert chart["aria-label"].endswith(" Dates are in the zone Europe/Berlin.")
+    about = f"{DATES[name]} \u00b7 Europe/Berlin"
+    if name == "today":
+        about += " \u00b7 paths in the colours of the other pages, grey where they have none"
+    assert page.texts("p", **{"class": "sub"}) == [about] * len(charts)
     widths = [each["class"] for each in page.all("div") if each.get("class") in {"wide", "narrow"}]
     assert widths == ["wide", "narrow"] * len(charts)
 
@@ -543,10 +583,14 @@ def test_the_charts_tell_their_numbers_in_words(site: Path) -> None:
         "163 visits on Tue 17 \u2013 Mon 23 Nov 2026 (7 days); most on Sun 22 Nov 2026: 60. By path: / 114, "
     )
     assert compared.startswith(
-        "133 visits on 6 complete days (Tue 17 \u2013 Sun 22 Nov 2026) against 172 on "
-        "Tue 10 \u2013 Sun 15 Nov 2026."
+        "Tue 17 \u2013 Mon 23 Nov 2026 (7 days): 133 visits on 6 complete days "
+        "(Tue 17 \u2013 Sun 22 Nov 2026) against 172 on Tue 10 \u2013 Sun 15 Nov 2026."
     )
     assert "Today so far 30, against 37 on the whole of the day 7 days before." in compared
+    for alternative in (by_path, compared):
+        assert alternative.endswith(
+            " No rows on Thu 19 \u2013 Fri 20 Nov 2026. Dates are in the zone Europe/Berlin."
+        )
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -668,7 +712,7 @@ def test_numbers_and_dates_follow_the_locale(tmp_path: Path) -> None:
     store(tmp_path, [(days, "/", 1234) for days in range(14)])
     release = built(tmp_path, locale="de").release.path
     page = week(release)
-    assert page.all("html") == [{"lang": "de", "dir": "ltr"}]
+    assert page.all("html") == [{"lang": "en", "data-locale": "de", "dir": "ltr"}]
     assert page.figures()["Visits"] == ["8.638", "with 1.234 so far today"]
     assert "Di., 17. \u2013 Mo., 23. Nov. 2026 \u00b7 7 days" in page.texts("header")[0]
     assert [row for row in page.texts("tr") if row.startswith("Mo., 23. Nov. 2026")]
@@ -680,12 +724,19 @@ def test_numbers_and_dates_follow_the_locale(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("locale", "lang", "direction"), [
     ("de-AT", "de-AT", "ltr"), ("pt_BR", "pt-BR", "ltr"), ("ar", "ar", "rtl"), ("he", "he", "rtl"),
 ])  # fmt: skip
-def test_the_locale_gives_every_page_its_language_and_direction(
+def test_the_locale_gives_every_page_its_direction_and_its_dates_their_language(
     table: Path, locale: str, lang: str, direction: str
 ) -> None:
+    """Words are English everywhere; dates of a table would be read aloud wrongly as English."""
     release = built(table, locale=locale).release.path
     for name in ALL:
-        assert _Page(release / name).all("html") == [{"lang": lang, "dir": direction}]
+        page = _Page(release / name)
+        assert page.all("html") == [{"lang": "en", "data-locale": lang, "dir": direction}]
+    for name in PAGES:
+        page = _Page(release / name)
+        dates = [head for head in page.all("th", scope="row") if "data-v" in head]
+        assert {head["lang"] for head in dates} == {lang}
+        assert sum("lang" in attributes for _, attributes, _ in page.elements) == 1 + len(dates)
     paths = week(release).all("bdi", **{"class": "path"})
     assert {path["dir"] for path in paths} == {"ltr"}
 
@@ -810,6 +861,8 @@ def test_dates_without_rows_and_rows_left_out_are_told(site: Path) -> None:
         ) in said
         assert "Dates are in the zone Europe/Berlin. Today is not over" in said
         assert re.findall(r"No rows for any path on (.*?), marked below the axis\. ", said) == spans
+        before = ["Thu 12 Nov 2026"] if name == "7d" else []
+        assert re.findall(r"No rows on ([^.]*), of the dates this window is compared with\.", said) == before
         assert json.loads((site / name / "report.json").read_bytes())["notes"] == notes
 
 
@@ -823,12 +876,12 @@ def test_an_empty_table_gives_pages_that_say_so(tmp_path: Path) -> None:
     assert "The table is reachable; it has no rows for these dates." in seven.texts("main")[0]
     assert "No rows for any path on Tue 17 \u2013 Mon 23 Nov 2026." in seven.texts("main")[0]
     figures = seven.figures()
-    assert (figures["Visits"][0], figures["Change on complete days"][0]) == ("0", "\u2013")
+    assert {name: value for name, (value, _) in figures.items()} == {"Visits": "0", "Paths visited": "0"}
     for page in (seven, today):
         assert page.all("svg") == []
         assert page.live() == {}
         assert "data-vega" not in page.all("body")[0]
-        assert [link["href"] for link in page.all("a", download="")] == [
+        assert [link["href"] for link in page.all("a") if "download" in link] == [
             "daily.csv",
             "paths.csv",
             "report.json",
