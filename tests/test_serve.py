@@ -6,7 +6,9 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from statistics import median
 from urllib.parse import urljoin
 
 import brotli
@@ -220,6 +222,17 @@ def test_one_connection_serves_many_requests(service: Service) -> None:
     answers = [asked(connection, address).status for address in ("/", "/7d", "/nothing", "/healthz", "/7d/")]
     assert (answers, connection.sock is held) == ([200, 308, 404, 200, 200], True)
     connection.close()
+
+
+def test_no_answer_waits_for_the_receipt_of_its_first_half(service: Service) -> None:
+    """Headers and body are sent apart: the kernel must not hold the body back (40 ms, Nagle)."""
+    seconds = []
+    with closing(service.connect()) as connection:
+        for _ in range(21):
+            start = time.monotonic()
+            assert asked(connection, "/7d/").status == 200
+            seconds.append(time.monotonic() - start)
+    assert median(seconds) < 0.025
 
 
 def test_answers_to_requests_sent_at_once_come_in_their_order(service: Service) -> None:
