@@ -71,6 +71,7 @@ def test_a_comparison_counts_the_dates_without_rows_on_both_its_sides() -> None:
     [
         ({0}, False, True),
         (set(), False, True),
+        (set(), True, False),
         ({0}, True, False),
         ({0, 1}, False, False),
         ({0, 6}, False, False),
