@@ -117,8 +117,7 @@ def test_two_lines_share_their_scale_and_stay_inside_the_box(values: list[int], 
     drawn = layers(spark)
     assert list(drawn) == ["ghost", "line"]
     heights = {
-        name: [float(height) for height in re.findall(r"(?<= )[\d.]+", path)]
-        for name, path in drawn.items()
+        name: [float(height) for height in re.findall(r"(?<= )[\d.]+", path)] for name, path in drawn.items()
     }
     assert len(heights["line"]) == len(heights["ghost"]) == len(values)
     assert min(heights["line"] + heights["ghost"]) == 1
