@@ -123,7 +123,8 @@ def test_a_pair_is_alike_up_to_8_steps_of_lightness(monkeypatch: pytest.MonkeyPa
         assert [theme.alike(0, 1), theme.alike(0, 2)] == [True, False]
 
 
-Slots, Stacks = Mapping[str, int], Sequence[Sequence[str]]
+Slots = Mapping[str, int]
+Stacks = Sequence[Sequence[str]]
 
 
 def neighbours(slots: Slots, tops: Stacks) -> list[tuple[int | None, int | None]]:
