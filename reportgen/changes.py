@@ -76,8 +76,9 @@ def _explained(metrics: WindowMetrics, movers: pd.DataFrame, spelling: Spelling)
     """Name the largest contributions; with all other paths, they sum to the change."""
     moved = metrics.comparison.total - metrics.comparison.previous_total
     if movers.empty and moved:
-        enough = spelling.count(named_from(metrics.total), "visit")
-        return [f"No single path explains it: none moved by {enough} or more, 5 % of the window's."]
+        enough = named_from(metrics.total)
+        share = ", 5 % of the window's" if enough > NAMED_VISITS else ""
+        return [f"No path changed by {spelling.count(enough, 'visit')} or more{share}."]
     if movers.empty:
         return []
     parts = [

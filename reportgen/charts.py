@@ -9,6 +9,7 @@ import pandas as pd
 
 from reportgen import theme
 from reportgen.drawing import (
+    SIZES,
     Chart,
     Rows,
     Size,
@@ -28,6 +29,9 @@ PICKED = "picked"
 
 ROOM_FOR_GAPS_PX = 6
 """Width of a date from which on bars have a gap of paper around them; it would hide narrower ones."""
+
+SHORTEST_BAR_PX = 64
+"""What the longest horizontal bar has at least, with the gaps around it."""
 
 ROOM_FOR_PATHS = {"wide": 48, "narrow": 24}
 """Columns of a path before a horizontal bar."""
@@ -160,7 +164,8 @@ def top_paths(metrics: WindowMetrics, slots: Mapping[str, int], spelling: Spelli
     A path that has a colour on other pages has it here, the others are grey; no colour stands twice.
     """
     paths = list(islice(metrics.path_rows(), most))
-    names = {size: labels([row.path for row in paths], limit) for size, limit in ROOM_FOR_PATHS.items()}
+    longest_number = max((spelling.number(row.visits) for row in paths), key=len)
+    names = {size.name: _fitting_labels([row.path for row in paths], longest_number, size) for size in SIZES}
     owners = {slots[row.path]: row.path for row in reversed(paths) if row.path in slots}
     rows = [
         {
@@ -186,7 +191,7 @@ def top_paths(metrics: WindowMetrics, slots: Mapping[str, int], spelling: Spelli
         )  # fmt: skip
         # Behind the longest bar stands its number, inside the drawing.
         plot_px = size.width_px - room
-        bars_px = plot_px - letters_px(max((str(row["count"]) for row in rows), key=len), size.font_px) - 10
+        bars_px = plot_px - letters_px(longest_number, size.font_px) - 10
         base = alt.Chart(alt.NamedData("visits")).encode(
             y=alt.Y(f"{size.name}:N", sort=None, axis=axis),
             x=alt.X(
@@ -203,6 +208,16 @@ def top_paths(metrics: WindowMetrics, slots: Mapping[str, int], spelling: Spelli
     parts = [f"{row['path']} {row['count']}" for row in rows]
     text = f"{spelling.count(metrics.total, 'visit')} on {_dates(metrics, spelling)}. {', '.join(parts)}."
     return draw("top-paths", "Visits by path", text, {"visits": rows}, plan, spelling)
+
+
+def _fitting_labels(paths: Sequence[str], number: str, size: Size) -> list[str]:
+    """Return labels that leave room for the longest bar and its number."""
+    room_px = size.width_px - letters_px(number, size.font_px) - SHORTEST_BAR_PX
+    for limit in range(ROOM_FOR_PATHS[size.name], 0, -1):
+        names = labels(paths, limit)
+        if max(letters_px(name, size.font_px) for name in names) <= room_px:
+            return names
+    return names
 
 
 def _by_date(
@@ -254,9 +269,10 @@ def _compared_text(metrics: WindowMetrics, spelling: Spelling) -> str:
         text += f" Most on a complete day: {spelling.number(best[1])} on {spelling.day(best[0])}."
     if not today.complete:
         earlier = spelling.count(metrics.window.days, "day")
+        unknown = "" if metrics.daily["previous_recorded"].iloc[-1] else ", which has no rows"
         text += (
             f" Today so far {spelling.number(today.visits)}, "
-            f"against {spelling.number(today.previous)} on the whole of the day {earlier} before."
+            f"against {spelling.number(today.previous)} on the whole of the day {earlier} before{unknown}."
         )
     return f"{_dates(metrics, spelling)}: {text}{_no_rows(metrics, spelling)}"
 

@@ -71,7 +71,8 @@ class WindowMetrics:
     large enough to be named.
 
     ``recent`` holds the visits of the window's last date and the 7 before it, ascending;
-    ``recent_recorded`` whether each has any row.
+    ``recent_recorded`` whether each has any row. ``begins_today``: of all dates read, none before the
+    running one has rows, so there is nothing yet to compare with.
     """
 
     window: Window
@@ -83,6 +84,7 @@ class WindowMetrics:
     path_count: int
     recent: tuple[int, ...]
     recent_recorded: tuple[bool, ...]
+    begins_today: bool
 
     @property
     def yesterday(self) -> int:
@@ -117,22 +119,15 @@ class WindowMetrics:
 
     @property
     def previous_unrecorded(self) -> list[date]:
-        """The previous window's dates without any row for any path."""
-        recorded = self.daily["previous_recorded"].tolist()
-        return [day for day, known in zip(self.window.previous.dates(), recorded, strict=True) if not known]
+        """The previous window's dates, of those that are compared, without any row for any path."""
+        unknown = (self.daily["complete"] & ~self.daily["previous_recorded"]).tolist()
+        return [day for day, missing in zip(self.window.previous.dates(), unknown, strict=True) if missing]
 
     @property
     def compared_unrecorded(self) -> int:
         """How many of the dates that are compared, now and before, have no rows."""
         rows = self.daily.loc[self.daily["complete"]]
         return int((~rows["recorded"]).sum() + (~rows["previous_recorded"]).sum())
-
-    @property
-    def begins_today(self) -> bool:
-        """Whether no date before the running one has any row: there is nothing yet to compare with."""
-        running = 0 if self.window.today_complete else 1
-        before = [day.recorded for day in self.day_rows()][: self.window.days - running]
-        return bool(running) and not any(before) and not self.daily["previous_recorded"].any()
 
     @property
     def daily_average(self) -> float | None:
@@ -169,6 +164,7 @@ def window_metrics(
         path_count=path_count,
         recent=tuple(sum_over(daily, Span(day, day)) for day in week),
         recent_recorded=tuple(pd.Timestamp(day) in daily.index for day in week),
+        begins_today=not window.today_complete and not (daily.index < pd.Timestamp(window.span.last)).any(),
     )
 
 

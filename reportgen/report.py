@@ -106,7 +106,7 @@ def site_of(config: Config, gathered: Gathered, now: datetime, as_of: date | Non
 
 
 def told_apart(slots: Mapping[str, int], tops: Sequence[Sequence[str]]) -> Mapping[str, int]:
-    """Swap slots until neighbours in the stacks of all pages differ in lightness as far as they can.
+    """Swap slots until no swap lets more neighbours in the stacks of all pages differ in lightness.
 
     That is what readers who see few hues, and black-and-white printers, go by. A swap of two slots on every
     page leaves each path its one colour.

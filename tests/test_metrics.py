@@ -206,10 +206,10 @@ def test_all_figures_by_day_are_what_plain_counting_gives(
     assert metrics.best_day == (best and best[::-1])
     assert metrics.recent == tuple(visits(rows, at, at) for at in range(7, -1, -1))
     assert metrics.recent_recorded == tuple(at in recorded for at in range(7, -1, -1))
-    missing = [at for at in range(2 * days - 1, days - 1, -1) if at not in recorded]
+    missing = [at for at in range(2 * days - 1, days + last - 1, -1) if at not in recorded]
     assert metrics.previous_unrecorded == [ago(at) for at in missing]
     unpaired = [day for day in complete if not day.recorded]
-    assert metrics.compared_unrecorded == len(unpaired) + sum(at >= days + last for at in missing)
+    assert metrics.compared_unrecorded == len(unpaired) + len(missing)
     assert (metrics.yesterday, metrics.week_ago) == (visits(rows, 1, 1), visits(rows, 7, 7))
 
 
