@@ -6,6 +6,7 @@ import hmac
 from collections import OrderedDict
 from collections.abc import Callable
 from hashlib import sha256
+from ipaddress import IPv6Address, ip_address, ip_network
 
 USER = "reader"
 FREE_TRIES = 5
@@ -48,6 +49,24 @@ class Doorkeeper:
         if len(self._failures) > MOST_CLIENTS:
             self._failures.popitem(last=False)
         return False
+
+
+def client_of(named: str, peer: str) -> str:
+    """Return who a client counts as: its address, or in IPv6 its network, which is one customer's.
+
+    ``named`` is what a proxy in front says, ``peer`` the other end of the connection, which counts where
+    that is no address.
+    """
+    for text in (named, peer):
+        try:
+            address = ip_address(text.strip())
+        except ValueError:
+            continue
+        if isinstance(address, IPv6Address):
+            mapped = address.ipv4_mapped
+            return str(mapped) if mapped else str(ip_network((address, 64), strict=False))
+        return str(address)
+    return peer
 
 
 def _digest(credentials: bytes) -> bytes:

@@ -1,6 +1,7 @@
 """One build, top to bottom: gather, compare, compute, draw, render, publish."""
 
 import resource
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from reportgen.config import Config
 from reportgen.errors import RenderError
 from reportgen.gather import Gathered, fingerprint, gather
 from reportgen.packing import packed
-from reportgen.publish import OutputLock, Release, current_release, publish
+from reportgen.publish import OutputLock, Release, current_release, is_whole, publish
 from reportgen.stopwatch import Stopwatch
 
 
@@ -20,6 +21,8 @@ class Built:
 
     release: Release
     changed: bool
+    timings_s: Mapping[str, float]
+    peak_memory_bytes: int
 
 
 def build(
@@ -47,8 +50,9 @@ def build(
     with watch.stage("query"):
         gathered = gather(config, now, as_of)
         shown = fingerprint(config, gathered)
-    if if_changed and (last := current_release(lock.root)) and last.manifest.get("content") == shown:
-        return Built(last, changed=False)
+    last = current_release(lock.root) if if_changed else None
+    if last and last.manifest.get("content") == shown and is_whole(last):
+        return Built(last, changed=False, timings_s=watch.seconds, peak_memory_bytes=peak_memory_bytes())
     with watch.stage("load"):
         from reportgen import report  # the heavy wing, only where there is something to draw
     with watch.stage("charts"):
@@ -61,7 +65,8 @@ def build(
         files |= packed(files)
     with watch.stage("publish"):
         about = _about(gathered, watch, shown)
-        return Built(publish(lock, files, about, built_at=now, keep=config.output.keep), changed=True)
+        release = publish(lock, files, about, built_at=now, keep=config.output.keep)
+    return Built(release, changed=True, timings_s=watch.seconds, peak_memory_bytes=peak_memory_bytes())
 
 
 def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:

@@ -66,7 +66,7 @@ def _is_whole(place: Path) -> bool:
 
 
 def _made_apart(target: Path) -> Path:
-    command = [sys.executable, "-m", "reportgen.bundle", str(target)]
+    command = [sys.executable, "-P", "-m", "reportgen.bundle", str(target)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603 - our own module
     except (OSError, subprocess.TimeoutExpired) as exc:

@@ -18,7 +18,7 @@ from reportgen.console import print_built, print_json, reporting, summary
 from reportgen.errors import ConfigError, mask_logins
 from reportgen.progress import progress
 from reportgen.publish import lock_output
-from reportgen.runs import read_runs, recorded
+from reportgen.runs import give_up_after, read_runs, recorded
 from reportgen.windows import EARLIEST, today_in
 
 if TYPE_CHECKING:
@@ -138,7 +138,8 @@ def serve(
         secrets.extend(settings.secrets)
         from reportgen.service import serve as run
 
-        options = {"--config": config, "--source": source, "--output": output}
+        # The output as it is resolved now: whatever becomes of the file, builds go where this serves from.
+        options = {"--config": config, "--source": source, "--output": settings.output.dir}
         arguments = [
             text for name, value in options.items() if value is not None for text in (name, str(value))
         ]
@@ -244,9 +245,10 @@ def _build(
         from reportgen.build import build as run
 
         now = datetime.now(UTC)
+        give_up_after(settings.build_timeout_s, settings.output.dir)
         built = run(settings, lock, now=now, as_of=day, if_changed=if_changed, watch=watch)
         if day is None:  # the report of a past day is no news of this one
-            record(now, built.release.id, changed=built.changed)
+            record(now, built.release.id, dict(watch.seconds), changed=built.changed)
         return built
 
 

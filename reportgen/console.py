@@ -54,12 +54,15 @@ def _tell(exc: Exception, message: str, code: int, *, as_json: bool) -> None:
 def summary(built: "Built") -> dict[str, Any]:
     """Return what a build came to, for scripts."""
     manifest = built.release.manifest
-    kept = ("as_of", "built_at", "source", "rows", "notes", "timings_s", "peak_memory_bytes", "version")
+    kept = ("as_of", "built_at", "source", "rows", "notes", "version")
     return {
         "status": "published" if built.changed else "unchanged",
         "release": built.release.id,
         "path": str(built.release.path),
         **{name: manifest[name] for name in kept},
+        # Of this run, which may have found nothing to publish.
+        "timings_s": built.timings_s,
+        "peak_memory_bytes": built.peak_memory_bytes,
     }
 
 
@@ -67,7 +70,7 @@ def print_built(built: "Built", root: Path) -> None:
     """Print what a build came to, for people."""
     manifest = built.release.manifest
     if built.changed:
-        seconds = sum(manifest["timings_s"].values())
+        seconds = sum(built.timings_s.values())
         typer.echo(
             f"published {built.release.id} to {root / 'current'}: {manifest['rows']:,} rows, {seconds:.2f} s"
         )

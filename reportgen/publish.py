@@ -139,6 +139,17 @@ def current_release(root: Path) -> Release | None:
     return Release(path.name, path, manifest) if manifest else None
 
 
+def is_whole(release: Release) -> bool:
+    """Tell whether every file of the manifest is there in its size."""
+    try:
+        return all(
+            (release.path / name).stat().st_size == listed["size_bytes"]
+            for name, listed in release.manifest["files"].items()
+        )
+    except (OSError, LookupError, TypeError):
+        return False
+
+
 def _read_manifest(release: Path) -> dict[str, Any] | None:
     """Return a release's manifest, or ``None`` where it is absent or damaged."""
     try:

@@ -97,7 +97,7 @@ def site_of(config: Config, gathered: Gathered, now: datetime, as_of: date | Non
         default_window=config.default_window,
         built_at=built_at,
         # A report of a past day is not built again by itself.
-        due=None if as_of else next_due(config.schedule, config.zone, built_at),
+        due=None if as_of else next_due(config.schedule, config.zone, built_at, config.jitter_s),
         as_of=gathered.read.last,
         read=gathered.read,
         notes=gathered.notes,

@@ -9,10 +9,12 @@ import fcntl
 import json
 import os
 import resource
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +34,7 @@ class Success:
     seconds: float
     cpu_seconds: float
     peak_memory_bytes: int
+    timings_s: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,12 +88,13 @@ def recorded(root: Path) -> Iterator[Callable[..., None]]:
     """
     start = time.monotonic()
 
-    def succeeded(at: datetime, release: str, *, changed: bool) -> None:
+    def succeeded(at: datetime, release: str, timings_s: Mapping[str, float], *, changed: bool) -> None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = used.ru_utime + used.ru_stime + children.ru_utime + children.ru_stime
         seconds = round(time.monotonic() - start, 3)
-        record_success(root, Success(at, release, changed, seconds, round(cpu_s, 3), used.ru_maxrss * 1024))
+        peak_bytes = used.ru_maxrss * 1024  # Linux counts in KiB
+        record_success(root, Success(at, release, changed, seconds, round(cpu_s, 3), peak_bytes, timings_s))
 
     try:
         yield succeeded
@@ -102,6 +106,24 @@ def recorded(root: Path) -> Iterator[Callable[..., None]]:
         now = datetime.now(UTC)
         record_failure(root, Failure(now, type(exc).__name__, mask_logins(message), retry))
         raise
+
+
+def give_up_after(timeout_s: float, root: Path) -> None:
+    """End this process when a build is not done by then, whatever it hangs in, and put that on record.
+
+    The lock of the output goes with the process, so that the next build can begin.
+    """
+
+    def give_up() -> None:
+        message = f"not done after {timeout_s:g} s, and ended (build_timeout_s sets the limit)"
+        record_failure(root, Failure(datetime.now(UTC), "TimedOut", message, retry=True))
+        sys.stderr.write(f"error: the build is {message}\n")
+        sys.stderr.flush()
+        os._exit(1)
+
+    timer = threading.Timer(timeout_s, give_up)
+    timer.daemon = True
+    timer.start()
 
 
 def _update(root: Path, change: Callable[[Runs], Runs]) -> Runs:

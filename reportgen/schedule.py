@@ -84,7 +84,7 @@ class Schedule:
         Without ``if_changed`` that build publishes in any case: what is published cannot be read.
         """
         self._first = if_changed if at_once else None
-        first = {"next_run_time": self._clock()} if at_once else {}
+        first = {"next_run_time": self._clock() if at_once else self._after_last_success()}
         self._scheduler.add_job(self._regular, self._trigger, id="regular", **first)
         self._scheduler.start()
         event("schedule_started", schedule=self._schedule, timezone=self._zone.key, next=self._next())
@@ -125,18 +125,17 @@ class Schedule:
             event(
                 "build_skipped", reason="the report was checked since it was due", at=success.at.isoformat()
             )
+            with suppress(JobLookupError):
+                self._scheduler.modify_job("regular", next_run_time=self._after_last_success())
             return
         self._build()
 
     def _build(self, *, if_changed: bool = True) -> None:
         event("build_started")
-        before = self._patient_until
         self._wait_for_a_build(self._worker.timeout_s)
         outcome = self._worker.run(if_changed=if_changed)
-        if outcome.state == "busy":
-            self._patient_until = before
-        else:
-            self._wait_for_a_build()
+        # That somebody else builds is no reason to restart this process: status tells how old a report is.
+        self._wait_for_a_build()
         self._tell(outcome)
         pause_s = self._pause_s(outcome)
         if pause_s is not None and not self._ended.is_set():
@@ -147,6 +146,13 @@ class Schedule:
                     id="again", replace_existing=True,
                 )  # fmt: skip
                 event("build_again", at=again.isoformat(timespec="seconds"))
+
+    def _after_last_success(self) -> datetime:
+        """Return when the next regular build is due: as the page and ``status`` count it."""
+        now, success = self._clock(), self._worker.runs.last_success
+        known = success is not None and success.at <= now
+        due = self._trigger.get_next_fire_time(None, success.at if success and known else now)
+        return due if due > now else self._trigger.get_next_fire_time(None, now)
 
     def _again(self, *, if_changed: bool) -> None:
         """Build after a failure, or after somebody else's build if that began too early."""

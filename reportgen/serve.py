@@ -13,6 +13,7 @@ import uvicorn
 
 from reportgen.errors import ConfigError
 from reportgen.log import event
+from reportgen.protocol import BACKLOG, GuardedProtocol, raise_limit
 from reportgen.website import App, Published, logged
 
 DRAIN_S = 3
@@ -32,7 +33,7 @@ def listen(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         both = family == socket.AF_INET6 and address[0] == "::"  # for IPv4, too
-        listening = socket.create_server(address[:2], family=family, backlog=1024, dualstack_ipv6=both)
+        listening = socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
     except OSError as exc:
         reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
         raise ConfigError(
@@ -99,9 +100,10 @@ def run(
     ``start`` is called once a signal would be heeded, ``stop`` when one has come; ``trouble`` says what is
     broken beyond repair in this process.
     """
+    raise_limit()
     config = uvicorn.Config(
         logged(app) if access_log else app,
-        http="httptools", ws="none", lifespan="off", log_config=None, access_log=False,
+        http=GuardedProtocol, backlog=BACKLOG, ws="none", lifespan="off", log_config=None, access_log=False,
         server_header=False, proxy_headers=False, timeout_graceful_shutdown=DRAIN_S,
     )  # fmt: skip
     return asyncio.run(_run(_Server(config), published, listening, start, stop, trouble))

@@ -12,7 +12,7 @@ from reportgen.publish import current_release
 from reportgen.runs import read_runs
 from reportgen.schedule import Schedule
 from reportgen.serve import address_of, check_exposure, listen, run
-from reportgen.status import due, status
+from reportgen.status import due, status, without_details
 from reportgen.website import Published, application
 from reportgen.worker import Worker
 
@@ -32,13 +32,16 @@ def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str], 
     server = config.server
     check_exposure(server.host, password, public=server.public)
     listening = listen(server.host, server.port)
-    worker = Worker(config.output.dir, arguments, timeout_s=config.build_timeout_s, clock=_now)
+    worker = Worker(
+        config.output.dir, arguments, timeout_s=config.build_timeout_s, clock=_now, secrets=config.secrets
+    )
     schedule = Schedule(worker, config.schedule, config.zone, jitter_s=config.jitter_s) if scheduled else None
     published = Published(config.output.dir)
     published.look()
 
     def document() -> dict[str, Any]:
-        return status(config, worker.runs, _now())
+        found = status(config, worker.runs, _now())
+        return found if password or not server.public else without_details(found)
 
     def start() -> None:
         event("listening", address=address_of(listening), version=__version__, password=bool(password))

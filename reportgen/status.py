@@ -11,6 +11,9 @@ from reportgen.publish import current_release
 from reportgen.runs import Runs
 from reportgen.timetable import Due, next_due
 
+CLOCKS_APART = timedelta(minutes=1)
+"""A success further in the future is one from before the clock was put back: it tells nothing."""
+
 FROM_MANIFEST = ("built_at", "as_of", "version", "source", "rows", "notes", "timings_s", "peak_memory_bytes")
 
 
@@ -21,7 +24,7 @@ def due(config: Config, runs: Runs) -> Due | None:
     """
     if runs.last_success is None:
         return None
-    return next_due(config.schedule, config.zone, runs.last_success.at)
+    return next_due(config.schedule, config.zone, runs.last_success.at, config.jitter_s)
 
 
 def is_stale(expected: Due | None, now: datetime) -> bool:
@@ -40,13 +43,24 @@ def status(config: Config, runs: Runs, now: datetime) -> dict[str, Any]:
         "timezone": config.timezone,
         "next_due": _stamp(expected.at) if expected else None,
         "overdue_after": _stamp(expected.at + timedelta(seconds=expected.grace_s)) if expected else None,
-        "stale": is_stale(expected, now),
+        "stale": is_stale(expected, now)
+        or runs.last_success is None
+        or runs.last_success.at > now + CLOCKS_APART,
         "consecutive_failures": runs.failures,
         "last_success": _plain(runs.last_success),
         "last_failure": _plain(runs.last_failure),
         "release": {"id": release.id} | {name: release.manifest.get(name) for name in FROM_MANIFEST}
         if release
         else None,
+    }
+
+
+def without_details(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document as everybody may read it: neither names of hosts nor messages for the operator."""
+    failure, release = document["last_failure"], document["release"]
+    return document | {
+        "last_failure": failure and failure | {"message": None},
+        "release": release and release | {"source": None},
     }
 
 

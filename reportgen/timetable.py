@@ -20,10 +20,11 @@ class Due:
     grace_s: int
 
 
-def next_due(schedule: str, zone: ZoneInfo, built_at: datetime) -> Due:
+def next_due(schedule: str, zone: ZoneInfo, built_at: datetime, jitter_s: int = 0) -> Due:
     """Return when the build after one at ``built_at`` (aware) is due.
 
-    It is late by more than one interval, or 15 minutes if that is longer, before its page says so.
+    It is late by more than one interval, or 15 minutes if that is longer, and by what chance may add
+    (``jitter_s``), before its page says so.
 
     Raises:
         ValueError: as :func:`due_after`.
@@ -33,7 +34,7 @@ def next_due(schedule: str, zone: ZoneInfo, built_at: datetime) -> Due:
     after = due_after(schedule, zone, due)
     # In UTC: between times of one zone Python subtracts what clocks show.
     interval_s = round((after.astimezone(UTC) - due.astimezone(UTC)).total_seconds())
-    return Due(due, max(interval_s, LEAST_GRACE_S))
+    return Due(due, max(interval_s, LEAST_GRACE_S) + jitter_s)
 
 
 def due_after(schedule: str, zone: ZoneInfo, moment: datetime) -> datetime:

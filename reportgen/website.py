@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
-from reportgen.access import Doorkeeper
+from reportgen.access import Doorkeeper, client_of
 from reportgen.log import event
 from reportgen.publish import current_release
 from reportgen.resources import (
@@ -97,10 +97,10 @@ def application(
         del receive  # no request that is answered here has a body worth reading
         head = scope["method"] == "HEAD"
         path: str = scope["path"]
-        wanted = dict(scope["headers"])
+        wanted = _joined(scope["headers"])
         if keeper and path not in OPEN:
-            client = wanted.get(named, b"").decode("latin-1") if named else ""
-            client = client or (scope["client"] or ("",))[0]
+            peer = (scope["client"] or ("",))[0]
+            client = client_of(wanted.get(named, b"").decode("latin-1") if named else "", peer)
             if refusal := _refusal(keeper, client, wanted.get(b"authorization", b"").decode("latin-1")):
                 await _answer(send, *refusal, head=head)
                 return
@@ -109,14 +109,23 @@ def application(
         elif path == "/healthz":
             await _answer(send, 200, b"ok\n", head=head)
         elif path == "/healthz/fresh":
-            stale = status()["stale"]
+            stale = status()["stale"] or published.shelf is None
             await _answer(send, 503 if stale else 200, b"stale\n" if stale else b"fresh\n", head=head)
         elif path == "/status.json":
             await _answer(send, 200, json_body(status()), {"content-type": "application/json"}, head=head)
         else:
-            await _serve(send, published.shelf, path, wanted, head=head)
+            query = b"?" * bool(scope["query_string"]) + scope["query_string"]
+            await _serve(send, published.shelf, path, wanted, query.decode("latin-1"), status, head=head)
 
     return app
+
+
+def _joined(headers: Headers) -> dict[bytes, bytes]:
+    """Return headers by name; several lines of one are one list (RFC 9110, 5.3)."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        found[name] = b"%b, %b" % (found[name], value) if name in found else value
+    return found
 
 
 def _refusal(keeper: Doorkeeper, client: str, authorization: str) -> tuple[int, bytes, dict[str, str]] | None:
@@ -134,16 +143,24 @@ def _refusal(keeper: Doorkeeper, client: str, authorization: str) -> tuple[int, 
 
 
 async def _serve(
-    send: Send, shelf: Shelf | None, path: str, wanted: dict[bytes, bytes], *, head: bool
+    send: Send,
+    shelf: Shelf | None,
+    path: str,
+    wanted: dict[bytes, bytes],
+    query: str,
+    status: Callable[[], dict[str, Any]],
+    *,
+    head: bool,
 ) -> None:
     """Answer with a file of the release, and with nothing else."""
     if shelf is None:
         again = {"retry-after": str(RETRY_AFTER_S), "content-type": "text/html; charset=utf-8"}
-        await _answer(send, 503, FIRST_BUILD, again, head=head)
+        page = NO_REPORT if status()["consecutive_failures"] else FIRST_BUILD
+        await _answer(send, 503, page, again, head=head)
     elif resource := shelf.resources.get(path):
         await _send_resource(send, 200, resource, wanted, head=head)
     elif target := shelf.moved.get(path):
-        await _answer(send, 308, b"", {"location": target}, head=head)
+        await _answer(send, 308, b"", {"location": target + query}, head=head)
     elif shelf.not_found:
         await _send_resource(send, 404, shelf.not_found, wanted, head=head)
     else:
@@ -184,6 +201,13 @@ FIRST_BUILD = text_page(
     "The first report is being built",
     "This page looks again by itself in a few seconds.",
     refresh_s=RETRY_AFTER_S,
+)
+
+
+NO_REPORT = text_page(
+    "There is no report yet",
+    "The last build failed. Whoever runs this site finds the reason in its log, or with reportgen status.",
+    refresh_s=60,
 )
 
 

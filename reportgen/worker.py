@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from reportgen.errors import mask_logins, scrub
 from reportgen.runs import Failure, Runs, read_runs, record_failure
 
 GRACE_S = 2.0
@@ -49,11 +50,21 @@ class Worker:
     """Runs builds of one output directory, one at a time, each in a process of its own."""
 
     def __init__(
-        self, root: Path, arguments: Sequence[str], *, timeout_s: int, clock: Callable[[], datetime]
+        self,
+        root: Path,
+        arguments: Sequence[str],
+        *,
+        timeout_s: int,
+        clock: Callable[[], datetime],
+        secrets: Sequence[str] = (),
     ) -> None:
-        """``arguments`` are the options of ``reportgen build``; ``clock`` gives the time (aware)."""
+        """``arguments`` are the options of ``reportgen build``; ``clock`` gives the time (aware).
+
+        ``secrets`` never get on record.
+        """
+        self._secrets = secrets
         self._root = root
-        self._command = [sys.executable, "-m", "reportgen", "build", "--json", "--no-wait", *arguments]
+        self._command = [sys.executable, "-P", "-m", "reportgen", "build", "--json", "--no-wait", *arguments]
         self.timeout_s = timeout_s
         self._clock = clock
         self._busy = threading.Lock()
@@ -91,7 +102,7 @@ class Worker:
             child = subprocess.Popen(  # noqa: S603 - our own command
                 [*self._command, *options],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                text=True, encoding="utf-8", errors="replace", start_new_session=True,
+                text=True, encoding="utf-8", errors="replace", start_new_session=True, env=_environment(),
             )  # fmt: skip
         except OSError as exc:
             message = f"the build could not be started: {exc.strerror}"
@@ -121,7 +132,7 @@ class Worker:
             error, message = str(report.get("error", "")), str(report.get("message", ""))
             outcome = Outcome("failed", seconds, message, error, retry=bool(report.get("retry")))
         else:
-            last = (err.strip().splitlines() or [""])[-1]
+            last = mask_logins(scrub((err.strip().splitlines() or [""])[-1], self._secrets))
             words = _in_words(status) + (f": {last}" if last else "")
             outcome = Outcome("failed", seconds, words, "Ended", retry=status < 0)
         return self._failed(begun, outcome)
@@ -136,6 +147,11 @@ class Worker:
             if read_runs(self._root) == stored:  # it could not be written
                 self._remembered = (stored, replace(runs, failures=failures))
         return outcome
+
+
+def _environment() -> dict[str, str]:
+    """Return what a build is to know: not the password of the pages."""
+    return {name: value for name, value in os.environ.items() if name != "REPORTGEN_PASSWORD"}
 
 
 def _report(out: str) -> dict[str, Any] | None:

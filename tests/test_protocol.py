@@ -1,0 +1,142 @@
+"""What a client may take of the server without being let in: little, and not for long."""
+
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from reportgen import protocol
+
+SERVER = """
+import resource, sys
+from reportgen import protocol, serve
+from reportgen.website import Published, application
+files, serve.raise_limit = int(sys.argv[1]), lambda: None
+if files:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+protocol.HEAD_S = float(sys.argv[2])
+from pathlib import Path
+listening = serve.listen("127.0.0.1", 0)
+print(listening.getsockname()[1], flush=True)
+sys.exit(serve.run(application(Published(Path("nowhere")), dict), Published(Path("nowhere")), listening))
+"""
+
+
+@contextmanager
+def running(
+    tmp_path: Path, *, files: int = 0, head_s: float = 10
+) -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
+    """Serve from a process of its own; give its port and the process, and see it end well."""
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(files), str(head_s)],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as server:  # fmt: skip
+        try:
+            assert server.stdout
+            yield int(server.stdout.readline()), server
+            begun = time.monotonic()
+            server.terminate()
+            assert server.wait(timeout=10) == 0
+            assert time.monotonic() - begun < 5
+        finally:
+            server.kill()
+
+
+def asked(
+    port: int, sent: bytes = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", timeout_s: float = 5
+) -> bytes:
+    """Return what a connection answers to ``sent``, until it has answered or is closed."""
+    with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
+        connection.sendall(sent)
+        return answer(connection)
+
+
+def answer(connection: socket.socket) -> bytes:
+    """Return what comes until there is a whole answer of the health page, another answer, or the end."""
+    found = b""
+    while (more := connection.recv(65_536)) and not found.endswith(b"ok\n"):
+        found += more
+        if b"HTTP/1.1 200" not in found or found.endswith(b"ok\n"):
+            break
+    return found
+
+
+def resident_mb(pid: int) -> float:
+    """Return a process's resident memory."""
+    (line,) = (
+        line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")
+    )
+    return int(line.split()[1]) / 1024
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n"])
+def test_a_head_that_does_not_come_ends_the_connection(tmp_path: Path, sent: bytes) -> None:
+    """Also on a connection that was used before."""
+    with running(tmp_path, head_s=0.5) as (port, _):
+        assert asked(port, sent) == b""
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert answer(connection).startswith(b"HTTP/1.1 200")
+            connection.sendall(b"GET / HT")
+            assert answer(connection) == b""
+
+
+def test_a_slow_reader_of_a_whole_request_is_left_in_peace(tmp_path: Path) -> None:
+    """The deadline is for heads: a connection that waits between two requests has uvicorn's own."""
+    with (
+        running(tmp_path, head_s=0.5) as (port, _),
+        socket.create_connection(("127.0.0.1", port), timeout=5) as connection,
+    ):
+        for _ in range(3):
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert answer(connection).startswith(b"HTTP/1.1 200")
+            time.sleep(0.8)
+
+
+@pytest.mark.parametrize("head", [b"GET /" + b"a" * 60_000, b"GET / HTTP/1.1\r\n" + b"x: " + b"a" * 60_000])
+def test_a_head_that_is_too_long_is_refused(tmp_path: Path, head: bytes) -> None:
+    with running(tmp_path) as (port, _):
+        assert asked(port, head).startswith(b"HTTP/1.1 431")
+        assert asked(port).startswith(b"HTTP/1.1 200")
+
+
+def test_endless_headers_take_no_memory(tmp_path: Path) -> None:
+    line = b"x-filler: " + b"a" * 1000 + b"\r\n"
+    with running(tmp_path) as (port, server):
+        asked(port)
+        before = resident_mb(server.pid)
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+            connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
+            with pytest.raises(OSError):  # noqa: PT011, PT012 - reset or broken pipe, as it falls
+                for _ in range(100_000):
+                    connection.sendall(line)
+        assert resident_mb(server.pid) - before < 10
+
+
+def test_silent_connections_keep_no_reader_out(tmp_path: Path) -> None:
+    """More of them than the process may have files: those beyond are closed, and it still ends in time."""
+    with running(tmp_path, files=256, head_s=2) as (port, server), ExitStack() as stack:
+        for _ in range(400):
+            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                assert asked(port, timeout_s=1).startswith(b"HTTP/1.1 200")
+                break
+            except (OSError, AssertionError):
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+        server.terminate()
+        assert server.stderr
+        assert "Too many open files" not in server.stderr.read()
+
+
+def test_the_limit_of_files_leaves_room_for_other_things() -> None:
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert protocol.most_connections() == soft - protocol.SPARE_FILES
