@@ -15,6 +15,7 @@ from reportgen.drawing import (
     Size,
     date_axis,
     draw,
+    fitting_labels,
     labels,
     letters_px,
     unrecorded,
@@ -29,12 +30,6 @@ PICKED = "picked"
 
 ROOM_FOR_GAPS_PX = 6
 """Width of a date from which on bars have a gap of paper around them; it would hide narrower ones."""
-
-SHORTEST_BAR_PX = 64
-"""What the longest horizontal bar has at least, with the gaps around it."""
-
-ROOM_FOR_PATHS = {"wide": 48, "narrow": 24}
-"""Columns of a path before a horizontal bar."""
 
 FAINT = 0.15
 RUNNING = 0.4
@@ -165,7 +160,7 @@ def top_paths(metrics: WindowMetrics, slots: Mapping[str, int], spelling: Spelli
     """
     paths = list(islice(metrics.path_rows(), most))
     longest_number = max((spelling.number(row.visits) for row in paths), key=len)
-    names = {size.name: _fitting_labels([row.path for row in paths], longest_number, size) for size in SIZES}
+    names = {size.name: fitting_labels([row.path for row in paths], longest_number, size) for size in SIZES}
     owners = {slots[row.path]: row.path for row in reversed(paths) if row.path in slots}
     rows = [
         {
@@ -208,16 +203,6 @@ def top_paths(metrics: WindowMetrics, slots: Mapping[str, int], spelling: Spelli
     parts = [f"{row['path']} {row['count']}" for row in rows]
     text = f"{spelling.count(metrics.total, 'visit')} on {_dates(metrics, spelling)}. {', '.join(parts)}."
     return draw("top-paths", "Visits by path", text, {"visits": rows}, plan, spelling)
-
-
-def _fitting_labels(paths: Sequence[str], number: str, size: Size) -> list[str]:
-    """Return labels that leave room for the longest bar and its number."""
-    room_px = size.width_px - letters_px(number, size.font_px) - SHORTEST_BAR_PX
-    for limit in range(ROOM_FOR_PATHS[size.name], 0, -1):
-        names = labels(paths, limit)
-        if max(letters_px(name, size.font_px) for name in names) <= room_px:
-            return names
-    return names
 
 
 def _by_date(

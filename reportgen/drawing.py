@@ -37,6 +37,12 @@ DEFAULTS = r' (?:(?:fill-)?opacity="1"|role="graphics-[a-z]+"|aria-(?:roledescri
 INVISIBLE = r'<path class="(?:fore|back)ground" d="(?:M0,0h0v0h0Z)?"[^<>]*/>'
 ALIKE = r'<path d="[^"]*"([^<>]*)/>(?:<path d="[^"]*"\1/>)+'
 
+SHORTEST_BAR_PX = 64
+"""What the longest horizontal bar has at least, with the gaps around it."""
+
+ROOM_FOR_PATHS = {"wide": 48, "narrow": 24}
+"""Columns of a path before a horizontal bar."""
+
 COMPACT_FROM = 100_000
 """From this many visits on, an axis counts in thousands (k), millions (M), billions (B)."""
 
@@ -200,6 +206,16 @@ def labels(paths: Sequence[str | None], limit: int = LABEL_COLUMNS) -> list[str]
         taken.add(label)
         found.append(label)
     return found
+
+
+def fitting_labels(paths: Sequence[str], number: str, size: Size) -> list[str]:
+    """Return labels that leave room for the longest bar and its number."""
+    room_px = size.width_px - letters_px(number, size.font_px) - SHORTEST_BAR_PX
+    for limit in range(ROOM_FOR_PATHS[size.name], 0, -1):
+        names = labels(paths, limit)
+        if max(letters_px(name, size.font_px) for name in names) <= room_px:
+            return names
+    return names
 
 
 def _spec(chart: alt.LayerChart, size: Size, spelling: Spelling) -> dict[str, Any]:

@@ -94,6 +94,10 @@ class Schedule:
         self._ended.set()
         self._worker.stop()
         if self._scheduler.running:
+            # A job that is being handed out would miss itself in a scheduler that is down.
+            self._scheduler.pause()
+            with self._scheduler._jobstores_lock:  # noqa: SLF001 - held while jobs are handed out
+                pass
             self._scheduler.shutdown(wait=False)
 
     def check(self) -> str | None:

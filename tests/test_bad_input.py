@@ -621,7 +621,7 @@ def reachable(run: Run, good_output: Path) -> Iterator[Site]:
 
 AS_NOBODY = """
 import os, sys
-import reportgen.build, reportgen.check, reportgen.sources.sample
+import reportgen.check, reportgen.report, reportgen.sources.sample
 from reportgen.cli import main
 import encodings.ascii, encodings.idna
 os.setgroups([])
@@ -942,7 +942,7 @@ def test_a_failure_as_json_is_one_document(site: Site, source: str, code: int, e
 def failure_as_json(done: Done, *, code: int, error: str, says: str) -> None:
     document = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (code, "")
-    assert document.keys() == {"status", "error", "message", "exit_code"}
+    assert document.keys() == {"status", "error", "message", "exit_code", "retry"}
     assert (document["status"], document["error"], document["exit_code"]) == ("failed", error, code)
     assert says in document["message"]
     assert SECRET not in done.stdout
