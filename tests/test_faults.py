@@ -67,6 +67,7 @@ def test_a_database_that_is_down_at_the_start_is_waited_for(service: Service, db
     assert service.status()["consecutive_failures"] >= 1
     db.start()
     service.await_event("release_served")
+    service.await_event("build_published")
     assert service.ask("/").status == 200
     assert service.status()["consecutive_failures"] == 0
 

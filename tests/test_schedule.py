@@ -18,7 +18,9 @@ from reportgen.schedule import BUSY_PAUSE_S, Schedule, Timetable
 from reportgen.worker import Outcome, Worker
 from tests.services import eventually
 
-NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+NOON = datetime(2099, 11, 23, 12, tzinfo=UTC)
+"""So far away that nothing is due by APScheduler's own clock while a test sets the time."""
+
 BERLIN = ZoneInfo("Europe/Berlin")
 DONE = Outcome("unchanged", 0.1)
 BROKEN = Outcome("failed", 0.1, "no table", "SourceError", retry=False)
@@ -282,15 +284,14 @@ def test_a_long_build_is_no_trouble_within_its_time(make: Make, clocks: Clocks) 
     assert (found, schedule.check()) == ([None], None)
 
 
-def test_a_build_that_is_always_in_the_way_is_trouble(make: Make, clocks: Clocks) -> None:
+def test_a_build_that_is_always_in_the_way_is_no_trouble_of_ours(make: Make, clocks: Clocks) -> None:
+    """A restart would not end it, and readers would lose their pages for it."""
     schedule = make(Scripted(BUSY), "15m")
     schedule.start(at_once=False)
-    for _ in range(3):
+    for _ in range(10):
         clocks.passes(900)
         schedule._build()
-    assert schedule.check() is None
-    clocks.passes(61)
-    assert schedule.check() == "no build could be started for 3 intervals"
+        assert schedule.check() is None
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -311,10 +312,8 @@ def test_a_clock_that_is_set_is_no_trouble_and_delays_no_build(
 ) -> None:
     """Back: the next build and the next retry are moved back with it. Forward: they are due."""
     caplog.set_level(logging.INFO, "reportgen")
-    clocks.day = datetime.now(UTC)  # APScheduler itself goes by the real one
     schedule = make(Scripted(DOWN), "15m")
     schedule.start(at_once=False)
-    schedule._scheduler.pause()
     schedule._build()
     before = {job.id: job.next_run_time for job in schedule._scheduler.get_jobs()}
     clocks.day += timedelta(hours=hours)

