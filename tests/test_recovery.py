@@ -80,12 +80,13 @@ def test_a_file_in_the_working_directory_shadows_no_module(
     assert worker.run().state == "published"
 
 
-def test_an_unchanged_run_tells_its_own_time_and_memory(tmp_path: Path, run: Run) -> None:
+def test_an_unchanged_run_tells_its_own_stages(tmp_path: Path, run: Run) -> None:
     """Not those of the build before, which drew charts."""
-    first = json.loads(run("build", "--json").stdout)
+    assert "charts" in json.loads(run("build", "--json").stdout)["timings_s"]
     second = json.loads(run("build", "--if-changed", "--json").stdout)
     assert list(second["timings_s"]) == ["query"]
-    assert second["peak_memory_bytes"] != first["peak_memory_bytes"]
+    # Not compared: a process that is started by a large one counts that one's memory as its own past.
+    assert second["peak_memory_bytes"] > 0
     success = read_runs(tmp_path / "output").last_success
     assert success is not None
     assert (success.changed, success.timings_s) == (False, second["timings_s"])
