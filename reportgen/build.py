@@ -1,6 +1,5 @@
 """One build, top to bottom: gather, compare, compute, draw, render, publish."""
 
-import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -12,7 +11,7 @@ from reportgen.errors import RenderError
 from reportgen.gather import Gathered, fingerprint, gather
 from reportgen.packing import packed
 from reportgen.publish import OutputLock, Release, current_release, is_whole, publish
-from reportgen.stopwatch import Stopwatch
+from reportgen.stopwatch import Stopwatch, peak_memory_bytes
 
 
 @dataclass(frozen=True)
@@ -76,11 +75,6 @@ def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:
     except RenderError as exc:
         watch.warn(f"{exc}. Charts are drawn, but not interactive")
         return {}
-
-
-def peak_memory_bytes() -> int:
-    """Return the most memory that this process has held so far (Linux counts in KiB)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _about(gathered: Gathered, watch: Stopwatch, shown: str) -> dict[str, object]:

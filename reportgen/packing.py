@@ -3,10 +3,8 @@
 import gzip
 from collections.abc import Mapping
 
-import brotli
-
 SUFFIXES = {"br": ".br", "gzip": ".gz"}
-"""Content codings (RFC 9110, 8.4.1) and the suffix of the file that holds one."""
+"""Content codings (RFC 9110, 8.4.1), best first, with the suffix of the file that holds one."""
 
 TEXTS = (".html", ".js", ".svg", ".json", ".csv", ".txt")
 LEAST_BYTES = 512
@@ -24,6 +22,8 @@ def packed(files: Mapping[str, bytes], quality: int = QUICK) -> dict[str, bytes]
     Files that are there in a compressed form already are left as they are. The same bytes give the same
     bytes.
     """
+    import brotli  # the server wants the suffixes, and compresses nothing
+
     made: dict[str, bytes] = {}
     for name, content in files.items():
         ready = any(name + suffix in files for suffix in SUFFIXES.values())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from html import unescape
 from pathlib import PurePosixPath
 
+from reportgen.packing import SUFFIXES
 from reportgen.publish import MANIFEST, Release
 
 TYPES = {
@@ -23,11 +24,6 @@ TYPES = {
     ".csv": "text/csv; charset=utf-8",
     ".txt": "text/plain; charset=utf-8",
 }
-ENCODINGS = {"br": ".br", "gzip": ".gz"}
-"""Content codings in the order of preference, with the suffix of the file that holds one (as ``packing`` has
-them, which is not imported here: what stays in memory compresses nothing).
-"""
-
 STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'"
 """The policy of whatever is no page: a drawing or a data file opened by itself runs nothing."""
 
@@ -81,7 +77,7 @@ def load(release: Release) -> Shelf:
     """
     files = {name: _sound(release, name) for name in release.manifest["files"]}
     files[MANIFEST] = (release.path / MANIFEST).read_bytes()
-    packed = {name for name in files if name.endswith(tuple(ENCODINGS.values())) and name[:-3] in files}
+    packed = {name for name in files if name.endswith(tuple(SUFFIXES.values())) and name[:-3] in files}
     # A compressed form is a file of the release as well, for whoever mirrors it.
     resources = {
         f"/{name}": _resource(name, files if name not in packed else {name: files[name]}) for name in files
@@ -116,7 +112,7 @@ def text_page(title: str, words: str, *, refresh_s: int | None = None) -> bytes:
 
 def _resource(name: str, files: Mapping[str, bytes]) -> Resource:
     body = files[name]
-    packed = {coding: files[name + end] for coding, end in ENCODINGS.items() if name + end in files}
+    packed = {coding: files[name + end] for coding, end in SUFFIXES.items() if name + end in files}
     common = dict(_headers(name, body, varies=bool(packed)))
     bodies = {"identity": body, **packed}
     return Resource({coding: _variant(coding, content, common) for coding, content in bodies.items()})
@@ -163,7 +159,7 @@ def chosen(resource: Resource, accepted: str) -> Variant:
         return resource.variants["identity"]
     weights = _weights(accepted)
     best, best_weight = "identity", -1.0
-    for coding in (*ENCODINGS, "identity"):
+    for coding in (*SUFFIXES, "identity"):
         least = 0.0001 if coding == "identity" else 0.0  # identity is allowed unless it is ruled out
         weight = weights.get(coding, weights.get("*", least))
         if coding in resource.variants and weight > max(best_weight, 0.0):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from reportgen.errors import OutputBusy, ReportgenError, SourceUnavailable, mask_logins
+from reportgen.stopwatch import peak_memory_bytes
 
 FILE = "runs.json"
 
@@ -54,6 +55,11 @@ class Runs:
     last_success: Success | None = None
     last_failure: Failure | None = None
     failures: int = 0
+
+    def success_by(self, now: datetime) -> Success | None:
+        """Return the last success; one after ``now`` is from before the clock was put back: unknown."""
+        success = self.last_success
+        return success if success and success.at <= now else None
 
 
 def read_runs(root: Path) -> Runs:
@@ -93,7 +99,7 @@ def recorded(root: Path) -> Iterator[Callable[..., None]]:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = used.ru_utime + used.ru_stime + children.ru_utime + children.ru_stime
         seconds = round(time.monotonic() - start, 3)
-        peak_bytes = used.ru_maxrss * 1024  # Linux counts in KiB
+        peak_bytes = peak_memory_bytes()
         record_success(root, Success(at, release, changed, seconds, round(cpu_s, 3), peak_bytes, timings_s))
 
     try:

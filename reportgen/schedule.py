@@ -120,11 +120,11 @@ class Schedule:
             if_changed, self._first = self._first, None
             self._build(if_changed=if_changed)
             return
-        now, success = self._clock(), self._worker.runs.last_success
+        now = self._clock()
+        success = self._worker.runs.success_by(now)
         # An interval counts from a build that began a little after its time; half of one is no repetition.
         slack = timedelta(seconds=(interval_s(self._schedule) or 0) / 2)
-        # A success in the future is one from before the clock was put back.
-        if success and success.at <= now and due_after(self._schedule, self._zone, success.at) > now + slack:
+        if success and due_after(self._schedule, self._zone, success.at) > now + slack:
             self._wait_for_a_build()
             event(
                 "build_skipped", reason="the report was checked since it was due", at=success.at.isoformat()
@@ -153,9 +153,9 @@ class Schedule:
 
     def _after_last_success(self) -> datetime:
         """Return when the next regular build is due: as the page and ``status`` count it."""
-        now, success = self._clock(), self._worker.runs.last_success
-        known = success is not None and success.at <= now
-        due = self._trigger.get_next_fire_time(None, success.at if success and known else now)
+        now = self._clock()
+        success = self._worker.runs.success_by(now)
+        due = self._trigger.get_next_fire_time(None, success.at if success else now)
         return due if due > now else self._trigger.get_next_fire_time(None, now)
 
     def _again(self, *, if_changed: bool) -> None:

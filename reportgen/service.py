@@ -70,11 +70,10 @@ def show(config: Config, listening: socket.socket) -> int:
 def is_due(config: Config, now: datetime) -> bool:
     """Tell whether a build is due at once: by the schedule, or because another version made the last one."""
     runs, release = read_runs(config.output.dir), current_release(config.output.dir)
-    expected, success = due(config, runs), runs.last_success
-    if expected is None or success is None or release is None:
+    expected = due(config, runs)
+    if expected is None or runs.success_by(now) is None or release is None:
         return True
-    # A success in the future is one from before the clock was put back.
-    return release.manifest.get("version") != __version__ or not success.at <= now < expected.at
+    return release.manifest.get("version") != __version__ or now >= expected.at
 
 
 def _now() -> datetime:

@@ -29,7 +29,7 @@ def due(config: Config, runs: Runs) -> Due | None:
 
 def is_stale(expected: Due | None, now: datetime) -> bool:
     """Tell whether a build is overdue by more than one interval, at least 15 minutes."""
-    return expected is None or now > expected.at + timedelta(seconds=expected.grace_s)
+    return expected is None or now > expected.overdue_after
 
 
 def status(config: Config, runs: Runs, now: datetime) -> dict[str, Any]:
@@ -42,10 +42,8 @@ def status(config: Config, runs: Runs, now: datetime) -> dict[str, Any]:
         "schedule": config.schedule,
         "timezone": config.timezone,
         "next_due": _stamp(expected.at) if expected else None,
-        "overdue_after": _stamp(expected.at + timedelta(seconds=expected.grace_s)) if expected else None,
-        "stale": is_stale(expected, now)
-        or runs.last_success is None
-        or runs.last_success.at > now + CLOCKS_APART,
+        "overdue_after": _stamp(expected.overdue_after) if expected else None,
+        "stale": is_stale(expected, now) or runs.success_by(now + CLOCKS_APART) is None,
         "consecutive_failures": runs.failures,
         "last_success": _plain(runs.last_success),
         "last_failure": _plain(runs.last_failure),

@@ -1,5 +1,6 @@
-"""Measures the stages of a build."""
+"""Measures a build: its stages, its memory."""
 
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,3 +32,8 @@ class Stopwatch:
         """Note a stage that ended."""
         self.seconds[name] = round(seconds, 4)
         self.tell(name, self.seconds[name])
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has held so far (Linux counts in KiB)."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -19,6 +19,11 @@ class Due:
     at: datetime
     grace_s: int
 
+    @property
+    def overdue_after(self) -> datetime:
+        """From when on readers are told that it is late."""
+        return self.at + timedelta(seconds=self.grace_s)
+
 
 def next_due(schedule: str, zone: ZoneInfo, built_at: datetime, jitter_s: int = 0) -> Due:
     """Return when the build after one at ``built_at`` (aware) is due.

@@ -153,6 +153,8 @@
   const bubble = document.createElement("div");
   bubble.id = "tooltip";
 
+  const dismiss = () => bubble.classList.remove("visible");
+
   const tell = (event, values) => {
     bubble.classList.toggle("visible", Boolean(values));
     if (!values) return;
@@ -267,9 +269,7 @@
       }
       event.preventDefault();
     });
-    chart.addEventListener("blur", () => {
-      dismiss();
-    });
+    chart.addEventListener("blur", dismiss);
   };
 
   tellTimes();
@@ -278,7 +278,6 @@
   addEventListener("afterprint", tellTimes);
   setInterval(() => { tellTimes(); tellOverdue(); }, 30000);
   document.querySelector("main").append(bubble);
-  const dismiss = () => bubble.classList.remove("visible");
   addEventListener("keydown", ({ key }) => { if (key === "Escape") dismiss(); });
   // Not on "scroll": what the keyboard walks to is scrolled into view.
   for (const name of ["wheel", "touchmove"]) addEventListener(name, dismiss, { passive: true });

@@ -77,16 +77,16 @@ def test_secrets_are_masked_wherever_they_come_from(written: Callable[[], str], 
     """In our events, in a library's lines, in an error and its traceback."""
     set_up(form, ["ge heim", ""])
     event("failed", message="login ge heim at ge%20heim", url="postgresql://app:x@h/db")
-    logging.getLogger("some.library").warning("password is %s", "ge heim")
+    logging.getLogger("foreign.client").warning("password is %s", "ge heim")
     try:
         int("ge heim")
     except ValueError:
-        logging.getLogger("some.library").exception("it broke")
+        logging.getLogger("foreign.client").exception("it broke")
     lines = written().splitlines()
     assert len(lines) == 3
     assert [line for line in lines for word in ("ge heim", "ge%20heim", "app:x") if word in line] == []
     assert "login *** at ***" in lines[0]
-    assert "some.library" in lines[1]
+    assert "foreign.client" in lines[1]
     assert "ValueError: invalid literal for int() with base 10: '***'" in lines[2]
     assert "Traceback" in lines[2]
 
