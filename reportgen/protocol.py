@@ -11,10 +11,17 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 HEAD_S = 10.0
 HEAD_BYTES = 32 * 1024
 BACKLOG = 128
-"""How many connections are accepted at once, before those that are too many can be closed."""
+"""How many connections may wait to be accepted."""
 
-SPARE_FILES = BACKLOG + 64
-"""File descriptors that connections leave for everything else."""
+AT_ONCE = 16
+"""How many connections are accepted in one turn of the loop."""
+
+SPARE_FILES = 4 * AT_ONCE + 64
+"""File descriptors that connections leave for everything else.
+
+A connection too many is accepted in one turn of asyncio's loop, made in the next, told to close in the third, and closed
+in the fourth; each of these turns accepts others.
+"""
 
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 

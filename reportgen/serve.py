@@ -13,7 +13,7 @@ import uvicorn
 
 from reportgen.errors import ConfigError
 from reportgen.log import event
-from reportgen.protocol import BACKLOG, GuardedProtocol, raise_limit
+from reportgen.protocol import AT_ONCE, BACKLOG, GuardedProtocol, raise_limit
 from reportgen.website import App, Published, logged
 
 DRAIN_S = 3
@@ -78,7 +78,13 @@ def _is_loopback(host: str) -> bool:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, without its own idea of signals: it would end this process by the one it caught."""
+    """uvicorn, without its own idea of signals (it would end this process by the one it caught) and of queues."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept few connections at once, yet let many wait: asyncio has one number for both."""
+        await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(BACKLOG)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -103,7 +109,7 @@ def run(
     raise_limit()
     config = uvicorn.Config(
         logged(app) if access_log else app,
-        http=GuardedProtocol, backlog=BACKLOG, ws="none", lifespan="off", log_config=None, access_log=False,
+        http=GuardedProtocol, backlog=AT_ONCE, ws="none", lifespan="off", log_config=None, access_log=False,
         server_header=False, proxy_headers=False, timeout_graceful_shutdown=DRAIN_S,
     )  # fmt: skip
     return asyncio.run(_run(_Server(config), published, listening, start, stop, trouble))

@@ -1,6 +1,7 @@
 """What a client may take of the server without being let in: little, and not for long."""
 
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -14,13 +15,16 @@ import pytest
 from reportgen import protocol
 
 SERVER = """
-import resource, sys
+import resource, sys, time
 from reportgen import protocol, serve
 from reportgen.website import Published, application
 files, serve.raise_limit = int(sys.argv[1]), lambda: None
 if files:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 protocol.HEAD_S = float(sys.argv[2])
+if made_s := float(sys.argv[3]):
+    made = protocol.GuardedProtocol.__init__
+    protocol.GuardedProtocol.__init__ = lambda *a, **k: (time.sleep(made_s), made(*a, **k))[1]
 from pathlib import Path
 listening = serve.listen("127.0.0.1", 0)
 print(listening.getsockname()[1], flush=True)
@@ -30,11 +34,11 @@ sys.exit(serve.run(application(Published(Path("nowhere")), dict), Published(Path
 
 @contextmanager
 def running(
-    tmp_path: Path, *, files: int = 0, head_s: float = 10
+    tmp_path: Path, *, files: int = 0, head_s: float = 10, made_s: float = 0
 ) -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
     """Serve from a process of its own; give its port and the process, and see it end well."""
     with subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(files), str(head_s)],
+        [sys.executable, "-c", SERVER, str(files), str(head_s), str(made_s)],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     ) as server:  # fmt: skip
         try:
@@ -135,6 +139,16 @@ def test_silent_connections_keep_no_reader_out(tmp_path: Path) -> None:
         server.terminate()
         assert server.stderr
         assert "Too many open files" not in server.stderr.read()
+
+
+def test_a_flood_takes_no_more_files_than_there_are(tmp_path: Path) -> None:
+    """Connections that come faster than a slow machine closes those too many: none fails for want of a file."""
+    with running(tmp_path, files=256, made_s=0.001) as (port, server), ExitStack() as stack:
+        for _ in range(1000):
+            stack.enter_context(socket.socket()).connect(("127.0.0.1", port))
+        server.terminate()
+        assert server.stderr
+        assert server.stderr.read() == ""
 
 
 def test_the_limit_of_files_leaves_room_for_other_things() -> None:
