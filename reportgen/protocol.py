@@ -19,8 +19,8 @@ AT_ONCE = 16
 SPARE_FILES = 4 * AT_ONCE + 64
 """File descriptors that connections leave for everything else.
 
-A connection too many is accepted in one turn of asyncio's loop, made in the next, told to close in the third, and closed
-in the fourth; each of these turns accepts others.
+A connection too many is accepted in one turn of asyncio's loop, made in the next, told to close in the
+third, and closed in the fourth; each of these turns accepts others.
 """
 
 TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"

@@ -78,7 +78,7 @@ def _is_loopback(host: str) -> bool:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, without its own idea of signals (it would end this process by the one it caught) and of queues."""
+    """uvicorn, but for its ideas of signals (it would end this process by the one it caught) and queues."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept few connections at once, yet let many wait: asyncio has one number for both."""

@@ -1,7 +1,6 @@
 """What a client may take of the server without being let in: little, and not for long."""
 
 import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -142,7 +141,7 @@ def test_silent_connections_keep_no_reader_out(tmp_path: Path) -> None:
 
 
 def test_a_flood_takes_no_more_files_than_there_are(tmp_path: Path) -> None:
-    """Connections that come faster than a slow machine closes those too many: none fails for want of a file."""
+    """Connections come faster than a slow machine closes those too many: none fails for want of a file."""
     with running(tmp_path, files=256, made_s=0.001) as (port, server), ExitStack() as stack:
         for _ in range(1000):
             stack.enter_context(socket.socket()).connect(("127.0.0.1", port))
