@@ -6,6 +6,7 @@ from datetime import date, datetime
 from pathlib import Path
 
 from reportgen import __version__, bundle
+from reportgen.aside import aside, processors
 from reportgen.config import Config
 from reportgen.errors import RenderError
 from reportgen.gather import Gathered, fingerprint, gather
@@ -52,20 +53,45 @@ def build(
     last = current_release(lock.root) if if_changed else None
     if last and last.manifest.get("content") == shown and is_whole(last):
         return Built(last, changed=False, timings_s=watch.seconds, peak_memory_bytes=peak_memory_bytes())
-    with watch.stage("load"):
-        from reportgen import report  # the heavy wing, only where there is something to draw
-    with watch.stage("charts"):
-        site = report.site_of(config, gathered, now, as_of)
-        content = report.draw(report.measure(gathered), site.spelling)
-    with watch.stage("pages"):
-        live = interactive(lock.root / "state", watch)
-        files = report.render(site, content, gathered, own=config.templates_dir, live=live)
+    live = interactive(lock.root / "state", watch)
+    files, held = drawn(config, gathered, now, as_of, next(iter(live), None), watch)
+    files |= live
     with watch.stage("pack"):
         files |= packed(files)
     with watch.stage("publish"):
-        about = _about(gathered, watch, shown)
+        peak_bytes = max(held, peak_memory_bytes())
+        about = _about(gathered, watch, shown, peak_bytes)
         release = publish(lock, files, about, built_at=now, keep=config.output.keep)
-    return Built(release, changed=True, timings_s=watch.seconds, peak_memory_bytes=peak_memory_bytes())
+    return Built(release, changed=True, timings_s=watch.seconds, peak_memory_bytes=peak_bytes)
+
+
+def drawn(
+    config: Config, gathered: Gathered, now: datetime, as_of: date | None, vega: str | None, watch: Stopwatch
+) -> tuple[dict[str, bytes], int]:
+    """Return every file of the release but the script ``vega``, and the most memory held, in bytes.
+
+    Pandas and Altair work aside; V8 starts here meanwhile where there is a processor for it, and draws when
+    they are gone.
+
+    Raises:
+        RenderError: a chart or page could not be drawn.
+
+    """
+    from reportgen import ink
+
+    def work() -> tuple[ink.Draft, dict[str, float]]:
+        own = Stopwatch()
+        with own.stage("load"):
+            from reportgen import report  # the heavy wing, only where there is something to draw
+        return report.draft(config, gathered, now, as_of, vega, own), own.seconds
+
+    watch.begin("charts")
+    alone = processors() == 1
+    (draft, seconds), held = aside(work, (lambda: None) if alone else ink.warm_up)
+    for name, took in seconds.items():
+        watch.add(name, took)
+    with watch.stage("svg"):
+        return ink.fill(draft), held
 
 
 def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:
@@ -77,7 +103,7 @@ def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:
         return {}
 
 
-def _about(gathered: Gathered, watch: Stopwatch, shown: str) -> dict[str, object]:
+def _about(gathered: Gathered, watch: Stopwatch, shown: str, peak_bytes: int) -> dict[str, object]:
     """Return what the manifest says of the build."""
     return {
         "as_of": gathered.read.last.isoformat(),
@@ -87,5 +113,5 @@ def _about(gathered: Gathered, watch: Stopwatch, shown: str) -> dict[str, object
         "rows": gathered.daily.rows,
         "notes": [{"kind": kind, "rows": rows} for kind, rows in sorted(gathered.notes.items())],
         "timings_s": dict(watch.seconds),
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": peak_bytes,
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from reportgen.config import url_secrets
-from reportgen.errors import ReportgenError, SourceUnavailable, mask_logins, scrub
+from reportgen.errors import ReportgenError, mask_logins, scrub
 
 if TYPE_CHECKING:
     from reportgen.build import Built
@@ -45,7 +45,7 @@ def _tell(exc: Exception, message: str, code: int, *, as_json: bool) -> None:
         )
     if as_json:
         failed = {"status": "failed", "error": type(exc).__name__, "message": message, "exit_code": code}
-        print_json(failed | {"retry": isinstance(exc, SourceUnavailable)})
+        print_json(failed | {"retry": isinstance(exc, ReportgenError) and exc.retry})
     else:
         for line in message.splitlines():
             typer.echo(f"error: {line}", err=True)

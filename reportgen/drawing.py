@@ -1,20 +1,18 @@
-"""How a chart becomes a drawing: sizes, axes, labels, the house theme, Vega-Lite, SVG.
+"""How a chart is laid out: sizes, axes, labels, the house theme, Altair, Vega-Lite.
 
 Each chart is drawn wide and narrow, because an SVG scaled down to a phone shrinks its text with it;
-the page shows the one that fits.
+the page shows the one that fits. :mod:`reportgen.ink` draws them.
 """
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from html import escape
 from typing import Any
 
 import altair as alt
-import vl_convert
+from altair.utils.schemapi import debug_mode
 
 from reportgen import theme
 from reportgen.errors import RenderError
@@ -28,14 +26,6 @@ LABEL_COLUMNS = 28
 
 LETTERS = {"il|.,:;'!/()[]{}tfrjI1- ": 0.42, "mwMW%@": 0.98}
 """Widths of letters, in font sizes, in a wide one of the usual fonts (DejaVu Sans); of all others: 0.65."""
-
-MARGIN_PX, HEADING_PX = 24, 64
-"""Around a drawing that is a file of its own, and above it for its words."""
-
-DEFAULTS = r' (?:(?:fill-)?opacity="1"|role="graphics-[a-z]+"|aria-(?:roledescription|hidden)="[^"]*")'
-
-INVISIBLE = r'<path class="(?:fore|back)ground" d="(?:M0,0h0v0h0Z)?"[^<>]*/>'
-ALIKE = r'<path d="[^"]*"([^<>]*)/>(?:<path d="[^"]*"\1/>)+'
 
 SHORTEST_BAR_PX = 64
 """What the longest horizontal bar has at least, with the gaps around it."""
@@ -78,8 +68,7 @@ class Chart:
     """A chart ready for the page.
 
     ``name`` is its id and the name of its download. ``alt`` says in words and numbers what it shows.
-    ``rows`` are the named data of its specifications; ``specs`` and ``svgs`` are keyed by
-    :attr:`Size.name`.
+    ``rows`` are the named data of its specifications, which are keyed by :attr:`Size.name`.
     """
 
     name: str
@@ -87,7 +76,10 @@ class Chart:
     alt: str
     rows: Mapping[str, Rows]
     specs: Mapping[str, dict[str, Any]]
-    svgs: Mapping[str, str]
+
+    def whole(self, size: str) -> str:
+        """Return a specification with its data, as JSON."""
+        return json.dumps(self.specs[size] | {"datasets": self.rows})
 
 
 def draw(
@@ -98,48 +90,16 @@ def draw(
     plan: Callable[[Size], alt.LayerChart],
     spelling: Spelling,
 ) -> Chart:
-    """Draw a chart in every size. ``plan`` lays it out; its data are called by their names in ``rows``.
+    """Specify a chart in every size. ``plan`` lays it out; its data are called by their names in ``rows``.
 
     Raises:
-        RenderError: it cannot be specified or drawn.
+        RenderError: it cannot be specified.
 
     """
-    specs = {size.name: _spec(plan(size), size, spelling) for size in SIZES}
-    svgs = {size: svg_of(spec | {"datasets": rows}) for size, spec in specs.items()}
-    return Chart(name, title, text, rows, specs, svgs)
-
-
-def svg_of(spec: Mapping[str, Any]) -> str:
-    """Draw a Vega-Lite specification. Nothing it names is fetched.
-
-    Raises:
-        RenderError: the specification cannot be drawn.
-
-    """
-    with _border("drawn"):
-        return _lean(vl_convert.vegalite_to_svg(json.dumps(spec), allowed_base_urls=[]))
-
-
-def standalone(chart: Chart, about: str) -> bytes:
-    """Return the wide drawing as a file of its own: light colours written in, on paper, with its words.
-
-    ``about`` is written below the title: site, dates, zone.
-    """
-    head, _, body = chart.svgs["wide"].partition(">")
-    width, height = (float(re.findall(rf' {name}="([\d.]+)"', head)[0]) for name in ("width", "height"))
-    width, height = width + 2 * MARGIN_PX, height + 2 * MARGIN_PX + HEADING_PX
-    box = f"{-MARGIN_PX} {-MARGIN_PX - HEADING_PX} {width:g} {height:g}"
-    for name, value in (("width", f"{width:g}"), ("height", f"{height:g}"), ("viewBox", box)):
-        head = re.sub(rf' {name}="[^"]*"', f' {name}="{value}"', head, count=1)
-    title, text, line = (escape(words, quote=False) for words in (chart.title, chart.alt, about))
-    words = (
-        f"<title>{title}</title><desc>{text}</desc>"
-        f'<rect x="{-MARGIN_PX}" y="{-MARGIN_PX - HEADING_PX}" width="100%" height="100%"'
-        ' fill="var(--paper)"/>'
-        f'<text y="{20 - HEADING_PX}" font-size="20" font-weight="600" fill="var(--ink)">{title}</text>'
-        f'<text y="{44 - HEADING_PX}" font-size="14" fill="var(--quiet)">{line}</text>'
-    )
-    return theme.light(f'{head} role="img">{words}{body}\n').encode()
+    # The tests validate every kind of chart; here it would take a tenth of a build.
+    with debug_mode(False), _border():  # noqa: FBT003 - Altair's own
+        specs = {size.name: _spec(plan(size), size, spelling) for size in SIZES}
+    return Chart(name, title, text, rows, specs)
 
 
 def letters_px(text: str, font_px: float) -> float:
@@ -224,38 +184,15 @@ def _spec(chart: alt.LayerChart, size: Size, spelling: Spelling) -> dict[str, An
     fitted = chart.properties(
         width=size.width_px, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
     )
-    with _border("specified"):
-        spec: dict[str, Any] = fitted.to_dict(validate=False)  # the tests validate; it takes half the time
+    spec: dict[str, Any] = fitted.to_dict(validate=False)
     spec["config"] = theme.vega_config(size.font_px) | {"locale": {"number": spelling.vega_locale()}}
     return spec
 
 
-def _lean(svg: str) -> str:
-    """Say the same with less: a page that is read on a phone is parsed there.
-
-    The font stands once instead of at every text, coordinates end at a hundredth of a pixel, marks that
-    look alike are one path, and roles go: the figure around a drawing is the image, with its text.
-    """
-    font = f' font-family="{theme.FONT.replace(chr(34), "&quot;")}"'
-
-    def shorter(tag: re.Match[str]) -> str:
-        lean = re.sub(r"(\.\d\d)\d+", r"\1", tag[0]).replace(font, "")
-        return re.sub(DEFAULTS, "", lean)
-
-    # In tags only: what Vega writes between them, or from the data, holds neither sign.
-    svg = re.sub(r"<[^<>]*>", shorter, svg).replace("<svg ", f"<svg{font} ", 1)
-    return re.sub(ALIKE, _joined, re.sub(INVISIBLE, "", svg))
-
-
-def _joined(alike: re.Match[str]) -> str:
-    shapes = "".join(re.findall(r' d="([^"]*)"', alike[0]))
-    return f'<path d="{shapes}"{alike[1]}/>'
-
-
 @contextmanager
-def _border(what: str) -> Iterator[None]:
-    """Turn Altair's and vl-convert's errors into ours."""
+def _border() -> Iterator[None]:
+    """Turn Altair's errors into ours."""
     try:
         yield
-    except (ValueError, TypeError) as exc:  # vl-convert raises ValueError, Altair its subclasses
-        raise RenderError(f"a chart could not be {what}: {exc}") from exc
+    except (ValueError, TypeError) as exc:
+        raise RenderError(f"a chart could not be specified: {exc}") from exc

@@ -7,6 +7,7 @@
     ├── SourceError           exit 1   the data cannot be read as configured
     │   └── SourceUnavailable          … right now: down, busy, slow; worth a retry
     ├── RenderError           exit 1   a chart or a page could not be drawn
+    │   └── RenderKilled               … because the process that does was ended; worth a retry
     └── PublishError          exit 1   the release could not be written; the last one is untouched
         └── OutputBusy        exit 3   another build holds the output
 
@@ -24,6 +25,8 @@ class ReportgenError(Exception):
     """Base of all errors that end a command with a message instead of a traceback."""
 
     exit_code: ClassVar[int] = 1
+    retry: ClassVar[bool] = False
+    """Whether the same build may work soon."""
 
 
 class ConfigError(ReportgenError):
@@ -39,9 +42,17 @@ class SourceError(ReportgenError):
 class SourceUnavailable(SourceError):  # noqa: N818 - the name says the state, and is part of the interface
     """The source cannot be read right now; the same build may work later."""
 
+    retry: ClassVar[bool] = True
+
 
 class RenderError(ReportgenError):
     """A chart or a page could not be drawn."""
+
+
+class RenderKilled(RenderError):  # noqa: N818 - as above
+    """The process that draws was ended from outside, as the kernel does where memory runs out."""
+
+    retry: ClassVar[bool] = True
 
 
 class PublishError(ReportgenError):

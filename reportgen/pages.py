@@ -25,18 +25,16 @@ from markupsafe import Markup
 
 from reportgen import theme
 from reportgen.bundle import hashed
-from reportgen.drawing import standalone
 from reportgen.errors import RenderError
+from reportgen.ink import Draft, Sheet
 from reportgen.sparklines import HEIGHT
 from reportgen.spelling import visible
 from reportgen.templates import packaged_templates
-from reportgen.views import Page, Site, page_view, window_title
+from reportgen.views import Page, Site, drawing_key, page_view, window_title
 
 
-def render(
-    site: Site, pages: Sequence[Page], *, own: Path | None = None, vega: str | None = None
-) -> dict[str, bytes]:
-    """Render every page, script, drawing and text file of a release, keyed by its path in the release.
+def render(site: Site, pages: Sequence[Page], *, own: Path | None = None, vega: str | None = None) -> Draft:
+    """Render every page, script and text file of a release, with holes for its drawings.
 
     ``own`` is a directory whose templates override ours; ``vega`` the path in the release of the
     bundle that makes charts interactive.
@@ -57,19 +55,26 @@ def render(
             name = page.metrics.window.name
             view = page_view(site, page, root="../", here="")
             files[f"{name}/index.html"] = template.render(view).encode()
-            files |= _drawings(site, page)
             if name == site.default_window:
                 view = page_view(site, page, root="", here=f"{name}/")
                 files["index.html"] = template.render(view).encode()
-    return files
+    specs = {
+        drawing_key(page.metrics.window.name, chart, size): chart.whole(size)
+        for page in pages
+        for chart in page.charts
+        for size in chart.specs
+    }
+    return Draft(files, specs, [sheet for page in pages for sheet in _sheets(site, page)])
 
 
-def _drawings(site: Site, page: Page) -> dict[str, bytes]:
-    """Return each chart as a file of its own."""
+def _sheets(site: Site, page: Page) -> Iterator[Sheet]:
+    """Yield each chart as a file of its own."""
     window, spelling = page.metrics.window, site.spelling
     dates = f"{spelling.span(window.span)} \N{MIDDLE DOT} {spelling.count(window.days, 'day')}"
     about = f"{visible(site.name)} \N{MIDDLE DOT} {dates} \N{MIDDLE DOT} {site.timezone}"
-    return {f"{window.name}/{chart.name}.svg": standalone(chart, about) for chart in page.charts}
+    for chart in page.charts:
+        key = drawing_key(window.name, chart, "wide")
+        yield Sheet(f"{window.name}/{chart.name}.svg", key, chart.title, chart.alt, about)
 
 
 def intro_html(text: str) -> Markup:

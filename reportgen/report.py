@@ -1,7 +1,7 @@
 """From what was read to the files of a release: figures, charts, sentences, pages, files for programs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -12,6 +12,7 @@ from reportgen import __version__, changes, charts, exports, pages
 from reportgen.config import Config
 from reportgen.drawing import Chart
 from reportgen.gather import Gathered
+from reportgen.ink import Draft
 from reportgen.metrics import (
     WindowMetrics,
     by_date,
@@ -22,6 +23,7 @@ from reportgen.metrics import (
     window_metrics,
 )
 from reportgen.spelling import Spelling, bare
+from reportgen.stopwatch import Stopwatch
 from reportgen.theme import SERIES, alike
 from reportgen.timetable import next_due
 from reportgen.views import Page, Site
@@ -46,10 +48,10 @@ def measure(gathered: Gathered) -> Measured:
 
 
 def draw(measured: Measured, spelling: Spelling) -> list[Page]:
-    """Draw each window's charts and write its sentences.
+    """Specify each window's charts and write its sentences.
 
     Raises:
-        RenderError: a chart could not be drawn.
+        RenderError: a chart could not be specified.
 
     """
     longest_first = sorted(measured.metrics, key=lambda metrics: -metrics.window.days)
@@ -68,19 +70,35 @@ def draw(measured: Measured, spelling: Spelling) -> list[Page]:
 
 
 def render(
-    site: Site, content: Sequence[Page], gathered: Gathered, *, own: Path | None, live: Mapping[str, bytes]
-) -> dict[str, bytes]:
-    """Return every file of the release, keyed by its path in it.
+    site: Site, content: Sequence[Page], gathered: Gathered, *, own: Path | None, vega: str | None
+) -> Draft:
+    """Return every file of the release, keyed by its path in it, with holes for the drawings.
 
-    ``own`` is a directory of templates that override ours; ``live`` holds the script that makes charts
+    ``own`` is a directory of templates that override ours; ``vega`` the path of the script that makes charts
     interactive, where there is one.
 
     Raises:
         RenderError: a template is wrong.
 
     """
-    files = dict(live) | _for_programs(site, content, gathered)
-    return files | pages.render(site, content, own=own, vega=next(iter(live), None))
+    draft = pages.render(site, content, own=own, vega=vega)
+    return replace(draft, files={**draft.files, **_for_programs(site, content, gathered)})
+
+
+def draft(
+    config: Config, gathered: Gathered, now: datetime, as_of: date | None, vega: str | None, watch: Stopwatch
+) -> Draft:
+    """Compute, specify and render everything but the drawings.
+
+    Raises:
+        RenderError: a chart cannot be specified, or a template is wrong.
+
+    """
+    with watch.stage("charts"):
+        site = site_of(config, gathered, now, as_of)
+        content = draw(measure(gathered), site.spelling)
+    with watch.stage("pages"):
+        return render(site, content, gathered, own=config.templates_dir, vega=vega)
 
 
 def site_of(config: Config, gathered: Gathered, now: datetime, as_of: date | None) -> Site:

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from reportgen.errors import OutputBusy, ReportgenError, SourceUnavailable, mask_logins
+from reportgen.errors import OutputBusy, ReportgenError, mask_logins
 from reportgen.stopwatch import peak_memory_bytes
 
 FILE = "runs.json"
@@ -108,7 +108,7 @@ def recorded(root: Path) -> Iterator[Callable[..., None]]:
         raise
     except Exception as exc:
         message = str(exc) if isinstance(exc, ReportgenError) else "unexpected error; see the log"
-        retry = isinstance(exc, SourceUnavailable)
+        retry = isinstance(exc, ReportgenError) and exc.retry
         now = datetime.now(UTC)
         record_failure(root, Failure(now, type(exc).__name__, mask_logins(message), retry))
         raise

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from reportgen import sparklines
 from reportgen.drawing import Chart
+from reportgen.ink import hole
 from reportgen.metrics import WindowMetrics
 from reportgen.notes import note_sentences
 from reportgen.paths import change
@@ -106,7 +107,7 @@ def page_view(site: Site, page: Page, *, root: str, here: str) -> dict[str, Any]
         "stem": f"{_slug(site.name)}-{metrics.window.name}-{metrics.window.span.last.isoformat()}",
         "figures": list(figures(metrics, spelling)),
         "changes": [sentence_parts(sentence) for sentence in page.changes],
-        "charts": [_drawing(chart, site.timezone) for chart in page.charts],
+        "charts": [_drawing(chart, page.metrics.window.name, site.timezone) for chart in page.charts],
         "days": list(_day_rows(metrics)),
         "paths": list(_path_rows(site, page)),
         "all_unrecorded": len(metrics.unrecorded) == metrics.window.days,
@@ -212,13 +213,18 @@ def _has_long_numbers(metrics: WindowMetrics, spelling: Spelling) -> bool:
     return any(len(spelling.number(numbers[name])) > room for name, room in LONG_NUMBERS.items())
 
 
-def _drawing(chart: Chart, timezone: str) -> dict[str, Any]:
+def drawing_key(window: str, chart: Chart, size: str) -> str:
+    """Return what tells one drawing of a release from the others."""
+    return f"{window}/{chart.name}.{size}"
+
+
+def _drawing(chart: Chart, window: str, timezone: str) -> dict[str, Any]:
     live = json.dumps({"datasets": chart.rows, **chart.specs}, ensure_ascii=False, separators=(",", ":"))
     return {
         "name": chart.name,
         "title": chart.title,
         "alt": f"{chart.alt} Dates are in the zone {timezone}.",
-        "svgs": chart.svgs,
+        "svgs": {size: hole(drawing_key(window, chart, size)) for size in chart.specs},
         "live": live.translate(JSON_ESCAPES),
     }
 

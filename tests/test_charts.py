@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date, timedelta
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ import altair as alt
 import pytest
 
 from reportgen.charts import against_previous
-from reportgen.drawing import SIZES, Chart, letters_px, standalone, svg_of
+from reportgen.drawing import SIZES, Chart, letters_px
 from reportgen.errors import RenderError
+from reportgen.ink import Sheet, standalone, svg_of
 from reportgen.report import draw
 from reportgen.spelling import ENGLISH, Spelling, columns
 from reportgen.windows import make_window
@@ -78,9 +80,22 @@ def hostile() -> list[Chart]:
     return drawn([(days, path, 100 - n) for n, path in enumerate(HOSTILE) for days in (0, 1)], "today", "7d")
 
 
+once = cache(svg_of)
+
+
+def svgs(chart: Chart) -> dict[str, str]:
+    """Return a chart's drawings, by size."""
+    return {size: once(chart.whole(size)) for size in chart.specs}
+
+
+def in_a_file(chart: Chart, about: str) -> bytes:
+    """Return a chart's wide drawing as a file of its own."""
+    return standalone(svgs(chart)["wide"], Sheet("a.svg", "key", chart.title, chart.alt, about))
+
+
 def all_svgs(charts: Iterable[Chart]) -> list[str]:
     """Return every drawing."""
-    return [svg for chart in charts for svg in chart.svgs.values()]
+    return [svg for chart in charts for svg in svgs(chart).values()]
 
 
 def words(svg: str | bytes) -> list[str]:
@@ -148,7 +163,7 @@ def test_the_same_figures_give_the_same_drawing_byte_by_byte(usual: list[Chart])
 def test_wide_and_narrow_drawings_have_exactly_their_widths(usual: list[Chart], hostile: list[Chart]) -> None:
     year = drawn([(days, f"/{days}", 10**12) for days in range(366)], "366d")
     for chart in (*usual, *hostile, *year):
-        roots = {size: ET.fromstring(svg) for size, svg in chart.svgs.items()}
+        roots = {size: ET.fromstring(svg) for size, svg in svgs(chart).items()}
         assert {size: root.get("width") for size, root in roots.items()} == {
             size.name: str(size.width_px) for size in SIZES
         }
@@ -189,7 +204,7 @@ def test_what_has_no_visits_is_neither_drawn_nor_named() -> None:
     chart = stacked(rows, "7d")[0]
     assert list(scale(chart)) == ["/a", "/b"]
     assert [row["visits"] for row in chart.rows["visits"]] == [9] * 7 + [5]
-    for svg in chart.svgs.values():
+    for svg in svgs(chart).values():
         assert "Other" not in words(svg)
         assert painted(svg, stroke="var(--paper)", stroke_width="0.75") == 7
         assert painted(svg, stroke=scale(chart)["/a"], fill_opacity="0.4") == 1  # today's
@@ -199,7 +214,7 @@ def test_what_has_no_visits_is_neither_drawn_nor_named() -> None:
 def test_other_is_named_where_it_has_visits() -> None:
     chart = stacked([(1, f"/{n}", 20 - n) for n in range(9)], "7d")[0]
     assert list(scale(chart))[-1] == "Other"
-    assert "Other" in words(chart.svgs["wide"])
+    assert "Other" in words(svgs(chart)["wide"])
     assert "/7 13, all other paths 12." in chart.alt
 
 
@@ -222,7 +237,7 @@ def test_bars_lose_the_gaps_between_them_where_dates_are_too_narrow(
 ) -> None:
     """Paper around bars of under 6 px would leave nothing of them; today's outline is thin there, too."""
     chart = stacked([(day, f"/{n}", 9 + n + day % 7) for day in range(days) for n in range(9)], f"{days}d")[0]
-    for svg, gap, width in zip(chart.svgs.values(), gaps, today, strict=True):
+    for svg, gap, width in zip(svgs(chart).values(), gaps, today, strict=True):
         found = strokes(svg)
         assert found.pop("var(--paper)") == {gap}
         assert found.keys() == set(scale(chart).values())
@@ -237,23 +252,25 @@ def test_below_a_narrow_stack_the_legend_begins_with_its_highest_bar(usual: list
     for size, order in (("wide", names), ("narrow", names[::-1])):
         legend = chart.specs[size]["layer"][0]["encoding"]["color"]["legend"]
         assert legend["values"] == order
-        assert [word for word in words(chart.svgs[size]) if word in names] == order
+        assert [word for word in words(svgs(chart)[size]) if word in names] == order
 
 
 def test_todays_bar_is_marked_so_far_until_the_day_is_over(usual: list[Chart]) -> None:
     """A second line of its label says it, and the bar is lighter."""
     running, over = usual[1], stacked(TWELVE, "7d", over=True)[0]
-    for size in running.svgs:
-        labels = [next(word for word in words(chart.svgs[size]) if "23" in word) for chart in (running, over)]
+    for size in svgs(running):
+        labels = [
+            next(word for word in words(svgs(chart)[size]) if "23" in word) for chart in (running, over)
+        ]
         assert [label.partition("|")[2] for label in labels] == ["so far", ""]
-        assert 'fill-opacity="0.4"' in running.svgs[size]
-        assert 'fill-opacity="0.4"' not in over.svgs[size]
+        assert 'fill-opacity="0.4"' in svgs(running)[size]
+        assert 'fill-opacity="0.4"' not in svgs(over)[size]
     assert {row["date"] for row in running.rows["visits"] if row["running"]} == {TODAY.isoformat()}
 
 
 def test_today_is_drawn_as_bars_of_its_first_20_paths() -> None:
     chart = drawn([(0, f"/{n}", 1000 * n) for n in range(1, 30)], "today")[0]
-    for svg in chart.svgs.values():
+    for svg in svgs(chart).values():
         assert words(svg) == [f"/{n}" for n in range(29, 9, -1)] + [f"{n},000" for n in range(29, 9, -1)]
 
 
@@ -272,7 +289,7 @@ def test_the_number_behind_the_longest_bar_stands_inside_the_drawing(path: str, 
     """In a wide font as well; and the bar has a length, in proportion to the others."""
     chart = drawn([(0, path, visits), (0, "/half", visits // 2)], "today")[0]
     for size in SIZES:
-        svg = chart.svgs[size.name]
+        svg = svgs(chart)[size.name]
         bars = sorted(float(length) for length in re.findall(r"M0,[\d.]+h([\d.]+)v[\d.]+h-\1Z", svg))[:2]
         (plot,) = re.findall(r'role-frame root"><g transform="translate\(([\d.]+),0\)', svg)
         assert bars[1] >= 10
@@ -288,7 +305,7 @@ def test_room_is_kept_for_letters_of_a_wide_font() -> None:
 
 
 def test_the_axis_names_first_week_and_today(usual: list[Chart]) -> None:
-    assert [word for word in words(usual[1].svgs["wide"]) if "Nov" in word] == [
+    assert [word for word in words(svgs(usual[1])["wide"]) if "Nov" in word] == [
         "Tue 17 Nov", "Wed 18 Nov", "Thu 19 Nov", "Fri 20 Nov", "Sat 21 Nov", "Sun 22 Nov",
         "Mon 23 Nov|so far",
     ]  # fmt: skip
@@ -309,7 +326,7 @@ def test_every_date_that_the_axis_is_meant_to_name_is_there() -> None:
         ticks = {ENGLISH.tick(day, weekday=weekday): day for day in dates for weekday in (True, False)}
         chart = against_previous(metrics, ENGLISH)
         for size in SIZES:
-            shown = [dates.index(ticks[word]) for word in words(chart.svgs[size.name]) if word in ticks]
+            shown = [dates.index(ticks[word]) for word in words(svgs(chart)[size.name]) if word in ticks]
             gaps = {two - one for one, two in pairwise(shown)}
             step = -(-len(dates) // size.ticks)
             assert (gaps or {step}, shown[-1], shown[0] < step) == ({step}, len(dates) - 1, True), (
@@ -322,11 +339,11 @@ def test_dates_without_rows_are_marked_and_named_on_both_charts() -> None:
     """Below the axis, each by a mark of its own; a date with rows of 0 visits is none of them."""
     rows = [(days, "/", 0 if days == 4 else 10) for days in range(14) if days not in {2, 3, 9}]
     for chart in drawn(rows, "7d"):
-        labels = words(chart.svgs["wide"])
+        labels = words(svgs(chart)["wide"])
         assert [word for word in labels if "|" in word] == [
             "Fri 20 Nov|no rows", "Sat 21 Nov|no rows", "Mon 23 Nov|so far",
         ]  # fmt: skip
-        for svg in chart.svgs.values():
+        for svg in svgs(chart).values():
             assert painted(svg, fill="var(--quiet)") == 2
         assert chart.alt.endswith(" No rows on Fri 20 \u2013 Sat 21 Nov 2026.")
     whole = drawn([(days, "/", 10) for days in range(14)], "7d")
@@ -390,25 +407,25 @@ def test_a_window_that_is_over_has_two_whole_lines() -> None:
 def test_today_is_dashed_and_hollow_only_while_it_runs(usual: list[Chart]) -> None:
     """With points on the complete days where they do not touch: on a wide drawing of a short window."""
     running, over = usual[2], compared(TWELVE, over=True)
-    for size in running.svgs:
+    for size in svgs(running):
         for chart, there in ((running, 1), (over, 0)):
-            svg = chart.svgs[size]
+            svg = svgs(chart)[size]
             assert svg.count("stroke-dasharray") == there
             assert painted(svg, fill="var(--paper)", stroke="var(--accent)") == there
-    points = [painted(svg, fill="var(--accent)", stroke_width="2") for svg in over.svgs.values()]
+    points = [painted(svg, fill="var(--accent)", stroke_width="2") for svg in svgs(over).values()]
     assert points == [7, 0]
 
 
 def test_a_window_of_two_days_has_one_complete_day_and_is_drawn_nevertheless() -> None:
     chart = compared([(days, "/", 10 + days) for days in range(4)], "2d")
     assert lines(chart)["complete Sun 22 \u2013 Mon 23 Nov 2026"] == [("22", 11)]
-    for svg in chart.svgs.values():
+    for svg in svgs(chart).values():
         assert svg.count("stroke-dasharray") == 1
 
 
 def test_the_legend_names_both_spans_in_their_colours(usual: list[Chart]) -> None:
     assert scale(usual[2]) == {NOW: "var(--accent)", BEFORE: "var(--ghost)"}
-    for svg in usual[2].svgs.values():
+    for svg in svgs(usual[2]).values():
         assert words(svg)[-2:] == [NOW, BEFORE]
 
 
@@ -496,7 +513,7 @@ def test_an_axis_counts_in_the_locale_and_compactly_from_100_000(
     """Whole numbers, however few visits there are; 0 is 0, and a billion has no letter of engineers."""
     for chart in drawn([(1, "/", visits)], "2d", spelling=Spelling.of(name)):
         numbers = [
-            word for word in words(chart.svgs["wide"]) if re.fullmatch(r"[\d.,\u202f]+[A-Za-z]?", word)
+            word for word in words(svgs(chart)["wide"]) if re.fullmatch(r"[\d.,\u202f]+[A-Za-z]?", word)
         ]
         assert numbers[: len(ticks)] == ticks
 
@@ -508,14 +525,14 @@ def test_dates_and_counts_of_a_chart_follow_the_locale() -> None:
         "day": "So., 22. Nov. 2026", "path": "/", "count": "1.234", "outline": "var(--paper)",
     }  # fmt: skip
     assert comparison.rows["dates"][-2]["previous"] == "1.000 on So., 15. Nov. 2026"
-    assert "So., 22. Nov." in words(bars.svgs["wide"])
+    assert "So., 22. Nov." in words(svgs(bars)["wide"])
     assert next(iter(scale(comparison))) == "Di., 17.\u2009\u2013\u2009Mo., 23. Nov. 2026"
     assert "1.234 visits" in bars.alt
 
 
 def test_hostile_paths_are_drawn_as_text_one_by_one(hostile: list[Chart]) -> None:
     for chart in hostile[:2]:
-        for size, svg in chart.svgs.items():
+        for size, svg in svgs(chart).items():
             labels = words(svg)
             assert [end for end in HOSTILE.values() if not any(label.endswith(end) for label in labels)] == []
             assert max(map(columns, labels)) <= {"wide": 52, "narrow": 34}[size]  # with " (2)"
@@ -549,8 +566,8 @@ def test_a_drawing_of_its_own_is_an_image_with_its_text_on_light_paper(usual: li
     Around the drawing of the page is a margin of 24 px, above it 64 px for the words.
     """
     for chart in usual:
-        file = standalone(chart, "example.com \u00b7 7 days")
-        root, inner = ET.fromstring(file), ET.fromstring(chart.svgs["wide"])
+        file = in_a_file(chart, "example.com \u00b7 7 days")
+        root, inner = ET.fromstring(file), ET.fromstring(svgs(chart)["wide"])
         assert "var(" not in file.decode()
         assert (root.tag, root.get("role")) == (f"{SVG}svg", "img")
         width, height = 960 + 48, int(inner.attrib["height"]) + 48 + 64
@@ -564,15 +581,15 @@ def test_a_drawing_of_its_own_is_an_image_with_its_text_on_light_paper(usual: li
         assert (paper.tag, paper.attrib) == (
             f"{SVG}rect", {"x": "-24", "y": "-88", "width": "100%", "height": "100%", "fill": "#ffffff"},
         )  # fmt: skip
-        assert words(file) == [chart.title, "example.com \u00b7 7 days", *words(chart.svgs["wide"])]
+        assert words(file) == [chart.title, "example.com \u00b7 7 days", *words(svgs(chart)["wide"])]
         for text in list(root)[3:5]:
             assert -88 + float(text.attrib["font-size"]) <= float(text.attrib["y"]) < -12
 
 
 def test_a_drawing_of_hostile_paths_is_still_an_image(hostile: list[Chart]) -> None:
     for chart in hostile:
-        root = ET.fromstring(standalone(chart, "</text><script>&"))
-        assert words(standalone(chart, "</text><script>&"))[1] == "</text><script>&"
+        root = ET.fromstring(in_a_file(chart, "</text><script>&"))
+        assert words(in_a_file(chart, "</text><script>&"))[1] == "</text><script>&"
         assert root.findtext(f"{SVG}desc") == chart.alt
         assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {
             "svg", "title", "desc", "rect", "g", "path", "text", "tspan", "line",
@@ -582,7 +599,7 @@ def test_a_drawing_of_hostile_paths_is_still_an_image(hostile: list[Chart]) -> N
 def test_a_path_that_looks_like_a_variable_stays_as_it_is() -> None:
     paths = ['/"var(--ink)"', "/var(--evil)", "/-->&<"]
     chart = stacked([(0, path, 3) for path in paths], "today")[0]
-    about, *found = words(standalone(chart, "var(--ink)"))[1:]
+    about, *found = words(in_a_file(chart, "var(--ink)"))[1:]
     assert (about, found[:3]) == ("var(--ink)", sorted(paths))
 
 
@@ -620,7 +637,7 @@ def test_nothing_that_a_specification_names_is_fetched(spec: dict[str, Any], tmp
     refused: list[str] = []
     with web_server(tmp_path) as (address, asked):
         try:
-            svg_of(json.loads(json.dumps(spec).replace("URL", address)))
+            svg_of(json.dumps(spec).replace("URL", address))
         except RenderError as exc:
             refused.append(str(exc))
     assert asked == []
@@ -629,4 +646,4 @@ def test_nothing_that_a_specification_names_is_fetched(spec: dict[str, Any], tmp
 
 def test_a_specification_that_cannot_be_drawn_is_an_error_of_ours() -> None:
     with pytest.raises(RenderError, match="could not be drawn"):
-        svg_of({"data": {"values": []}, "mark": "nonsense"})
+        svg_of('{"data": {"values": []}, "mark": "nonsense"}')

@@ -19,12 +19,13 @@ from reportgen.config import Columns, Config, OutputSettings, ServerSettings, So
 ROOT = Path(__file__).parent.parent
 HEAVY = ("pandas", "numpy", "altair", "jinja2", "vl_convert", "psycopg", "duckdb", "rich.progress")
 HEAVY_WING = {
-    "changes", "charts", "check", "drawing", "metrics", "pages", "report", "sparklines", "theme", "views",
+    "changes", "charts", "check", "drawing", "ink", "metrics", "pages", "report", "sparklines", "theme",
+    "views",
 }  # fmt: skip
 LIGHT = (
-    "access", "build", "bundle", "cli", "config", "console", "diagnosis", "errors", "exports", "gather",
-    "log", "notes", "packing", "paths", "progress", "protocol", "publish", "resources", "runs", "schedule",
-    "serve", "service", "sources", "spelling", "status", "stopwatch", "templates", "timetable", "values",
+    "access", "aside", "build", "bundle", "cli", "config", "console", "diagnosis", "errors", "exports",
+    "gather", "log", "notes", "packing", "paths", "progress", "protocol", "publish", "resources", "runs",
+    "schedule", "serve", "service", "sources", "spelling", "status", "stopwatch", "templates", "timetable", "values",
     "website", "windows", "worker",
 )  # fmt: skip
 

@@ -1,0 +1,137 @@
+"""Vega-Lite specifications become SVG, and take their places in pages and files.
+
+Pages are rendered with holes where drawings go, so that the process that holds pandas and Altair may be gone
+by the time V8 draws: the two need never be in memory together. See :mod:`reportgen.aside`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+
+import vl_convert
+
+from reportgen import theme
+from reportgen.errors import RenderError
+
+MARGIN_PX, HEADING_PX = 24, 64
+"""Around a drawing that is a file of its own, and above it for its words."""
+
+DEFAULTS = r' (?:(?:fill-)?opacity="1"|role="graphics-[a-z]+"|aria-(?:roledescription|hidden)="[^"]*")'
+
+INVISIBLE = r'<path class="(?:fore|back)ground" d="(?:M0,0h0v0h0Z)?"[^<>]*/>'
+ALIKE = r'<path d="[^"]*"([^<>]*)/>(?:<path d="[^"]*"\1/>)+'
+
+HOLE = re.compile(rb"<!--drawing ([\w/.-]+)-->")
+"""Cannot come from data: autoescaping leaves no ``<`` of theirs in a page."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A drawing that is a file of its own: its path in the release, the drawing's key, and its words.
+
+    ``about`` is written below the title: site, dates, zone. ``alt`` says what the drawing shows.
+    """
+
+    file: str
+    drawing: str
+    title: str
+    alt: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A release without its drawings: files with holes, and by key the specification for each hole."""
+
+    files: Mapping[str, bytes]
+    specs: Mapping[str, str]
+    sheets: Sequence[Sheet]
+
+
+def hole(key: str) -> str:
+    """Return what keeps a drawing's place in a page."""
+    return f"<!--drawing {key}-->"
+
+
+def fill(draft: Draft) -> dict[str, bytes]:
+    """Return every file of the release, with its drawings.
+
+    Raises:
+        RenderError: a specification cannot be drawn.
+
+    """
+    svgs = {key: svg_of(spec) for key, spec in draft.specs.items()}
+    drawn = {key.encode(): svg.encode() for key, svg in svgs.items()}
+    files = {
+        name: HOLE.sub(lambda found: drawn[found[1]], content) if name.endswith(".html") else content
+        for name, content in draft.files.items()
+    }
+    return files | {sheet.file: standalone(svgs[sheet.drawing], sheet) for sheet in draft.sheets}
+
+
+def warm_up() -> None:
+    """Start V8 and load Vega: most of the time of a first drawing."""
+    svg_of('{"mark": "bar", "data": {"values": [{"a": 1}]}, "encoding": {"x": {"field": "a"}}}')
+
+
+def svg_of(spec: str) -> str:
+    """Draw a Vega-Lite specification (JSON). Nothing it names is fetched.
+
+    Raises:
+        RenderError: the specification cannot be drawn.
+
+    """
+    with _border():
+        return _lean(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+
+
+def standalone(svg: str, sheet: Sheet) -> bytes:
+    """Return a drawing as a file of its own: light colours written in, on paper, with its words."""
+    head, _, body = svg.partition(">")
+    width, height = (float(re.findall(rf' {name}="([\d.]+)"', head)[0]) for name in ("width", "height"))
+    width, height = width + 2 * MARGIN_PX, height + 2 * MARGIN_PX + HEADING_PX
+    box = f"{-MARGIN_PX} {-MARGIN_PX - HEADING_PX} {width:g} {height:g}"
+    for name, value in (("width", f"{width:g}"), ("height", f"{height:g}"), ("viewBox", box)):
+        head = re.sub(rf' {name}="[^"]*"', f' {name}="{value}"', head, count=1)
+    title, text, line = (escape(words, quote=False) for words in (sheet.title, sheet.alt, sheet.about))
+    words = (
+        f"<title>{title}</title><desc>{text}</desc>"
+        f'<rect x="{-MARGIN_PX}" y="{-MARGIN_PX - HEADING_PX}" width="100%" height="100%"'
+        ' fill="var(--paper)"/>'
+        f'<text y="{20 - HEADING_PX}" font-size="20" font-weight="600" fill="var(--ink)">{title}</text>'
+        f'<text y="{44 - HEADING_PX}" font-size="14" fill="var(--quiet)">{line}</text>'
+    )
+    return theme.light(f'{head} role="img">{words}{body}\n').encode()
+
+
+def _lean(svg: str) -> str:
+    """Say the same with less: a page that is read on a phone is parsed there.
+
+    The font stands once instead of at every text, coordinates end at a hundredth of a pixel, marks that
+    look alike are one path, and roles go: the figure around a drawing is the image, with its text.
+    """
+    font = f' font-family="{theme.FONT.replace(chr(34), "&quot;")}"'
+
+    def shorter(tag: re.Match[str]) -> str:
+        lean = re.sub(r"(\.\d\d)\d+", r"\1", tag[0]).replace(font, "")
+        return re.sub(DEFAULTS, "", lean)
+
+    # In tags only: what Vega writes between them, or from the data, holds neither sign.
+    svg = re.sub(r"<[^<>]*>", shorter, svg).replace("<svg ", f"<svg{font} ", 1)
+    return re.sub(ALIKE, _joined, re.sub(INVISIBLE, "", svg))
+
+
+def _joined(alike: re.Match[str]) -> str:
+    shapes = "".join(re.findall(r' d="([^"]*)"', alike[0]))
+    return f'<path d="{shapes}"{alike[1]}/>'
+
+
+@contextmanager
+def _border() -> Iterator[None]:
+    """Turn vl-convert's errors into ours."""
+    try:
+        yield
+    except (ValueError, TypeError) as exc:
+        raise RenderError(f"a chart could not be drawn: {exc}") from exc
