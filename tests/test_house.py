@@ -25,8 +25,8 @@ HEAVY_WING = {
 LIGHT = (
     "access", "aside", "build", "bundle", "cli", "config", "console", "diagnosis", "errors", "exports",
     "gather", "log", "notes", "packing", "paths", "progress", "protocol", "publish", "resources", "runs",
-    "schedule", "serve", "service", "sources", "spelling", "status", "stopwatch", "templates", "timetable", "values",
-    "website", "windows", "worker",
+    "schedule", "serve", "service", "sources", "spelling", "status", "stopwatch", "templates", "timetable",
+    "values", "website", "windows", "worker",
 )  # fmt: skip
 
 
