@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench page build clean
+.PHONY: help demo test lint format bench page soak build clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -52,6 +52,10 @@ bench: .venv/.installed ## time and memory of a build, bytecode compiled
 
 page: .venv/.installed ## weight of the sample's pages, and what Lighthouse says of them (needs Node.js and Chromium)
 	@.venv/bin/python bench/page.py
+
+soak: .venv/.installed ## two thousand builds beside readers: nothing may grow (takes most of an hour)
+	@.venv/bin/python -m compileall -q reportgen
+	@.venv/bin/python -m tests.soak
 
 build: .venv/.installed ## the wheel and the source distribution, in dist/
 	@$(UV) build --quiet --out-dir dist
