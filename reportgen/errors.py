@@ -6,7 +6,9 @@
     ├── ConfigError           exit 2   settings or options that cannot work; a retry will not help
     ├── SourceError           exit 1   the data cannot be read as configured
     │   └── SourceUnavailable          … right now: down, busy, slow; worth a retry
+    │       └── SourceEmptied          … has nothing where the last release had visits
     ├── RenderError           exit 1   a chart or a page could not be drawn
+    ├── ProofError            exit 1   the finished release is wrong in itself, and was not published
     └── PublishError          exit 1   the release could not be written; the last one is untouched
         └── OutputBusy        exit 3   another build holds the output
 
@@ -40,8 +42,16 @@ class SourceUnavailable(SourceError):  # noqa: N818 - the name says the state, a
     """The source cannot be read right now; the same build may work later."""
 
 
+class SourceEmptied(SourceUnavailable):
+    """The source has no visits where the last release had some; rows that come back end it."""
+
+
 class RenderError(ReportgenError):
     """A chart or a page could not be drawn."""
+
+
+class ProofError(ReportgenError):
+    """The finished release is not what it must be. Holds the faults found, one a line."""
 
 
 class PublishError(ReportgenError):
