@@ -63,7 +63,7 @@ def _top(
 
 
 @app.command()
-def build(
+def build(  # noqa: PLR0913 - a command's options are its arguments
     *,
     as_of: Annotated[
         str | None,

@@ -27,8 +27,8 @@ FOREIGN = frozenset(("svg", "math"))
 BLOCKS = frozenset(
     (
         "address", "article", "aside", "blockquote", "details", "dialog", "div", "dl", "fieldset",
-        "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr",
-        "main", "menu", "nav", "ol", "p", "pre", "search", "section", "table", "ul",
+        "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup",
+        "hr", "main", "menu", "nav", "ol", "p", "pre", "search", "section", "table", "ul",
     )
 )  # fmt: skip
 GROUPS = frozenset(("thead", "tbody", "tfoot"))
@@ -125,7 +125,7 @@ def _closed(page: Document, opened: list[Found], at: int, name: str) -> Iterator
     while opened[-1].text != name:
         inner = opened.pop()
         if inner.text not in ENDED_BY:
-            yield Found(at, f"comes before the end of {page.tag(inner.at)} in line {page.line(inner.at)}")
+            yield Found(inner.at, f"is not closed before </{name}> in line {page.line(at)}")
     opened.pop()
 
 

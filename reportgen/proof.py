@@ -91,7 +91,7 @@ def check_not_emptied(gathered: Gathered, last: Release | None) -> None:
     raise SourceEmptied(
         f"{gathered.source}: no visits on the complete days from {complete.first} to {complete.last}"
         f"{f' ({left_out:,} rows were left out as bad)' if left_out else ''}, while the last release"
-        f" ({last.id}{made_of}) has {before:,}. It stays. Where rows were lost or the source is the wrong one,"
+        f" ({last.id}{made_of}) has {before:,}. It stays. Where rows were lost or this is the wrong source,"
         " mend that, and the next build publishes. Where there really were no visits, publish that once:"
         " reportgen build --allow-empty"
     )
@@ -112,7 +112,7 @@ def _told(faults: Sequence[Fault], own: Path | None) -> Iterator[str]:
     yield "the release is wrong and was not published; the last one stays"
     for fault in faults[:MOST_TOLD]:
         place = fault.file if fault.line is None else f"{fault.file}, line {fault.line}"
-        near = f" {fault.near}" if fault.near else ""
+        near = f" {' '.join(fault.near.split())}" if fault.near else ""
         yield f"{place}:{near} {fault.what}{_origin(own, fault.near) if own else ''}"
     if len(faults) > MOST_TOLD:
         yield f"and {len(faults) - MOST_TOLD} more"
@@ -124,9 +124,11 @@ def _told(faults: Sequence[Fault], own: Path | None) -> Iterator[str]:
 
 def _origin(own: Path, near: str) -> str:
     """Return where in templates of the user's own a tag stands word for word, if it does."""
-    for file in sorted(own.glob("*.html")) if near else ():
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-            if near in line:
+    words = near.partition("\n")[0].rstrip("…")
+    for file in sorted(own.rglob("*.html")) if words else ():
+        text = file.read_text(encoding="utf-8", errors="replace")
+        for number, line in enumerate(text.splitlines(), start=1):
+            if words in line:
                 return f" (from {file.name}, line {number})"
     return ""
 
@@ -153,12 +155,17 @@ def _wrong_pages(files: Files, max_page_mb: int) -> Iterator[Fault]:
     for name, page in pages.items():
         found = [*page.flaws, *_wrong_heads(page), *_wrong_data(page), *_wrong_links(name, page, files, ids)]
         yield from (Fault(name, what, page.line(at), page.tag(at)) for at, what in found)
-        if not CHARSET.search(page.text, 0, CHARSET_WITHIN):
-            yield Fault(name, f'has no <meta charset="utf-8"> in its first {CHARSET_WITHIN} characters')
-        if not page.headings:
-            yield Fault(name, "has no h1")
-        if not page.policies:
-            yield Fault(name, 'has no <meta http-equiv="Content-Security-Policy" content="{{ policy }}">')
+        yield from (Fault(name, what) for what in _lacking(page, bare=name == "404.html"))
+
+
+def _lacking(page: Document, *, bare: bool) -> Iterator[str]:
+    """Yield what a page lacks; one of the user's own for addresses that are not there may be ``bare``."""
+    if not bare and not CHARSET.search(page.text, 0, CHARSET_WITHIN):
+        yield f'has no <meta charset="utf-8"> in its first {CHARSET_WITHIN} characters'
+    if not bare and not page.headings:
+        yield "has no h1"
+    if not page.policies and (page.styles or not bare):
+        yield 'has no <meta http-equiv="Content-Security-Policy" content="{{ policy }}">'
 
 
 def _wrong_heads(page: Document) -> Iterator[Found]:
@@ -188,10 +195,8 @@ def _wrong_links(name: str, page: Document, files: Files, ids: Mapping[str, set[
         found = next((file for file in (target, f"{target}/index.html".lstrip("/")) if file in files), None)
         fragment = unquote(href.strip().partition("#")[2])
         if found is None and target != MANIFEST:
-            yield Found(
-                at, f'leads to "{href}", which is not in the release; to elsewhere, write a whole address'
-            )
-        elif found in ids and not _is_place(fragment, ids[found]):
+            yield Found(at, f'leads to "{href}", which is not in the release: write a whole address')
+        elif found and found in ids and not _is_place(fragment, ids[found]):
             yield Found(at, f'leads to "{href}", but {found} has no id "{fragment}"')
 
 

@@ -22,10 +22,10 @@ HEAVY_WING = {
     "changes", "charts", "check", "drawing", "metrics", "pages", "report", "sparklines", "theme", "views",
 }  # fmt: skip
 LIGHT = (
-    "access", "build", "bundle", "cli", "config", "console", "diagnosis", "errors", "exports", "gather",
-    "log", "notes", "packing", "paths", "progress", "protocol", "publish", "resources", "runs", "schedule",
-    "serve", "service", "sources", "spelling", "status", "stopwatch", "templates", "timetable", "values",
-    "website", "windows", "worker",
+    "access", "build", "bundle", "cli", "config", "console", "diagnosis", "errors", "exports",
+    "figures", "gather", "log", "markup", "notes", "packing", "paths", "progress", "proof", "protocol",
+    "publish", "resources", "runs", "schedule", "serve", "service", "sources", "spelling", "status",
+    "stopwatch", "templates", "timetable", "values", "website", "windows", "worker",
 )  # fmt: skip
 
 
