@@ -117,7 +117,7 @@ def _told(faults: Sequence[Fault], own: Path | None) -> Iterator[str]:
     if len(faults) > MOST_TOLD:
         yield f"and {len(faults) - MOST_TOLD} more"
     if own:
-        yield f"Mend what {own} overrides. If it fails without templates_dir, too, please report it"
+        yield f"Mend the templates in {own}. If it fails without templates_dir, too, please report it"
     else:
         yield "If no setting explains this, it is a defect of reportgen: please report it"
 
