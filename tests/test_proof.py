@@ -302,7 +302,7 @@ def test_a_page_without_a_heading_or_in_another_encoding_is_refused(whole: Mappi
 @pytest.mark.parametrize(
     "href",
     [
-        "https://example.com/x", "//example.com/x", "mailto:a@example.com", "/blog/", "../../about.html",
+        "https://example.com/x", "//example.com/x", "mailto:a@example.com", "/blog/", "/7d/x", "../../about.html",
         "", "#", "#top", "#paths", "?from=report", "./", "../", "..", "../30d", "../30d/?x#paths",
         "index.html#paths", "paths.csv#row=3", "../manifest.json", "daily%2Ecsv", " daily.csv ",
         "#:~:text=visits", "&#x2e;&#x2e;/30d/", "HTTPS://EXAMPLE.COM",
@@ -324,6 +324,15 @@ def test_the_page_for_lost_readers_links_from_the_root(whole: Mapping[str, bytes
     edited("404.html", "</main>", '<a href="/7d/month.html">4</a></main>')(files)
     (told,) = faults(files)
     assert 'leads to "/7d/month.html"' in told
+
+
+def test_a_policy_stands_before_the_style_that_it_allows(whole: Mapping[str, bytes]) -> None:
+    files = dict(whole)
+    head, meta, rest = files["7d/index.html"].decode().partition('<meta http-equiv="Content-Security')
+    end, _, tail = rest.partition(">")
+    put(files, "7d/index.html", (head + tail.replace("</head>", f"{meta}{end}></head>", 1)).encode())
+    (told,) = faults(files)
+    assert told.endswith("comes after the style that it allows")
 
 
 def test_a_page_over_its_limit_is_refused(whole: Mapping[str, bytes]) -> None:
@@ -533,6 +542,7 @@ def test_a_last_release_that_does_not_tell_stops_nothing(tmp_path: Path) -> None
 
 
 def test_a_report_of_today_alone_has_no_complete_days_to_compare(tmp_path: Path) -> None:
+    assert built(tmp_path, EARLIER).changed
     settings = {"windows": ["today"], "default_window": "today"}
     assert built(tmp_path, [(0, "/", 5)], settings=settings).changed
     assert built(tmp_path, [], settings=settings).changed
