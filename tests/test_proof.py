@@ -302,7 +302,8 @@ def test_a_page_without_a_heading_or_in_another_encoding_is_refused(whole: Mappi
 @pytest.mark.parametrize(
     "href",
     [
-        "https://example.com/x", "//example.com/x", "mailto:a@example.com", "/blog/", "/7d/x", "../../about.html",
+        "https://example.com/x", "//example.com/x", "mailto:a@example.com", "/blog/", "/7d/x",
+        "../../about.html",
         "", "#", "#top", "#paths", "?from=report", "./", "../", "..", "../30d", "../30d/?x#paths",
         "index.html#paths", "paths.csv#row=3", "../manifest.json", "daily%2Ecsv", " daily.csv ",
         "#:~:text=visits", "&#x2e;&#x2e;/30d/", "HTTPS://EXAMPLE.COM",
