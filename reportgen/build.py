@@ -1,4 +1,4 @@
-"""One build, top to bottom: gather, compare, compute, draw, render, publish."""
+"""One build, top to bottom: gather, compare, compute, draw, render, prove, publish."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from reportgen.config import Config
 from reportgen.errors import RenderError
 from reportgen.gather import Gathered, fingerprint, gather
 from reportgen.packing import packed
+from reportgen.proof import check_not_emptied, prove
 from reportgen.publish import OutputLock, Release, current_release, is_whole, publish
 from reportgen.stopwatch import Stopwatch, peak_memory_bytes
 
@@ -32,17 +33,19 @@ def build(
     now: datetime,
     as_of: date | None = None,
     if_changed: bool = False,
+    allow_empty: bool = False,
     watch: Stopwatch | None = None,
 ) -> Built:
     """Build all pages and publish them as one release under the locked output.
 
     ``now`` (aware) is the build time; with ``as_of`` the report is as it would have been at the end
     of that day; with ``if_changed`` nothing is drawn or published where the current release already
-    shows the same.
+    shows the same; with ``allow_empty`` a report without visits may follow one with some.
 
     Raises:
-        SourceError: the data could not be read.
+        SourceError: the data could not be read, or are gone.
         RenderError: a chart or page could not be drawn.
+        ProofError: the finished release is wrong in itself.
         PublishError: the release could not be written.
 
     """
@@ -50,14 +53,18 @@ def build(
     with watch.stage("query"):
         gathered = gather(config, now, as_of)
         shown = fingerprint(config, gathered)
-    last = current_release(lock.root) if if_changed else None
-    if last and last.manifest.get("content") == shown and is_whole(last):
+    last = current_release(lock.root)
+    if if_changed and last and last.manifest.get("content") == shown and is_whole(last):
         return Built(last, changed=False, timings_s=watch.seconds, peak_memory_bytes=peak_memory_bytes())
+    if not allow_empty:
+        check_not_emptied(gathered, last)
     live = interactive(lock.root / "state", watch)
     files, held = drawn(config, gathered, now, as_of, next(iter(live), None), watch)
     files |= live
     with watch.stage("pack"):
         files |= packed(files)
+    with watch.stage("proof"):
+        prove(files, windows=config.windows, max_page_mb=config.output.max_page_mb, own=config.templates_dir)
     with watch.stage("publish"):
         peak_bytes = max(held, peak_memory_bytes())
         about = _about(gathered, watch, shown, peak_bytes)

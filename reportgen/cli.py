@@ -63,7 +63,7 @@ def _top(
 
 
 @app.command()
-def build(
+def build(  # noqa: PLR0913 - a command's options are its arguments
     *,
     as_of: Annotated[
         str | None,
@@ -75,6 +75,9 @@ def build(
     if_changed: Annotated[
         bool, typer.Option("--if-changed", help="Publish only if the report would say something else.")
     ] = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Publish no visits where the last release had some.")
+    ] = False,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Exit with 3 if another build is running, instead of waiting.")
     ] = False,
@@ -85,7 +88,10 @@ def build(
     with reporting(as_json=as_json) as secrets:
         settings = _settings(config, source, output)
         secrets.extend(settings.secrets)
-        built = _build(settings, as_of=as_of, if_changed=if_changed, wait=not no_wait, quiet=quiet or as_json)
+        built = _build(
+            settings, as_of=as_of, if_changed=if_changed, allow_empty=allow_empty, wait=not no_wait,
+            quiet=quiet or as_json,
+        )  # fmt: skip
         if as_json:
             print_json(summary(built))
         elif not quiet:
@@ -229,6 +235,7 @@ def _build(
     *,
     as_of: str | None = None,
     if_changed: bool = False,
+    allow_empty: bool = False,
     wait: bool = True,
     quiet: bool = False,
 ) -> "Built":
@@ -246,7 +253,9 @@ def _build(
 
         now = datetime.now(UTC)
         give_up_after(settings.build_timeout_s, settings.output.dir)
-        built = run(settings, lock, now=now, as_of=day, if_changed=if_changed, watch=watch)
+        built = run(
+            settings, lock, now=now, as_of=day, if_changed=if_changed, allow_empty=allow_empty, watch=watch
+        )
         if day is None:  # the report of a past day is no news of this one
             record(now, built.release.id, dict(watch.seconds), changed=built.changed)
         return built

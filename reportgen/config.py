@@ -79,10 +79,11 @@ class SourceSettings(_Section):
 
 
 class OutputSettings(_Section):
-    """``[output]``: where releases go and how many stay."""
+    """``[output]``: where releases go, how many stay, and how large a page may be."""
 
     dir: Directory = Path("output")
     keep: Annotated[int, Field(ge=1, le=10_000)] = 10
+    max_page_mb: Annotated[int, Field(ge=1, le=1000)] = 5
 
 
 class ServerSettings(_Section):

@@ -6,8 +6,10 @@
     ├── ConfigError           exit 2   settings or options that cannot work; a retry will not help
     ├── SourceError           exit 1   the data cannot be read as configured
     │   └── SourceUnavailable          … right now: down, busy, slow; worth a retry
+    │       └── SourceEmptied          … has nothing where the last release had visits
     ├── RenderError           exit 1   a chart or a page could not be drawn
     │   └── RenderKilled               … because the process that does was ended; worth a retry
+    ├── ProofError            exit 1   the finished release is wrong in itself, and was not published
     └── PublishError          exit 1   the release could not be written; the last one is untouched
         └── OutputBusy        exit 3   another build holds the output
 
@@ -45,6 +47,10 @@ class SourceUnavailable(SourceError):  # noqa: N818 - the name says the state, a
     retry: ClassVar[bool] = True
 
 
+class SourceEmptied(SourceUnavailable):
+    """The source has no visits where the last release had some; rows that come back end it."""
+
+
 class RenderError(ReportgenError):
     """A chart or a page could not be drawn."""
 
@@ -53,6 +59,10 @@ class RenderKilled(RenderError):  # noqa: N818 - as above
     """The process that draws was ended from outside, as the kernel does where memory runs out."""
 
     retry: ClassVar[bool] = True
+
+
+class ProofError(ReportgenError):
+    """The finished release is not what it must be. Holds the faults found, one a line."""
 
 
 class PublishError(ReportgenError):

@@ -17,7 +17,7 @@ from reportgen import __version__
 
 from .conftest import Run
 
-STAGES = ["query", "load", "charts", "pages", "svg", "pack", "publish"]
+STAGES = ["query", "load", "charts", "pages", "svg", "pack", "proof", "publish"]
 SAMPLE_NOTE = "note: no source is set, so this is the sample site; set DATABASE_URL"
 
 

@@ -44,6 +44,7 @@ statement_timeout_s = 60
 [output]
 dir = "output"
 keep = 10                             # releases
+max_page_mb = 5                       # a larger page is not published
 
 [server]
 host = "127.0.0.1"

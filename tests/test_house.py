@@ -24,9 +24,9 @@ HEAVY_WING = {
 }  # fmt: skip
 LIGHT = (
     "access", "aside", "build", "bundle", "cli", "config", "console", "diagnosis", "errors", "exports",
-    "gather", "log", "notes", "packing", "paths", "progress", "protocol", "publish", "resources", "runs",
-    "schedule", "serve", "service", "sources", "spelling", "status", "stopwatch", "templates", "timetable",
-    "values", "website", "windows", "worker",
+    "figures", "gather", "log", "markup", "notes", "packing", "paths", "progress", "proof", "protocol",
+    "publish", "resources", "runs", "schedule", "serve", "service", "sources", "spelling", "status",
+    "stopwatch", "templates", "timetable", "values", "website", "windows", "worker",
 )  # fmt: skip
 
 

@@ -58,7 +58,8 @@ def test_the_first_report_is_awaited_with_a_friendly_page(tmp_path: Path) -> Non
         status = service.status()
         assert status["release"]["id"] == status["last_success"]["release"] == told["release"]
         assert (status["release"]["rows"], status["version"]) == (told["rows"], __version__)
-        assert sorted(status["release"]["timings_s"]) == ["charts", "load", "pack", "pages", "query", "svg"]
+        stages = ["charts", "load", "pack", "pages", "proof", "query", "svg"]
+        assert sorted(status["release"]["timings_s"]) == stages
         assert service.ask("/healthz/fresh").status == 200
 
 
