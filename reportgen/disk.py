@@ -40,12 +40,12 @@ def border(root: Path) -> Iterator[None]:
 
 def make_directory(directory: Path) -> None:
     """Make a directory, and those above it, where they are missing; see to it that its name stays."""
-    if not directory.parent.is_dir():
+    try:
+        directory.mkdir(exist_ok=True)
+    except FileNotFoundError:
         make_directory(directory.parent)
-    directory.mkdir(exist_ok=True)
-    with suppress(
-        PermissionError
-    ):  # a directory above the output may be closed to us, and is not ours to keep
+        directory.mkdir(exist_ok=True)
+    with suppress(PermissionError):  # what stands above the output may be closed to us
         sync(directory.parent)  # though it was there before: who made it may have died before this
 
 

@@ -23,9 +23,9 @@ HEAVY_WING = {
 }  # fmt: skip
 LIGHT = (
     "access", "build", "bundle", "cli", "config", "console", "diagnosis", "disk", "errors", "exports",
-    "gather", "log", "notes", "packing", "paths", "progress", "protocol", "publish", "resources", "runs", "schedule",
-    "serve", "service", "sources", "spelling", "status", "stopwatch", "templates", "timetable", "values",
-    "website", "windows", "worker",
+    "gather", "log", "notes", "packing", "paths", "progress", "protocol", "publish", "resources", "runs",
+    "schedule", "serve", "service", "sources", "spelling", "status", "stopwatch", "templates", "timetable",
+    "values", "website", "windows", "worker",
 )  # fmt: skip
 
 
