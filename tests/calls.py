@@ -27,7 +27,18 @@ from reportgen.publish import OURS, Release, current_release, lock_output, publi
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 KEEP = 2
 
-CHANGING = ("mkdir", "rename", "replace", "link", "symlink", "unlink", "rmdir", "fsync", "ftruncate", "pwrite")
+CHANGING = (
+    "mkdir",
+    "rename",
+    "replace",
+    "link",
+    "symlink",
+    "unlink",
+    "rmdir",
+    "fsync",
+    "ftruncate",
+    "pwrite",
+)
 LOOKING = ("stat", "lstat", "readlink", "listdir", "scandir", "pread")
 
 Reached = Callable[[str, bool], None]
