@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from reportgen.errors import PublishError
 from reportgen.publish import OURS, Release, current_release, lock_output, publish
@@ -88,6 +88,7 @@ class Stream:
         log.append(("create", self._file))
 
     def write(self, content: bytes) -> None:
+        """Write, and have each half told of."""
         middle = len(content) // 2
         for half in (content[:middle], content[middle:]):
             self._reached("write", True)
@@ -98,16 +99,19 @@ class Stream:
         """Nothing is held back."""
 
     def fileno(self) -> int:
+        """Return what the file can be synced by."""
         return self._handle
 
-    def __enter__(self) -> "Stream":
+    def __enter__(self) -> Self:
+        """Leave all as it is."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Close the file."""
         os.close(self._handle)
 
 
-def interpose(reached: Reached, log: Log) -> Callable[[], None]:
+def interpose(reached: Reached, log: Log) -> Callable[[], None]:  # noqa: C901 - one small wrapper a kind of call
     """Have ``reached`` told of each call before it is made, and ``log`` after. Return what ends that."""
     real_open, real_io, real_readlink = os.open, io.open, os.readlink
     real = {name: getattr(os, name) for name in (*CHANGING, *LOOKING)}
@@ -161,7 +165,7 @@ def interpose(reached: Reached, log: Log) -> Callable[[], None]:
 
 @dataclass(frozen=True)
 class Fault:
-    """What befalls a child: at one call or from one call on, at all calls or at those that change something."""
+    """What befalls a child: at one call or from one on, at all calls or at those that change something."""
 
     befall: Callable[[], None]
     looking: bool = True
@@ -312,6 +316,7 @@ class Node:
             self.names[name] = node
 
     def sync(self) -> None:
+        """Put all of it on the disk."""
         self.kept, self.kept_names, self.pending = self.content, dict(self.names), []
 
 
@@ -368,7 +373,7 @@ class Disk:
                 folder.put(own, None)
 
     def after_a_cut(self, lucky: Callable[[], bool]) -> dict[str, bytes]:
-        """Return every file and link as it may be found: of what was not synced, what is ``lucky`` is there."""
+        """Return every file and link as it may be found: what is not synced is there if ``lucky``."""
         found: dict[str, bytes] = {}
         self._gather(self.node, "", lucky, found)
         return found
