@@ -280,9 +280,9 @@ def test_a_release_that_cannot_be_removed_stays_and_stops_nothing(tmp_path: Path
     """One that is a mount, say: others go all the same, and each build is well."""
     root = tmp_path / "output"
     ids = [put(root, number, keep=10).id for number in range(3)]
-    with disks.disk(root / "releases" / ids[0], "size=64k"):
+    with disks.disk(root / "releases" / ids[1], "size=64k"):
         last = [put(root, number, keep=1).id for number in (10, 11)][-1]
-        assert {path.name for path in (root / "releases").iterdir()} == {ids[0], last}
+        assert {path.name for path in (root / "releases").iterdir()} == {ids[1], last}
     put(root, 12, keep=1)
     assert len(list((root / "releases").iterdir())) == 1
     assert litter(root) == []
