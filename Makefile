@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint format bench page soak build clean
+.PHONY: help demo test chaos lint format bench page soak build clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -34,6 +34,9 @@ demo: .venv/.installed ## build the sample site and serve it on http://127.0.0.1
 test: .venv/.installed ## the whole suite, with a real PostgreSQL and a real Chromium
 	@.venv/bin/python tests/browser.py || true # tests in a browser skip, and say why, where there is none
 	@$(PYTEST)
+
+chaos: .venv/.installed ## kill builds at 200 instants and start everything at once 50 times, while readers read (half an hour)
+	@.venv/bin/python -m tests.chaos 200 50
 
 lint: .venv/.installed ## style, types, the floors of the house, and the Dockerfile
 	@.venv/bin/ruff check .

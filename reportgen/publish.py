@@ -3,6 +3,9 @@
 A release is staged under ``state/staging/``, written through to the disk, moved to
 ``releases/<id>`` and becomes current by replacing one symbolic link. Until that moment readers see
 the last release, whole; from then on this one, whole. Old releases go after the switch, never before.
+
+Whatever is removed goes by way of ``state/staging/``: a name below ``releases/`` is a whole release or
+none, and what a build that died has left there is in one place, for the next to clear.
 """
 
 import errno
@@ -10,17 +13,20 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
-from reportgen.errors import OutputBusy, PublishError
+from reportgen.disk import border, clear, make_directory, sync, sync_tree, write
+from reportgen.errors import OutputBusy
 
 MANIFEST = "manifest.json"
+OURS = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}")
+"""The ids of releases. What has another name is not ours to count, or to remove."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class OutputLock:
 
     @property
     def staging(self) -> Path:
-        """Where half-made releases stand."""
+        """Where half-made releases stand, and old ones go."""
         return self.root / "state" / "staging"
 
     @property
@@ -52,8 +58,9 @@ class OutputLock:
     def over(cls, root: Path) -> Self:
         """Prepare the directories below ``root``."""
         lock = cls(root)
-        lock.staging.mkdir(parents=True, exist_ok=True)
-        lock.releases.mkdir(exist_ok=True)
+        make_directory(lock.staging)
+        make_directory(lock.releases)
+        make_directory(root)
         return lock
 
 
@@ -71,16 +78,15 @@ def lock_output(
         PublishError: the directory cannot be made or written.
 
     """
-    with _border(root):
+    with border(root):
         lock = OutputLock.over(root)
         handle = _take(root, wait=wait, on_wait=on_wait)
     try:
-        with _border(root):
+        with border(root):
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"process {os.getpid()}\n".encode(), 0)
             # Whatever is staged now was left by a build that died: this process holds the lock.
-            for left in lock.staging.iterdir():
-                _remove(left)
+            clear(lock.staging)
         yield lock
     finally:
         os.close(handle)
@@ -100,7 +106,8 @@ def publish(
     and size. Files that the last release holds unchanged are hard links to it. ``keep`` releases stay.
 
     Raises:
-        PublishError: it could not be written; the release before is still current.
+        PublishError: it could not be written. The release before is still current, unless the very last
+            step failed, to see to it that the switch outlasts a power cut.
 
     """
     listed = {name: _fingerprint(content) for name, content in sorted(files.items())}
@@ -108,31 +115,37 @@ def publish(
     stamp = f"{built_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     manifest = {"id": release_id, "built_at": stamp, **about, "files": listed}
     target = lock.releases / release_id
-    with _border(lock.root):
+    with border(lock.root):
         made = _read_manifest(target)  # the same content at the same instant is the same release
         try:
             if made is None:
                 staged = lock.staging / release_id
                 _stage(staged, files, listed, current_release(lock.root))
-                _write(staged / MANIFEST, _json(manifest))
-                _sync_tree(staged)
+                write(staged / MANIFEST, _json(manifest))
+                sync_tree(staged)
                 staged.rename(target)
-                _sync(lock.releases)
-            _switch(lock.root, release_id)
+                sync(lock.releases)
+            _switch(lock, release_id)
         except BaseException:
-            shutil.rmtree(lock.staging / release_id, ignore_errors=True)
-            if made is None and not _is_current(lock.root, target):
-                shutil.rmtree(target, ignore_errors=True)
+            with suppress(OSError):  # what cannot be removed now, the next build removes
+                if made is None and not _may_be_current(lock.root, release_id):
+                    _withdraw(lock, [release_id])
+                clear(lock.staging)
             raise
     with suppress(OSError):  # litter is no reason to call a published release a failure
-        _prune(lock.releases, keep, release_id)
+        _prune(lock, keep, release_id)
     return Release(release_id, target, made or manifest)
 
 
 def current_release(root: Path) -> Release | None:
-    """Return the published release, or ``None`` where there is none yet."""
+    """Return the published release, or ``None`` where there is none yet.
+
+    A link that leads anywhere but to a release below ``root`` is none that :func:`publish` made.
+    """
     try:
-        path = (root / "current").resolve(strict=True)
+        path = Path(os.path.realpath(root / "current", strict=True))
+        if path.parent != Path(os.path.realpath(root / "releases", strict=True)):
+            return None
     except OSError:
         return None
     manifest = _read_manifest(path)
@@ -140,10 +153,10 @@ def current_release(root: Path) -> Release | None:
 
 
 def is_whole(release: Release) -> bool:
-    """Tell whether every file of the manifest is there in its size."""
+    """Tell whether every file of the manifest is there and holds what was published."""
     try:
         return all(
-            (release.path / name).stat().st_size == listed["size_bytes"]
+            hashlib.sha256((release.path / name).read_bytes()).hexdigest() == listed["sha256"]
             for name, listed in release.manifest["files"].items()
         )
     except (OSError, LookupError, TypeError):
@@ -209,88 +222,45 @@ def _stage(staged: Path, files: Mapping[str, bytes], listed: Mapping[str, Any], 
         file = staged / name
         file.parent.mkdir(parents=True, exist_ok=True)
         if last is None or before.get(name) != listed[name] or not _link(last.path / name, file, content):
-            _write(file, content)
+            write(file, content)
 
 
 def _link(old: Path, new: Path, content: bytes) -> bool:
     """Link ``new`` to ``old`` if that truly holds ``content``; a manifest alone is not proof."""
     with suppress(OSError):
-        if old.read_bytes() == content:
+        if not old.is_symlink() and old.read_bytes() == content:
             os.link(old, new)
             return True
     return False
 
 
-def _write(file: Path, content: bytes) -> None:
-    with file.open("xb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_tree(top: Path) -> None:
-    for directory, _, _ in os.walk(top):
-        _sync(Path(directory))
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _switch(root: Path, release_id: str) -> None:
-    fresh = root / "state" / "current.new"
+def _switch(lock: OutputLock, release_id: str) -> None:
+    fresh = lock.staging / "current"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(Path("releases") / release_id)
+    fresh.replace(lock.root / "current")
+    sync(lock.root)
+
+
+def _may_be_current(root: Path, release_id: str) -> bool:
+    """Tell whether readers may be led to a release; it is so wherever that cannot be known."""
     try:
-        fresh.replace(root / "current")
-    except OSError:
-        fresh.unlink()
-        raise
-    _sync(root)
-
-
-def _is_current(root: Path, target: Path) -> bool:
-    with suppress(OSError):
-        return (root / "current").samefile(target)
-    return False
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-
-
-def _prune(releases: Path, keep: int, current: str) -> None:
-    """Remove the oldest releases beyond ``keep``; ids sort by time."""
-    old = sorted((path.name for path in releases.iterdir() if path.name != current), reverse=True)
-    for name in old[keep - 1 :]:
-        _remove(releases / name)
-
-
-ADVICE = {
-    errno.ENOSPC: "The disk is full: free some space",
-    errno.EDQUOT: "The disk quota is used up: free some space",
-    errno.EACCES: "Let this user write there, or name another directory with --output",
-    errno.EPERM: "Let this user write there, or name another directory with --output",
-    errno.EROFS: "The file system is read-only: name another directory with --output",
-    errno.ENOTDIR: "A part of this path is a file: name a directory with --output",
-    errno.EEXIST: "Something else has this name: move it away, or name another directory with --output",
-    errno.EISDIR: "current must be a link that reportgen made: move the directory of that name away",
-}
-
-
-@contextmanager
-def _border(root: Path) -> Iterator[None]:
-    """Turn the file system's errors into ours."""
-    try:
-        yield
+        return (root / "current").readlink().name == release_id
     except OSError as exc:
-        place = exc.filename2 or exc.filename or root
-        advice = ADVICE.get(exc.errno or 0, "Check the output directory")
-        raise PublishError(f"{place}: cannot be written: {exc.strerror}. {advice}") from exc
+        return exc.errno not in {errno.ENOENT, errno.EINVAL}  # no such link; something else of that name
+
+
+def _prune(lock: OutputLock, keep: int, current: str) -> None:
+    """Remove the oldest releases beyond ``keep``; ids sort by time, and the current one always stays."""
+    ours = (path for path in lock.releases.iterdir() if OURS.fullmatch(path.name) and not path.is_symlink())
+    old = sorted((path.name for path in ours if path.name != current and path.is_dir()), reverse=True)
+    _withdraw(lock, old[keep - 1 :])
+    clear(lock.staging)
+
+
+def _withdraw(lock: OutputLock, ids: Iterable[str]) -> None:
+    """Take releases from where whole ones stand, each in one step; they are gone before they are deleted."""
+    for release_id in ids:
+        with suppress(OSError):  # one that stays is no reason for others to stay
+            (lock.releases / release_id).rename(lock.staging / release_id)
+    sync(lock.releases)

@@ -34,6 +34,9 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOK_EVERY_S = 0.5
+TRIES = 10
+"""How many releases one look may see vanish while it reads them, before it waits for the next look."""
+
 RETRY_AFTER_S = 5
 OPEN = ("/healthz", "/healthz/fresh")
 """Addresses that need no password: the platform's checks have none."""
@@ -49,25 +52,35 @@ class Published:
         self.shelf: Shelf | None = None
 
     def look(self) -> None:
-        """Load the current release if it is another one; keep the last where it cannot be read."""
+        """Load the current release if it is another one; keep the last where it cannot be read.
+
+        A release may be replaced and removed while it is being read: then the next one is read at once.
+        """
+        for _ in range(TRIES):
+            target = self._target()
+            if target in {None, self._seen}:
+                return  # nothing published yet, or the directory is gone: what is in memory stays
+            try:
+                release = current_release(self._root)
+                if release is None:
+                    raise ValueError("it leads to no release of this output")  # noqa: TRY301 - told below
+                self.shelf, self._seen, self._unreadable = load(release), target, None
+            except (OSError, ValueError, LookupError, TypeError) as exc:
+                if self._target() != target:
+                    continue
+                if target != self._unreadable:  # it is tried again and again, and told once
+                    event("release_unreadable", level=logging.ERROR, current=target, error=str(exc))
+                self._unreadable = target
+            else:
+                event("release_served", release=release.id)
+            return
+
+    def _target(self) -> str | None:
+        """Return where the link ``current`` leads."""
         try:
-            target = str((self._root / "current").readlink())
+            return str((self._root / "current").readlink())
         except OSError:
-            return  # nothing published yet, or the directory is gone: what is in memory stays
-        if target == self._seen:
-            return
-        release = current_release(self._root)
-        if release is None:
-            return
-        try:
-            shelf = load(release)
-        except (OSError, ValueError, LookupError, TypeError) as exc:
-            if target != self._unreadable:  # it is tried again and again, and told once
-                event("release_unreadable", level=logging.ERROR, release=release.id, error=str(exc))
-            self._unreadable = target
-            return
-        self.shelf, self._seen, self._unreadable = shelf, target, None
-        event("release_served", release=release.id)
+            return None
 
     async def follow(self) -> None:
         """Look for another release again and again."""
