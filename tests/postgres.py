@@ -5,6 +5,7 @@ import select
 import signal
 import socket
 import struct
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -184,10 +185,12 @@ class Proxy:
             server.close()
             return
         if self.fault:
-            with suppress(OSError, ValueError):  # ValueError: closed while it was waited for
-                _Line(client, server, self.fault, self.ended, self.happened).relay()
-            client.close()
-            server.close()
+            try:
+                with suppress(OSError, ValueError):  # ValueError: closed while it was waited for
+                    _Line(client, server, self.fault, self.ended, self.happened).relay()
+            finally:
+                client.close()
+                server.close()
             return
         Thread(target=self._copy, args=(client, server, 1 << 30), daemon=True).start()
         # A server's greeting and the first results are longer than this.
@@ -271,3 +274,13 @@ def database(folder: Path) -> Iterator[Database]:
             own.signal(signal.SIGCONT)
             own.proxy.close()
             own.start()
+
+
+@contextmanager
+def temporary_database() -> Iterator[Database]:
+    """Run such a server in a new directory below /tmp: the path of its socket must be short."""
+    with tempfile.TemporaryDirectory(prefix="reportgen-faults-") as folder:
+        (Path(folder) / "run").mkdir(mode=0o700)
+        os.environ.setdefault("XDG_RUNTIME_DIR", f"{folder}/run")
+        with database(Path(folder)) as server:
+            yield server
