@@ -17,7 +17,6 @@ import psycopg
 
 from tests.services import children
 
-
 SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
 FROM_CLIENT = {b"P": "parse", b"B": "bind"}
 FROM_SERVER = {
@@ -37,8 +36,9 @@ class Fault:
     """What happens to a connection when a message of the protocol is about to be passed on.
 
     ``phase`` is the message: see ``FROM_CLIENT`` and ``FROM_SERVER``; "ssl request", "ssl answer" and
-    "startup" come before. ``statement`` is a part of the SQL that runs then. ``what``: "reset" (RST), "silent"
-    (nothing passes any more), "drip" (a byte each 50 ms from there on), or a function, after which all goes on.
+    "startup" come before. ``statement`` is a part of the SQL that runs then. ``what``: "reset" (RST),
+    "silent" (nothing passes any more), "drip" (a byte each 50 ms from there on), or a function, after which
+    all goes on.
     """
 
     phase: str

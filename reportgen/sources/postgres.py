@@ -229,7 +229,7 @@ class PostgresSource:
                 raise
             raise SourceUnavailable(
                 f"{self.name}: no whole answer within {limit_s} s, though statement_timeout_s is "
-                f"{limit_s - GRACE_S} s: the server, or the network to it, hangs. Look whether others reach it"
+                f"{limit_s - GRACE_S} s: the server, or the way to it, hangs. Look whether others reach it"
             ) from exc
         finally:
             timer.cancel()
