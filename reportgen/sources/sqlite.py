@@ -62,6 +62,7 @@ class SqliteSource:
             self._uri, uri=True, timeout=self._settings.connect_timeout_s, isolation_level=None
         )
         connection.text_factory = self._text
+        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # ATTACH would make a file
         return connection
 
     def _text(self, raw: bytes) -> str:
