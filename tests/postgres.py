@@ -1,17 +1,135 @@
 """A PostgreSQL server to be stopped, frozen and cut off, with a proxy in front."""
 
 import os
+import select
 import signal
 import socket
-from collections.abc import Iterator
+import struct
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 import psycopg
 
 from tests.services import children
+
+SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
+FROM_CLIENT = {b"P": "parse", b"B": "bind"}
+FROM_SERVER = {
+    b"R": "authentication",
+    b"S": "parameter status",
+    b"Z": "ready",
+    b"1": "parsed",
+    b"T": "row description",
+    b"D": "rows",
+    b"C": "complete",
+}
+DRIP_S = 0.05
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a connection when a message of the protocol is about to be passed on.
+
+    ``phase`` is the message: see ``FROM_CLIENT`` and ``FROM_SERVER``; "ssl request", "ssl answer" and
+    "startup" come before. ``statement`` is a part of the SQL that runs then. ``what``: "reset" (RST),
+    "silent" (nothing passes any more), "drip" (a byte each 50 ms from there on), or a function, after which
+    all goes on.
+    """
+
+    phase: str
+    what: str | Callable[[], object]
+    statement: str = ""
+
+
+@dataclass
+class _Line:
+    """One connection through the proxy: its two ends, and where the protocol stands."""
+
+    client: socket.socket
+    server: socket.socket
+    fault: Fault
+    ended: Event
+    happened: Event
+    waiting: dict[socket.socket, bytearray] = field(default_factory=dict)
+    started: bool = False
+    asked: bool = False
+    statement: str = ""
+    slow: bool = False
+    rows: int = 0
+
+    def relay(self) -> None:
+        """Pass messages on, one at a time, until an end closes or the fault ends it."""
+        self.waiting = {self.client: bytearray(), self.server: bytearray()}
+        while True:
+            for source in select.select([self.client, self.server], [], [])[0]:
+                data = source.recv(65536)
+                if not data:
+                    return
+                self.waiting[source] += data
+                while message := self._next(source):
+                    self._pass(source, message)
+
+    def _next(self, source: socket.socket) -> bytes:
+        """Take the next whole message, if there is one."""
+        buffer = self.waiting[source]
+        if source is self.server and self.asked:
+            length = 1
+        else:
+            kind = 0 if source is self.client and not self.started else 1
+            length = kind + int.from_bytes(buffer[kind : kind + 4]) if len(buffer) >= kind + 4 else 1 << 30
+        if len(buffer) < length:
+            return b""
+        message = bytes(buffer[:length])
+        del buffer[:length]
+        return message
+
+    def _pass(self, source: socket.socket, message: bytes) -> None:
+        phase = self._phase(source, message)
+        target = self.server if source is self.client else self.client
+        if phase == self.fault.phase and self.fault.statement in self.statement:
+            self.rows += phase == "rows"
+            if phase != "rows" or self.rows == 3:  # some rows are through, and a part of the next
+                target.sendall(message[: len(message) // 2] if phase == "rows" else b"")
+                message = message[len(message) // 2 :] if phase == "rows" else message
+                self._happen()
+        if not self.slow:
+            target.sendall(message)
+            return
+        for byte in message:
+            if self.ended.wait(DRIP_S):
+                raise ConnectionAbortedError
+            target.sendall(bytes([byte]))
+
+    def _phase(self, source: socket.socket, message: bytes) -> str:
+        if source is self.client and not self.started:
+            self.asked = int.from_bytes(message[4:8]) in {SSL_REQUEST, GSS_REQUEST}
+            self.started = not self.asked
+            return "ssl request" if self.asked else "startup"
+        if source is self.server and self.asked:
+            self.asked = False
+            return "ssl answer"
+        if source is self.client and message[:1] in {b"P", b"Q"}:
+            self.statement = message[5:].decode()
+        return (FROM_CLIENT if source is self.client else FROM_SERVER).get(message[:1], "")
+
+    def _happen(self) -> None:
+        self.happened.set()
+        if callable(self.fault.what):
+            self.fault.what()
+        elif self.fault.what == "drip":
+            self.slow = True
+        elif self.fault.what == "silent":
+            self.ended.wait()
+            raise ConnectionAbortedError
+        else:
+            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.client.close()
+            raise ConnectionResetError
 
 
 class Proxy:
@@ -19,6 +137,9 @@ class Proxy:
 
     def __init__(self, target: Path) -> None:
         self.target, self.mode = target, "pass"
+        self.fault: Fault | None = None
+        self.happened = Event()
+        self.ended = Event()
         self.listening = socket.create_server(("127.0.0.1", 0))
         self.open: list[socket.socket] = []
         Thread(target=self._accept, daemon=True).start()
@@ -38,6 +159,7 @@ class Proxy:
 
     def close(self) -> None:
         """Accept no more."""
+        self.ended.set()
         with suppress(OSError):
             self.listening.shutdown(socket.SHUT_RDWR)
         self.listening.close()
@@ -61,6 +183,14 @@ class Proxy:
         except OSError:
             client.close()
             server.close()
+            return
+        if self.fault:
+            try:
+                with suppress(OSError, ValueError):  # ValueError: closed while it was waited for
+                    _Line(client, server, self.fault, self.ended, self.happened).relay()
+            finally:
+                client.close()
+                server.close()
             return
         Thread(target=self._copy, args=(client, server, 1 << 30), daemon=True).start()
         # A server's greeting and the first results are longer than this.
@@ -144,3 +274,13 @@ def database(folder: Path) -> Iterator[Database]:
             own.signal(signal.SIGCONT)
             own.proxy.close()
             own.start()
+
+
+@contextmanager
+def temporary_database() -> Iterator[Database]:
+    """Run such a server in a new directory below /tmp: the path of its socket must be short."""
+    with tempfile.TemporaryDirectory(prefix="reportgen-faults-") as folder:
+        (Path(folder) / "run").mkdir(mode=0o700)
+        os.environ.setdefault("XDG_RUNTIME_DIR", f"{folder}/run")
+        with database(Path(folder)) as server:
+            yield server

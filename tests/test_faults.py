@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import Database, database
+from tests.postgres import Database, temporary_database
 from tests.services import Service, eventually, serving, store
 
 CLOCK = """
@@ -40,11 +39,8 @@ int clock_gettime(clockid_t id, struct timespec *now) {
 @pytest.fixture(scope="module")
 def db() -> Iterator[Database]:
     """Give a PostgreSQL server of this module's own."""
-    with tempfile.TemporaryDirectory(prefix="reportgen-faults-") as folder:
-        (Path(folder) / "run").mkdir(mode=0o700)
-        os.environ.setdefault("XDG_RUNTIME_DIR", f"{folder}/run")
-        with database(Path(folder)) as server:
-            yield server
+    with temporary_database() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

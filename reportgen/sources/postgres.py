@@ -5,20 +5,26 @@ A build is one read-only, repeatable-read transaction. Statements go through the
 pooler in transaction mode may stand between.
 """
 
+import os
 import re
+import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
 import psycopg
-from psycopg import IsolationLevel, errors
+from psycopg import IsolationLevel
 
 from reportgen.config import SourceSettings, url_secrets
 from reportgen.errors import ConfigError, SourceError, SourceUnavailable, scrub
 from reportgen.sources import Dialect, Finding, bare_query, quoted, table_name
+from reportgen.sources.postgres_errors import refused, translated
 
 ROWS_AT_ONCE = 5_000
+GRACE_S = 2
+"""How much longer than the server a statement is waited for: what the server says of it tells more."""
 DAYS = {"date", "timestamp", "timestamptz"}
 WHOLE = {"int2", "int4", "int8"}
 FRACTIONAL = {"numeric", "float4", "float8"}
@@ -45,13 +51,11 @@ class PostgresSource:
             with self._border():
                 self._connection.read_only = True
                 self._connection.isolation_level = IsolationLevel.REPEATABLE_READ
-                timeout_ms = self._settings.statement_timeout_s * 1000
-                # Inside the transaction, not at start-up: poolers refuse start-up options.
-                self._connection.execute(
-                    "SELECT set_config('statement_timeout', %s, true), set_config('TimeZone', %s, true)",
-                    (str(timeout_ms), self._timezone),
-                )
-                self._types = self._probe(self._connection)
+                # Once to wait for whoever rewrites the table (ALTER TABLE, TRUNCATE and INSERT), and again:
+                # to a snapshot from before a rewrite the table is empty.
+                self._begin(self._connection)
+                self._connection.rollback()
+                self._types = self._begin(self._connection)
         except BaseException:
             self._connection.close()
             raise
@@ -92,7 +96,8 @@ class PostgresSource:
         """Run one statement and stream its rows."""
         if self._connection is None:
             raise RuntimeError("the source is not open")
-        with self._border(), self._connection.cursor() as cursor:
+        open_ = self._connection
+        with self._border(), self._deadline(open_), open_.cursor() as cursor:
             yield from cursor.stream(sql.encode(), values, size=ROWS_AT_ONCE)
 
     def inspect(self) -> Iterator[Finding]:
@@ -158,7 +163,21 @@ class PostgresSource:
         except psycopg.ProgrammingError as exc:
             raise ConfigError(f"source.url: not a PostgreSQL URL: {self._clean(exc)}") from None
         except (psycopg.Error, UnicodeError, ValueError) as exc:
-            raise _refused(self.name, self._clean(exc)) from None  # the chain would show the password
+            raise refused(self.name, self._clean(exc)) from None  # the chain would show the password
+
+    def _begin(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
+        """Begin the transaction, which locks the table against changes of its shape; return the types."""
+        timeout_ms = self._settings.statement_timeout_s * 1000
+        with self._deadline(connection):
+            # Inside the transaction, not at start-up: poolers refuse start-up options.
+            connection.execute(
+                "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
+                " set_config('TimeZone', %s, true)",
+                # A little less for locks, so that the server says which of the two it was.
+                (str(timeout_ms), str(timeout_ms - min(1000, timeout_ms // 10)), self._timezone),
+            )
+        with self._deadline(connection):
+            return self._probe(connection)
 
     def _probe(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
         """Return the type names of the date and the visits column.
@@ -189,12 +208,41 @@ class PostgresSource:
         return base[0], base[2]
 
     @contextmanager
+    def _deadline(self, connection: psycopg.Connection[tuple[Any, ...]]) -> Iterator[None]:
+        """Cut the line where the server does not keep to its time: it, or the network, may be frozen."""
+        limit_s = self._settings.statement_timeout_s + GRACE_S
+        late = threading.Event()
+        line = socket.socket(fileno=os.dup(connection.fileno()))
+
+        def cut() -> None:
+            late.set()
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+
+        timer = threading.Timer(limit_s, cut)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except psycopg.Error as exc:
+            if not late.is_set():
+                raise
+            raise SourceUnavailable(
+                f"{self.name}: no whole answer within {limit_s} s, though statement_timeout_s is "
+                f"{limit_s - GRACE_S} s: the server, or the way to it, hangs. Look whether others reach it"
+            ) from exc
+        finally:
+            timer.cancel()
+            timer.join()
+            line.close()
+
+    @contextmanager
     def _border(self) -> Iterator[None]:
         """Turn psycopg's errors into ours."""
         try:
             yield
         except psycopg.Error as exc:
-            raise _translated(exc, self.name, self._clean(exc), self._settings) from exc
+            raise translated(exc, self.name, self._clean(exc), self._settings) from exc
 
     def _clean(self, exc: Exception) -> str:
         """Return the first line of a message, without secrets."""
@@ -230,64 +278,3 @@ def _public_name(url: str) -> str:
     """Return the URL without user, password and parameters."""
     authority, _, rest = url.partition("://")[2].partition("?")[0].partition("/")
     return f"postgresql://{authority.rpartition('@')[2]}/{rest}"
-
-
-def _refused(name: str, text: str) -> SourceError:
-    text = text.removeprefix("connection failed: ").replace("FATAL:  ", "")
-    no_role = re.search(r'role ".*" does not exist', text)
-    if "password" in text or "authentication" in text or "pg_hba" in text or no_role:
-        return SourceError(
-            f"{name}: the server refused the login: {text}. Check user and password in its URL"
-        )
-    if re.search(r'database ".*" does not exist', text):
-        return SourceError(f"{name}: {text}. Check the database's name in its URL")
-    return SourceUnavailable(
-        f"{name}: cannot connect: {text}. Check host and port in its URL, and that the server runs"
-    )
-
-
-Advice = tuple[type[psycopg.Error] | tuple[type[psycopg.Error], ...], type[SourceError], str]
-
-ADVICE: tuple[Advice, ...] = (
-    (
-        errors.QueryCanceled,
-        SourceUnavailable,
-        "It took longer than statement_timeout_s ({timeout} s): add an index, or raise it in [source]",
-    ),
-    (
-        (errors.UndefinedTable, errors.InvalidSchemaName),
-        SourceError,
-        "Set schema and table in [source] to an existing table",
-    ),
-    (errors.InvalidParameterValue, SourceError, "Set timezone to a zone that this server knows"),
-    (errors.UndefinedColumn, SourceError, "Set columns in [source] to the names the table has"),
-    (
-        errors.InsufficientPrivilege,
-        SourceError,
-        "Let the role read: GRANT USAGE on the schema, GRANT SELECT on the table",
-    ),
-    (
-        (errors.ReadOnlySqlTransaction, errors.FeatureNotSupported),
-        SourceError,
-        "[source] query may only read",
-    ),
-    (
-        errors.NumericValueOutOfRange,
-        SourceError,
-        "The visits add up to more than 64 bits hold: look for a wrong count",
-    ),
-    ((errors.SyntaxError, errors.SyntaxErrorOrAccessRuleViolation), SourceError, "Check [source] query"),
-    (
-        (psycopg.OperationalError, psycopg.InterfaceError, errors.TransactionRollback),
-        SourceUnavailable,
-        "Try again",
-    ),
-)
-"""What to do about a foreign error: the first line that fits its class counts."""
-
-
-def _translated(exc: psycopg.Error, name: str, text: str, settings: SourceSettings) -> SourceError:
-    for kinds, ours, advice in ADVICE:
-        if isinstance(exc, kinds):
-            return ours(f"{name}: {text}. {advice.format(timeout=settings.statement_timeout_s)}")
-    return SourceError(f"{name}: {text}. Check [source] table, columns and query")

@@ -62,6 +62,7 @@ class SqliteSource:
             self._uri, uri=True, timeout=self._settings.connect_timeout_s, isolation_level=None
         )
         connection.text_factory = self._text
+        connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)  # ATTACH would make a file
         return connection
 
     def _text(self, raw: bytes) -> str:
@@ -173,13 +174,13 @@ class SqliteSource:
         """Turn sqlite3's errors into ours."""
         try:
             yield
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, sqlite3.Warning) as exc:  # a warning, before Python 3.12: two statements
             raise _translated(exc, self.name, self._settings) from exc
         except UnicodeEncodeError as exc:
             raise SourceError(f"{self.name}: a name in [source] is no valid text: {exc}") from exc
 
 
-def _translated(exc: sqlite3.Error, name: str, settings: SourceSettings) -> SourceError:
+def _translated(exc: Exception, name: str, settings: SourceSettings) -> SourceError:
     text = str(exc)
     if text == "interrupted":
         return SourceUnavailable(
