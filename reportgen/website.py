@@ -35,6 +35,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOK_EVERY_S = 0.5
 RETRY_AFTER_S = 5
+PIECE_BYTES = 32 * 1024
+"""How much of a body is handed on at once: so much memory a client takes that does not read."""
+
 OPEN = ("/healthz", "/healthz/fresh")
 """Addresses that need no password: the platform's checks have none."""
 
@@ -98,6 +101,9 @@ def application(
         head = scope["method"] == "HEAD"
         path: str = scope["path"]
         wanted = _joined(scope["headers"])
+        if not _sound(scope):
+            await _answer(send, 400, b"Only HTTP/1.1 with one Host, or HTTP/1.0.\n", head=head)
+            return
         if keeper and path not in OPEN:
             peer = (scope["client"] or ("",))[0]
             client = client_of(wanted.get(named, b"").decode("latin-1") if named else "", peer)
@@ -118,6 +124,14 @@ def application(
             await _serve(send, published.shelf, path, wanted, query.decode("latin-1"), status, head=head)
 
     return app
+
+
+def _sound(scope: Scope) -> bool:
+    """Tell whether version and ``Host`` are as RFC 9112 (3.2) wants them: proxies in front go by both."""
+    hosts = sum(name == b"host" for name, _ in scope["headers"])
+    if scope["http_version"] == "1.1":
+        return hosts == 1
+    return bool(scope["http_version"] == "1.0") and hosts <= 1
 
 
 def _joined(headers: Headers) -> dict[bytes, bytes]:
@@ -194,7 +208,11 @@ async def _answer(
 
 async def _respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    last = max(0, len(body) - 1) // PIECE_BYTES * PIECE_BYTES
+    for start in range(0, last, PIECE_BYTES):
+        piece = body[start : start + PIECE_BYTES]
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": body[last:]})
 
 
 FIRST_BUILD = text_page(
