@@ -129,9 +129,8 @@ def application(
 def _sound(scope: Scope) -> bool:
     """Tell whether version and ``Host`` are as RFC 9112 (3.2) wants them: proxies in front go by both."""
     hosts = sum(name == b"host" for name, _ in scope["headers"])
-    if scope["http_version"] == "1.1":
-        return hosts == 1
-    return bool(scope["http_version"] == "1.0") and hosts <= 1
+    version: str = scope["http_version"]
+    return hosts == 1 if version == "1.1" else version == "1.0" and hosts <= 1
 
 
 def _joined(headers: Headers) -> dict[bytes, bytes]:
@@ -212,6 +211,7 @@ async def _respond(send: Send, status: int, headers: Headers, body: bytes) -> No
     for start in range(0, last, PIECE_BYTES):
         piece = body[start : start + PIECE_BYTES]
         await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await asyncio.sleep(0)  # others are served meanwhile, and a reader who has gone is noticed
     await send({"type": "http.response.body", "body": body[last:]})
 
 
