@@ -92,8 +92,6 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._answering and (self.pipeline or self.cycle.response_started):
             self._end()
             return
-        if self._answering:
-            self.cycle.disconnected = True  # it is not answered twice
         self._rest()
         super().send_400_response(msg)
 
