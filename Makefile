@@ -2,11 +2,13 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos lint format bench page soak build clean
+.PHONY: help demo test chaos lint format bench page soak build audit clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := .uv/bin/uv
+PIP_AUDIT_VERSION := 2.10.1
+LOCKED := export --quiet --locked --no-dev --no-emit-project
 SERVE ?= 1
 PORT ?= 8080
 PYTEST ?= .venv/bin/pytest
@@ -62,6 +64,17 @@ soak: .venv/.installed ## two thousand builds beside readers: nothing may grow (
 
 build: .venv/.installed ## the wheel and the source distribution, in dist/
 	@$(UV) build --quiet --out-dir dist
+
+dist/sbom.cdx.json: $(UV) pyproject.toml uv.lock # what a service is made of: no development dependencies
+	@mkdir -p dist
+	@$(UV) $(LOCKED) --preview-features sbom-export --format cyclonedx1.5 --output-file $@ >/dev/null
+
+audit: dist/sbom.cdx.json ## known vulnerabilities of the locked dependencies, and their list in dist/sbom.cdx.json
+	@$(UV) $(LOCKED) --format requirements.txt --output-file dist/locked.txt >/dev/null
+	@$(UV) tool run --quiet --python $(PYTHON) --from "pip-audit==$(PIP_AUDIT_VERSION)" \
+	  pip-audit --strict --disable-pip --require-hashes --progress-spinner off --requirement dist/locked.txt || \
+	  { echo "make: a dependency has a known vulnerability, as listed above, or pip-audit could not ask" >&2; \
+	    echo "make: https://pypi.org/pypi/NAME/VERSION/json, which it needs; dist/sbom.cdx.json is written" >&2; exit 1; }
 
 clean: ## remove the environment and everything made
 	rm -rf .venv .uv dist reportgen/assets/*.js* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

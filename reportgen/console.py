@@ -31,7 +31,8 @@ def reporting(*, as_json: bool) -> Iterator[list[str]]:
     except Exception as exc:  # noqa: BLE001 - a bug, too, ends without traceback and secret
         code = exc.exit_code if isinstance(exc, ReportgenError) else 1
         if os.environ.get("REPORTGEN_DEBUG") == "1":
-            traceback.print_exception(exc)
+            shown = scrub("".join(traceback.format_exception(exc)), secrets)
+            typer.echo(mask_logins(shown).rstrip("\n"), err=True)
         # Our own messages were cleaned where foreign text entered; a bug's may hold anything.
         message = str(exc) if isinstance(exc, ReportgenError) else scrub(str(exc), secrets)
         _tell(exc, mask_logins(message), code, as_json=as_json)

@@ -38,6 +38,9 @@ TRIES = 10
 """How many releases one look may see vanish while it reads them, before it waits for the next look."""
 
 RETRY_AFTER_S = 5
+PIECE_BYTES = 32 * 1024
+"""How much of a body is handed on at once: so much memory a client takes that does not read."""
+
 OPEN = ("/healthz", "/healthz/fresh")
 """Addresses that need no password: the platform's checks have none."""
 
@@ -111,6 +114,9 @@ def application(
         head = scope["method"] == "HEAD"
         path: str = scope["path"]
         wanted = _joined(scope["headers"])
+        if not _sound(scope):
+            await _answer(send, 400, b"Only HTTP/1.1 with one Host, or HTTP/1.0.\n", head=head)
+            return
         if keeper and path not in OPEN:
             peer = (scope["client"] or ("",))[0]
             client = client_of(wanted.get(named, b"").decode("latin-1") if named else "", peer)
@@ -131,6 +137,13 @@ def application(
             await _serve(send, published.shelf, path, wanted, query.decode("latin-1"), status, head=head)
 
     return app
+
+
+def _sound(scope: Scope) -> bool:
+    """Tell whether version and ``Host`` are as RFC 9112 (3.2) wants them: proxies in front go by both."""
+    hosts = sum(name == b"host" for name, _ in scope["headers"])
+    version: str = scope["http_version"]
+    return hosts == 1 if version == "1.1" else version == "1.0" and hosts <= 1
 
 
 def _joined(headers: Headers) -> dict[bytes, bytes]:
@@ -207,7 +220,12 @@ async def _answer(
 
 async def _respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    last = max(0, len(body) - 1) // PIECE_BYTES * PIECE_BYTES
+    for start in range(0, last, PIECE_BYTES):
+        piece = body[start : start + PIECE_BYTES]
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await asyncio.sleep(0)  # others are served meanwhile, and a reader who has gone is noticed
+    await send({"type": "http.response.body", "body": body[last:]})
 
 
 FIRST_BUILD = text_page(

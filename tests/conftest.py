@@ -26,9 +26,11 @@ from reportgen.sources.sample import sample_rows
 from reportgen.sources.sqlite import SqliteSource
 from reportgen.windows import Window
 from tests import browser
+from tests.planted import clean, pytest_sessionfinish, pytest_terminal_summary
 from tests.releases import CASES, Published, released, served
 from tests.visits import Visit, visited
 
+__all__ = ["pytest_sessionfinish", "pytest_terminal_summary"]  # hooks: nothing planted is left behind
 ROOT = Path(__file__).parent.parent
 METRICS_TABLE = (
     "CREATE TABLE metrics (date date NOT NULL, path text NOT NULL,"
@@ -102,15 +104,17 @@ def run(tmp_path: Path) -> Run:
     """Give a function that runs ``reportgen`` as a user would: in its own process and directory."""
 
     def reportgen(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
-        clean = {
+        kept = {
             name: value
             for name, value in os.environ.items()
             if not name.startswith("REPORTGEN_") and name != "DATABASE_URL"
         }
-        return subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-m", "reportgen", *map(str, arguments)],
-            cwd=tmp_path, env=clean | environment, capture_output=True, text=True, timeout=120, check=False,
+            cwd=tmp_path, env=kept | environment, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
+        clean(done.stdout + done.stderr)
+        return done
 
     return reportgen
 

@@ -20,6 +20,7 @@ from reportgen import __version__
 from reportgen.packing import packed
 from reportgen.publish import Release, lock_output, publish
 from reportgen.runs import Runs, read_runs
+from tests.planted import clean
 
 POLICY = "default-src 'none'; style-src 'sha256-abc='"
 WORDS = " ".join(f"word{n}" for n in range(400))
@@ -166,6 +167,7 @@ def serving(
             process.wait()
             reader.join(5)
             stream.close()
+        clean("".join(service.lines))
 
 
 def children(pid: int) -> list[int]:
@@ -184,11 +186,13 @@ def reportgen(
     folder: Path, *arguments: object, first: Callable[[], None] = lambda: None, **variables: str
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command in ``folder``, as a person would beside a running service."""
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "reportgen", *map(str, arguments)],
         cwd=folder, env=environment(**variables), capture_output=True, text=True, timeout=60, check=False,
         preexec_fn=first,
     )  # fmt: skip
+    clean(done.stdout + done.stderr)
+    return done
 
 
 def page(word: str) -> bytes:
