@@ -179,9 +179,12 @@ def settings(data: bytes) -> None:
     """Any text where settings have a form of their own: schedule, locale, zone, address and more."""
     names = ("schedule", "locale", "timezone", "site_url", "windows", "site", "intro")
     given = {name: text for name, text in zip(names, fields(data, len(names)), strict=True) if text}
-    for each in ({name: text} for name, text in given.items()):
+    for name, text in given.items():
+        environ = {f"REPORTGEN_{name.upper()}": text}
+        if name == "windows":
+            environ["REPORTGEN_DEFAULT_WINDOW"] = text.partition(",")[0].strip()
         try:
-            config = load_config(_file("empty.toml", ""), {}, {"default_window": "7d"} | each)
+            config = load_config(_file("empty.toml", ""), environ)
         except ConfigError as exc:
             shown(str(exc))
             continue
@@ -382,4 +385,5 @@ HARNESSES: dict[str, Harness] = {
     "sqlite": sqlite_query,
     "duckdb": duckdb_query,
     "request": request,
+    "rows": spelled_rows,
 }

@@ -52,8 +52,9 @@ def main() -> None:
         except Exception as exc:  # noqa: BLE001 - whatever comes is a find
             _keep(finds, shortest, exc, data)
 
+    longest = 8000 if given.name == "rows" else 1500
     options = [
-        f"-max_total_time={given.seconds}", "-timeout=60", "-rss_limit_mb=4000", "-max_len=1500",
+        f"-max_total_time={given.seconds}", "-timeout=60", "-rss_limit_mb=4000", f"-max_len={longest}",
         f"-dict={words}", f"-artifact_prefix={finds}/", "-print_final_stats=1",
     ]  # fmt: skip
     atheris.Setup(
