@@ -32,6 +32,20 @@ TYPED = "CREATE TABLE metrics (date date, path text, visits bigint)"
 Write = Callable[[str, Case, Path], str]
 
 
+BAD: tuple[Stored, ...] = (
+    ("2026-11-22", "/", -1), ("2026-11-21", "/", -(2**63)), ("2026-11-22", None, 1), ("2026-11-20", "/", None),
+    ("2026-11-22", "/", "x"), ("2026-11-22", "/", 0.5), ("2026-11-31", "/", 1), (None, None, None),
+    ("2026-11-24", "/", 1), ("2026-11-24x", "/", 1), ("2026-11-22T00:00:00", "/", 4), ("2026-11-19", "/", -1),
+)  # fmt: skip
+"""One row of each kind that is left out, and one that is not: three dates have nothing but bad rows."""
+
+LIKENESS = tuple(
+    ("2026-11-22", path, 7)
+    for path in ("Other", "/\u00e9", "/e\u0301", "/E", "/e", "/B", "/a", "=1", "'=1", "", " ", '/"<')
+)
+"""Paths that look like each other, or like the words of the page."""
+
+
 def drawn(few: int, many: int) -> settings:
     """Return how many examples are drawn: a few, always the same, or many."""
     return settings(
@@ -49,8 +63,11 @@ def case(*rows: Stored, as_of: date | None = None, windows: tuple[str, ...] = ("
 @drawn(30, 1500)
 @given(cases())
 @example(case())
+@example(case(*BAD))
+@example(case(*LIKENESS))
 @example(case(("2026-11-22", "/", MAX)))
 @example(case(("2026-11-22", "/", MAX), ("2026-11-21", "/", 1)))
+@example(case(("2026-11-22", "/", MAX), ("2026-11-21", "/a", 1)))
 @example(case(("2026-11-22", "/", MAX - 1), ("2026-11-15", "/a", 1), windows=("30d", "7d")))
 @example(case(("9999-12-31", "/", 1), ("0001-01-01", "/", 1), ("9999-99-99", "/", 1), (None, "/", 1)))
 @example(case(("1000-01-01", "/", 9), ("0999-12-31", "/", 7), as_of=date(1000, 1, 1), windows=("366d",)))
