@@ -278,6 +278,7 @@ def _query(url: str, data: bytes) -> None:
     """Read with any ``[source]``: a report or a clear error, in time, and nothing is written anywhere."""
     lite, _, before = databases()
     query, table, schema, day, path = fields(data, 5)
+    query = query.replace("{DIR}", str(lite.parent))
     columns = {name: value for name, value in (("date", day), ("path", path)) if value}
     given: dict[str, Any] = {"query": query, "table": table, "schema": schema, "columns": columns}
     given = {name: value for name, value in given.items() if value}
