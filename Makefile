@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos lint format bench page soak build audit clean
+.PHONY: help demo test chaos fuzz lint format bench page soak build audit clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -12,6 +12,8 @@ LOCKED := export --quiet --locked --no-dev --no-emit-project
 SERVE ?= 1
 PORT ?= 8080
 PYTEST ?= .venv/bin/pytest
+SECONDS ?= 450
+HARNESSES ?= url config settings intro sqlite duckdb request rows
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 
@@ -61,6 +63,17 @@ page: .venv/.installed ## weight of the sample's pages, and what Lighthouse says
 soak: .venv/.installed ## two thousand builds beside readers: nothing may grow (takes most of an hour)
 	@.venv/bin/python -m compileall -q reportgen
 	@.venv/bin/python -m tests.soak
+.fuzz/venv/.installed: .venv/.installed # atheris has wheels for few systems, so it is nobody's development dependency
+	@$(UV) venv --quiet --clear --python $(PYTHON) .fuzz/venv
+	@$(UV) export --quiet --locked --no-emit-project --format requirements.txt > .fuzz/requirements.txt
+	@$(UV) pip install --quiet --python .fuzz/venv/bin/python -r .fuzz/requirements.txt "atheris==3.0.0"
+	@touch $@
+
+fuzz: .fuzz/venv/.installed ## an hour of hostile input led by coverage (SECONDS=450 each of HARNESSES), and many more rows
+	@set -e; for name in $(HARNESSES); do \
+	  PYTHONPATH=. .fuzz/venv/bin/python -m tests.fuzz.run $$name --seconds $(SECONDS); done
+	@FUZZ=long $(PYTEST) tests/test_fuzz_rows.py
+	@! find .fuzz/*/finds -type f | grep . # what stands here broke a promise
 
 build: .venv/.installed ## the wheel and the source distribution, in dist/
 	@$(UV) build --quiet --out-dir dist
@@ -77,4 +90,4 @@ audit: dist/sbom.cdx.json ## known vulnerabilities of the locked dependencies, a
 	    echo "make: https://pypi.org/pypi/NAME/VERSION/json, which it needs; dist/sbom.cdx.json is written" >&2; exit 1; }
 
 clean: ## remove the environment and everything made
-	rm -rf .venv .uv dist reportgen/assets/*.js* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .uv .fuzz dist reportgen/assets/*.js* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -155,14 +155,19 @@ class Config(BaseSettings):
 
 
 def url_secrets(url: str) -> tuple[str, ...]:
-    """Return the password of a URL and the values of its secret-looking query parameters."""
+    """Return the password of a URL and the values of its secret-looking query parameters.
+
+    They are taken as written, too: ``urlsplit`` drops line breaks, and ends a login early at a delimiter
+    that is not encoded.
+    """
     try:
-        parts = urlsplit(url)
-        found = [parts.password or ""]
+        found = [urlsplit(url).password or ""]
     except ValueError:  # a URL too broken to take apart is a secret as a whole
-        return (url,)
-    found += [value for key, value in parse_qsl(parts.query) if SECRET_WORD.search(key)]
-    return tuple({form for value in found if value for form in (value, unquote(value))})
+        found = [url]
+    found.append(url.partition("://")[2].rpartition("@")[0].partition(":")[2])
+    pairs = (pair.partition("=") for pair in url.partition("?")[2].split("&"))
+    found += [value for key, _, value in pairs if SECRET_WORD.search(unquote(key))]
+    return tuple({form for value in found if value for form in (value, unquote(value), unquote_plus(value))})
 
 
 def load_config(
@@ -204,13 +209,22 @@ class _Variables(EnvSettingsSource):
     """REPORTGEN_* of the environment that is passed in, not of the process."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        self._given = {name: value for name, value in environ.items() if name not in _sections()}
+        self._given = {
+            name: value
+            for name, value in environ.items()
+            if name.upper() not in _sections() and _is_text(value)
+        }
         super().__init__(Config)
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         return parse_env_vars(
             self._given, self.case_sensitive, self.env_ignore_empty, self.env_parse_none_str
         )
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether a variable's value is UTF-8: Python spells other bytes as lone surrogates."""
+    return not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _sections() -> dict[str, type[BaseModel]]:
@@ -257,11 +271,14 @@ def _wrong_variables(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield a line for each variable that cannot be a setting."""
     known = [ENV_PREFIX + name.upper() for name in Config.model_fields]
     for name in sorted(environ):
-        if not name.startswith(ENV_PREFIX) or name in ENV_ONLY:
+        setting = name.upper()  # case counts for nothing in names of variables that are settings
+        if not setting.startswith(ENV_PREFIX) or setting in ENV_ONLY:
             continue
-        if section := _sections().get(name):
+        if section := _sections().get(setting):
             first = next(iter(section.model_fields)).rstrip("_").upper()
-            yield f"{name}: is a section; set what is in it, such as {name}__{first}"
-        elif name.partition("__")[0] not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            yield f"{name}: is a section; set what is in it, such as {setting}__{first}"
+        elif setting.partition("__")[0] not in known:
+            near = difflib.get_close_matches(setting, known, n=1)
             yield f"{name}: no such setting" + (f'; did you mean "{near[0]}"?' if near else "")
+        elif not _is_text(environ[name]):
+            yield f"{name}: is no UTF-8 text"

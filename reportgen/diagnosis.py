@@ -50,7 +50,8 @@ def explain(
         keys = [str(part) for part in item["loc"]]
         unknown = item["type"] == "extra_forbidden"
         limits = item.get("ctx", {})
-        message = WORDS.get(item["type"], item["msg"].removeprefix("Value error, ")).format(**limits)
+        ours = WORDS.get(item["type"])  # pydantic's words may quote the value, braces and all
+        message = ours.format(**limits) if ours else item["msg"].removeprefix("Value error, ")
         if unknown:
             message += _near(keys, model)
         elif item["type"] == "model_type":

@@ -82,8 +82,10 @@ def mask_logins(text: str) -> str:
 
 def scrub(text: str, secrets: Iterable[str]) -> str:
     """Return ``text`` with every secret, plain or percent-encoded, replaced by ``***``."""
-    for secret in secrets:
-        if secret:
-            for form in {secret, quote(secret, safe=""), quote(secret), quote_plus(secret)}:
-                text = text.replace(form, "***")
+    forms = set()
+    for secret in filter(None, secrets):
+        stored = secret.encode("utf-8", "surrogateescape")  # an environment may hold any bytes
+        forms |= {secret, quote(stored, safe=""), quote(stored), quote_plus(stored)}
+    for form in sorted(forms, key=len, reverse=True):  # one may be a part of another
+        text = text.replace(form, "***")
     return text

@@ -246,8 +246,8 @@ class PostgresSource:
 
     def _clean(self, exc: Exception) -> str:
         """Return the first line of a message, without secrets."""
-        lines = str(exc).strip().splitlines() or [type(exc).__name__]
-        return scrub(lines[0], (*url_secrets(self._url), self._url))
+        text = scrub(str(exc), (*url_secrets(self._url), self._url))  # before a line break can cut a secret
+        return (text.strip().splitlines() or [type(exc).__name__])[0]
 
 
 def _escaped(sql: str) -> str:

@@ -228,7 +228,10 @@ def file_of(url: str, scheme: str) -> Path:
     if not name.strip("/"):
         raise ConfigError(f"source.url: names no file: write {scheme}:///name")
     relative, absolute = Path(unquote(name)), Path("/" + unquote(name))
-    return absolute if not relative.exists() and absolute.exists() else relative
+    try:
+        return absolute if not relative.exists() and absolute.exists() else relative
+    except OSError as exc:  # a name that is too long, a directory that may not be looked into
+        raise ConfigError(f"source.url: {exc.strerror}: write {scheme}:///name of a file") from None
 
 
 def missing(file: Path, scheme: str) -> str:

@@ -1,0 +1,390 @@
+"""What must hold for any input a stranger or a tired operator may give: one function for each door.
+
+A harness takes bytes, as a fuzzer makes them, and raises where a promise is broken. Bytes are text in UTF-8;
+its fields stand between lines of ``%%``. The harnesses run in the suite over ``tests/regressions/`` and in
+``tests/fuzz/run.py`` over whatever coverage leads to.
+"""
+
+import asyncio
+import base64
+import json
+import re
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+from pydantic import SecretStr, ValidationError
+
+from reportgen.config import Config, SourceSettings, load_config, url_secrets
+from reportgen.errors import ConfigError, SourceError, mask_logins, scrub
+from reportgen.gather import read
+from reportgen.pages import intro_html
+from reportgen.resources import Resource, Shelf, Variant, encoded
+from reportgen.sources import open_source
+from reportgen.spelling import Spelling
+from reportgen.timetable import next_due
+from reportgen.views import PATH_SAFE
+from reportgen.website import Published, application
+from reportgen.windows import Span, look_back, make_window, window_days
+
+PLANT = "Xyzzy1Plugh2"
+"""A password, or a part of one, that nothing may ever show."""
+
+TODAY = date(2026, 11, 23)
+MOMENTS = (
+    datetime(2026, 11, 23, 16, tzinfo=UTC),
+    datetime(2024, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC),
+    datetime(2026, 3, 29, 0, 59, 59, tzinfo=UTC),  # an hour that Berlin does not have
+    datetime(2026, 10, 25, 0, 30, tzinfo=UTC),  # one that it has twice
+    datetime(2011, 12, 30, 9, 59, tzinfo=UTC),  # a date that Apia does not have
+)
+SLOW_S = 20.0
+"""Far more than a statement's second: what takes longer hangs."""
+
+Harness = Callable[[bytes], None]
+
+
+def fields(data: bytes, count: int) -> list[str]:
+    """Return ``count`` texts: bytes that are no UTF-8 become lone surrogates, as in the environment."""
+    parts = data.decode("utf-8", "surrogateescape").split("\n%%\n", count - 1)
+    return [part.removesuffix("\n") for part in parts] + [""] * (count - len(parts))
+
+
+def shown(text: str) -> None:
+    """Hold what an operator or a reader sees against the planted password."""
+    assert PLANT not in text, f"shows the password: {text}"
+    assert text.strip(), "an empty message"
+
+
+@cache
+def scratch() -> Path:
+    """Return an empty directory of this process."""
+    return Path(tempfile.mkdtemp(prefix="fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+
+
+@contextmanager
+def soon() -> Iterator[None]:
+    """Fail where something takes far longer than its time-out."""
+    begun = time.monotonic()
+    yield
+    took = time.monotonic() - begun
+    assert took < SLOW_S, f"took {took:.0f} s"
+
+
+def source_url(data: bytes) -> None:
+    """Any URL around a password: scheme, user, both sides of the password, the rest, a parameter's name."""
+    scheme, user, before, after, rest, key = fields(data, 6)
+    login = f"{before}{PLANT}{after}"
+    if set(scheme) & set("/:?"):  # then what follows is a file's name, and no login
+        _one_url(scheme + rest)
+        return
+    urls = [f"{scheme}://{user}:{login}@{rest}"]
+    if re.search("pass|secret|token|key", key, re.IGNORECASE) and not set(key) & set("&#="):
+        urls.append(f"{scheme}://{user}@{rest.partition('#')[0]}{'&' if '?' in rest else '?'}{key}={login}")
+    for url in urls:
+        _one_url(url)
+
+
+def _one_url(url: str) -> None:
+    try:
+        config = load_config(_file("empty.toml", ""), {"DATABASE_URL": url})
+    except ConfigError as exc:
+        shown(str(exc))
+        return
+    shown(repr(config))
+    secrets = config.secrets
+    shown("log: " + mask_logins(scrub(f"connecting to {url} failed", secrets)))
+    assert secrets == url_secrets(url)
+    try:
+        source = open_source(config.source, "UTC", Span(TODAY, TODAY))
+        shown(source.name)
+        if source.name.startswith("postgresql"):
+            _refused_by_libpq(url, source)
+        else:
+            with source:
+                pass
+    except (ConfigError, SourceError) as exc:
+        shown(mask_logins(str(exc)))  # as the command line prints it
+
+
+def _refused_by_libpq(url: str, source: Any) -> None:
+    """Let libpq take the URL apart, without a connection."""
+    try:
+        conninfo_to_dict(url)
+    except psycopg.ProgrammingError as exc:
+        shown(mask_logins(source._clean(exc)))
+    except (UnicodeError, ValueError) as exc:
+        shown(mask_logins(source._clean(exc)))
+
+
+def _file(name: str, text: str) -> Path:
+    file = scratch() / name
+    file.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
+    return file
+
+
+def configuration(data: bytes) -> None:
+    """Any file and any variables: TOML, then lines ``NAME=value``. ``{URL}`` is one with a password."""
+    toml, lines = fields(data, 2)
+    url = f"postgresql://reader:{PLANT}@db.example.com/site"
+    toml, lines = toml.replace("{URL}", url), lines.replace("{URL}", url).replace("\0", "")
+    environ = {
+        name: value for name, mark, value in (line.partition("=") for line in lines.splitlines()) if mark
+    }
+    try:
+        config = load_config(_file("reportgen.toml", toml), environ)
+    except ConfigError as exc:
+        for line in str(exc).split("\n"):
+            shown(mask_logins(line))
+        return
+    usable(config)
+
+
+def usable(config: Config) -> None:
+    """Whatever passes the checks of the settings serves a build."""
+    shown(repr(config.source.url))
+    spelling = Spelling.of(config.locale)
+    for moment in MOMENTS:
+        due = next_due(config.schedule, config.zone, moment, config.jitter_s)
+        assert due.at > moment
+        assert due.grace_s > 0
+        assert spelling.moment(moment.astimezone(config.zone))
+    for value in (0, 1, -1, 1234, 2**63 - 1, -(2**63)):
+        assert spelling.number(value)
+        assert spelling.signed(value)
+    for share in (0.0, 0.00001, 0.5, 1.0, 1e18, -1.0, None):
+        assert spelling.percent(share)
+        assert share is None or spelling.share(share)
+    assert spelling.span(Span(date(2024, 2, 29), date(2026, 1, 1)))
+    assert spelling.vega_locale()
+    json.dumps(spelling.vega_locale()).encode()
+    windows = [make_window(name, TODAY, today_complete=False) for name in config.windows]
+    assert all(1 <= window_days(name) <= 366 for name in config.windows)
+    assert look_back(windows).last == TODAY
+    for text in (config.site or "", config.intro, config.site_url or "", config.timezone, config.schedule):
+        text.encode()  # a page can hold it
+
+
+def settings(data: bytes) -> None:
+    """Any text where settings have a form of their own: schedule, locale, zone, address and more."""
+    names = ("schedule", "locale", "timezone", "site_url", "windows", "site", "intro")
+    given = {name: text for name, text in zip(names, fields(data, len(names)), strict=True) if text}
+    for name, text in given.items():
+        environ = {f"REPORTGEN_{name.upper()}": text}
+        if name == "windows":
+            environ["REPORTGEN_DEFAULT_WINDOW"] = text.partition(",")[0].strip()
+        try:
+            config = load_config(_file("empty.toml", ""), environ)
+        except ConfigError as exc:
+            shown(str(exc))
+            continue
+        usable(config)
+        if config.site_url:
+            _leads_to_the_site(config.site_url)
+
+
+def _leads_to_the_site(address: str) -> None:
+    from urllib.parse import quote, urlsplit
+
+    parts = urlsplit(address + quote("/a b?c", safe=PATH_SAFE))
+    assert parts.scheme in {"http", "https"}, address
+    assert parts.hostname
+
+
+class _Links(HTMLParser):
+    ALLOWED = frozenset(["p", "em", "strong", "a", "code", "pre", "ul", "ol", "li", "blockquote", "hr", "br"])
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Let only what Markdown makes pass."""
+        assert tag in self.ALLOWED, f"an element {tag}"
+        for name, value in attrs:
+            assert name in {"href", "title", "class", "start"}, f"an attribute {name}"
+            if name == "href":
+                # As browsers read it: blanks around, and line breaks and tabs anywhere, are nothing.
+                plain = re.sub("[\t\n\r]", "", (value or "").strip("".join(map(chr, range(0x21)))))
+                scheme = re.match("([a-z][a-z0-9+.-]*):", plain, re.IGNORECASE)
+                bad = scheme and scheme[1].lower() in {"javascript", "vbscript", "data", "file", "blob"}
+                assert not bad or plain.lower().startswith("data:image/"), f"a link to {value}"
+
+    def handle_comment(self, data: str) -> None:
+        """Let no comment pass."""
+        raise AssertionError(f"a comment {data}")
+
+    def handle_decl(self, decl: str) -> None:
+        """Let no declaration pass."""
+        raise AssertionError(f"a declaration {decl}")
+
+    unknown_decl = handle_pi = handle_decl
+
+
+def intro(data: bytes) -> None:
+    """Any Markdown: the page gets text, and links that run nothing."""
+    try:
+        text = Config.model_validate({"intro": data.decode("utf-8", "surrogateescape")}).intro
+    except ValidationError:
+        return
+    with soon():
+        html = str(intro_html(text))
+    html.encode()
+    parser = _Links()
+    parser.feed(html)
+    parser.close()
+
+
+ROWS = [("2026-11-23", "/", 3), ("2026-11-22", "/a", 5), ("2026-11-20", "/'\"", 7), ("2026-11-02", None, 1)]
+TABLE = 'CREATE TABLE metrics ("date" TEXT, path TEXT, visits BIGINT)'
+
+
+@cache
+def databases() -> tuple[Path, Path, dict[str, bytes]]:
+    """Make an SQLite and a DuckDB file in a directory of their own; return them and all bytes there."""
+    folder = scratch() / "databases"
+    folder.mkdir()
+    with sqlite3.connect(folder / "m.db") as lite:
+        lite.execute(TABLE)
+        lite.executemany("INSERT INTO metrics VALUES (?, ?, ?)", ROWS)
+    lite.close()
+    with duckdb.connect(folder / "m.duckdb") as duck:
+        duck.execute(TABLE)
+        duck.executemany("INSERT INTO metrics VALUES (?, ?, ?)", ROWS)
+    return folder / "m.db", folder / "m.duckdb", _contents(folder)
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def sqlite_query(data: bytes) -> None:
+    """Any query, table and column names, on SQLite."""
+    _query(f"sqlite:///{databases()[0]}", data)
+
+
+def duckdb_query(data: bytes) -> None:
+    """Any query, table and column names, on DuckDB."""
+    _query(f"duckdb:///{databases()[1]}", data)
+
+
+def _query(url: str, data: bytes) -> None:
+    """Read with any ``[source]``: a report or a clear error, in time, and nothing is written anywhere."""
+    lite, _, before = databases()
+    query, table, schema, day, path = fields(data, 5)
+    query = query.replace("{DIR}", str(lite.parent))
+    columns = {name: value for name, value in (("date", day), ("path", path)) if value}
+    given: dict[str, Any] = {"query": query, "table": table, "schema": schema, "columns": columns}
+    given = {name: value for name, value in given.items() if value}
+    try:
+        source_settings = SourceSettings(url=SecretStr(url), statement_timeout_s=1, **given)
+    except ValidationError:
+        return
+    windows = [make_window(name, TODAY, today_complete=False) for name in ("today", "7d")]
+    try:
+        with soon(), open_source(source_settings, "UTC", look_back(windows)) as source:
+            found = read(source, windows, 5)
+        for window, listed in zip(windows, found.paths, strict=True):
+            assert found.daily.over(window.span) >= sum(row.visits for row in listed.listed)
+            listed.csv.decode()
+    except (SourceError, ConfigError) as exc:
+        shown(str(exc))
+        str(exc).encode()  # it can be printed
+    finally:
+        assert _contents(lite.parent) == before, "something was written"
+
+
+@cache
+def _app() -> tuple[Any, Shelf]:
+    """Return the website over a small shelf, behind a password."""
+
+    def resource(name: str) -> Resource:
+        common = {"content-type": "text/html; charset=utf-8"}
+        forms = {
+            "identity": b"<p>" + name.encode(),
+            "br": b"br" + name.encode(),
+            "gzip": b"gz" + name.encode(),
+        }
+        return Resource(
+            {
+                coding: Variant(body, f'"{coding}0123456789"', encoded(common), encoded(common))
+                for coding, body in forms.items()
+            }
+        )
+
+    names = ("/", "/index.html", "/7d/", "/7d/index.html", "/7d/report.json", "/404.html")
+    shelf = Shelf("id", {name: resource(name) for name in names}, {"/7d": "/7d/"}, resource("/404.html"))
+    published = Published(scratch())
+    published.shelf = shelf
+    return (
+        application(published, lambda: {"stale": False}, password=PLANT, client_header="X-Forwarded-For"),
+        shelf,
+    )
+
+
+def request(data: bytes) -> None:
+    """Any request, as the server hands it on: method, path, query, then header lines ``name: value``."""
+    method, path, query, lines = fields(data, 4)
+    app, shelf = _app()
+    headers = [
+        (
+            name.strip().lower().encode("utf-8", "surrogateescape"),
+            value.strip().encode("utf-8", "surrogateescape"),
+        )
+        for name, mark, value in (line.partition(":") for line in lines.split("\n"))
+        if mark
+    ]
+    knows = b"Basic " + base64.b64encode(f"reader:{PLANT}".encode())
+    for sent in (headers, [*headers, (b"authorization", knows)]):
+        scope = {
+            "type": "http", "method": method, "path": path, "headers": sent, "client": ("192.0.2.1", 1),
+            "query_string": query.encode("utf-8", "surrogateescape"),
+        }  # fmt: skip
+        answers: list[dict[str, Any]] = []
+
+        async def send(message: Any, answers: list[dict[str, Any]] = answers) -> None:
+            answers.append(message)
+
+        asyncio.run(app(scope, None, send))
+        start, body = answers
+        assert start["status"] in {200, 304, 308, 401, 404, 405, 429}, start
+        assert b"\r" not in b"".join(map(b"".join, start["headers"]))
+        assert b"\n" not in b"".join(map(b"".join, start["headers"]))
+        assert PLANT.encode() not in body["body"]
+        own = {form.body for each in shelf.resources.values() for form in each.variants.values()}
+        if start["status"] == 200 and path not in {"/healthz", "/healthz/fresh", "/status.json"}:
+            named = [value for name, value in sent if name == b"authorization"]
+            assert any(PLANT.encode() in _decoded(value) for value in named), "let in without the password"
+            assert body["body"] in own | {b""}
+
+
+def _decoded(value: bytes) -> bytes:
+    try:
+        return base64.b64decode(value.partition(b" ")[2] + b"==")
+    except ValueError:
+        return b""
+
+
+def spelled_rows(data: bytes) -> None:
+    """Any rows through a whole release but its drawings: see ``tests/fuzz/pipeline.py``."""
+    from tests.fuzz import pipeline
+
+    pipeline.fuzzed(data)
+
+
+HARNESSES: dict[str, Harness] = {
+    "url": source_url,
+    "config": configuration,
+    "settings": settings,
+    "intro": intro,
+    "sqlite": sqlite_query,
+    "duckdb": duckdb_query,
+    "request": request,
+    "rows": spelled_rows,
+}

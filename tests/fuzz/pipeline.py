@@ -1,0 +1,343 @@
+"""A whole release of drawn rows, held against what plain Python makes of them."""
+
+import base64
+import csv
+import hashlib
+import io
+import json
+import re
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import timedelta
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from reportgen import changes, report
+from reportgen.config import Config
+from reportgen.errors import SourceError
+from reportgen.gather import fingerprint, gather
+from reportgen.spelling import CLOSE, OPEN, isolated, visible
+from reportgen.views import WHOLE_UP_TO, Page
+from tests.fuzz.cases import Case, TooMuchError, Truth, cases, figures, length, truth
+from tests.fuzz.harnesses import scratch
+
+ELEMENTS = frozenset(
+    [
+        "html",
+        "head",
+        "meta",
+        "title",
+        "link",
+        "style",
+        "script",
+        "body",
+        "a",
+        "header",
+        "h1",
+        "div",
+        "p",
+        "strong",
+        "em",
+        "nav",
+        "ul",
+        "li",
+        "time",
+        "main",
+        "section",
+        "h2",
+        "dl",
+        "dt",
+        "dd",
+        "span",
+        "svg",
+        "path",
+        "g",
+        "rect",
+        "text",
+        "tspan",
+        "line",
+        "bdi",
+        "table",
+        "caption",
+        "thead",
+        "tr",
+        "th",
+        "tbody",
+        "td",
+        "button",
+        "label",
+        "input",
+        "output",
+        "footer",
+        "defs",
+        "clippath",
+    ]
+)
+VOID = frozenset(["meta", "link", "input"])
+FORMULAS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def store(file: Path, case: Case) -> None:
+    """Write the case's rows into a new SQLite database."""
+    file.unlink(missing_ok=True)
+    with closing(sqlite3.connect(file)) as table:
+        table.execute("PRAGMA synchronous = OFF")
+        table.execute("CREATE TABLE metrics (date TEXT, path TEXT, visits INTEGER)")
+        table.executemany("INSERT INTO metrics VALUES (?, CAST(? AS TEXT), ?)", case.rows)
+        table.commit()
+
+
+def config_of(case: Case, url: str) -> Config:
+    """Return the settings of a case."""
+    return Config.model_validate(case.settings | {"source": {"url": url}})
+
+
+def undrawn(config: Config, case: Case) -> tuple[dict[str, bytes], dict[str, list[str]]]:
+    """Make every file of a release but the drawings; return them, and the sentences of each window."""
+    gathered = gather(config, case.now, case.as_of)
+    assert fingerprint(config, gathered) == fingerprint(config, gathered)
+    site = report.site_of(config, gathered, case.now, case.as_of)
+    measured = report.measure(gathered)
+    content = [
+        Page(metrics, [], changes.sentences(metrics, site.spelling), report.series(metrics, measured.cells))
+        for metrics in measured.metrics
+    ]
+    said = {page.metrics.window.name: list(page.changes) for page in content}
+    return report.render(site, content, gathered, own=None, live={}), said
+
+
+def check_case(case: Case) -> None:
+    """Build a case without its drawings and hold every file against the truth."""
+    file = scratch() / "rows.db"
+    store(file, case)
+    config = config_of(case, f"sqlite:///{file}")
+    try:
+        true = truth(case)
+    except TooMuchError:
+        with pytest.raises(SourceError, match="64 bits"):
+            undrawn(config, case)
+        return
+    files, said = undrawn(config, case)
+    check_files(files, case, true)
+    for window, sentences in said.items():
+        check_sentences(sentences, case, true, window)
+
+
+def check_files(files: Mapping[str, bytes], case: Case, true: Truth) -> None:
+    """Hold the files of a release against the truth."""
+    reports = {}
+    for window in case.windows:
+        expected = figures(case, true, window)
+        everything = expected.pop("all paths")
+        told = json.loads(files[f"{window}/report.json"])
+        reports[window] = told
+        told = {name: value for name, value in told.items() if name not in {"built_at", "changes"}}
+        assert told == expected
+        assert sum(d["visits"] for d in told["daily"]) == told["total"]
+        assert told["total"] == sum(p["visits"] for p in told["paths"]) + told["other"]
+        assert read_csv(files[f"{window}/daily.csv"]) == spelled(
+            expected["daily"], "date visits previous recorded"
+        )
+        rows = read_csv(files[f"{window}/paths.csv"])
+        assert rows == spelled(everything, "path visits share previous change")
+        page = parsed(files[f"{window}/index.html"])
+        check_page(page, case, expected)
+    assert parsed(files["index.html"]).paths == parsed(files[f"{case.windows[0]}/index.html"]).paths
+    parsed(files["404.html"])
+
+
+def spelled(rows: list[dict[str, Any]], names: str) -> list[list[str]]:
+    """Spell rows as cells of CSV; one that a spreadsheet would run has a quotation mark before it."""
+    words = {None: "", True: "true", False: "false"}
+    cells = [[words[v] if v is None or isinstance(v, bool) else str(v) for v in row.values()] for row in rows]
+    return [names.split(), *([f"'{c[0]}" if c[0].startswith(FORMULAS) else c[0], *c[1:]] for c in cells)]
+
+
+def read_csv(content: bytes) -> list[list[str]]:
+    """Read RFC 4180."""
+    text = content.decode()
+    assert text.endswith("\r\n")
+    return list(csv.reader(io.StringIO(text, newline=""), strict=True))
+
+
+class Parsed(HTMLParser):
+    """One page, taken apart: its elements are ours, nested well, and what stands in them is kept."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.style = self.policy = ""
+        self.paths: list[str] = []
+        self.hrefs: list[str | None] = []
+        self.numbers: dict[str, list[list[str]]] = {"days": [], "paths": []}
+        self.table = ""
+        self.inside = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep what an element says."""
+        given = dict(attrs)
+        assert tag in ELEMENTS, tag
+        assert len(given) == len(attrs)
+        assert [name for name in given if name.startswith("on") or name == "srcdoc"] == []
+        if tag == "script":
+            assert given.get("type") == "application/json" or re.fullmatch(
+                r"(?:\.\./)?assets/report\.[0-9a-f]{10}\.js", given.get("src") or ""
+            ), given
+        if given.get("http-equiv"):
+            self.policy = given["content"] or ""
+        self.table = given.get("class") or "" if tag == "table" else self.table
+        if tag == "tr":
+            self.numbers.setdefault(self.table, []).append([])
+        if tag in {"th", "td"} and self.table in self.numbers and given.get("data-v"):
+            self.numbers[self.table][-1].append(given["data-v"] or "")
+        if tag == "bdi" and self.table == "paths":
+            self.inside = True
+            self.paths.append("")
+            self.hrefs.append(None)
+        if tag == "a" and self.inside:
+            self.hrefs[-1] = given["href"]
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Elements that close themselves are parts of drawings."""
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        """Close what was opened last."""
+        assert self.open.pop() == tag, tag
+        self.inside = self.inside and tag != "bdi"
+        self.table = "" if tag == "table" else self.table
+
+    def handle_data(self, data: str) -> None:
+        """Keep a path, the style."""
+        if self.open[-1:] == ["style"]:
+            self.style += data
+        if self.inside:
+            self.paths[-1] += data
+
+    def handle_comment(self, data: str) -> None:
+        """There is none."""
+        raise AssertionError(data)
+
+
+def parsed(content: bytes) -> Parsed:
+    """Parse a page, which is UTF-8 and well nested; its policy allows its own style and nothing else."""
+    page = Parsed()
+    page.feed(content.decode())
+    page.close()
+    assert page.open == []
+    digest = base64.b64encode(hashlib.sha256(page.style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}';" in page.policy
+    return page
+
+
+def check_page(page: Parsed, case: Case, expected: dict[str, Any]) -> None:
+    """Hold the tables of a page against the figures."""
+    paths = [row["path"] for row in expected["paths"]]
+    assert len(page.paths) == len(paths)
+    for shown, href, path in zip(page.paths, page.hrefs, paths, strict=True):
+        if len(visible(path)) <= WHOLE_UP_TO:
+            assert shown == visible(path)
+            if not re.search("[\u2400-\u2421]|<U\\+|^\\(empty\\)$", path):
+                assert unspelled(shown) == path
+        linked = case.site_url is not None and path.startswith("/")
+        assert (href is not None) == linked
+        if href is not None:
+            assert href.startswith("https://example.com/")
+            assert href.isascii()
+            if "%" not in path:
+                assert unquote(href.removeprefix("https://example.com")) == path
+    days = [row for row in page.numbers["days"] if row]
+    assert [int(row[1]) for row in days] == [day["visits"] for day in reversed(expected["daily"])]
+    assert [int(row[2]) for row in days] == [day["previous"] for day in reversed(expected["daily"])]
+    visits = [row for row in page.numbers["paths"] if row]
+    assert [int(row[0]) for row in visits] == [row["visits"] for row in expected["paths"]]
+
+
+def unspelled(shown: str) -> str:
+    """Return the path behind a shown one."""
+    if shown == "(empty)":
+        return ""
+    plain = re.sub("<U\\+([0-9A-F]{4,6})>", lambda found: chr(int(found[1], 16)), shown)
+    return re.sub("[\u2400-\u241f]", lambda found: chr(ord(found[0]) - 0x2400), plain).replace(
+        "\u2421", "\x7f"
+    )
+
+
+NUMBER = "[+\N{MINUS SIGN}]?[0-9][0-9,]*"
+NAMED = f"{OPEN}([^{CLOSE}]*){CLOSE}"
+
+
+def number(text: str) -> int:
+    """Read a number as the page writes it."""
+    return int(text.replace(",", "").replace("\N{MINUS SIGN}", "-"))
+
+
+def check_sentences(said: list[str], case: Case, true: Truth, window: str) -> None:
+    """Prove each sentence by the tables."""
+    assert len(said) <= 6
+    days, running = length(window), case.as_of is None
+    first, full = case.today - timedelta(length(window) - 1), days - running
+    if not full or not said or said[0].startswith("The first rows"):
+        return
+    now, before = true.by_path(first, full), true.by_path(first - timedelta(days), full)
+    whole, whole_before = true.by_path(first, days), true.by_path(first - timedelta(days), days)
+    moved = sum(now.values()) - sum(before.values())
+    enough = max(5, -(-sum(whole.values()) // 20))
+    shown = {}
+    for path in now | before | whole | whole_before:
+        shown.setdefault(isolated(path)[1:-1], []).append(path)
+    head = re.match(f"({NUMBER}|No) visits? on ", said[0])
+    assert head
+    assert head[1] == "No" or number(head[1]) == sum(now.values())
+    if told := re.search(f": ({NUMBER}) (more|fewer) than the ({NUMBER}) on", said[0]):
+        assert number(told[1]) * (1 if told[2] == "more" else -1) == moved
+        assert number(told[3]) == sum(before.values())
+    for sentence in said[1:]:
+        parts = [(path, number(by)) for path, by in re.findall(f"{NAMED} \\(?({NUMBER})", sentence)]
+        if sentence.startswith("By path: "):
+            rest, together = re.findall(f"all other paths ({NUMBER}); together ({NUMBER})\\.$", sentence)[0]
+            assert sum(by for _, by in parts) + number(rest) == number(together) == moved
+            assert 0 < len(parts) <= 3
+            assert all(abs(by) >= enough for _, by in parts)
+            assert all(by in {now[path] - before[path] for path in shown[name]} for name, by in parts)
+        elif sentence.startswith("New: "):
+            assert all(
+                any(now[p] == by >= enough and not whole_before[p] for p in shown[name]) for name, by in parts
+            )
+        elif sentence.startswith("Gone: "):
+            assert all(
+                any(before[p] == by >= enough and not whole[p] for p in shown[name]) for name, by in parts
+            )
+        elif sentence.startswith("The best day was "):
+            daily = [sum(true.visits.get(first + timedelta(n), {}).values()) for n in range(full)]
+            assert number(re.findall(f"with ({NUMBER}) visit", sentence)[0]) == max(daily)
+            assert max(daily) > 2 * sorted(daily)[len(daily) // 2] or len(daily) % 2 == 0
+        else:
+            assert sentence.startswith("No path changed by ")
+            assert all(abs(now[path] - before[path]) < enough for path in now | before)
+
+
+@cache
+def _fuzzed() -> Any:
+    @settings(database=None, deadline=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate,))
+    @given(cases())
+    def one(case: Case) -> None:
+        check_case(case)
+
+    return one.hypothesis.fuzz_one_input
+
+
+def fuzzed(data: bytes) -> None:
+    """Make a case of bytes and check it."""
+    _fuzzed()(data)

@@ -1,0 +1,84 @@
+"""Drive one harness by coverage, with atheris: ``python -m tests.fuzz.run NAME --seconds 60``.
+
+Inputs that led further are kept in ``.fuzz/NAME/corpus``, finds in ``.fuzz/NAME/finds``: one a place in the
+code, the shortest that came. A find is mended, and moves to ``tests/regressions/NAME/``.
+"""
+
+import argparse
+import hashlib
+import logging
+import sys
+import time
+import traceback
+from pathlib import Path
+
+import atheris
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = [
+    "reportgen",
+    "tests.fuzz",
+    "markdown_it",
+    "cronsim",
+    "tomllib",
+    "pydantic_settings",
+    "urllib",
+    "babel",
+]
+
+with atheris.instrument_imports(include=PACKAGES):
+    from tests.fuzz.harnesses import HARNESSES
+
+
+def main() -> None:
+    """Fuzz for some seconds."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=HARNESSES)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--folder", type=Path, default=Path(".fuzz"))
+    given = parser.parse_args()
+    corpus, finds = given.folder / given.name / "corpus", given.folder / given.name / "finds"
+    for folder in (corpus, finds):
+        folder.mkdir(parents=True, exist_ok=True)
+    seeds = [ROOT / "fuzz" / "seeds" / given.name, ROOT / "regressions" / given.name]
+    words = ROOT / "fuzz" / "words.txt"
+    harness = HARNESSES[given.name]
+    logging.disable()
+    shortest: dict[str, int] = {}
+
+    def watched(data: bytes) -> None:
+        try:
+            harness(data)
+        except Exception as exc:  # noqa: BLE001 - whatever comes is a find
+            _keep(finds, shortest, exc, data)
+
+    longest = 8000 if given.name == "rows" else 1500
+    options = [
+        f"-max_total_time={given.seconds}", "-timeout=60", "-rss_limit_mb=4000", f"-max_len={longest}",
+        f"-dict={words}", f"-artifact_prefix={finds}/", "-print_final_stats=1",
+    ]  # fmt: skip
+    atheris.Setup(
+        [sys.argv[0], *options, str(corpus), *(str(seed) for seed in seeds if seed.is_dir())], watched
+    )
+    print(f"{given.name}: from {time.strftime('%H:%M:%S')}", flush=True)
+    atheris.Fuzz()
+
+
+def _keep(finds: Path, shortest: dict[str, int], exc: Exception, data: bytes) -> None:
+    """Write down an input that breaks a promise, unless a shorter one breaks it at the same place."""
+    frames = [
+        f
+        for f in traceback.extract_tb(exc.__traceback__)
+        if "reportgen" in f.filename or "fuzz" in f.filename
+    ]
+    place = f"{type(exc).__name__} {'; '.join(f'{Path(f.filename).name}:{f.lineno}' for f in frames[-3:])}"
+    if len(data) >= shortest.get(place, sys.maxsize):
+        return
+    if place not in shortest:
+        print(f"FIND {place}: {exc!s:.300}", flush=True)
+    shortest[place] = len(data)
+    (finds / hashlib.sha256(place.encode()).hexdigest()[:12]).write_bytes(data)
+
+
+if __name__ == "__main__":
+    main()
