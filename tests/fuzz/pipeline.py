@@ -110,7 +110,7 @@ def undrawn(config: Config, case: Case) -> tuple[dict[str, bytes], dict[str, lis
         for metrics in measured.metrics
     ]
     said = {page.metrics.window.name: list(page.changes) for page in content}
-    return report.render(site, content, gathered, own=None, live={}), said
+    return dict(report.render(site, content, gathered, own=None, vega=None).files), said
 
 
 def check_case(case: Case) -> None:
