@@ -1,0 +1,3 @@
+"""Render ``bench/results/*.json`` into ``docs/performance.md``, between the markers of each part."""
+RENDERERS = {"build": str}
+def main(): ...
