@@ -1,15 +1,19 @@
-"""Tables of visits made by rule: seasons, weekends, few paths with most of the visits (Zipf)."""
+"""Tables of visits made by rule: seasons, weekends, few paths with most of the visits (Zipf).
 
+They are made in a process of their own (this file as a script): Linux counts what the parent held when it
+forked into the peak memory of a child, so the parent must stay small.
+"""
+
+import json
 import sqlite3
-from collections.abc import Callable
-from dataclasses import dataclass
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import duckdb
-import psycopg
-
-from common import LAST
+from common import LAST, OURS
 
 TABLE = "CREATE TABLE metrics (date {date} NOT NULL, path text NOT NULL, visits integer NOT NULL DEFAULT 0{key})"
 KEY = ", PRIMARY KEY (date, path)"
@@ -48,6 +52,8 @@ class Shape:
 
 def write_parquet(shape: Shape, file: Path) -> None:
     """Make the table as a Parquet file, sorted by date."""
+    import duckdb
+
     values = {
         "first": LAST - timedelta(days=shape.days - 1), "days": shape.days, "per_day": shape.per_day,
         "paths": shape.paths, "head": shape.per_day // 2 if shape.paths > shape.per_day else shape.per_day,
@@ -60,6 +66,9 @@ def write_parquet(shape: Shape, file: Path) -> None:
 
 def to_postgres(parquet: Path, url: str) -> None:
     """Load it into PostgreSQL, in place of what is there; the key comes last, which is quicker."""
+    import duckdb
+    import psycopg
+
     csv = parquet.with_suffix(".csv")
     with duckdb.connect() as connection:
         connection.execute(f"COPY (FROM '{parquet}') TO '{csv}' (HEADER false)")
@@ -77,6 +86,8 @@ def to_postgres(parquet: Path, url: str) -> None:
 
 def to_sqlite(parquet: Path, url: str) -> None:
     """Load it into a SQLite file."""
+    import duckdb
+
     file = Path(url.removeprefix("sqlite:///"))
     file.unlink(missing_ok=True)
     connection = sqlite3.connect(file, isolation_level=None)
@@ -94,6 +105,8 @@ def to_sqlite(parquet: Path, url: str) -> None:
 
 def to_duckdb(parquet: Path, url: str) -> None:
     """Load it into a DuckDB file."""
+    import duckdb
+
     file = Path(url.removeprefix("duckdb:///"))
     file.unlink(missing_ok=True)
     with duckdb.connect(str(file)) as connection:
@@ -113,3 +126,22 @@ LOADERS: dict[str, Callable[[Path, str], None]] = {
     "DuckDB": to_duckdb,
     "Parquet": to_parquet,
 }
+
+
+def load(shape: Shape, parquet: Path, urls: Mapping[str, str]) -> None:
+    """Make a table as a Parquet file, and load it into each engine that has a URL."""
+    told = json.dumps({"shape": asdict(shape), "parquet": str(parquet), "urls": dict(urls)})
+    subprocess.run([sys.executable, __file__, told], env=OURS, check=True)  # noqa: S603 - our own command
+
+
+def main() -> None:
+    """Do what :func:`load` asks for."""
+    told = json.loads(sys.argv[1])
+    parquet = Path(told["parquet"])
+    write_parquet(Shape(**told["shape"]), parquet)
+    for engine, url in told["urls"].items():
+        LOADERS[engine](parquet, url)
+
+
+if __name__ == "__main__":
+    main()

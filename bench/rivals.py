@@ -50,8 +50,7 @@ def run(options: Options) -> tuple[dict[str, object], dict[str, str]]:
         for name, shape in list(TABLES.items())[: 1 if options.short else 2]:
             options.say(f"make the table of {name}")
             parquet = Path(folder) / "metrics.parquet"
-            data.write_parquet(shape, parquet)
-            data.to_postgres(parquet, url)
+            data.load(shape, parquet, {"PostgreSQL": url})
             own = {case: partial(make, url, Path(folder)) for case, make in cases.items()}
             figures, absent = interleaved(own, options)
             found[name] = figures
@@ -109,9 +108,12 @@ def baseline(url: str, folder: Path) -> Mapping[str, float]:
 
 def marimo(url: str, folder: Path) -> Mapping[str, float]:
     """Export the notebook with its outputs."""
-    command = [program("marimo", "marimo"), "export", "html", str(HERE / "marimo_report.py")]
+    notebook = folder / "marimo_report.py"  # a copy: marimo keeps its cache beside it
+    shutil.rmtree(folder / "__marimo__", ignore_errors=True)
+    shutil.copy(HERE / notebook.name, notebook)
+    command = [program("marimo", "marimo"), "export", "html", str(notebook)]
     took = costs([*command, "--no-include-code", "-o", str(folder / "index.html"), "-f"], env=asked(url))
-    return whole(took, folder / "index.html", "arc")
+    return whole(took, folder / "index.html", "vega")
 
 
 def nbconvert(url: str, folder: Path) -> Mapping[str, float]:
