@@ -9,6 +9,7 @@ UV_VERSION := 0.13.9
 UV := .uv/bin/uv
 SERVE ?= 1
 PORT ?= 8080
+SHORT ?=
 PYTEST ?= .venv/bin/pytest
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
@@ -46,15 +47,14 @@ format: .venv/.installed ## mend the style
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format --quiet .
 
-bench: .venv/.installed ## time and memory of a build, bytecode compiled
-	@.venv/bin/python -m compileall -q reportgen
-	@.venv/bin/python bench/build.py
+bench: .venv/.installed ## measure everything beside others, into docs/performance.md: 20 minutes (SHORT=1: a look, printed)
+	@.venv/bin/python bench/all.py $(if $(SHORT),--short)
 
 page: .venv/.installed ## weight of the sample's pages, and what Lighthouse says of them (needs Node.js and Chromium)
-	@.venv/bin/python bench/page.py
+	@.venv/bin/python bench/lighthouse.py
 
 build: .venv/.installed ## the wheel and the source distribution, in dist/
 	@$(UV) build --quiet --out-dir dist
 
 clean: ## remove the environment and everything made
-	rm -rf .venv .uv dist reportgen/assets/*.js* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .uv .bench dist reportgen/assets/*.js* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -102,7 +102,7 @@ def interleaved(
     """
     figures: dict[str, Figures] = {}
     absent: dict[str, str] = {}
-    for number in range(options.runs + 1):
+    for number in range(int(options.short), options.runs + 1):  # round 0 warms up
         for name, run in cases.items():
             if name in absent:
                 continue
@@ -170,7 +170,7 @@ def machine() -> dict[str, str]:
         "cpu": f"{os.cpu_count()} cores, {name}",
         "memory": f"{pages / 2**30:.0f} GiB",
         "system": f"{platform.freedesktop_os_release().get('PRETTY_NAME')}, Linux {platform.release()}",
-        "load before": f"{os.getloadavg()[0]:.2f}",
+        "load": f"{os.getloadavg()[0]:.2f}",
     }
 
 
