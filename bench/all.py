@@ -12,7 +12,7 @@ import sys
 import time
 
 import table
-from common import ROOT, AbsentError, Options, save
+from common import ROOT, Options, save
 
 PARTS = {"build": 0.5, "rivals": 7, "growth": 8, "serve": 3, "page": 5}
 """Part → minutes that it takes at five runs on two cores, the rivals' installation included."""

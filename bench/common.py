@@ -197,11 +197,15 @@ def printed(*command: str) -> str:
 def commit() -> str:
     """Return the commit that is measured, marked where files differ from it."""
     head = printed("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD")
-    changed = printed("git", "-C", str(ROOT), "status", "--porcelain", "--", "reportgen", "templates", "uv.lock")
+    changed = printed(
+        "git", "-C", str(ROOT), "status", "--porcelain", "--", "reportgen", "templates", "uv.lock"
+    )
     return head + ("+" if changed else "")
 
 
-def save(part: str, figures: Mapping[str, Any], about: Mapping[str, str], options: Options, seconds: float) -> None:
+def save(
+    part: str, figures: Mapping[str, Any], about: Mapping[str, str], options: Options, seconds: float
+) -> None:
     """Write a part's result for ``table.py``."""
     RESULTS.mkdir(exist_ok=True)
     document = {

@@ -15,7 +15,9 @@ from pathlib import Path
 
 from common import LAST, OURS
 
-TABLE = "CREATE TABLE metrics (date {date} NOT NULL, path text NOT NULL, visits integer NOT NULL DEFAULT 0{key})"
+TABLE = (
+    "CREATE TABLE metrics (date {date} NOT NULL, path text NOT NULL, visits integer NOT NULL DEFAULT 0{key})"
+)
 KEY = ", PRIMARY KEY (date, path)"
 
 # The upper half of a day's paths are there every day; the others come and go.
@@ -30,7 +32,8 @@ SELECT date,
        printf('/%s/%05d-what-a-page-is-called/',
               ['posts', 'notes', 'projects', 'tags', 'docs'][1 + rank % 5], rank) AS path,
        CAST(greatest(1, round(
-           4000.0 / (1 + rank) * (1 + 0.3 * sin(d * 0.0172)) * (CASE WHEN isodow(date) > 5 THEN 0.7 ELSE 1 END)
+           4000.0 / (1 + rank) * (1 + 0.3 * sin(d * 0.0172))
+           * (CASE WHEN isodow(date) > 5 THEN 0.7 ELSE 1 END)
            * (0.6 + (hash(d * 1000003 + rank) % 1000) / 1250.0))) AS INTEGER) AS visits
 FROM numbered ORDER BY date, path
 """
@@ -115,7 +118,7 @@ def to_duckdb(parquet: Path, url: str) -> None:
 
 
 def to_parquet(parquet: Path, url: str) -> None:
-    """It is one already."""
+    """Leave it: it is one already."""
     if Path(url) != parquet:
         raise ValueError(url)
 

@@ -8,7 +8,18 @@ from functools import partial
 from pathlib import Path
 
 import data
-from common import LAST, ROOT, AbsentError, Options, build_command, cost_of, costs, interleaved, postgres, versions
+from common import (
+    LAST,
+    ROOT,
+    AbsentError,
+    Options,
+    build_command,
+    cost_of,
+    costs,
+    interleaved,
+    postgres,
+    versions,
+)
 
 SHAPES = {
     "10^4": data.Shape(366, 27, 40),

@@ -19,7 +19,18 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from common import OURS, REPORTGEN, ROOT, SCRATCH, AbsentError, Options, build_command, cost_of, interleaved, versions
+from common import (
+    OURS,
+    REPORTGEN,
+    ROOT,
+    SCRATCH,
+    AbsentError,
+    Options,
+    build_command,
+    cost_of,
+    interleaved,
+    versions,
+)
 
 CONDITIONS: dict[str, tuple[bool, int]] = {
     "unthrottled": (False, 1),
@@ -69,7 +80,8 @@ FIGURES = """
 () => {
   const { lcp, cls, blocked, chart } = window.__bench;
   const fcp = performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? 0;
-  const tbt = blocked.filter(([at, took]) => at + took > fcp).reduce((sum, [, took]) => sum + Math.max(0, took - 50), 0);
+  const tbt = blocked.filter(([at, took]) => at + took > fcp)
+    .reduce((sum, [, took]) => sum + Math.max(0, took - 50), 0);
   return { fcp_ms: fcp, lcp_ms: lcp, chart_ms: chart, tbt_ms: tbt, cls };
 }
 """
@@ -174,7 +186,9 @@ def rivals() -> Iterator[dict[str, str]]:
             from serve import wait_for
 
             wait_for(port)
-            yield {name: f"http://127.0.0.1:{port}/{page.replace(' ', '%20')}" for name, page in found.items()}
+            yield {
+                name: f"http://127.0.0.1:{port}/{page.replace(' ', '%20')}" for name, page in found.items()
+            }
         finally:
             server.terminate()
 
@@ -201,7 +215,7 @@ def serve_files(port: int, root: Path) -> None:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 - the library's name
+        def do_GET(self) -> None:
             from urllib.parse import unquote
 
             name = unquote(self.path.partition("?")[0]).lstrip("/")

@@ -21,7 +21,6 @@ from common import (
     ROOT,
     SCRATCH,
     AbsentError,
-    Figures,
     Options,
     build_command,
     costs,
@@ -61,7 +60,9 @@ def run(options: Options) -> tuple[dict[str, object], dict[str, str]]:
     return found, versions("pandas", "altair", "psycopg") | programs
 
 
-def keep_pages(url: str, cases: Mapping[str, Callable[..., object]], left_out: Mapping[str, str], options: Options) -> None:
+def keep_pages(
+    url: str, cases: Mapping[str, Callable[..., object]], left_out: Mapping[str, str], options: Options
+) -> None:
     """Make every page once more, where the part ``page`` finds it."""
     for name, make in cases.items():
         folder = PAGES / name
@@ -74,7 +75,9 @@ def keep_pages(url: str, cases: Mapping[str, Callable[..., object]], left_out: M
                 options.say(str(exc))
 
 
-def installed(left_out: dict[str, str], options: Options) -> tuple[dict[str, Callable[..., Mapping[str, float]]], dict[str, str]]:
+def installed(
+    left_out: dict[str, str], options: Options
+) -> tuple[dict[str, Callable[..., Mapping[str, float]]], dict[str, str]]:
     """Return what makes a report, by name, and versions; what cannot be installed is left out."""
     cases: dict[str, Callable[..., Mapping[str, float]]] = {"reportgen": ours, "baseline script": baseline}
     programs: dict[str, str] = {}
@@ -169,7 +172,15 @@ def environment(name: str) -> str:
         shutil.rmtree(folder, ignore_errors=True)
         uv = shutil.which("uv") or next((str(each) for each in uvs() if each.is_file()), None) or tool("uv")
         done([uv, "venv", "--quiet", "--python", sys.executable, str(folder)])
-        install = [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(folder / "bin" / "python")]
+        install = [
+            uv,
+            "pip",
+            "install",
+            "--quiet",
+            "--compile-bytecode",
+            "--python",
+            str(folder / "bin" / "python"),
+        ]
         done([*install, "-r", str(wanted)])
         stamp.write_text(wanted.read_text())
     lines = wanted.read_text().splitlines()

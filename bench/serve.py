@@ -19,7 +19,18 @@ from http.client import HTTPConnection
 from importlib.util import find_spec
 from pathlib import Path
 
-from common import OURS, REPORTGEN, AbsentError, Options, build_command, cost_of, interleaved, printed, tool, versions
+from common import (
+    OURS,
+    REPORTGEN,
+    AbsentError,
+    Options,
+    build_command,
+    cost_of,
+    interleaved,
+    printed,
+    tool,
+    versions,
+)
 
 PAGE = "/7d/"
 ASKED = {

@@ -74,7 +74,13 @@ def plan(url: str, statements: Statements) -> list[list[str]]:
 def read(file: Path) -> Statements:
     """Read statements, dates and all."""
     return [
-        (sql, {name: date.fromisoformat(value["date"]) if isinstance(value, dict) else value for name, value in values.items()})
+        (
+            sql,
+            {
+                name: date.fromisoformat(value["date"]) if isinstance(value, dict) else value
+                for name, value in values.items()
+            },
+        )
         for sql, values in json.loads(file.read_text())
     ]
 

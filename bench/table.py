@@ -21,7 +21,9 @@ def main() -> None:
             continue
         result = json.loads(file.read_text())
         body = f"{begin}\n{render(result['figures'])}\n\n{measured_on(result)}\n{end}"
-        text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _, body=body: body, text, flags=re.DOTALL)
+        text = re.sub(
+            f"{re.escape(begin)}.*?{re.escape(end)}", lambda _, body=body: body, text, flags=re.DOTALL
+        )
     PAGE.write_text(text)
 
 
@@ -31,8 +33,8 @@ def measured_on(result: Figures) -> str:
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
     return (
         f"`python bench/all.py {result['part']} --runs {result['runs']}` on {result['measured_at']}, commit "
-        f"{result['commit']}, {result['seconds']} s. {machine['cpu']}; {machine['memory']}; {machine['system']}; load "
-        f"{machine['load']} at the end. {told}. Medians of {result['runs']} runs in turn, after one to "
+        f"{result['commit']}, {result['seconds']} s. {machine['cpu']}; {machine['memory']}; {machine['system']}; "
+        f"load {machine['load']} at the end. {told}. Medians of {result['runs']} runs in turn, after one to "
         "warm up; least to most in brackets."
     )
 
@@ -67,8 +69,7 @@ def build_table(figures: Figures) -> str:
     whole = table(["sample", "wall s", "CPU s", "peak MB"], rows)
     cold, unchanged = figures["cold build, stages"], figures["unchanged build, stages"]
     stages = [
-        [stage, *(f"{1000 * middle(each[stage]):,.0f}" for each in (cold, unchanged))]
-        for stage in cold
+        [stage, *(f"{1000 * middle(each[stage]):,.0f}" for each in (cold, unchanged))] for stage in cold
     ]
     return whole + "\n\n" + table(["ms in stage", "cold", "unchanged"], stages)
 
@@ -109,11 +110,24 @@ def growth_table(figures: Figures) -> str:
                 f"{more:+.2f}", f"{more / middle(sql['sql_s']):.2f}", spread(f["peak_mb"], 0),
                 f"{ratio(f['peak_mb'], small['peak_mb']):.2f}" if small else "",
             ])  # fmt: skip
-    head = ["engine", "rows", "build s", "SQL alone s", "build over the smallest s", "per s of SQL", "peak MB", "times the smallest"]
+    head = [
+        "engine",
+        "rows",
+        "build s",
+        "SQL alone s",
+        "build over the smallest s",
+        "per s of SQL",
+        "peak MB",
+        "times the smallest",
+    ]
     text = table(head, sorted(lines, key=lambda line: engines(figures).index(line[0])))
     accesses = [access for plan in figures.get("plans", []) if (access := accessed(plan))]
     if accesses:
-        text += "\n\nHow PostgreSQL reads the largest table, statement by statement:\n\n```\n" + "\n\n".join(accesses) + "\n```"
+        text += (
+            "\n\nHow PostgreSQL reads the largest table, statement by statement:\n\n```\n"
+            + "\n\n".join(accesses)
+            + "\n```"
+        )
     return text
 
 
@@ -140,7 +154,8 @@ def serve_table(figures: Figures) -> str:
         other = figures.get(f"nginx: {kind}")
         lines.append([
             kind, server, spread(f["rate"], 0), f"{ratio(f['rate'], other['rate']):.2f}" if other else "",
-            spread(f["p50_ms"], 1), spread(f["p99_ms"], 1), f"{middle(f['bytes']):,.0f}", f"{middle(f['resident_mb']):.0f}",
+            spread(f["p50_ms"], 1), spread(f["p99_ms"], 1), f"{middle(f['bytes']):,.0f}",
+            f"{middle(f['resident_mb']):.0f}",
         ])  # fmt: skip
     head = ["asked for", "server", "requests/s", "times nginx", "p50 ms", "p99 ms", "bytes", "resident MB"]
     return table(head, lines) + left_out(figures)
@@ -150,7 +165,8 @@ def page_table(figures: Figures) -> str:
     """Render the pages, one table a condition."""
     columns = {
         "first contentful paint ms": "fcp_ms", "largest ms": "lcp_ms", "chart drawn ms": "chart_ms",
-        "blocked ms": "tbt_ms", "shift": "cls", "alive after hover ms": "hover_ms", "KB": "kb", "requests": "requests",
+        "blocked ms": "tbt_ms", "shift": "cls", "alive after hover ms": "hover_ms",
+        "KB": "kb", "requests": "requests",
     }  # fmt: skip
     conditions = dict.fromkeys(name.partition(": ")[2] for name in figures if name != "left out")
     parts = []
@@ -161,7 +177,9 @@ def page_table(figures: Figures) -> str:
             if kind != condition or name == "left out":
                 continue
             digits = {"cls": 3}
-            lines.append([page, *(spread(f[key], digits.get(key, 0)) if key in f else "" for key in columns.values())])
+            lines.append(
+                [page, *(spread(f[key], digits.get(key, 0)) if key in f else "" for key in columns.values())]
+            )
         parts.append(table([condition, *columns], lines))
     return "\n\n".join(parts) + left_out(figures)
 

@@ -43,7 +43,9 @@ def _(alt, last, mo, pd, visits):
                 x="yearmonthdate(date):O", y="visits:Q", color="path:N", tooltip=["date:T", "path", "visits"]
             )
         )
-        return mo.vstack([chart, mo.Html(daily.to_html(index=False)), mo.Html(top.reset_index().to_html(index=False))])
+        return mo.vstack(
+            [chart, mo.Html(daily.to_html(index=False)), mo.Html(top.reset_index().to_html(index=False))]
+        )
 
     return (report,)
 
@@ -51,19 +53,16 @@ def _(alt, last, mo, pd, visits):
 @app.cell
 def _(report):
     report("30d", 30)
-    return
 
 
 @app.cell
 def _(report):
     report("7d", 7)
-    return
 
 
 @app.cell
 def _(report):
     report("today", 1)
-    return
 
 
 if __name__ == "__main__":
