@@ -34,7 +34,8 @@ def measured_on(result: Figures) -> str:
     return (
         f"`python bench/all.py {result['part']} --runs {result['runs']}` on {result['measured_at']}, commit "
         f"{result['commit']}, {result['seconds']} s. {machine['cpu']}; {machine['memory']}; "
-        f"{machine['system']}; load {machine['load']} at the end. {told}. Medians of {result['runs']} runs in turn, after one to "
+        f"{machine['system']}; "
+        f"load {machine['load']} at the end. {told}. Medians of {result['runs']} runs in turn, after one to "
         "warm up; least to most in brackets."
     )
 
