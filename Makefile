@@ -11,6 +11,7 @@ PIP_AUDIT_VERSION := 2.10.1
 LOCKED := export --quiet --locked --no-dev --no-emit-project
 SERVE ?= 1
 PORT ?= 8080
+SHORT ?=
 PYTEST ?= .venv/bin/pytest
 SECONDS ?= 450
 HARNESSES ?= url config settings intro sqlite duckdb request rows
@@ -53,16 +54,16 @@ format: .venv/.installed ## mend the style
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format --quiet .
 
-bench: .venv/.installed ## time and memory of a build, bytecode compiled
-	@.venv/bin/python -m compileall -q reportgen
-	@.venv/bin/python bench/build.py
+bench: .venv/.installed ## measure everything beside others, into docs/performance.md: 20 minutes (SHORT=1: a look, printed)
+	@.venv/bin/python bench/all.py $(if $(SHORT),--short)
 
 page: .venv/.installed ## weight of the sample's pages, and what Lighthouse says of them (needs Node.js and Chromium)
-	@.venv/bin/python bench/page.py
+	@.venv/bin/python bench/lighthouse.py
 
 soak: .venv/.installed ## two thousand builds beside readers: nothing may grow (takes most of an hour)
 	@.venv/bin/python -m compileall -q reportgen
 	@.venv/bin/python -m tests.soak
+
 .fuzz/venv/.installed: .venv/.installed # atheris has wheels for few systems, so it is nobody's development dependency
 	@$(UV) venv --quiet --clear --python $(PYTHON) .fuzz/venv
 	@$(UV) export --quiet --locked --no-emit-project --format requirements.txt > .fuzz/requirements.txt
@@ -90,4 +91,4 @@ audit: dist/sbom.cdx.json ## known vulnerabilities of the locked dependencies, a
 	    echo "make: https://pypi.org/pypi/NAME/VERSION/json, which it needs; dist/sbom.cdx.json is written" >&2; exit 1; }
 
 clean: ## remove the environment and everything made
-	rm -rf .venv .uv .fuzz dist reportgen/assets/*.js* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .uv .fuzz .bench dist reportgen/assets/*.js* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,28 +1,47 @@
-"""Measure servers of one release side by side: requests a second, slowest hundredth, resident memory.
+"""Servers of one release side by side: requests a second, latency, bytes and resident memory.
 
-``python bench/serve.py OUTPUT [--rounds N]`` with wrk and nginx installed, and reportgen, uvloop and granian
-in the environment of this Python; what is absent is left out. Each round runs every server once, on the
-first core, while wrk asks from the second for the same page, compressed with gzip, over 16 connections.
+Each server runs on the first core while wrk asks from the second for the 7-day page over 16 connections;
+"while a build runs" has builds on the second core too, so that wrk gets half of it.
+``python bench/serve.py`` adds what reportgen might be served by instead: uvloop, granian, where installed.
 """
 
-import argparse
 import os
 import re
-import shutil
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
+from http.client import HTTPConnection
 from importlib.util import find_spec
 from pathlib import Path
 
-from reportgen.website import Published, application
+from common import (
+    OURS,
+    REPORTGEN,
+    AbsentError,
+    Options,
+    build_command,
+    cost_of,
+    interleaved,
+    printed,
+    tool,
+    versions,
+)
 
 PAGE = "/7d/"
+ASKED = {
+    "brotli": {"Accept-Encoding": "br, gzip"},
+    "gzip": {"Accept-Encoding": "gzip"},
+    "plain": {},
+    "304": {"Accept-Encoding": "gzip", "If-None-Match": ""},
+    "gzip, while a build runs": {"Accept-Encoding": "gzip"},
+}
+"""Kind of request → its headers; the ETag is filled in."""
+
 NGINX = """
 worker_processes 1; daemon off; master_process off; pid {folder}/pid; error_log /dev/null;
 events {{ worker_connections 512; }}
@@ -37,6 +56,8 @@ http {{
 
 def served() -> object:
     """Return the application as ``reportgen serve`` has it, without what builds."""
+    from reportgen.website import Published, application
+
     published = Published(Path(os.environ["BENCH_OUTPUT"]))
     published.look()
     return application(published, dict)
@@ -46,88 +67,132 @@ if "BENCH_OUTPUT" in os.environ:
     app = served()
 
 
-def main() -> None:
-    """Run all servers in turn and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--rounds", type=int, default=5)
-    options = parser.parse_args()
-    output = options.output.resolve()
-    found: dict[str, list[tuple[float, float, float]]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for _ in range(options.rounds):
-            for name, command in commands(output, Path(folder)):
-                found.setdefault(name, []).append(measured(command, output))
-    load = " ".join(f"{load:.1f}" for load in os.getloadavg())
-    print(f"medians of {options.rounds} rounds; load of the machine at the end: {load}\n")
-    print("| server | requests/s | p99 ms | resident MB |\n|---|--:|--:|--:|")
-    for name, rounds in found.items():
-        rate, slowest_ms, memory_mb = (statistics.median(values) for values in zip(*rounds, strict=True))
-        print(f"| {name} | {rate:,.0f} | {slowest_ms:.1f} | {memory_mb:.0f} |")
+def run(options: Options, *, alternatives: bool = False) -> tuple[dict[str, object], dict[str, str]]:
+    """Measure every server with every kind of request, in turn."""
+    wrk, _ = tool("wrk"), tool("taskset")
+    if (os.cpu_count() or 1) < 2:  # noqa: PLR2004 - one for the server, one for who asks
+        raise AbsentError("one core cannot serve and ask")
+    seconds = 1 if options.short else 3
+    with tempfile.TemporaryDirectory(prefix="reportgen-bench-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        cost_of(build_command(folder / "output", "--source", "sample"))
+        found = servers(folder, alternatives=alternatives)
+        kinds = ("gzip",) if options.short else ASKED
+        cases: dict[str, Callable[[], Mapping[str, float]]] = {
+            f"{server}: {kind}": partial(measured, command, kind, folder, [wrk, f"-d{seconds}s"])
+            for kind in kinds
+            for server, command in found.items()
+        }
+        figures, absent = interleaved(cases, options)
+    about = versions("uvicorn", "httptools") | {"wrk": printed(wrk, "-v"), "nginx": printed("nginx", "-v")}
+    return dict(figures) | {"left out": absent}, about
 
 
-def commands(output: Path, folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield each server that is here, with a command that takes ``{port}``."""
-    here, python = f"{Path(__file__).stem}:app", sys.executable
-    if find_spec("typer"):
-        given = ["--no-schedule", "--port", "{port}", "--output", str(output)]
-        yield "`reportgen serve`: uvicorn, httptools", [python, "-m", "reportgen", "serve", *given]
-    quiet = ["--port", "{port}", "--no-access-log", "--log-level", "warning"]
-    uvicorn = [python, "-m", "uvicorn", "--http", "httptools", "--lifespan", "off", *quiet]
-    yield "its application alone: uvicorn, httptools", [*uvicorn, "--loop", "asyncio", here]
-    if find_spec("uvloop"):
-        yield "the same, with uvloop", [*uvicorn, "--loop", "uvloop", here]
-    if find_spec("granian"):
-        one = ["--interface", "asginl", "--workers", "1", "--runtime-threads", "1"]
-        yield "the same, on granian", [python, "-m", "granian", *one, *quiet, here]
-    if nginx := shutil.which("nginx") or shutil.which("/usr/sbin/nginx"):
-        yield "nginx, files on disk", [nginx, "-c", str(folder / "nginx.conf"), "{port}"]
+def servers(folder: Path, *, alternatives: bool) -> dict[str, list[str]]:
+    """Return the command of each server, which takes ``{port}``."""
+    output = folder / "output"
+    given = ["--no-schedule", "--port", "{port}", "--output", str(output)]
+    found = {"reportgen serve": [*REPORTGEN, "serve", *given]}
+    with suppress(AbsentError):
+        found["nginx"] = [tool("nginx"), "-c", str(folder / "nginx.conf")]
+    if alternatives:
+        quiet = ["--port", "{port}", "--no-access-log", "--log-level", "warning"]
+        uvicorn = [sys.executable, "-m", "uvicorn", "--http", "httptools", "--lifespan", "off", *quiet]
+        found["its application alone"] = [*uvicorn, "--loop", "asyncio", "serve:app"]
+        if find_spec("uvloop"):
+            found["the same, with uvloop"] = [*uvicorn, "--loop", "uvloop", "serve:app"]
+        if find_spec("granian"):
+            one = ["--interface", "asginl", "--workers", "1", "--runtime-threads", "1"]
+            found["the same, on granian"] = [sys.executable, "-m", "granian", *one, *quiet, "serve:app"]
+    return found
 
 
-def measured(command: list[str], output: Path) -> tuple[float, float, float]:
-    """Return requests a second, the 99th hundredth of latency in ms, and resident MB under load."""
+def measured(command: list[str], kind: str, folder: Path, wrk: list[str]) -> dict[str, float]:
+    """Return requests a second, latency in ms, bytes of one answer, and resident MB under load."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    if command[1] == "-c":
-        folder = Path(command[2]).parent
-        text = NGINX.format(folder=folder, port=port, root=(output / "current").resolve())
-        (folder / "nginx.conf").write_text(text)
-        command = command[:-1]
-    with running([word.format(port=port) for word in command], port, output) as pid:
-        wrk = subprocess.run(  # noqa: S603 - our own command
-            ["taskset", "-c", "1", "wrk", "-t1", "-c16", "-d4s", "--latency", "-H", "Accept-Encoding: gzip",  # noqa: S607
-             f"http://127.0.0.1:{port}{PAGE}"],
-            check=True, capture_output=True, text=True,
-        ).stdout  # fmt: skip
-        memory_mb = resident_mb(pid)
-    if "Non-2xx" in wrk:
-        raise SystemExit(wrk)
-    rate = re.search(r"Requests/sec: +([\d.]+)", wrk)
-    slowest = re.search(r"99% +([\d.]+)(us|ms|s)", wrk)
-    if rate is None or slowest is None:
-        raise SystemExit(wrk)
-    return float(rate[1]), float(slowest[1]) * {"us": 0.001, "ms": 1, "s": 1000}[slowest[2]], memory_mb
+    root = (folder / "output" / "current").resolve()
+    (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port, root=root))
+    with running([word.format(port=port) for word in command], port, folder / "output") as pid:
+        headers = dict(ASKED[kind])
+        if "If-None-Match" in headers:
+            headers["If-None-Match"] = answered(port, headers)[2]
+        status, size, _ = answered(port, headers)
+        if status != (304 if kind == "304" else 200):
+            raise AbsentError(f"{kind} was answered with {status}")
+        with building(folder, wanted="build" in kind):
+            asked = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
+            text = subprocess.run(  # noqa: S603 - our own command
+                ["taskset", "-c", "1", *wrk, "-t1", "-c16", "--latency", *asked, f"http://127.0.0.1:{port}{PAGE}"],  # noqa: S607
+                check=True, capture_output=True, text=True,
+            ).stdout  # fmt: skip
+            memory_mb = resident_mb(pid)
+    rate = re.search(r"Requests/sec: +([\d.]+)", text)
+    if rate is None or "Non-2xx" in text or "Socket errors" in text:
+        raise AbsentError(text)
+    half, most = latency_ms(text, 50), latency_ms(text, 99)
+    return {"rate": float(rate[1]), "p50_ms": half, "p99_ms": most, "bytes": size, "resident_mb": memory_mb}
+
+
+def latency_ms(text: str, percent: int) -> float:
+    """Read one line of what wrk prints."""
+    found = re.search(rf"{percent}% +([\d.]+)(us|ms|s)\b", text)
+    if found is None:
+        raise AbsentError(text)
+    return float(found[1]) * {"us": 0.001, "ms": 1, "s": 1000}[found[2]]
+
+
+def answered(port: int, headers: Mapping[str, str]) -> tuple[int, int, str]:
+    """Ask once; return the status, the bytes of the body, and the ETag."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", PAGE, headers=dict(headers))
+    answer = connection.getresponse()
+    size = len(answer.read())
+    connection.close()
+    return answer.status, size, answer.getheader("ETag", "")
+
+
+@contextmanager
+def building(folder: Path, *, wanted: bool) -> Iterator[None]:
+    """Build on the second core, again and again, until the block ends."""
+    if not wanted:
+        yield
+        return
+    # Into another output: a switch of releases is not what is measured.
+    command = build_command(folder / "other", "--source", "sample")
+    loop = ["taskset", "-c", "1", "sh", "-c", 'while "$@"; do :; done', "sh", *command]
+    with subprocess.Popen(loop, env=OURS, start_new_session=True) as process:  # noqa: S603 - our own command
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, 9)
 
 
 @contextmanager
 def running(command: list[str], port: int, output: Path) -> Iterator[int]:
-    """Run a server on the first core until the block ends."""
-    place = {"PYTHONPATH": f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}"}
+    """Run a server on the first core until the block ends; give its process."""
+    place = {"PYTHONPATH": f"{Path(__file__).parent}:{OURS['PYTHONPATH']}", "BENCH_OUTPUT": str(output)}
     with subprocess.Popen(  # noqa: S603 - our own command
         ["taskset", "-c", "0", *command],  # noqa: S607 - where the system has it
-        env=os.environ | place | {"BENCH_OUTPUT": str(output)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=OURS | place, cwd=output, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         try:
-            end = time.monotonic() + 15
-            while time.monotonic() < end:
-                with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                    break
-                time.sleep(0.05)
-            time.sleep(0.5)
+            wait_for(port)
             yield process.pid
         finally:
             process.terminate()
+
+
+def wait_for(port: int) -> None:
+    """Wait until a server answers."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        with suppress(OSError):
+            answered(port, {})
+            return
+        time.sleep(0.05)
+    raise AbsentError("a server did not answer within 30 s")
 
 
 def resident_mb(pid: int) -> float:
@@ -135,6 +200,13 @@ def resident_mb(pid: int) -> float:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 10**6 + sum(resident_mb(int(child)) for child in children)
+
+
+def main() -> None:
+    """Measure the alternatives too, and print the table."""
+    from table import serve_table
+
+    print(serve_table(run(Options(5, short=False), alternatives=True)[0]))
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from threading import Event, Thread
 
 from tests.services import Service, children, serving
 
-KEEP = 5
 PAGES = ("/", "/today/", "/7d/", "/30d/", "/7d/report.json", "/healthz", "/status.json", "/nothing")
 GROWTH = {"resident_mb": 4.0, "files": 2, "threads": 1, "disk_mb": 0.5, "entries": 4, "releases": 0}
 """What the last quarter may hold more than the second one: the first is for warming up."""
@@ -46,13 +45,13 @@ class Reader(Thread):
                 self.wrong.append(f"{path}: {answer.status}")
 
 
-def soak(folder: Path, builds: int, changed_every: int) -> dict[str, object]:
+def soak(folder: Path, builds: int, changed_every: int, keep: int = 5) -> dict[str, object]:
     """Run so many builds, some of which find the table changed, and return what was seen."""
     table = folder / "visits.csv"
     write(table, 0)
     samples: list[dict[str, float]] = []
     with serving(
-        folder, "--source", table, REPORTGEN_SCHEDULE="1s", REPORTGEN_OUTPUT__KEEP=str(KEEP)
+        folder, "--source", table, REPORTGEN_SCHEDULE="1s", REPORTGEN_OUTPUT__KEEP=str(keep)
     ) as service:
         service.await_event("release_served", within_s=60)
         reader = Reader(service)

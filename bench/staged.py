@@ -1,0 +1,120 @@
+"""One build with its time told by stage: ``python bench/staged.py STARTED_AT FILE build …``.
+
+Wraps functions of the product in this process only, and writes the seconds of each stage to FILE. A stage
+counts what runs in it and in no stage inside it, so stages add up to the whole; where the product works in
+several threads, each counts for itself. ``STARTED_AT`` is the parent's monotonic clock at the start.
+"""
+
+import time
+
+ENTERED = time.perf_counter()
+
+import builtins  # noqa: E402 - the clock first
+import functools  # noqa: E402
+import importlib.machinery  # noqa: E402
+import json  # noqa: E402
+import sys  # noqa: E402
+import threading  # noqa: E402
+from collections import defaultdict  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from contextlib import contextmanager  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+
+STAGES = {
+    "reportgen.build": {
+        "gather": "query", "fingerprint": "frames", "interactive": "HTML", "packed": "compress",
+        "publish": "publish",
+    },
+    "reportgen.report": {
+        "measure": "frames", "series": "frames", "stack": "frames", "colour_slots": "frames",
+        "told_apart": "frames", "draw": "specs", "render": "HTML", "_for_programs": "CSV and JSON",
+    },
+    "reportgen.exports": {"paths_csv": "CSV and JSON"},
+    "reportgen.gather": {"paths_csv": "CSV and JSON"},
+    "reportgen.drawing": {"svg_of": "SVG", "standalone": "SVG"},
+    "reportgen.sparklines": {"sparkline": "SVG"},
+}  # fmt: skip
+"""Module → function → the stage that it is. What is not there (any more) counts where it is called from."""
+
+seconds: defaultdict[str, float] = defaultdict(float)
+here = threading.local()
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Count the time until the block ends, less that of stages inside it."""
+    inside = here.__dict__.setdefault("inside", [0.0])
+    inside.append(0.0)
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        took = time.perf_counter() - start
+        seconds[name] += took - inside.pop()
+        inside[-1] += took
+
+
+def wrapped(function: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """Return the function, counted."""
+
+    @functools.wraps(function)
+    def counted(*given: Any, **named: Any) -> Any:
+        with stage(name):
+            return function(*given, **named)
+
+    return counted
+
+
+class Finder:
+    """Wraps the functions of a module as soon as it is loaded, before anybody takes them from it."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+        """Find a module that has stages."""
+        spec = importlib.machinery.PathFinder.find_spec(name, path, target) if name in STAGES else None
+        if spec is None or spec.loader is None:
+            return None
+        load = spec.loader.exec_module
+
+        def loaded(module: Any) -> None:
+            load(module)
+            for function, kind in STAGES[name].items():
+                if hasattr(module, function):
+                    setattr(module, function, wrapped(getattr(module, function), kind))
+
+        spec.loader.exec_module = loaded  # type: ignore[method-assign]
+        return spec
+
+
+def main() -> None:
+    """Build, and write the seconds of each stage."""
+    started, file = float(sys.argv[1]), Path(sys.argv[2])
+    seconds["interpreter"] = ENTERED - started
+    imported = builtins.__import__
+
+    def counted(*given: Any, **named: Any) -> Any:
+        if getattr(here, "importing", False):
+            return imported(*given, **named)
+        here.importing = True
+        try:
+            with stage("imports"):
+                return imported(*given, **named)
+        finally:
+            here.importing = False
+
+    sys.meta_path.insert(0, Finder)
+    builtins.__import__ = counted
+    sys.argv = ["reportgen", *sys.argv[3:]]
+    try:
+        with stage("rest"):
+            from reportgen.cli import main as run
+
+            run()
+    finally:
+        seconds["ended"] = time.perf_counter()
+        file.write_text(json.dumps(seconds))
+
+
+if __name__ == "__main__":
+    main()
