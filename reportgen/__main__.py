@@ -1,6 +1,6 @@
 """``python -m reportgen``: the same as the command ``reportgen``."""
 
-from reportgen.cli import main
+from reportgen.cli import command
 
 if __name__ == "__main__":
-    main()
+    command()
