@@ -82,6 +82,18 @@ def test_every_setting_is_documented_with_its_default() -> None:
     assert list(Columns.model_fields) == ["date", "path", "visits"]
 
 
+def test_every_fault_names_a_test_that_is_there() -> None:
+    """docs/reliability.md promises nothing that nobody tries to break."""
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text()))
+    there = {
+        name
+        for path in (ROOT / "tests").glob("*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert named - there == set()
+    assert len(named) > 50
+
+
 def test_only_one_room_touches_html() -> None:
     """Markup, which switches escaping off, appears in pages alone."""
     users = [

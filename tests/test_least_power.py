@@ -21,8 +21,8 @@ import pytest
 import vl_convert
 
 from reportgen.config import SourceSettings
-from reportgen.drawing import svg_of
 from reportgen.errors import RenderError, SourceError
+from reportgen.ink import svg_of
 from reportgen.sources import open_source
 from reportgen.sources.readings import read_daily
 from reportgen.windows import Span
@@ -274,7 +274,7 @@ def test_a_drawing_fetches_nothing(
     drawn = []
     for mark in ("point", "image"):
         with suppress(RenderError):
-            drawn.append(svg_of(chart(place, mark)))
+            drawn.append(svg_of(json.dumps(chart(place, mark))))
     assert "4711" not in "".join(drawn)
     assert "4,711" not in "".join(drawn)
     assert requests() == []
