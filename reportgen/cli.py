@@ -272,7 +272,8 @@ def _build(
             settings, lock, now=now, as_of=day, if_changed=if_changed, allow_empty=allow_empty, watch=watch
         )
         if day is None:  # the report of a past day is no news of this one
-            record(now, built.release.id, dict(watch.seconds), changed=built.changed)
+            peak_bytes = built.peak_memory_bytes
+            record(now, built.release.id, dict(watch.seconds), peak_bytes, changed=built.changed)
         return built
 
 

@@ -22,6 +22,7 @@ from reportgen.gather import MOST_LISTED, Gathered
 from reportgen.markup import Document, Found, read
 from reportgen.packing import SUFFIXES
 from reportgen.publish import MANIFEST, Release
+from reportgen.windows import Span
 
 MEGABYTE = 1_000_000
 ALWAYS = ("index.html", "404.html", "robots.txt")
@@ -71,8 +72,9 @@ def prove(files: Files, *, windows: Sequence[str], max_page_mb: int, own: Path |
 def check_not_emptied(gathered: Gathered, last: Release | None) -> None:
     """Check that the source has not lost all that the last release shows.
 
-    That is the case where the complete days of the longest window have no visits, while those of the last
-    release's had some. It counts whichever source, date or windows the last release was made of: a wrong
+    That is the case where the complete days of the longest window have no visits, while the last release had
+    some on the very same dates: not where a site was quiet until the last busy day left the window, nor where
+    the report of a past day is asked for. It counts whichever source the last release was made of: a wrong
     setting empties a report as well as a lost table. The sample site is nobody's data, and counts as none.
 
     Raises:
@@ -82,7 +84,7 @@ def check_not_emptied(gathered: Gathered, last: Release | None) -> None:
     complete = max(gathered.windows, key=lambda window: window.days).complete
     if last is None or complete is None or gathered.daily.over(complete):
         return
-    before = _visits_of(last)
+    before = _visits_of(last, complete)
     if not before:
         return
     other = last.manifest.get("source")
@@ -91,18 +93,20 @@ def check_not_emptied(gathered: Gathered, last: Release | None) -> None:
     raise SourceEmptied(
         f"{gathered.source}: no visits on the complete days from {complete.first} to {complete.last}"
         f"{f' ({left_out:,} rows were left out as bad)' if left_out else ''}, while the last release"
-        f" ({last.id}{made_of}) has {before:,}. It stays. Where rows were lost or this is the wrong source,"
-        " mend that, and the next build publishes. Where there really were no visits, publish that once:"
+        f" ({last.id}{made_of}) has {before:,} on them. It stays. Where rows were lost or this is the wrong"
+        " source, mend that, and the next build publishes. Where there really were no visits, publish that once:"
         " reportgen build --allow-empty"
     )
 
 
-def _visits_of(release: Release) -> int:
-    """Return the visits on the complete days of a release's longest window; 0 where it does not tell."""
+def _visits_of(release: Release, span: Span) -> int:
+    """Return the visits on the dates of ``span`` that a release shows; 0 where it does not tell."""
+    first, last = span.first.isoformat(), span.last.isoformat()
     try:
         reports = [json.loads(file.read_bytes()) for file in release.path.glob("*/report.json")]
         longest = max(reports, key=lambda report: report["days"])
-        return 0 if longest["sample"] else int(longest["complete"]["total"])
+        days = [] if longest["sample"] else longest["daily"]
+        return sum(int(day["visits"]) for day in days if first <= day["date"] <= last)
     except (OSError, ValueError, LookupError, TypeError):
         return 0
 

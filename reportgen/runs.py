@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from reportgen.errors import OutputBusy, ReportgenError, mask_logins
-from reportgen.stopwatch import peak_memory_bytes
 
 FILE = "runs.json"
 
@@ -94,12 +93,13 @@ def recorded(root: Path) -> Iterator[Callable[..., None]]:
     """
     start = time.monotonic()
 
-    def succeeded(at: datetime, release: str, timings_s: Mapping[str, float], *, changed: bool) -> None:
+    def succeeded(
+        at: datetime, release: str, timings_s: Mapping[str, float], peak_bytes: int, *, changed: bool
+    ) -> None:
         used = resource.getrusage(resource.RUSAGE_SELF)
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu_s = used.ru_utime + used.ru_stime + children.ru_utime + children.ru_stime
         seconds = round(time.monotonic() - start, 3)
-        peak_bytes = peak_memory_bytes()
         record_success(root, Success(at, release, changed, seconds, round(cpu_s, 3), peak_bytes, timings_s))
 
     try:

@@ -1,5 +1,6 @@
 """The smallest machine: what the service holds while it waits, and a build beside it under a real limit."""
 
+import json
 import os
 import sysconfig
 import time
@@ -13,6 +14,7 @@ from tests.services import Service, children, put, reportgen, serving, site
 LIMIT_BYTES = 232 * 1024**2
 """What a machine of 256 MB leaves to its programs."""
 
+BUILD_BYTES = 160 * 1024**2
 BUILDS = 20
 
 
@@ -95,3 +97,12 @@ def test_service_and_builds_fit_into_the_smallest_machine(tmp_path: Path) -> Non
             assert [len(each) for each in seconds.values()] == [BUILDS, 3]
             assert median(seconds[False]) < median(seconds[True]) / 3
             print(f"peak {group.peak_bytes} bytes; CPU seconds {seconds}")  # noqa: T201 - pytest -s shows it
+
+
+def test_a_build_fits_into_160_mib(tmp_path: Path) -> None:
+    """What loads pandas is gone before V8 draws: with both in one process, the kernel ends it here."""
+    with limited(BUILD_BYTES) as group:
+        forget_programs()
+        done = reportgen(tmp_path, "build", "--source", "sample", "--json", first=group.join)
+        assert (done.returncode, group.kills) == (0, 0), done.stderr
+        assert 10**8 < json.loads(done.stdout)["peak_memory_bytes"] < 220 * 10**6
