@@ -93,9 +93,9 @@ def check_not_emptied(gathered: Gathered, last: Release | None) -> None:
     raise SourceEmptied(
         f"{gathered.source}: no visits on the complete days from {complete.first} to {complete.last}"
         f"{f' ({left_out:,} rows were left out as bad)' if left_out else ''}, while the last release"
-        f" ({last.id}{made_of}) has {before:,} on them. It stays. Where rows were lost or this is the wrong"
-        " source, mend that, and the next build publishes. Where there really were no visits, publish that once:"
-        " reportgen build --allow-empty"
+        f" ({last.id}{made_of}) has {before:,} on them. It stays. Where rows were lost or this is the"
+        " wrong source, mend that, and the next build publishes. Where there really were no visits, publish"
+        " that once: reportgen build --allow-empty"
     )
 
 

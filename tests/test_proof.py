@@ -501,9 +501,9 @@ def test_a_source_without_visits_is_refused_until_it_is_allowed_once(tmp_path: P
         built(tmp_path, [])
     assert str(caught.value) == (
         f"sqlite:///{tmp_path / 'metrics.db'}: no visits on the complete days from 2026-11-17 to 2026-11-22,"
-        f" while the last release ({first.release.id}) has 30 on them. It stays. Where rows were lost or this is"
-        " the wrong source, mend that, and the next build publishes. Where there really were no visits, publish"
-        " that once: reportgen build --allow-empty"
+        f" while the last release ({first.release.id}) has 30 on them. It stays. Where rows were lost or"
+        " this is the wrong source, mend that, and the next build publishes. Where there really were no"
+        " visits, publish that once: reportgen build --allow-empty"
     )
     assert isinstance(caught.value, SourceUnavailable)  # rows may come back: worth a retry
     with pytest.raises(SourceEmptied):  # today alone is no history
