@@ -61,7 +61,7 @@ def case(*rows: Stored, as_of: date | None = None, windows: tuple[str, ...] = ("
     return Case(rows, windows, "UTC", NOON, as_of, 100, "https://example.com")
 
 
-@drawn(50, 1500)
+@drawn(30, 1500)
 @given(cases())
 @example(case())
 @example(case(*BAD))
@@ -81,7 +81,7 @@ def test_a_release_says_what_its_rows_say(drawn_case: Case) -> None:
     check_case(drawn_case)
 
 
-@drawn(6, 60)
+@drawn(4, 60)
 @given(cases())
 def test_a_whole_build_with_its_drawings_holds_too(
     tmp_path_factory: pytest.TempPathFactory, drawn_case: Case
@@ -172,7 +172,7 @@ def test_every_engine_says_the_same(
     """The rows that it can hold make the report of the same truth."""
     folder = tmp_path_factory.mktemp(engine)
 
-    @drawn(8, 150)
+    @drawn(6, 150)
     @given(cases().map(typed))
     def check(drawn_case: Case) -> None:
         config = config_of(drawn_case, written(engine, drawn_case.rows, folder, server))
