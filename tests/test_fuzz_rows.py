@@ -66,6 +66,8 @@ def case(*rows: Stored, as_of: date | None = None, windows: tuple[str, ...] = ("
 @example(case())
 @example(case(*BAD))
 @example(case(*LIKENESS))
+@example(case(("2026-11-22", "/", -1), ("2026-11-22", "/", -(2**63)), ("2026-11-22", "/", 3)))
+@example(case(("2026-11-22", "/a", 1), ("2026-11-22", b"/\xed\xa0\x80", 1)))
 @example(case(("2026-11-22", "/", MAX)))
 @example(case(("2026-11-22", "/", MAX), ("2026-11-21", "/", 1)))
 @example(case(("2026-11-22", "/", MAX), ("2026-11-21", "/a", 1)))

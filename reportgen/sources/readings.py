@@ -44,7 +44,8 @@ WITH judged AS (
 DAILY = (
     JUDGED
     + """
-SELECT day, kind, SUM(visits) AS visits, COUNT(*) AS stored_rows FROM judged GROUP BY day, kind"""
+SELECT day, kind, SUM(CASE WHEN kind = 0 THEN visits ELSE 0 END) AS visits, COUNT(*) AS stored_rows
+FROM judged GROUP BY day, kind"""
 )
 
 # One row a path: visits in the window, on its complete days, on the complete days' previous dates,

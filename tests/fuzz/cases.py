@@ -17,6 +17,9 @@ Stored = tuple[str | None, str | bytes | None, int | float | str | None]
 """Date, path and visits, as an SQLite table holds them; a path in bytes is no UTF-8."""
 
 MAX = 2**63 - 1
+STORED = {hostile.read(path): path for path in hostile.NOT_UTF8.values()}
+"""Paths that are no UTF-8 by their names in a report: they have no code points, and sort by their bytes."""
+
 ZONES = (
     "UTC", "Pacific/Apia", "America/St_Johns", "Asia/Kathmandu", "Europe/Dublin", "Pacific/Kiritimati",
     "Europe/Berlin", "Africa/Casablanca", "Australia/Lord_Howe", "Pacific/Pago_Pago",
@@ -228,7 +231,8 @@ def figures(case: Case, true: Truth, window: str) -> dict[str, Any]:
     full = days - running
     paths, complete = true.by_path(first, days), true.by_path(first, full)
     before = true.by_path(first - timedelta(days), full) if full else Counter[str]()
-    total, listed = sum(paths.values()), sorted((p for p in paths if paths[p]), key=lambda p: (-paths[p], p))
+    total, listed = sum(paths.values()), [path for path in paths if paths[path]]
+    listed.sort(key=lambda path: (-paths[path], STORED.get(path, path.encode())))
     top = [
         {
             "path": path, "visits": paths[path], "share": paths[path] / total, "previous": before[path],

@@ -27,6 +27,7 @@ PACKAGES = [
 ]
 
 with atheris.instrument_imports(include=PACKAGES):
+    from tests.fuzz import pipeline  # noqa: F401 - imported here, so that what it imports is led by coverage
     from tests.fuzz.harnesses import HARNESSES
 
 
