@@ -15,6 +15,9 @@ from reportgen.stopwatch import held_bytes
 
 Result = TypeVar("Result")
 
+PR_SET_PDEATHSIG = 1
+"""Of ``prctl(2)``: which signal a process gets when its parent ends."""
+
 
 def processors() -> int:
     """Return on how many processors this process may run."""
@@ -34,12 +37,14 @@ def aside(work: Callable[[], Result], meanwhile: Callable[[], None]) -> tuple[Re
     reading, writing = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
+    parent = os.getpid()
     with warnings.catch_warnings():
-        # From 3.12 on, where there are threads. The only one here is the deadline's, which holds nothing.
+        # From 3.12 on, where there are threads: the deadline's, which holds nothing, and on a terminal the
+        # spinner's, whose lock the copy does not want.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        _work(work, writing)
+        _work(work, writing, parent)
     os.close(writing)
     try:
         with os.fdopen(reading, "rb") as stream:
@@ -51,27 +56,31 @@ def aside(work: Callable[[], Result], meanwhile: Callable[[], None]) -> tuple[Re
         raise
     finally:
         _, status = os.waitpid(child, 0)
-    if not answer or status:
-        raise RenderKilled(f"the process that draws the report {_in_words(status)}")
+    if os.WIFSIGNALED(status):
+        raise RenderKilled(f"the process that draws the report {_in_words(os.WTERMSIG(status))}")
+    if not answer:
+        code = os.waitstatus_to_exitcode(status)
+        raise RuntimeError(f"the process that draws the report ended with {code}")
     result, error, childs = pickle.loads(answer)  # noqa: S301 - our own copy wrote it
     if error is not None:
         raise error
     return result, held + childs
 
 
-def _work(work: Callable[[], object], writing: int) -> NoReturn:
+def _work(work: Callable[[], object], writing: int, parent: int) -> NoReturn:
     """Be the copy: work, write what came of it, and end, whatever happens."""
     status = 1
     try:
+        _end_with(parent)
         os.dup2(writing, 3)
         os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # not the spinner's
         gc.disable()  # it ends before there is anything to gain
         answer: tuple[object, Exception | None, int]
         try:
             answer = (work(), None, held_bytes())
         except Exception as exc:  # noqa: BLE001 - it is raised again where it can be told
-            exc.add_note(f"in the process that draws:\n{traceback.format_exc()}")
-            answer = (None, exc, 0)
+            answer = (None, _portable(exc), 0)
         with os.fdopen(3, "wb") as stream:
             stream.write(pickle.dumps(answer))
         status = 0
@@ -79,8 +88,26 @@ def _work(work: Callable[[], object], writing: int) -> NoReturn:
         os._exit(status)
 
 
-def _in_words(status: int) -> str:
-    number = os.waitstatus_to_exitcode(status)
-    if number == -signal.SIGKILL:
-        return "was killed (out of memory?)"
-    return f"ended with {f'signal {-number}' if number < 0 else f'exit status {number}'}"
+def _end_with(parent: int) -> None:
+    """Let the kernel end this process with its parent: a drawing that hangs must not outlive its build."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)
+
+
+def _portable(error: Exception) -> Exception:
+    """Return an error as it can be handed to another process, with its traceback as a note."""
+    note = f"in the process that draws:\n{''.join(traceback.format_exception(error))}"
+    try:
+        handed = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    except Exception:  # noqa: BLE001 - foreign classes may fail in any way
+        handed = RuntimeError(f"{type(error).__name__}: {error}")
+    handed.add_note(note)
+    return handed if isinstance(handed, Exception) else error
+
+
+def _in_words(number: int) -> str:
+    return "was killed (out of memory?)" if number == signal.SIGKILL else f"was ended by signal {number}"

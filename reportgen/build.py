@@ -11,7 +11,7 @@ from reportgen.config import Config
 from reportgen.errors import RenderError
 from reportgen.gather import Gathered, fingerprint, gather
 from reportgen.packing import packed
-from reportgen.proof import check_not_emptied, prove
+from reportgen.proof import check_not_emptied, check_not_replaced, prove
 from reportgen.publish import OutputLock, Release, current_release, is_whole, publish
 from reportgen.stopwatch import Stopwatch, peak_memory_bytes
 
@@ -43,6 +43,7 @@ def build(
     shows the same; with ``allow_empty`` a report without visits may follow one with some.
 
     Raises:
+        ConfigError: the sample site would take the place of a report.
         SourceError: the data could not be read, or are gone.
         RenderError: a chart or page could not be drawn.
         ProofError: the finished release is wrong in itself.
@@ -56,8 +57,9 @@ def build(
     last = current_release(lock.root)
     if if_changed and last and last.manifest.get("content") == shown and is_whole(last):
         return Built(last, changed=False, timings_s=watch.seconds, peak_memory_bytes=peak_memory_bytes())
+    check_not_replaced(config, gathered, last)
     if not allow_empty:
-        check_not_emptied(gathered, last)
+        check_not_emptied(gathered, last, past=as_of is not None)
     live = interactive(lock.root / "state", watch)
     files, held = drawn(config, gathered, now, as_of, next(iter(live), None), watch)
     files |= live

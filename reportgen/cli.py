@@ -4,6 +4,7 @@ What a command needs of the heavy wing (pandas, Altair, drivers) it imports when
 """
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
@@ -14,7 +15,7 @@ import typer
 
 from reportgen import __version__
 from reportgen.config import Config, load_config
-from reportgen.console import print_built, print_json, reporting, summary
+from reportgen.console import open_standard_streams, print_built, print_json, reporting, summary
 from reportgen.errors import ConfigError, mask_logins
 from reportgen.progress import progress
 from reportgen.publish import lock_output
@@ -216,11 +217,15 @@ def main() -> NoReturn:
 
 def command() -> NoReturn:
     """Be the command, and end at once: to take V8 and pandas apart takes a tenth of a build, for nothing."""
+    open_standard_streams()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it, and starts us, hides how our builds end
     status = 1
     try:
         main()
     except SystemExit as exc:
-        status = exc.code if isinstance(exc.code, int) else 0
+        status = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+        if isinstance(exc.code, str):
+            typer.echo(exc.code, err=True)
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,3 +89,14 @@ def print_built(built: "Built", root: Path) -> None:
 def print_json(document: Any) -> None:
     """Print one JSON document."""
     typer.echo(json.dumps(document, ensure_ascii=False))
+
+
+def open_standard_streams() -> None:
+    """Open what is closed of standard input, output and error, so that no other file takes its number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))

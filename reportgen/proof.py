@@ -16,7 +16,8 @@ from typing import NamedTuple
 from urllib.parse import unquote
 from xml.parsers import expat
 
-from reportgen.errors import ProofError, SourceEmptied
+from reportgen.config import Config
+from reportgen.errors import ConfigError, ProofError, SourceEmptied
 from reportgen.figures import wrong_figures
 from reportgen.gather import MOST_LISTED, Gathered
 from reportgen.markup import Document, Found, read
@@ -69,13 +70,30 @@ def prove(files: Files, *, windows: Sequence[str], max_page_mb: int, own: Path |
         raise ProofError("\n".join(_told(faults, own)))
 
 
-def check_not_emptied(gathered: Gathered, last: Release | None) -> None:
+def check_not_replaced(config: Config, gathered: Gathered, last: Release | None) -> None:
+    """Check that a lost setting does not put the sample site in the place of a report.
+
+    Raises:
+        ConfigError: no source is set, and the last release is of one.
+
+    """
+    sample = gathered.notice is not None and "url" not in config.source.model_fields_set
+    source = last.manifest.get("source") if last else None
+    if sample and source not in {None, gathered.source}:
+        raise ConfigError(
+            f"source.url: is not set, and the last release is of {source}. It stays. "
+            "Set DATABASE_URL (or source.url), or ask for the sample site with --source sample"
+        )
+
+
+def check_not_emptied(gathered: Gathered, last: Release | None, *, past: bool) -> None:
     """Check that the source has not lost all that the last release shows.
 
     That is the case where the complete days of the longest window have no visits, while the last release had
-    some on the very same dates: not where a site was quiet until the last busy day left the window, nor where
-    the report of a past day is asked for. It counts whichever source the last release was made of: a wrong
-    setting empties a report as well as a lost table. The sample site is nobody's data, and counts as none.
+    some on the very same dates, or on all of its dates if it shares none with a report of today: not where a
+    site was quiet until the last busy day left the window, nor where the report of a ``past`` day is asked
+    for. It counts whichever source the last release was made of: a wrong setting empties a report as well as
+    a lost table. The sample site is nobody's data, and counts as none.
 
     Raises:
         SourceEmptied: it has.
@@ -84,7 +102,7 @@ def check_not_emptied(gathered: Gathered, last: Release | None) -> None:
     complete = max(gathered.windows, key=lambda window: window.days).complete
     if last is None or complete is None or gathered.daily.over(complete):
         return
-    before = _visits_of(last, complete)
+    before = _visits_of(last, complete, past=past)
     if not before:
         return
     other = last.manifest.get("source")
@@ -93,20 +111,21 @@ def check_not_emptied(gathered: Gathered, last: Release | None) -> None:
     raise SourceEmptied(
         f"{gathered.source}: no visits on the complete days from {complete.first} to {complete.last}"
         f"{f' ({left_out:,} rows were left out as bad)' if left_out else ''}, while the last release"
-        f" ({last.id}{made_of}) has {before:,} on them. It stays. Where rows were lost or this is the"
+        f" ({last.id}{made_of}) has {before:,}. It stays. Where rows were lost or this is the"
         " wrong source, mend that, and the next build publishes. Where there really were no visits, publish"
         " that once: reportgen build --allow-empty"
     )
 
 
-def _visits_of(release: Release, span: Span) -> int:
-    """Return the visits on the dates of ``span`` that a release shows; 0 where it does not tell."""
+def _visits_of(release: Release, span: Span, *, past: bool) -> int:
+    """Return the visits that a release shows and ``span`` should; 0 where it does not tell."""
     first, last = span.first.isoformat(), span.last.isoformat()
     try:
         reports = [json.loads(file.read_bytes()) for file in release.path.glob("*/report.json")]
         longest = max(reports, key=lambda report: report["days"])
         days = [] if longest["sample"] else longest["daily"]
-        return sum(int(day["visits"]) for day in days if first <= day["date"] <= last)
+        shared = [day for day in days if first <= day["date"] <= last]
+        return sum(int(day["visits"]) for day in (shared if shared or past else days))
     except (OSError, ValueError, LookupError, TypeError):
         return 0
 

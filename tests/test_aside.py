@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -12,6 +14,7 @@ import pytest
 
 from reportgen.aside import aside
 from reportgen.errors import RenderError, RenderKilled
+from tests.services import eventually
 
 
 def nothing() -> None:
@@ -48,12 +51,30 @@ def test_what_the_copy_raises_is_raised_with_its_traceback() -> None:
 
 
 def test_what_cannot_be_handed_over_is_told() -> None:
-    with pytest.raises(RenderKilled, match="ended with exit status 1"):
+    """It is a defect, not a death: another try would come to the same."""
+    with pytest.raises(RuntimeError, match="ended with 1"):
         aside(threading.Lock, nothing)
 
 
+class TwoThingsError(Exception):
+    """Cannot be made again from its text, as many an exception."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+def test_an_error_that_cannot_be_handed_over_is_told_by_its_name() -> None:
+    def work() -> NoReturn:
+        raise TwoThingsError("this", "that")
+
+    with pytest.raises(RuntimeError, match="TwoThingsError: this and that") as caught:
+        aside(work, nothing)
+    assert "test_aside.py" in caught.value.__notes__[0]
+
+
 @pytest.mark.parametrize(
-    ("number", "words"), [(signal.SIGKILL, r"was killed \(out of memory\?\)"), (signal.SIGSEGV, "signal 11")]
+    ("number", "words"),
+    [(signal.SIGKILL, r"was killed \(out of memory\?\)"), (signal.SIGSEGV, "ended by signal 11")],
 )
 def test_a_copy_that_is_ended_is_told_and_worth_another_try(number: int, words: str) -> None:
     with pytest.raises(RenderKilled, match=words) as caught:
@@ -72,6 +93,27 @@ def test_the_copy_ends_with_what_it_was_made_for() -> None:
     with pytest.raises(KeyboardInterrupt):
         aside(lambda: time.sleep(60), meanwhile)
     assert (len(seen), children()) == (1, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_copy_ends_with_a_process_that_is_ended(number: int, tmp_path: Path) -> None:
+    """A drawing that hangs does not outlive its build."""
+    code = """
+import os, sys, time
+from pathlib import Path
+from reportgen.aside import aside
+def work():
+    Path(sys.argv[1]).write_text(str(os.getpid()))
+    while True: pass
+aside(work, lambda: None)
+"""
+    file = tmp_path / "pid"
+    with subprocess.Popen([sys.executable, "-c", code, str(file)]) as process:
+        eventually(lambda: file.exists() and file.read_text())
+        process.send_signal(number)
+        process.wait(10)
+    copy = Path(f"/proc/{file.read_text()}")
+    eventually(lambda: not copy.exists() or " Z " in (copy / "stat").read_text())
 
 
 def test_the_copy_holds_no_file_of_ours(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from reportgen import __version__
+from reportgen.publish import current_release
+from tests.services import environment, store
 
 from .conftest import Run
 
@@ -193,3 +195,18 @@ def test_a_password_that_is_a_common_word_does_not_garble_messages(run: Run) -> 
 
 def test_the_version_is_told(run: Run) -> None:
     assert run("--version").stdout == f"reportgen {__version__}\n"
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_and_a_parent_that_ignores_its_children_stop_no_build(
+    closed: str, tmp_path: Path
+) -> None:
+    """As some supervisors start what they start."""
+    source = store(tmp_path / "metrics.csv")
+    command = f"{sys.executable} -m reportgen build --source {source} --output {tmp_path / 'output'} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command], env=environment(), check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert current_release(tmp_path / "output")

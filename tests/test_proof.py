@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from reportgen.build import Built, build
 from reportgen.config import Config
-from reportgen.errors import ProofError, SourceEmptied, SourceUnavailable
+from reportgen.errors import ConfigError, ProofError, SourceEmptied, SourceUnavailable
 from reportgen.figures import wrong_figures
 from reportgen.markup import read
 from reportgen.proof import prove
@@ -501,7 +501,7 @@ def test_a_source_without_visits_is_refused_until_it_is_allowed_once(tmp_path: P
         built(tmp_path, [])
     assert str(caught.value) == (
         f"sqlite:///{tmp_path / 'metrics.db'}: no visits on the complete days from 2026-11-17 to 2026-11-22,"
-        f" while the last release ({first.release.id}) has 30 on them. It stays. Where rows were lost or"
+        f" while the last release ({first.release.id}) has 30. It stays. Where rows were lost or"
         " this is the wrong source, mend that, and the next build publishes. Where there really were no"
         " visits, publish that once: reportgen build --allow-empty"
     )
@@ -533,11 +533,31 @@ def test_a_site_that_became_quiet_and_a_past_day_are_no_loss(tmp_path: Path) -> 
     assert built(tmp_path, EARLIER, as_of=date(2020, 1, 31)).changed
 
 
+def test_a_table_that_was_emptied_while_nobody_built_is_a_loss(tmp_path: Path) -> None:
+    """The reports share no date; nothing tells that the site was quiet so long."""
+    then = [(days, "/", 5) for days in range(20, 28)]
+    assert built(tmp_path, then, as_of=TODAY - timedelta(days=20)).changed
+    with pytest.raises(SourceEmptied):
+        built(tmp_path, [])
+
+
+def test_the_sample_takes_no_reports_place_unless_it_is_asked_for(tmp_path: Path) -> None:
+    """A lost DATABASE_URL, above all."""
+    first = built(tmp_path, EARLIER)
+    with lock_output(tmp_path / "output") as lock:
+        with pytest.raises(ConfigError, match=r"and the last release is of sqlite.*--source sample"):
+            build(Config.model_validate({}), lock, now=NOW + timedelta(seconds=1))
+        assert current_release(tmp_path / "output") == first.release
+        asked = Config.model_validate({"source": {"url": "sample"}})
+        assert build(asked, lock, now=NOW + timedelta(seconds=2)).changed
+        assert build(Config.model_validate({}), lock, now=NOW + timedelta(seconds=3)).changed
+
+
 def test_a_first_build_or_one_after_the_sample_may_be_empty(tmp_path: Path) -> None:
     """What follows is data of one's own, which may begin with nothing."""
     assert built(tmp_path, []).changed
     with lock_output(tmp_path / "output") as lock:
-        sample = Config.model_validate({"windows": ["7d"], "output": {"max_page_mb": 1}})
+        sample = Config.model_validate({"windows": ["7d"], "source": {"url": "sample"}})
         build(sample, lock, now=NOW + timedelta(seconds=1))
     assert built(tmp_path, []).changed
 
