@@ -177,6 +177,12 @@ def stored(db: Database, table: str = "metrics") -> int:
     return int(total)
 
 
+def waiting(db: Database, application: str) -> bool:
+    """Whether a process of this application waits for a lock."""
+    sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = "
+    return bool(db.execute(f"{sql}'{application}'"))
+
+
 @pytest.mark.parametrize("fault", CASES, ids=lambda fault: f"{fault.what}-{fault.statement}-{fault.phase}")
 def test_whatever_happens_to_the_connection_the_build_ends_in_time_and_the_last_report_stays(
     fault: Fault, outcomes: dict[Fault, Future[Outcome]]
@@ -332,6 +338,104 @@ def test_a_table_that_is_rewritten_while_the_build_waits_for_it_is_not_empty(
             eventually(db.readers)
             writer.commit()
             assert build.result()["status"] == "unchanged"
+
+
+MOVED = {
+    "table": "CREATE TABLE moved AS TABLE metrics",
+    "partitions": "CREATE TABLE moved (date date, path text, visits integer) PARTITION BY RANGE (date);"
+    " CREATE TABLE moved_part PARTITION OF moved DEFAULT; INSERT INTO moved TABLE metrics",
+}
+FILL = "INSERT INTO moved TABLE metrics"
+REWRITES = {
+    "truncate": f"TRUNCATE {{0}}; {FILL}",
+    "alter": "ALTER TABLE moved ALTER visits TYPE bigint",
+    "swap": f"DROP TABLE moved; CREATE TABLE moved (LIKE metrics); {FILL}",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "rewrite", "relation"),
+    [
+        ("table", "truncate", "moved"),
+        ("table", "alter", "moved"),
+        ("table", "swap", "moved"),
+        ("partitions", "truncate", "moved_part"),
+    ],
+)
+def test_a_table_that_two_writers_rewrite_one_after_the_other_is_not_empty(
+    site: Path, db: Database, kind: str, rewrite: str, relation: str
+) -> None:
+    """The second writer waits when the build does, and has its turn between the build's two snapshots."""
+    db.execute(f"DROP TABLE IF EXISTS moved CASCADE; {MOVED[kind]}")
+    lock, uri = f"LOCK TABLE {relation} IN ACCESS EXCLUSIVE MODE", db.server.get_uri()
+
+    def follow() -> None:
+        second.execute(lock.encode())
+        eventually(lambda: waiting(db, "reportgen"))
+        second.execute(REWRITES[rewrite].format(relation).encode())
+        second.commit()
+
+    with psycopg.connect(uri) as first, psycopg.connect(uri, application_name="second") as second:
+        first.execute(lock.encode())
+        with background(
+            lambda: built(site, db.url, "--if-changed", REPORTGEN_SOURCE__TABLE="moved", **PATIENT)
+        ) as build:
+            eventually(lambda: waiting(db, "reportgen"))
+            with background(follow) as follower:
+                eventually(lambda: waiting(db, "second"))
+                first.execute(f"TRUNCATE {relation}; {FILL}".encode())
+                first.commit()
+                follower.result()
+            assert build.result()["status"] == "unchanged"
+
+
+def test_a_table_that_is_rewritten_again_and_again(site: Path, db: Database) -> None:
+    """Two writers take turns, and each lets the build wait for it: it gives up in time, and says why."""
+    db.execute(f"DROP TABLE IF EXISTS moved CASCADE; {MOVED['table']}")
+    done = threading.Event()
+
+    def rewrites(own: str, other: str) -> None:
+        with psycopg.connect(db.server.get_uri(), application_name=own) as writer:
+            while not done.is_set():
+                writer.execute(f"TRUNCATE moved; {FILL}".encode())
+                eventually(
+                    lambda: done.is_set() or (waiting(db, "reportgen") and waiting(db, other)), within_s=60
+                )
+                writer.commit()
+
+    settings = {"REPORTGEN_SOURCE__TABLE": "moved", "REPORTGEN_SOURCE__STATEMENT_TIMEOUT_S": "5"}
+    with background(lambda: rewrites("one", "two")), background(lambda: rewrites("two", "one")):
+        try:
+            eventually(lambda: waiting(db, "one") or waiting(db, "two"))
+            failed(
+                site, db.url, "SourceUnavailable", "rewritten again and again", "Try again later", **settings
+            )
+        finally:
+            done.set()
+
+
+@pytest.mark.parametrize(
+    ("other", "back"),
+    [
+        ("REVOKE SELECT ON pg_locks FROM PUBLIC", "GRANT SELECT ON pg_locks TO PUBLIC"),
+        (
+            "CREATE FUNCTION pg_relation_filenode(oid) RETURNS oid RETURN 1",
+            "DROP FUNCTION pg_relation_filenode(oid)",
+        ),
+    ],
+    ids=["no-locks", "other-files"],
+)
+def test_a_server_that_does_not_tell_of_rewrites(site: Path, db: Database, other: str, back: str) -> None:
+    """It is read all the same."""
+    db.execute(
+        "DO $$ BEGIN IF to_regrole('reader') IS NULL THEN CREATE ROLE reader LOGIN; END IF; END $$;"
+        f" GRANT SELECT ON metrics TO reader; {other}"
+    )
+    try:
+        url = address(db.proxy.port, user="reader")
+        assert built(site, url, "--if-changed")["status"] == "unchanged"
+    finally:
+        db.execute(back)
 
 
 @pytest.mark.parametrize(

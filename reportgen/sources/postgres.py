@@ -21,6 +21,7 @@ from reportgen.config import SourceSettings, url_secrets
 from reportgen.errors import ConfigError, SourceError, SourceUnavailable, scrub
 from reportgen.sources import Dialect, Finding, bare_query, quoted, table_name
 from reportgen.sources.postgres_errors import refused, translated
+from reportgen.sources.postgres_rewrites import begun
 
 ROWS_AT_ONCE = 5_000
 GRACE_S = 2
@@ -51,11 +52,7 @@ class PostgresSource:
             with self._border():
                 self._connection.read_only = True
                 self._connection.isolation_level = IsolationLevel.REPEATABLE_READ
-                # Once to wait for whoever rewrites the table (ALTER TABLE, TRUNCATE and INSERT), and again:
-                # to a snapshot from before a rewrite the table is empty.
-                self._begin(self._connection)
-                self._connection.rollback()
-                self._types = self._begin(self._connection)
+                self._types = self._snapshot(self._connection)
         except BaseException:
             self._connection.close()
             raise
@@ -165,6 +162,17 @@ class PostgresSource:
         except (psycopg.Error, UnicodeError, ValueError) as exc:
             raise refused(self.name, self._clean(exc)) from None  # the chain would show the password
 
+    def _snapshot(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
+        """Begin the transaction, with a snapshot from after any rewrite of the table; return the types."""
+        limit_s = self._settings.statement_timeout_s
+        types = begun(connection, self._begin, self._deadline, limit_s)
+        if types is None:
+            raise SourceUnavailable(
+                f"{self.name}: for {limit_s} s the table was rewritten again and again (TRUNCATE, ALTER "
+                "TABLE?), with no moment in between to read it. Try again later, or let its writers pause"
+            )
+        return types
+
     def _begin(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
         """Begin the transaction, which locks the table against changes of its shape; return the types."""
         timeout_ms = self._settings.statement_timeout_s * 1000
@@ -189,8 +197,9 @@ class PostgresSource:
         columns = self._settings.columns
         names = (columns.date, columns.path, columns.visits)
         listed = _escaped(", ".join(map(quoted, names)))
-        sql = f"SELECT {listed} FROM {_escaped(self._relation)} WHERE %(no)s"
-        cursor = connection.execute(sql.encode(), {"no": False})
+        # Not WHERE false: then the server would not look at, and not lock, the partitions.
+        sql = f"SELECT {listed} FROM {_escaped(self._relation)} LIMIT %(none)s"
+        cursor = connection.execute(sql.encode(), {"none": 0})
         types = [column.type_display for column in cursor.description or []]
         base = [re.sub(r"\(.*", "", shown) for shown in types]
         if base[0] not in DAYS:
