@@ -31,7 +31,7 @@ WHOLE_UP_TO = 4000
 """Letters up to which a cut path is still whole in the page, for search and copy; more is junk."""
 
 LONGEST_LINK = 2000
-"""Characters of an address up to which it is a link: many browsers, proxies and servers refuse longer ones."""
+"""Characters of an address up to which it is a link: browsers, proxies and servers refuse longer ones."""
 
 ROOM = {"links": 400_000, "rests": 400_000, "sparks": 1_000_000}
 """Bytes of a page for what its listed paths have besides a row. Whoever can make visits can make paths, so
@@ -263,7 +263,7 @@ def _day_rows(metrics: WindowMetrics) -> Iterator[dict[str, Any]]:
 def _path_rows(site: Site, page: Page) -> Iterator[dict[str, Any]]:
     """Yield the top-paths table's rows; ``bar`` is the share relative to the largest, in percent.
 
-    Links, the middles of long paths and pictures stand there in the order of ranks as far as :data:`ROOM` goes.
+    Links, the middles of long paths and pictures stand there by rank, as far as :data:`ROOM` goes.
     """
     rows = list(page.metrics.path_rows())
     running = None if page.metrics.window.today_complete else page.metrics.window.days - 1
