@@ -229,7 +229,7 @@ def cut(text: str, limit: int) -> tuple[str, str, str]:
 
 
 def _fitting(text: str, room: int) -> str:
-    """Return the longest beginning of ``text`` that is at most ``room`` columns wide, with marks as many as fit."""
+    """Return the longest beginning of ``text`` that is at most ``room`` columns wide, of bounded letters."""
     most = text[: LETTERS_A_COLUMN * room]
     for end, width in enumerate(accumulate(map(_columns, most))):
         if width > room:

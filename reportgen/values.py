@@ -91,7 +91,7 @@ def _intro(text: str) -> str:
     for href in (str(child.attrs["href"]) for child in inside if child.type == "link_open"):
         if href[:1] not in {"", "/", "#", "?"} and not SCHEME.match(href):
             raise ValueError(
-                f'the link "{href[:80]}" leads to another place from each page: write a whole address, such as'
+                f'the link "{href[:80]}" leads elsewhere from each page: write a whole address, such as'
                 ' "https://example.com/about", or one from the root, such as "/about"'
             )
     return text
