@@ -55,7 +55,7 @@ def _wrong_csv(name: str, files: Files, judge: Callable[[bytes], Iterator[str]])
 
 def _read(content: bytes) -> tuple[Report | None, str]:
     """Return a report that fits its schema, or what is wrong with it."""
-    from jsonschema import Draft202012Validator  # Altair has loaded it already, where there is a release
+    from jsonschema import Draft202012Validator  # only where there is a release: it costs start-up time
     from jsonschema.exceptions import best_match
 
     try:

@@ -7,12 +7,12 @@ apart, and equal tags are taken apart once: html.parser takes five times as long
 import html
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NamedTuple
 
 TAG = re.compile(
-    r"""<(?:!--.*?-->|(?P<doctype>!doctype\b[^>]*>)
+    r"""<(?:(?P<doctype>!doctype\b[^<>]*+>)
     |(?P<end>/)?(?P<name>[a-z][^\s/>]*)(?P<rest>(?:[^"'<>]++|"[^"]*"|'[^']*')*+)>)""",
     re.IGNORECASE | re.DOTALL | re.VERBOSE,
 )
@@ -54,6 +54,9 @@ ENDED_BY = {
     "th": GROUPS | {"tr", "td", "th"},
 }
 """The elements whose end tag may be left out, and the start tags that then end them (HTML, 13.1.2.4)."""
+
+COMMENT, SECTION = ("<!--", "-->"), ("<![CDATA[", "]]>")
+"""How what holds no tags begins and ends; a section is only one inside foreign elements."""
 
 LINKS = ("href", "src", "poster", "xlink:href", "data-vega")
 SHOWN = 80
@@ -98,6 +101,15 @@ def read(text: str) -> Document:
     opened: list[Found] = []
     at, begun = 0, False
     while (at := text.find("<", at)) >= 0:
+        if text[at + 1 : at + 2].isspace() or text[at + 1 : at + 2].isdecimal():
+            at += 1  # browsers show it as it is meant, as in "a < b"
+            continue
+        if mark := _tagless(text, at, opened):
+            end = text.find(mark[1], at + len(mark[0]))
+            if end < 0:  # a browser takes all the rest for a part of it
+                return replace(page, flaws=[*page.flaws, Found(at, f"has no end: {mark[1]} is not there")])
+            at = end + len(mark[1])
+            continue
         tag = TAG.match(text, at)
         if tag is None:
             page.flaws.append(Found(at, "is no whole tag; a < of the text is written &lt;"))
@@ -115,6 +127,14 @@ def read(text: str) -> Document:
         at = next_at
     page.flaws.extend(Found(at, "is never closed") for at, name in opened if name not in ENDED_BY)
     return page
+
+
+def _tagless(text: str, at: int, opened: list[Found]) -> tuple[str, str] | None:
+    """Return how that which begins here begins and ends, if it is a comment or a section."""
+    if text.startswith(COMMENT[0], at):
+        return COMMENT
+    foreign = text.startswith(SECTION[0], at) and any(outer in FOREIGN for _, outer in opened)
+    return SECTION if foreign else None
 
 
 def _closed(page: Document, opened: list[Found], at: int, name: str) -> Iterator[Found]:

@@ -30,6 +30,7 @@ from reportgen.ink import Draft, Sheet
 from reportgen.sparklines import HEIGHT
 from reportgen.spelling import visible
 from reportgen.templates import packaged_templates
+from reportgen.values import markdown
 from reportgen.views import Page, Site, drawing_key, page_view, window_title
 
 
@@ -78,16 +79,10 @@ def _sheets(site: Site, page: Page) -> Iterator[Sheet]:
 
 
 def intro_html(text: str) -> Markup:
-    """Return the intro's HTML. Markdown (CommonMark) without raw HTML, images and headings.
-
-    An image would call another host, and a heading would break the order of the page's own.
-    """
+    """Return the intro's HTML."""
     if not text:
         return Markup()
-    from markdown_it import MarkdownIt  # only where there is one: it costs start-up time
-
-    markdown = MarkdownIt("commonmark", {"html": False}).disable(["image", "heading", "lheading"])
-    return Markup(markdown.render(text))  # noqa: S704 - raw HTML is off, and links that run a script are refused
+    return Markup(markdown().render(text))  # noqa: S704 - raw HTML is off, and links that run a script are refused
 
 
 def _environment(site: Site, own: Path | None) -> Environment:

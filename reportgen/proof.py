@@ -23,6 +23,7 @@ from reportgen.gather import MOST_LISTED, Gathered
 from reportgen.markup import Document, Found, read
 from reportgen.packing import SUFFIXES
 from reportgen.publish import MANIFEST, Release
+from reportgen.values import SCHEME
 from reportgen.windows import Span
 
 MEGABYTE = 1_000_000
@@ -35,19 +36,23 @@ CHARSET = re.compile(r"<meta[^>]*charset=[\"']?utf-8\b", re.IGNORECASE)
 CHARSET_WITHIN = 1024
 """Browsers look no further for it."""
 
-SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
-"""What begins like this leads to another place."""
+INTRO = '<div class="intro">'
+OF_INTRO = ": mend this link in the setting intro"
 
 Files = Mapping[str, bytes]
 
 
 class Fault(NamedTuple):
-    """What is wrong with a file of a release. ``near`` is the tag in question, as it stands in a page."""
+    """What is wrong with a file of a release. ``near`` is the tag in question, as it stands in a page.
+
+    ``advised`` says that ``what`` tells what to do.
+    """
 
     file: str
     what: str
     line: int | None = None
     near: str = ""
+    advised: bool = False
 
 
 def prove(files: Files, *, windows: Sequence[str], max_page_mb: int, own: Path | None = None) -> None:
@@ -141,7 +146,7 @@ def _told(faults: Sequence[Fault], own: Path | None) -> Iterator[str]:
         yield f"and {len(faults) - MOST_TOLD} more"
     if own:
         yield f"Mend the templates in {own}. If it fails without templates_dir, too, please report it"
-    else:
+    elif not all(fault.advised for fault in faults):
         yield "If no setting explains this, it is a defect of reportgen: please report it"
 
 
@@ -169,7 +174,8 @@ def _wrong_pages(files: Files, max_page_mb: int) -> Iterator[Fault]:
             continue
         if len(content) > max_page_mb * MEGABYTE:
             size = f"{len(content) / MEGABYTE:.1f} MB"
-            yield Fault(name, f"has {size}: lower top_paths, or raise output.max_page_mb ({max_page_mb})")
+            what = f"has {size}: lower top_paths, or raise output.max_page_mb ({max_page_mb})"
+            yield Fault(name, what, advised=True)
         try:
             pages[name] = read(content.decode())
         except UnicodeDecodeError as exc:
@@ -177,7 +183,8 @@ def _wrong_pages(files: Files, max_page_mb: int) -> Iterator[Fault]:
     ids = {name: page.ids for name, page in pages.items()}
     for name, page in pages.items():
         found = [*page.flaws, *_wrong_heads(page), *_wrong_data(page), *_wrong_links(name, page, files, ids)]
-        yield from (Fault(name, what, page.line(at), page.tag(at)) for at, what in found)
+        for at, what in found:
+            yield Fault(name, what, page.line(at), page.tag(at), what.endswith(OF_INTRO))
         yield from (Fault(name, what) for what in _lacking(page, bare=name == "404.html"))
 
 
@@ -220,7 +227,13 @@ def _wrong_links(name: str, page: Document, files: Files, ids: Mapping[str, set[
         if found is None and target != MANIFEST:
             yield Found(at, f'leads to "{href}", which is not in the release: write a whole address')
         elif found and found in ids and not _is_place(fragment, ids[found]):
-            yield Found(at, f'leads to "{href}", but {found} has no id "{fragment}"')
+            yield Found(at, f'leads to "{href}", but {found} has no id "{fragment}"{_of_intro(page, at)}')
+
+
+def _of_intro(page: Document, at: int) -> str:
+    """Return what to do about a link that stands in the intro, which holds no ``div``."""
+    begin = page.text.rfind(INTRO, 0, at)
+    return OF_INTRO if begin >= 0 and "</div>" not in page.text[begin:at] else ""
 
 
 def _target(page: str, href: str, files: Files) -> str | None:

@@ -27,6 +27,10 @@ OPEN, CLOSE = "\x02", "\x03"
 LONGEST_NAME = 64
 """Columns of a path that a sentence, a table or a tooltip shows at once."""
 
+LETTERS_A_COLUMN = 2
+"""Letters, marks among them, that a cut text has for each of its columns. No script needs more on average;
+without a bound, a path of marks alone would fit into no column and be of any length."""
+
 
 @dataclass(frozen=True)
 class Spelling:
@@ -214,9 +218,9 @@ def cut(text: str, limit: int) -> tuple[str, str, str]:
     """Part a long text into its beginning, its end and what to leave out between them.
 
     With a sign of one column in the place of the middle it takes at most ``limit`` columns; a text that
-    fits is all beginning.
+    fits is all beginning. It has at most :data:`LETTERS_A_COLUMN` letters for each of the columns.
     """
-    if columns(text) <= limit:
+    if len(text) <= LETTERS_A_COLUMN * limit and columns(text) <= limit:
         return text, "", ""
     behind = (limit - 1) * 2 // 5
     head = _fitting(text, limit - 1 - behind)
@@ -225,8 +229,9 @@ def cut(text: str, limit: int) -> tuple[str, str, str]:
 
 
 def _fitting(text: str, room: int) -> str:
-    """Return the longest beginning of ``text`` that is at most ``room`` columns wide."""
-    for end, width in enumerate(accumulate(map(_columns, text))):
+    """Return the longest beginning of ``text`` that is at most ``room`` columns wide, of bounded letters."""
+    most = text[: LETTERS_A_COLUMN * room]
+    for end, width in enumerate(accumulate(map(_columns, most))):
         if width > room:
-            return text[:end]
-    return text
+            return most[:end]
+    return most

@@ -1,9 +1,10 @@
 """What the value of a setting may be. Each check says what to write instead."""
 
 import difflib
+import re
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -11,6 +12,12 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Str
 
 from reportgen.timetable import due_after
 from reportgen.windows import window_days
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
+SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
+"""What begins like this leads to another place."""
 
 
 def _zone(name: str) -> str:
@@ -66,6 +73,30 @@ def _web_address(text: str) -> str:
     return text.rstrip("/")
 
 
+def markdown() -> "MarkdownIt":
+    """Return what reads an intro: Markdown (CommonMark) without raw HTML, images and headings.
+
+    An image would call another host, and a heading would break the order of the page's own.
+    """
+    from markdown_it import MarkdownIt  # only where there is one: it costs start-up time
+
+    return MarkdownIt("commonmark", {"html": False}).disable(["image", "heading", "lheading"])
+
+
+def _intro(text: str) -> str:
+    """Refuse links that each page would take to another place, as they stand in several directories."""
+    if "[" not in text:  # there is no link, or one between < and >, which is whole
+        return text
+    inside = (child for token in markdown().parse(text) for child in token.children or ())
+    for href in (str(child.attrs["href"]) for child in inside if child.type == "link_open"):
+        if href[:1] not in {"", "/", "#", "?"} and not SCHEME.match(href):
+            raise ValueError(
+                f'the link "{href[:80]}" leads elsewhere from each page: write a whole address, such as'
+                ' "https://example.com/about", or one from the root, such as "/about"'
+            )
+    return text
+
+
 def _existing(value: Path) -> Path:
     if not value.is_dir():
         raise ValueError("there is no such directory")
@@ -91,6 +122,6 @@ WindowNames = Annotated[
 Schedule = Annotated[str, AfterValidator(_schedule)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 LocaleName = Annotated[str, AfterValidator(_locale)]
-Intro = Annotated[str, StringConstraints(strip_whitespace=True, max_length=10_000)]
+Intro = Annotated[str, StringConstraints(strip_whitespace=True, max_length=10_000), AfterValidator(_intro)]
 Directory = Annotated[Path, PlainValidator(_directory)]
 ExistingDirectory = Annotated[Directory, AfterValidator(_existing)]

@@ -5,8 +5,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import chain
 from typing import Any
 from urllib.parse import quote
+
+from markupsafe import escape
 
 from reportgen import sparklines
 from reportgen.drawing import Chart
@@ -27,6 +30,12 @@ PATH_SAFE = "/%?=&+:@!$'()*,;~-._"
 WHOLE_UP_TO = 4000
 """Letters up to which a cut path is still whole in the page, for search and copy; more is junk."""
 
+LONGEST_LINK = 2000
+"""Characters of an address up to which it is a link: browsers, proxies and servers refuse longer ones."""
+
+ROOM = {"links": 400_000, "rests": 400_000, "sparks": 1_000_000}
+"""Bytes of a page for what its listed paths have besides a row. Whoever can make visits can make paths, so
+they must not be able to make a page that is too large to be published: see ``output.max_page_mb``."""
 
 MOST_BESIDE = 31
 """Dates up to which both tables stand side by side: longer ones would leave half a page empty."""
@@ -131,11 +140,27 @@ def sentence_parts(sentence: str) -> list[tuple[str, bool]]:
     return [part for part in parts if part[0]]
 
 
-def cut_path(path: str) -> CutPath:
-    """Return a path to show: cut in the middle where it is long, with the middle at hand."""
+@dataclass
+class Room:
+    """What is left of the bytes for one kind of thing in a page; when it is used up it stays so."""
+
+    left: int
+
+    def holds(self, *texts: str) -> bool:
+        """Take the room that texts need as HTML; tell whether there was enough."""
+        self.left -= sum(len(escape(text).encode("utf-8", "replace")) for text in texts)
+        return self.left >= 0
+
+
+def cut_path(path: str, room: Room | None = None) -> CutPath:
+    """Return a path to show: cut in the middle where it is long, with the middle at hand.
+
+    Where that is too long, or ``room`` is used up, its length stands there instead.
+    """
     whole = visible(path)
     head, middle, tail = cut(whole, LONGEST_NAME)
-    if len(whole) > WHOLE_UP_TO:
+    # A page holds the whole path twice: once more to be shown when it is pointed at.
+    if len(whole) > WHOLE_UP_TO or (middle and room and not room.holds(middle, whole)):
         middle = f"… {len(middle)} characters …"
     return CutPath(head, middle, tail)
 
@@ -236,20 +261,31 @@ def _day_rows(metrics: WindowMetrics) -> Iterator[dict[str, Any]]:
 
 
 def _path_rows(site: Site, page: Page) -> Iterator[dict[str, Any]]:
-    """Yield the top-paths table's rows; ``bar`` is the share relative to the largest, in percent."""
+    """Yield the top-paths table's rows; ``bar`` is the share relative to the largest, in percent.
+
+    Links, the middles of long paths and pictures stand there by rank, as far as :data:`ROOM` goes.
+    """
     rows = list(page.metrics.path_rows())
     running = None if page.metrics.window.today_complete else page.metrics.window.days - 1
+    room = {kind: Room(size) for kind, size in ROOM.items()}
     for rank, row in enumerate(rows, start=1):
-        visits = page.series.get(row.path)
+        spark = sparklines.bars(page.series.get(row.path, ()), faint=running)
+        href = _href(site, row.path)
         yield row._asdict() | {
             "rank": rank,
-            "text": cut_path(row.path),
-            "href": f"{site.url}{quote(row.path, safe=PATH_SAFE)}"
-            if site.url and row.path[:1] == "/"
-            else None,
+            "text": cut_path(row.path, room["rests"]),
+            "href": href if href and room["links"].holds(href) else None,
             "bar": f"{100 * row.visits / rows[0].visits:.1f}".removesuffix(".0"),
             "compared": bool(row.complete or row.previous),
             "basis": f"{site.spelling.number(row.complete)} against {site.spelling.number(row.previous)} "
             "on complete days",
-            "spark": sparklines.bars(visits, faint=running) if visits is not None else None,
+            "spark": spark if spark and room["sparks"].holds(*chain(*spark.layers)) else None,
         }
+
+
+def _href(site: Site, path: str) -> str | None:
+    """Return the address of a path on the site, where it is one that can be followed."""
+    if not site.url or path[:1] != "/" or len(path) > LONGEST_LINK:
+        return None
+    href = f"{site.url}{quote(path, safe=PATH_SAFE)}"
+    return href if len(href) <= LONGEST_LINK else None

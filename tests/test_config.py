@@ -1,5 +1,6 @@
 """Settings: file, then DATABASE_URL, then REPORTGEN_*, then options; all problems at once, no secret ever."""
 
+import json
 import os
 import tomllib
 from collections.abc import Callable, Mapping
@@ -354,6 +355,26 @@ def test_a_longer_intro_is_refused_without_being_told_back(load: Load) -> None:
     assert problem.startswith("reportgen.toml:1: intro: ")
     assert "10000" in problem
     assert len(problem) < 300
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["[x](about.html)", "[x](../x)", "[x](<a b>)", "*[x](7d/)*", "- [x][1]\n\n[1]: ./y", "![x](x.png)"],
+)
+def test_a_relative_link_of_an_intro_is_refused(load: Load, link: str) -> None:
+    """Pages stand in several directories, so it would lead to another place from each of them."""
+    [problem] = problems(load, f"intro = {json.dumps('Hello ' + link)}")
+    assert problem.startswith("reportgen.toml:1: intro: the link ")
+    assert 'or one from the root, such as "/about"' in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[x](https://a.test/b)", "[x](/about)", "[x](#paths)", "[x](?a=b)", "[x]()", "[x](mailto:a@b.test)",
+     "[x](//a.test)", "<https://a.test>", "`[x](about.html)`", "[x] (about.html)", "a < b", "[x](data:,y)"],
+)  # fmt: skip
+def test_other_links_of_an_intro_are_taken(load: Load, text: str) -> None:
+    assert load(f"intro = {json.dumps(text)}").intro == text
 
 
 def test_templates_stand_in_a_directory_that_exists(load: Load) -> None:

@@ -3,16 +3,18 @@
 import csv
 import io
 import json
+import re
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from reportgen.drawing import labels
 from reportgen.spelling import LONGEST_NAME, isolated, shorten, visible
-from reportgen.views import WHOLE_UP_TO, cut_path
+from reportgen.views import LONGEST_LINK, ROOM, WHOLE_UP_TO, Room, cut_path
 from tests import hostile
 from tests.conftest import Open, Sites
-from tests.releases import REPORTS, TODAY, WINDOWS
+from tests.releases import REPORTS, TODAY, WINDOWS, released
 
 SITES = ["hostile", "hostile, with links"]
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")
@@ -198,3 +200,47 @@ def test_every_path_was_visited_on_every_date(sites: Sites) -> None:
         report = json.loads((sites("hostile").release / window / "report.json").read_bytes())
         assert report["path_count"] == len(hostile.PATHS)
         assert report["end"] == str(TODAY)
+
+
+# Whoever can make visits can make paths: they must not stop the report by the size of a page.
+
+FLOODS: dict[str, tuple[list[str], int, int]] = {
+    "quotes": ([f"/{n}" + '"' * 20_000 for n in range(100)], 8, 1_000_000),
+    "marks": ([f"/{n}" + "\u0336" * 20_000 for n in range(100)], 8, 1_000_000),
+    "2 KB": ([f"/{n}/" + "w" * 1900 for n in range(1000)], 2, 3_000_000),
+    "busy": ([f"/{n}" for n in range(1000)], 180, 3_000_000),
+}
+"""By what there is too much of: paths, on how many dates, and the bytes that a page may have."""
+
+
+@pytest.mark.parametrize("name", FLOODS)
+def test_no_paths_make_a_page_too_large_to_publish(tmp_path: Path, name: str) -> None:
+    paths, days, most_bytes = FLOODS[name]
+    rows = [(day, path, 3000 - n + day % 7) for n, path in enumerate(paths) for day in range(days)]
+    release = released(
+        tmp_path,
+        rows,
+        site_url="https://example.com",
+        top_paths=1000,
+        windows=["366d"],
+        default_window="366d",
+    )
+    page = (release / "366d" / "index.html").read_text(encoding="utf-8")
+    assert page.count('class="path"') >= len(paths)
+    assert len(page.encode()) < most_bytes
+    links = re.findall('href="(https://example.com/[^"]*)"', page)
+    assert all(len(link) <= LONGEST_LINK for link in links)
+    assert (len(links) > 0) == (name in {"2 KB", "busy"})
+    assert sum(map(len, links)) <= ROOM["links"]
+    if name == "2 KB":  # the first are whole, then there is no more room
+        assert 0 < page.count("w" * 1800) < 2 * len(paths)
+        assert page.count("… 18") > 0
+
+
+def test_a_middle_is_left_out_for_good_when_the_page_has_no_more_room() -> None:
+    path = "/" + "<" * 100
+    room = Room(2 * 4 * 100)
+    assert cut_path(path, room).whole == path
+    assert "… 38 characters …" in cut_path(path, room).whole
+    assert "… " in cut_path("/" + "x" * 65, room).whole
+    assert cut_path("/x", room).whole == "/x"

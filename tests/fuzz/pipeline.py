@@ -14,7 +14,7 @@ from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -24,7 +24,7 @@ from reportgen.config import Config
 from reportgen.errors import SourceError
 from reportgen.gather import fingerprint, gather
 from reportgen.spelling import CLOSE, OPEN, isolated, visible
-from reportgen.views import WHOLE_UP_TO, Page
+from reportgen.views import LONGEST_LINK, PATH_SAFE, WHOLE_UP_TO, Page
 from tests.fuzz.cases import Case, TooMuchError, Truth, cases, figures, length, truth
 from tests.fuzz.harnesses import scratch
 
@@ -251,7 +251,8 @@ def check_page(page: Parsed, case: Case, expected: dict[str, Any]) -> None:
             if not re.search("[\u2400-\u2421]|<U\\+|^\\(empty\\)$", path):
                 assert unspelled(shown) == path
         linked = case.site_url is not None and path.startswith("/")
-        assert (href is not None) == linked
+        fits = linked and len(f"{case.site_url}{quote(path, safe=PATH_SAFE)}") <= LONGEST_LINK
+        assert (href is not None) == fits
         if href is not None:
             assert href.startswith("https://example.com/")
             assert href.isascii()
