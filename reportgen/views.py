@@ -5,11 +5,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from html import escape
 from itertools import chain
 from typing import Any
 from urllib.parse import quote
-
-from markupsafe import escape
 
 from reportgen import sparklines
 from reportgen.drawing import Chart

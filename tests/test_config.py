@@ -193,7 +193,7 @@ def test_every_setting_has_a_variable(load: Load) -> None:
             "schema": "web", "table": "hits", "columns": {"date": "d", "path": "p", "visits": "v"},
             "query": "SELECT 1", "connect_timeout_s": 1, "statement_timeout_s": 2,
         },
-        "output": {"dir": "pages", "keep": 3},
+        "output": {"dir": "pages", "keep": 3, "max_page_mb": 7},
         "server": {
             "host": "::1", "port": 80, "public": True, "client_header": "X-Real-IP", "access_log": True,
         },

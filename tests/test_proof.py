@@ -57,9 +57,10 @@ def faults(files: Mapping[str, bytes], *, max_page_mb: int = 5, own: Path | None
     except ProofError as exc:
         first, *told = str(exc).splitlines()
         assert first == REFUSED
-        advised = all(line.endswith(ADVICE) for line in told)
-        assert ("report it" in told[-1]) != (advised and own is None)
-        return told if advised and own is None else told[:-1]
+        advice = told.pop() if own or not told[-1].endswith(ADVICE) else ""
+        advised = own is None and all(line.endswith(ADVICE) for line in told)
+        assert ("report it" in advice) != advised
+        return told
     return []
 
 
