@@ -29,8 +29,8 @@ PATH_SAFE = "/%?=&+:@!$'()*,;~-._"
 WHOLE_UP_TO = 4000
 """Letters up to which a cut path is still whole in the page, for search and copy; more is junk."""
 
-LONGEST_LINK = 2000
-"""Characters of an address up to which it is a link: browsers, proxies and servers refuse longer ones."""
+LONGEST_LINK = 8000
+"""Characters of an address up to which it is a link: web servers refuse request lines beyond 8 KB."""
 
 ROOM = {"links": 400_000, "rests": 400_000, "sparks": 1_000_000}
 """Bytes of a page for what its listed paths have besides a row. Whoever can make visits can make paths, so
