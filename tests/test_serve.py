@@ -256,12 +256,14 @@ def test_answers_to_requests_sent_at_once_come_in_their_order(service: Service) 
 def test_nonsense_ends_a_connection_and_nothing_else(service: Service, sent: bytes) -> None:
     before = len(service.lines)
     with socket.create_connection(("127.0.0.1", service.port), timeout=5) as wire:
-        wire.sendall(sent)
-        wire.shutdown(socket.SHUT_WR)
         try:
+            wire.sendall(sent)
+            wire.shutdown(socket.SHUT_WR)
             while wire.recv(65536):
                 pass
-        except ConnectionResetError:
+        except TimeoutError:
+            raise
+        except OSError:  # it may end the connection while this is still sending
             pass
     assert service.ask("/healthz").status == 200
     assert [line for line in service.lines[before:] if "raceback" in line or '"error"' in line] == []
