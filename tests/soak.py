@@ -69,11 +69,11 @@ def soak(folder: Path, builds: int, changed_every: int, keep: int = 5) -> dict[s
         reader.ended.set()
         reader.join(20)
         seconds = time.monotonic() - begun
-        failed = [
-            *service.events("build_failed"),
-            *service.events("broken"),
-            *service.events("release_unreadable"),
-        ]
+        # A file that is replaced while it is read is not taken for a snapshot: that build is tried again.
+        refused, failed = [], []
+        for each in service.events("build_failed"):
+            (refused if "was changed while it was read" in each["message"] else failed).append(each)
+        failed += [*service.events("broken"), *service.events("release_unreadable")]
         published = len(service.events("build_published"))
         assert service.stop() == 0
     quarter = max(1, len(samples) // 4)
@@ -83,6 +83,7 @@ def soak(folder: Path, builds: int, changed_every: int, keep: int = 5) -> dict[s
     }
     return {
         "builds": done, "published": published, "seconds": round(seconds), "answers": reader.answers,
+        "refused": len(refused),
         "failed": failed, "wrong": reader.wrong[:10],
         "second_quarter": early, "last_quarter": late, "grown": grown,
     }  # fmt: skip

@@ -357,9 +357,8 @@ def request(data: bytes) -> None:
             answers.append(message)
 
         answering = _app(password)(scope, None, send)
-        with suppress(
-            StopIteration
-        ):  # it waits for nobody: no loop is needed, and a browser's may be running
+        # It waits for nobody, so no loop is needed; where a browser is tested, one is running already.
+        with suppress(StopIteration):
             while True:
                 answering.send(None)
         start, *parts = answers
