@@ -100,13 +100,13 @@ def _end_with(parent: int) -> None:
 
 def _portable(error: Exception) -> Exception:
     """Return an error as it can be handed to another process, with its traceback as a note."""
-    note = f"in the process that draws:\n{''.join(traceback.format_exception(error))}"
+    handed: Exception
     try:
         handed = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
     except Exception:  # noqa: BLE001 - foreign classes may fail in any way
         handed = RuntimeError(f"{type(error).__name__}: {error}")
-    handed.add_note(note)
-    return handed if isinstance(handed, Exception) else error
+    handed.add_note(f"in the process that draws:\n{''.join(traceback.format_exception(error))}")
+    return handed
 
 
 def _in_words(number: int) -> str:

@@ -5,8 +5,7 @@ the page shows the one that fits. :mod:`reportgen.ink` draws them.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -15,7 +14,7 @@ import altair as alt
 from altair.utils.schemapi import debug_mode
 
 from reportgen import theme
-from reportgen.errors import RenderError
+from reportgen.ink import border
 from reportgen.metrics import OTHER
 from reportgen.spelling import Spelling, columns, shorten, visible
 
@@ -97,7 +96,7 @@ def draw(
 
     """
     # The tests validate every kind of chart; here it would take a tenth of a build.
-    with debug_mode(False), _border():  # noqa: FBT003 - Altair's own
+    with debug_mode(False), border("specified"):  # noqa: FBT003 - Altair's own
         specs = {size.name: _spec(plan(size), size, spelling) for size in SIZES}
     return Chart(name, title, text, rows, specs)
 
@@ -187,12 +186,3 @@ def _spec(chart: alt.LayerChart, size: Size, spelling: Spelling) -> dict[str, An
     spec: dict[str, Any] = fitted.to_dict(validate=False)
     spec["config"] = theme.vega_config(size.font_px) | {"locale": {"number": spelling.vega_locale()}}
     return spec
-
-
-@contextmanager
-def _border() -> Iterator[None]:
-    """Turn Altair's errors into ours."""
-    try:
-        yield
-    except (ValueError, TypeError) as exc:
-        raise RenderError(f"a chart could not be specified: {exc}") from exc

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -53,17 +53,23 @@ def _wrong_csv(name: str, files: Files, judge: Callable[[bytes], Iterator[str]])
         yield name, f"is no CSV as it should be: {exc}"
 
 
+@cache
+def _schema() -> Any:
+    """Return what judges reports, made once for all windows."""
+    from jsonschema import Draft202012Validator  # only where there is a release: it costs start-up time
+
+    return Draft202012Validator(json.loads(SCHEMA.read_bytes()))
+
+
 def _read(content: bytes) -> tuple[Report | None, str]:
     """Return a report that fits its schema, or what is wrong with it."""
-    from jsonschema import Draft202012Validator  # only where there is a release: it costs start-up time
     from jsonschema.exceptions import best_match
 
     try:
         report = json.loads(content)
     except ValueError as exc:
         return None, f"is no JSON: {exc}"
-    schema = json.loads(SCHEMA.read_bytes())
-    error = best_match(Draft202012Validator(schema).iter_errors(report))
+    error = best_match(_schema().iter_errors(report))
     if error is None:
         return report, ""
     return None, f"does not fit its schema: {error.json_path}: {error.message[:SHOWN]}"
@@ -147,6 +153,7 @@ def _rows(content: bytes, header: list[str]) -> Iterator[list[str]]:
 
 
 def _cell(path: str) -> str:
+    """Return a path as its cell must hold it: worked out here, for a judge does not ask whom it judges."""
     return f"'{path}" if path.startswith(FORMULA_STARTS) else path
 
 

@@ -64,9 +64,13 @@ def fill(draft: Draft) -> dict[str, bytes]:
     """
     svgs = {key: svg_of(spec) for key, spec in draft.specs.items()}
     drawn = {key.encode(): svg.encode() for key, svg in svgs.items()}
+
+    def inked(page: bytes) -> bytes:
+        # A comment of the user's own that looks like a hole stays what it is.
+        return HOLE.sub(lambda found: drawn.get(found[1], found[0]), page)
+
     files = {
-        name: HOLE.sub(lambda found: drawn[found[1]], content) if name.endswith(".html") else content
-        for name, content in draft.files.items()
+        name: inked(content) if name.endswith(".html") else content for name, content in draft.files.items()
     }
     return files | {sheet.file: standalone(svgs[sheet.drawing], sheet) for sheet in draft.sheets}
 
@@ -83,7 +87,7 @@ def svg_of(spec: str) -> str:
         RenderError: the specification cannot be drawn.
 
     """
-    with _border():
+    with border("drawn"):
         return _lean(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
 
 
@@ -129,9 +133,9 @@ def _joined(alike: re.Match[str]) -> str:
 
 
 @contextmanager
-def _border() -> Iterator[None]:
-    """Turn vl-convert's errors into ours."""
+def border(what: str) -> Iterator[None]:
+    """Turn the errors of vl-convert, and of Altair before it, into ours."""
     try:
         yield
     except (ValueError, TypeError) as exc:
-        raise RenderError(f"a chart could not be drawn: {exc}") from exc
+        raise RenderError(f"a chart could not be {what}: {exc}") from exc

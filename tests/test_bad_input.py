@@ -29,6 +29,8 @@ import jsonschema
 import psycopg
 import pytest
 
+from tests import disks
+
 Done = subprocess.CompletedProcess[str]
 Run = Callable[..., Done]
 
@@ -685,21 +687,8 @@ def test_a_current_that_is_no_link(site: Site) -> None:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Give a mounted file system of 8 MB of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount("-t", "tmpfs", "-o", "size=8m,mode=755", "tmpfs", str(place))
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
-
-
-def mount(*arguments: str) -> None:
-    try:
-        done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        pytest.skip("there is no program called mount")
-    if done.returncode:
-        why = done.stderr.partition("\n")[0]
-        pytest.skip(f"mounting is not permitted here: {why}")
+    with disks.disk(tmp_path / "disk", "size=8m") as place:
+        yield place
 
 
 def test_a_full_disk(small_disk: Path, run: Run, good_output: Path) -> None:
@@ -716,7 +705,7 @@ def test_a_full_disk(small_disk: Path, run: Run, good_output: Path) -> None:
 
 def test_a_read_only_file_system(small_disk: Path, run: Run, good_output: Path) -> None:
     site = Site(small_disk, run, good_output)
-    mount("-o", "remount,ro", str(small_disk))
+    disks.mount("-o", "remount,ro", str(small_disk))
     says = [str(site.output), "read-only", "name another directory with --output"]
     site.fails("--source", "sample", "--output", site.output, says=says)
 

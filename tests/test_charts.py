@@ -20,7 +20,7 @@ import pytest
 from reportgen.charts import against_previous
 from reportgen.drawing import SIZES, Chart, letters_px
 from reportgen.errors import RenderError
-from reportgen.ink import Sheet, standalone, svg_of
+from reportgen.ink import Draft, Sheet, fill, hole, standalone, svg_of
 from reportgen.report import draw
 from reportgen.spelling import ENGLISH, Spelling, columns
 from reportgen.windows import make_window
@@ -647,3 +647,14 @@ def test_nothing_that_a_specification_names_is_fetched(spec: dict[str, Any], tmp
 def test_a_specification_that_cannot_be_drawn_is_an_error_of_ours() -> None:
     with pytest.raises(RenderError, match="could not be drawn"):
         svg_of('{"data": {"values": []}, "mark": "nonsense"}')
+
+
+def test_drawings_take_the_places_kept_for_them_and_no_others(usual: list[Chart]) -> None:
+    """A comment in a template of one's own that looks alike stays; files that are no pages are left alone."""
+    page = f"<p>{hole('7d/a.wide')}</p><!--drawing of mine--><!--drawing mine-->"
+    draft = Draft(
+        {"a.html": page.encode(), "a.csv": page.encode()}, {"7d/a.wide": usual[0].whole("wide")}, []
+    )
+    files = fill(draft)
+    expected = page.replace(hole("7d/a.wide"), svgs(usual[0])["wide"])
+    assert (files["a.html"].decode(), files["a.csv"].decode()) == (expected, page)
