@@ -40,7 +40,7 @@ test: .venv/.installed ## the whole suite, with a real PostgreSQL and a real Chr
 	@.venv/bin/python tests/browser.py || true # tests in a browser skip, and say why, where there is none
 	@$(PYTEST)
 
-chaos: .venv/.installed ## kill builds at 200 instants and start everything at once 50 times, while readers read (half an hour)
+chaos: .venv/.installed ## kill builds at 200 instants and start everything at once 50 times, while readers read (a quarter of an hour)
 	@.venv/bin/python -m tests.chaos 200 50
 
 lint: .venv/.installed ## style, types, the floors of the house, and the Dockerfile
