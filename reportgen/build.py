@@ -1,5 +1,6 @@
 """One build, top to bottom: gather, compare, compute, draw, render, prove, publish."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -10,8 +11,6 @@ from reportgen.aside import aside, processors
 from reportgen.config import Config
 from reportgen.errors import RenderError
 from reportgen.gather import Gathered, fingerprint, gather
-from reportgen.packing import packed
-from reportgen.proof import check_not_emptied, check_not_replaced, prove
 from reportgen.publish import OutputLock, Release, current_release, is_whole, publish
 from reportgen.stopwatch import Stopwatch, peak_memory_bytes
 
@@ -57,6 +56,9 @@ def build(
     last = current_release(lock.root)
     if if_changed and last and last.manifest.get("content") == shown and is_whole(last):
         return Built(last, changed=False, timings_s=watch.seconds, peak_memory_bytes=peak_memory_bytes())
+    from reportgen.packing import packed  # what only a new release needs
+    from reportgen.proof import check_not_emptied, check_not_replaced, prove
+
     check_not_replaced(config, gathered, last)
     if not allow_empty:
         check_not_emptied(gathered, last, past=as_of is not None)
@@ -91,6 +93,7 @@ def drawn(
     def work() -> tuple[ink.Draft, dict[str, float]]:
         own = Stopwatch()
         with own.stage("load"):
+            os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's threads, which nothing here would use
             from reportgen import report  # the heavy wing, only where there is something to draw
         return report.draft(config, gathered, now, as_of, vega, own), own.seconds
 

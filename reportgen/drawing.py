@@ -49,11 +49,16 @@ class Size:
     def legend(self, names: Sequence[str]) -> dict[str, Any]:
         """Say where a legend of ``names`` stands, in rows as full as each other."""
         entry_px = max(letters_px(name, self.font_px) for name in names) + self.font_px * 1.2
-        apart_px = self.font_px * theme.LEGEND_GAP
+        # Vega measures full-width letters, which its font has not, a quarter too small.
+        wide = max(columns(name) - len(name) for name in names)
+        apart_px = self.font_px * (theme.LEGEND_GAP + max(0, wide) / 4)
         fitting = max(1, int((self.width_px * 0.94 + apart_px) / (entry_px + apart_px)))
         rows = -(-len(names) // fitting)
         orient = "top" if self.name == "wide" else "bottom"
-        return {"orient": orient, "columns": -(-len(names) // rows), "values": list(names)}
+        return {
+            "orient": orient, "columns": -(-len(names) // rows), "columnPadding": apart_px,
+            "values": list(names),
+        }  # fmt: skip
 
 
 SIZES = (

@@ -4,11 +4,14 @@ Pages are rendered with holes where drawings go, so that the process that holds 
 by the time V8 draws: the two need never be in memory together. See :mod:`reportgen.aside`.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from html import escape
+from pathlib import Path
 
 import vl_convert
 
@@ -22,6 +25,9 @@ DEFAULTS = r' (?:(?:fill-)?opacity="1"|role="graphics-[a-z]+"|aria-(?:roledescri
 
 INVISIBLE = r'<path class="(?:fore|back)ground" d="(?:M0,0h0v0h0Z)?"[^<>]*/>'
 ALIKE = r'<path d="[^"]*"([^<>]*)/>(?:<path d="[^"]*"\1/>)+'
+
+FONTS = "FONTCONFIG_FILE"
+"""The variable that says which fonts there are."""
 
 HOLE = re.compile(rb"<!--drawing ([\w/.-]+)-->")
 """Cannot come from data: autoescaping leaves no ``<`` of theirs in a page."""
@@ -75,9 +81,22 @@ def fill(draft: Draft) -> dict[str, bytes]:
     return files | {sheet.file: standalone(svgs[sheet.drawing], sheet) for sheet in draft.sheets}
 
 
+@cache
 def warm_up() -> None:
-    """Start V8 and load Vega: most of the time of a first drawing."""
-    svg_of('{"mark": "bar", "data": {"values": [{"a": 1}]}, "encoding": {"x": {"field": "a"}}}')
+    """Start V8, load Vega and the font that text is measured with: most of the time of a first drawing.
+
+    The font is the one that vl-convert brings, so that a drawing is the same on every machine. One of the
+    machine's own would be mapped into memory anew for each letter, which takes longer than all the rest.
+    """
+    before = os.environ.get(FONTS)
+    os.environ[FONTS] = str(Path(__file__).with_name("fonts.conf"))
+    try:
+        _vega('{"mark": "bar", "data": {"values": [{"a": 1}]}, "encoding": {"x": {"field": "a"}}}')
+    finally:  # it is not for browsers and others that this process may start
+        if before is None:
+            del os.environ[FONTS]
+        else:
+            os.environ[FONTS] = before
 
 
 def svg_of(spec: str) -> str:
@@ -87,8 +106,14 @@ def svg_of(spec: str) -> str:
         RenderError: the specification cannot be drawn.
 
     """
+    warm_up()
+    return _lean(_vega(spec))
+
+
+def _vega(spec: str) -> str:
     with border("drawn"):
-        return _lean(vl_convert.vegalite_to_svg(spec, allowed_base_urls=[]))
+        svg: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
+        return svg
 
 
 def standalone(svg: str, sheet: Sheet) -> bytes:

@@ -94,6 +94,7 @@ def vega_config(font_px: float) -> dict[str, Any]:
             "labelColor": "var(--quiet)", "labelFontSize": font_px, "labelPadding": 9,
             "domainColor": "var(--line)", "gridColor": "var(--line)", "tickColor": "var(--line)",
             "ticks": False, "title": None,
+            "labelLimit": 0,  # with a limit, each label is measured twice as often: an eighth of all drawing
         },
         "axisX": {"grid": False},
         "axisY": {"domain": False, "tickCount": 4},
@@ -101,7 +102,7 @@ def vega_config(font_px: float) -> dict[str, Any]:
             "title": None, "labelColor": "var(--ink)", "labelFontSize": font_px, "symbolType": "square",
             "symbolSize": font_px * 9, "symbolStrokeWidth": 0, "labelLimit": 0,
             "rowPadding": LEGEND_PITCH_PX - font_px,
-            "columnPadding": font_px * LEGEND_GAP, "offset": 12,
+            "offset": 12,
         },
         "text": {"fill": "var(--quiet)", "fontSize": font_px},
     }  # fmt: skip

@@ -255,6 +255,20 @@ def test_below_a_narrow_stack_the_legend_begins_with_its_highest_bar(usual: list
         assert [word for word in words(svgs(chart)[size]) if word in names] == order
 
 
+def test_entries_of_a_legend_in_full_width_letters_stand_apart() -> None:
+    """The font that Vega measures with has no such letters."""
+    paths = ["/" + "\u6771\u4eac" * 7 + str(number) for number in range(9)]
+    chart = stacked([(day, path, 50 - at) for at, path in enumerate(paths) for day in range(7)], "7d")[0]
+    entry = (
+        r'<g transform="translate\(([\d.]+),[\d.]+\)"><path class="background"[^>]*><g><g class="mark-symbol'
+    )
+    starts = sorted(set(map(float, re.findall(entry, svgs(chart)["wide"]))))
+    label = next(iter(scale(chart)))
+    full = sum(char in "\u6771\u4eac" for char in label)
+    assert (len(starts), full > 10) == (2, True)
+    assert starts[1] - starts[0] > 14.5 * (1.3 + full + 0.6 * (len(label) - full))
+
+
 def test_todays_bar_is_marked_so_far_until_the_day_is_over(usual: list[Chart]) -> None:
     """A second line of its label says it, and the bar is lighter."""
     running, over = usual[1], stacked(TWELVE, "7d", over=True)[0]

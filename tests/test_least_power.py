@@ -331,6 +331,21 @@ def strace() -> str:
     return program
 
 
+def test_a_drawing_needs_no_font_of_the_machine(strace: str, tmp_path: Path) -> None:
+    """So it is the same everywhere. What else this process starts has all fonts again."""
+    code = "import os; from reportgen.ink import warm_up; warm_up(); print(os.environ.get('FONTCONFIG_FILE'))"
+    for before in (None, "/etc/fonts/fonts.conf"):
+        done = subprocess.run(
+            [strace, "-f", "--seccomp-bpf", "-o", "trace", "-e", "trace=openat", sys.executable, "-c", code],
+            cwd=tmp_path, env=environment(**({"FONTCONFIG_FILE": before} if before else {})),
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        opened = re.findall(r'openat\([^"]*"([^"]*)"', (tmp_path / "trace").read_text())
+        assert done.stdout.strip() == str(before), done.stderr
+        assert [file for file in opened if file.endswith("reportgen/fonts.conf")] != []
+        assert [file for file in opened if file.endswith((".ttf", ".otf", ".pfb", ".ttc"))] == []
+
+
 CALLS = "trace=connect,sendto,sendmsg,sendmmsg"
 
 

@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Iterator
 from datetime import date, timedelta
 from importlib import resources
-from itertools import dropwhile, takewhile
 
 from reportgen.config import SourceSettings
 from reportgen.sources.sqlite import SqliteSource
@@ -41,13 +40,11 @@ class SampleSource(SqliteSource):
             "CREATE TABLE metrics (date TEXT NOT NULL, path TEXT NOT NULL, visits INTEGER NOT NULL,"
             " PRIMARY KEY (date, path)) WITHOUT ROWID"
         )
-        moved = timedelta(weeks=self._weeks)
-        last = min(STRETCH.last, self._today - moved)
-        rows = (
-            ((date.fromisoformat(day) + moved).isoformat(), path, int(visits))
-            for day, path, visits in sample_rows(STRETCH.first.isoformat(), last.isoformat())
+        last = min(STRETCH.last, self._today - timedelta(weeks=self._weeks))
+        connection.executemany(
+            f"INSERT INTO metrics VALUES (date(?, '{7 * self._weeks:+d} days'), ?, ?)",
+            sample_rows(STRETCH.first.isoformat(), last.isoformat()),
         )
-        connection.executemany("INSERT INTO metrics VALUES (?, ?, ?)", rows)
         return connection
 
 
@@ -64,7 +61,5 @@ def weeks_to_reach(today: date) -> int:
 def sample_rows(first: str = "", last: str = "9999") -> Iterator[list[str]]:
     """Yield ``[date, path, visits]`` as text, by date, from ``first`` to ``last`` (all by default)."""
     packed = resources.files("reportgen") / "sample" / FILE
-    with packed.open("rb") as raw, gzip.open(raw, "rt", encoding="utf-8", newline="") as text:
-        reader = csv.reader(text)
-        next(reader)
-        yield from takewhile(lambda row: row[0] <= last, dropwhile(lambda row: row[0] < first, reader))
+    lines = gzip.decompress(packed.read_bytes()).decode().splitlines()  # no path holds a line's end
+    yield from (row for row in csv.reader(lines[1:]) if first <= row[0] <= last)
