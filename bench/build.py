@@ -11,7 +11,7 @@ from common import Options, build_command, cost_of, costs, interleaved, versions
 
 STAGES = (
     "interpreter", "imports", "query", "frames", "specs", "SVG", "HTML", "CSV and JSON", "compress",
-    "publish", "rest", "exit",
+    "proof", "publish", "rest", "exit",
 )  # fmt: skip
 PACKAGES = ("pandas", "altair", "vl-convert-python", "jinja2", "brotli")
 

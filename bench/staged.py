@@ -24,9 +24,9 @@ from typing import Any  # noqa: E402
 
 STAGES = {
     "reportgen.build": {
-        "gather": "query", "fingerprint": "frames", "interactive": "HTML", "packed": "compress",
-        "publish": "publish",
+        "gather": "query", "fingerprint": "frames", "interactive": "HTML", "publish": "publish",
     },
+    "reportgen.packing": {"packed": "compress"},
     "reportgen.report": {
         "measure": "frames", "series": "frames", "stack": "frames", "colour_slots": "frames",
         "told_apart": "frames", "draw": "specs", "render": "HTML", "_for_programs": "CSV and JSON",

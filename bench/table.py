@@ -75,6 +75,19 @@ def build_table(figures: Figures) -> str:
     return whole + "\n\n" + table(["ms in stage", "cold", "unchanged"], stages)
 
 
+def ideas_table(figures: Figures) -> str:
+    """Render what a build takes without each idea, and how many times that of the build as it is."""
+    own = figures["as it is"]
+    rows = [
+        [
+            name, spread(f["wall_s"]), f"{ratio(f['wall_s'], own['wall_s']):.2f}", spread(f["cpu_s"]),
+            f"{ratio(f['cpu_s'], own['cpu_s']):.2f}", spread(f["peak_mb"], 0),
+        ]
+        for name, f in figures.items()
+    ]  # fmt: skip
+    return table(["a cold build of the sample", "wall s", "times", "CPU s", "times", "peak MB"], rows)
+
+
 def rivals_table(figures: Figures) -> str:
     """Render what the rivals take, as ratios to ours."""
     parts = []
@@ -187,6 +200,7 @@ def page_table(figures: Figures) -> str:
 
 RENDERERS: dict[str, Callable[[Figures], str]] = {
     "build": build_table,
+    "ideas": ideas_table,
     "rivals": rivals_table,
     "growth": growth_table,
     "serve": serve_table,

@@ -1,0 +1,57 @@
+"""What each idea saves that makes a build cheap: a cold build of the sample as it is, and without each one.
+
+An idea is taken away by a line of Python that runs before the build, in its process.
+"""
+
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from common import Options, costs, interleaved, versions
+
+START = (
+    "import sys; sys.argv = ['reportgen', 'build', '--quiet', '--source', 'sample', '--output', {output!r}]; "
+)
+END = "from reportgen.__main__ import command; command()"
+
+WITHOUT = {
+    "as it is": "",
+    "V8 starts after pandas, not beside it": "import reportgen.build as b; b.processors = lambda: 1",
+    "text measured with the machine's fonts": "from reportgen import ink; ink.FONTS = 'NO_SUCH_VARIABLE'",
+    "labels of axes with a limit": (
+        "from reportgen import theme; config = theme.vega_config; theme.vega_config = lambda px: "
+        "(found := config(px)) | {'axis': found['axis'] | {'labelLimit': 180}}"
+    ),
+    "charts validated in the build": (  # in the copy, which alone loads Altair
+        "from reportgen import aside; work = aside._work; aside._work = lambda do, *rest: "
+        "work(lambda: (validate(), do())[1], *rest)\n"
+        "def validate():\n"
+        "  from contextlib import nullcontext; from altair.utils import schemapi\n"
+        "  schemapi.debug_mode = lambda _: nullcontext()"
+    ),
+    "numpy with its threads": (
+        "import types, reportgen.build as b; b.os = types.SimpleNamespace(environ={})"
+    ),
+    "the collector on while modules load": "import gc; gc.disable = lambda: None; gc.freeze = lambda: None",
+    "processes that end as Python ends them": (
+        "import os, types, reportgen.cli as cli; "
+        "cli.os = types.SimpleNamespace(environ=os.environ, _exit=sys.exit)"
+    ),
+}
+"""What is measured → the line that takes the idea away."""
+
+
+def run(options: Options) -> tuple[dict[str, object], dict[str, str]]:
+    """Measure a build without each idea, in turn."""
+    with tempfile.TemporaryDirectory(prefix="reportgen-bench-") as folder:
+        figures, _ = interleaved(
+            {name: partial(costs, command(line, Path(folder) / "output")) for name, line in WITHOUT.items()},
+            options,
+        )
+    return dict(figures), versions("pandas", "altair", "vl-convert-python")
+
+
+def command(line: str, output: Path) -> list[str]:
+    """Return the command of a build that begins with a line of Python."""
+    return [sys.executable, "-c", f"{START.format(output=str(output))}{line}\n{END}"]
