@@ -141,4 +141,4 @@ def test_every_line_of_the_service_has_the_form(tmp_path: Path, form: str) -> No
     else:
         assert [line for line in lines if not re.fullmatch(r'([a-z_]+=("[^"]*"|[^" ]+)( |$))+', line)] == []
         events = [dict(word.split("=", 1) for word in shlex.split(line))["event"] for line in lines]
-    assert events == ["release_served", "listening", "uvicorn.error", "stopping"]
+    assert events == ["release_served", "listening", "request_refused", "stopping"]
