@@ -2,7 +2,8 @@
 
 Each server runs on the first core while wrk asks from the second for the 7-day page over 16 connections;
 "while a build runs" has builds on the second core too, so that wrk gets half of it.
-``python bench/serve.py`` adds what reportgen might be served by instead: uvloop, granian, where installed.
+``python bench/serve.py`` compares, for gzip, with what reportgen might be served by instead, and with the least
+that a server in Python costs (``least.py``); it takes uvicorn and uvloop along where they are installed.
 """
 
 import os
@@ -42,6 +43,8 @@ ASKED = {
 }
 """Kind of request → its headers; the ETag is filled in."""
 
+ON_UVLOOP = "import uvloop; uvloop.install(); from reportgen.cli import command; command()"
+
 NGINX = """
 worker_processes 1; daemon off; master_process off; pid {folder}/pid; error_log /dev/null;
 events {{ worker_connections 512; }}
@@ -52,19 +55,6 @@ http {{
   server {{ listen 127.0.0.1:{port}; root {root}; }}
 }}
 """
-
-
-def served() -> object:
-    """Return the application as ``reportgen serve`` has it, without what builds."""
-    from reportgen.website import Published, application
-
-    published = Published(Path(os.environ["BENCH_OUTPUT"]))
-    published.look()
-    return application(published, dict)
-
-
-if "BENCH_OUTPUT" in os.environ:
-    app = served()
 
 
 def run(options: Options, *, alternatives: bool = False) -> tuple[dict[str, object], dict[str, str]]:
@@ -78,14 +68,17 @@ def run(options: Options, *, alternatives: bool = False) -> tuple[dict[str, obje
         folder.chmod(0o755)
         cost_of(build_command(folder / "output", "--source", "sample"))
         found = servers(folder, alternatives=alternatives)
-        kinds = ("gzip",) if options.short else ASKED
+        kinds = ("gzip",) if options.short or alternatives else ASKED
         cases: dict[str, Callable[[], Mapping[str, float]]] = {
             f"{server}: {kind}": partial(measured, command, kind, folder, [wrk, f"-d{seconds}s"])
             for kind in kinds
             for server, command in found.items()
         }
         figures, absent = interleaved(cases, options)
-    about = versions("uvicorn", "httptools") | {"wrk": printed(wrk, "-v"), "nginx": printed("nginx", "-v")}
+    about = versions("httptools", "uvicorn", "uvloop") | {
+        "wrk": printed(wrk, "-v"),
+        "nginx": printed("nginx", "-v"),
+    }
     return dict(figures) | {"left out": absent}, about
 
 
@@ -97,14 +90,14 @@ def servers(folder: Path, *, alternatives: bool) -> dict[str, list[str]]:
     with suppress(AbsentError):
         found["nginx"] = [tool("nginx"), "-c", str(folder / "nginx.conf")]
     if alternatives:
-        quiet = ["--port", "{port}", "--no-access-log", "--log-level", "warning"]
-        uvicorn = [sys.executable, "-m", "uvicorn", "--http", "httptools", "--lifespan", "off", *quiet]
-        found["its application alone"] = [*uvicorn, "--loop", "asyncio", "serve:app"]
+        least = [sys.executable, str(Path(__file__).with_name("least.py"))]
+        found["one constant answer"] = [*least, "constant", "{port}"]
+        if find_spec("uvicorn"):
+            found["its answers through uvicorn"] = [*least, "uvicorn", "{port}"]
         if find_spec("uvloop"):
-            found["the same, with uvloop"] = [*uvicorn, "--loop", "uvloop", "serve:app"]
-        if find_spec("granian"):
-            one = ["--interface", "asginl", "--workers", "1", "--runtime-threads", "1"]
-            found["the same, on granian"] = [sys.executable, "-m", "granian", *one, *quiet, "serve:app"]
+            found["reportgen serve, on uvloop"] = [sys.executable, "-c", ON_UVLOOP, "serve", *given]
+            found |= {f"{name}, on uvloop": ["env", "UVLOOP=1", *command]
+                      for name, command in found.items() if command[:2] == least}  # fmt: skip
     return found
 
 

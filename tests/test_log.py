@@ -99,7 +99,7 @@ def test_a_password_that_is_a_common_word_does_not_show_by_its_absence(written: 
 
 def test_libraries_speak_only_when_something_is_wrong(written: Callable[[], str]) -> None:
     set_up("logfmt", [])
-    logging.getLogger("uvicorn.error").info("Started server process")
+    logging.getLogger("asyncio").info("Using selector")
     logging.getLogger("apscheduler.scheduler").info("Added job")
     assert written() == ""
 
