@@ -1,8 +1,8 @@
 """What `reportgen serve` is measured against beside nginx: ``python least.py constant|uvicorn PORT``.
 
 ``constant`` is asyncio and httptools with one answer and nothing else: no limit, no choice, no date. It is
-what a server on them costs at least. ``uvicorn`` gives the website's own answers through ASGI, without any limits.
-With uvloop installed and ``UVLOOP`` set, either runs on it.
+what a server on them costs at least. ``uvicorn`` gives the website's own answers through ASGI, but has no
+limits. With uvloop installed and ``UVLOOP`` set, either runs on it.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 Each server runs on the first core while wrk asks from the second for the 7-day page over 16 connections;
 "while a build runs" has builds on the second core too, so that wrk gets half of it.
-``python bench/serve.py`` compares, for gzip, with what reportgen might be served by instead, and with the least
+``python bench/serve.py`` compares, for gzip, with what might serve reportgen instead, and with the least
 that a server in Python costs (``least.py``); it takes uvicorn and uvloop along where they are installed.
 """
 
@@ -102,7 +102,7 @@ def servers(folder: Path, *, alternatives: bool) -> dict[str, list[str]]:
 
 
 def measured(command: list[str], kind: str, folder: Path, wrk: list[str]) -> dict[str, float]:
-    """Return requests a second, latency in ms, bytes of one answer, and resident MB under load."""
+    """Return requests a second, latency in ms, bytes and processor time of one answer, and resident MB."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     root = (folder / "output" / "current").resolve()
@@ -115,17 +115,21 @@ def measured(command: list[str], kind: str, folder: Path, wrk: list[str]) -> dic
         if status != (304 if kind == "304" else 200):
             raise AbsentError(f"{kind} was answered with {status}")
         with building(folder, wanted="build" in kind):
+            before_s = processor_s(pid)
             asked = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
             text = subprocess.run(  # noqa: S603 - our own command
                 ["taskset", "-c", "1", *wrk, "-t1", "-c16", "--latency", *asked, f"http://127.0.0.1:{port}{PAGE}"],  # noqa: S607
                 check=True, capture_output=True, text=True,
             ).stdout  # fmt: skip
-            memory_mb = resident_mb(pid)
-    rate = re.search(r"Requests/sec: +([\d.]+)", text)
-    if rate is None or "Non-2xx" in text or "Socket errors" in text:
+            memory_mb, spent_s = resident_mb(pid), processor_s(pid) - before_s
+    rate, count = re.search(r"Requests/sec: +([\d.]+)", text), re.search(r"(\d+) requests in", text)
+    if rate is None or count is None or "Non-2xx" in text or "Socket errors" in text:
         raise AbsentError(text)
     half, most = latency_ms(text, 50), latency_ms(text, 99)
-    return {"rate": float(rate[1]), "p50_ms": half, "p99_ms": most, "bytes": size, "resident_mb": memory_mb}
+    return {
+        "rate": float(rate[1]), "p50_ms": half, "p99_ms": most, "bytes": size, "resident_mb": memory_mb,
+        "processor_us": 1e6 * spent_s / int(count[1]),
+    }  # fmt: skip
 
 
 def latency_ms(text: str, percent: int) -> float:
@@ -193,6 +197,12 @@ def resident_mb(pid: int) -> float:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 10**6 + sum(resident_mb(int(child)) for child in children)
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor time that a process and its threads have had; a neighbour changes it little."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
