@@ -147,8 +147,6 @@ class GuardedProtocol(asyncio.Protocol):
             self._refuse()
         if self._left is None:
             self._answer()
-        if len(self._waiting) > 1:
-            self.transport.pause_reading()
 
     def eof_received(self) -> bool:
         """Tell whether to keep the connection, though nothing more will come: until all is answered."""
@@ -274,9 +272,7 @@ class GuardedProtocol(asyncio.Protocol):
         """Wait for the next request, or close where there is none."""
         if self._last:
             self.transport.close()
-            return
-        self.transport.resume_reading()
-        if not self._in_head:
+        elif not self._in_head:
             self._head_due = self._loop.time() + IDLE_S
 
 

@@ -525,20 +525,6 @@ def test_a_few_requests_sent_ahead_are_all_answered(service: Service) -> None:
     assert statuses(got) == [200] * 16
 
 
-def test_requests_sent_one_by_one_behind_a_long_answer_wait_outside(service: Service) -> None:
-    """More than may wait in the server: the kernel holds them until their turn."""
-    with closing(connected(service, received=4096)) as wire:
-        wire.sendall(b"GET /assets/big.0a1b.js HTTP/1.1\r\nHost: a\r\n\r\n")
-        for _ in range(40):
-            time.sleep(0.005)
-            wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-        wire.sendall(LAST)
-        got = b""
-        while more := wire.recv(65_536):
-            got += more
-    assert statuses(got) == [200] * 42
-
-
 # Who wants in.
 
 
