@@ -2,7 +2,8 @@
 
 Each server runs on the first core while wrk asks from the second for the 7-day page over 16 connections;
 "while a build runs" has builds on the second core too, so that wrk gets half of it.
-``python bench/serve.py`` adds what reportgen might be served by instead: uvloop, granian, where installed.
+``python bench/serve.py`` compares, for gzip, with what might serve reportgen instead, and with the least
+that a server in Python costs (``least.py``); it takes uvicorn and uvloop along where they are installed.
 """
 
 import os
@@ -42,6 +43,8 @@ ASKED = {
 }
 """Kind of request → its headers; the ETag is filled in."""
 
+ON_UVLOOP = "import uvloop; uvloop.install(); from reportgen.cli import command; command()"
+
 NGINX = """
 worker_processes 1; daemon off; master_process off; pid {folder}/pid; error_log /dev/null;
 events {{ worker_connections 512; }}
@@ -52,19 +55,6 @@ http {{
   server {{ listen 127.0.0.1:{port}; root {root}; }}
 }}
 """
-
-
-def served() -> object:
-    """Return the application as ``reportgen serve`` has it, without what builds."""
-    from reportgen.website import Published, application
-
-    published = Published(Path(os.environ["BENCH_OUTPUT"]))
-    published.look()
-    return application(published, dict)
-
-
-if "BENCH_OUTPUT" in os.environ:
-    app = served()
 
 
 def run(options: Options, *, alternatives: bool = False) -> tuple[dict[str, object], dict[str, str]]:
@@ -78,14 +68,17 @@ def run(options: Options, *, alternatives: bool = False) -> tuple[dict[str, obje
         folder.chmod(0o755)
         cost_of(build_command(folder / "output", "--source", "sample"))
         found = servers(folder, alternatives=alternatives)
-        kinds = ("gzip",) if options.short else ASKED
+        kinds = ("gzip",) if options.short or alternatives else ASKED
         cases: dict[str, Callable[[], Mapping[str, float]]] = {
             f"{server}: {kind}": partial(measured, command, kind, folder, [wrk, f"-d{seconds}s"])
             for kind in kinds
             for server, command in found.items()
         }
         figures, absent = interleaved(cases, options)
-    about = versions("uvicorn", "httptools") | {"wrk": printed(wrk, "-v"), "nginx": printed("nginx", "-v")}
+    about = versions("httptools", "uvicorn", "uvloop") | {
+        "wrk": printed(wrk, "-v"),
+        "nginx": printed("nginx", "-v"),
+    }
     return dict(figures) | {"left out": absent}, about
 
 
@@ -97,19 +90,19 @@ def servers(folder: Path, *, alternatives: bool) -> dict[str, list[str]]:
     with suppress(AbsentError):
         found["nginx"] = [tool("nginx"), "-c", str(folder / "nginx.conf")]
     if alternatives:
-        quiet = ["--port", "{port}", "--no-access-log", "--log-level", "warning"]
-        uvicorn = [sys.executable, "-m", "uvicorn", "--http", "httptools", "--lifespan", "off", *quiet]
-        found["its application alone"] = [*uvicorn, "--loop", "asyncio", "serve:app"]
+        least = [sys.executable, str(Path(__file__).with_name("least.py"))]
+        found["one constant answer"] = [*least, "constant", "{port}"]
+        if find_spec("uvicorn"):
+            found["its answers through uvicorn"] = [*least, "uvicorn", "{port}"]
         if find_spec("uvloop"):
-            found["the same, with uvloop"] = [*uvicorn, "--loop", "uvloop", "serve:app"]
-        if find_spec("granian"):
-            one = ["--interface", "asginl", "--workers", "1", "--runtime-threads", "1"]
-            found["the same, on granian"] = [sys.executable, "-m", "granian", *one, *quiet, "serve:app"]
+            found["reportgen serve, on uvloop"] = [sys.executable, "-c", ON_UVLOOP, "serve", *given]
+            found |= {f"{name}, on uvloop": ["env", "UVLOOP=1", *command]
+                      for name, command in found.items() if command[:2] == least}  # fmt: skip
     return found
 
 
 def measured(command: list[str], kind: str, folder: Path, wrk: list[str]) -> dict[str, float]:
-    """Return requests a second, latency in ms, bytes of one answer, and resident MB under load."""
+    """Return requests a second, latency in ms, bytes and processor time of one answer, and resident MB."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     root = (folder / "output" / "current").resolve()
@@ -122,17 +115,21 @@ def measured(command: list[str], kind: str, folder: Path, wrk: list[str]) -> dic
         if status != (304 if kind == "304" else 200):
             raise AbsentError(f"{kind} was answered with {status}")
         with building(folder, wanted="build" in kind):
+            before_s = processor_s(pid)
             asked = [word for name, value in headers.items() for word in ("-H", f"{name}: {value}")]
             text = subprocess.run(  # noqa: S603 - our own command
                 ["taskset", "-c", "1", *wrk, "-t1", "-c16", "--latency", *asked, f"http://127.0.0.1:{port}{PAGE}"],  # noqa: S607
                 check=True, capture_output=True, text=True,
             ).stdout  # fmt: skip
-            memory_mb = resident_mb(pid)
-    rate = re.search(r"Requests/sec: +([\d.]+)", text)
-    if rate is None or "Non-2xx" in text or "Socket errors" in text:
+            memory_mb, spent_s = resident_mb(pid), processor_s(pid) - before_s
+    rate, count = re.search(r"Requests/sec: +([\d.]+)", text), re.search(r"(\d+) requests in", text)
+    if rate is None or count is None or "Non-2xx" in text or "Socket errors" in text:
         raise AbsentError(text)
     half, most = latency_ms(text, 50), latency_ms(text, 99)
-    return {"rate": float(rate[1]), "p50_ms": half, "p99_ms": most, "bytes": size, "resident_mb": memory_mb}
+    return {
+        "rate": float(rate[1]), "p50_ms": half, "p99_ms": most, "bytes": size, "resident_mb": memory_mb,
+        "processor_us": 1e6 * spent_s / int(count[1]),
+    }  # fmt: skip
 
 
 def latency_ms(text: str, percent: int) -> float:
@@ -200,6 +197,12 @@ def resident_mb(pid: int) -> float:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 10**6 + sum(resident_mb(int(child)) for child in children)
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor time that a process and its threads have had; a neighbour changes it little."""
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:

@@ -168,10 +168,14 @@ def serve_table(figures: Figures) -> str:
         other = figures.get(f"nginx: {kind}")
         lines.append([
             kind, server, spread(f["rate"], 0), f"{ratio(f['rate'], other['rate']):.2f}" if other else "",
-            spread(f["p50_ms"], 1), spread(f["p99_ms"], 1), f"{middle(f['bytes']):,.0f}",
+            spread(f["processor_us"], 1) if "processor_us" in f else "",
+            spread(f["p50_ms"], 2), spread(f["p99_ms"], 1), f"{middle(f['bytes']):,.0f}",
             f"{middle(f['resident_mb']):.0f}",
         ])  # fmt: skip
-    head = ["asked for", "server", "requests/s", "times nginx", "p50 ms", "p99 ms", "bytes", "resident MB"]
+    head = [
+        "asked for", "server", "requests/s", "times nginx", "processor µs each", "p50 ms", "p99 ms", "bytes",
+        "resident MB",
+    ]  # fmt: skip
     return table(head, lines) + left_out(figures)
 
 

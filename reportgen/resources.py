@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from html import unescape
 from pathlib import PurePosixPath
 
+from reportgen.messages import encoded
 from reportgen.packing import SUFFIXES
 from reportgen.publish import MANIFEST, Release
 
@@ -37,17 +38,15 @@ SECURITY = {
 }
 POLICY = re.compile(rb'http-equiv="Content-Security-Policy" content="([^"]*)"')
 
-Headers = list[tuple[bytes, bytes]]
-
 
 @dataclass(frozen=True)
 class Variant:
-    """One coding of a resource: its bytes, its entity tag, and all headers of a 200 and of a 304."""
+    """One coding of a resource: its bytes, its entity tag, and all header lines of a 200 and of a 304."""
 
     body: bytes
     etag: str
-    headers: Headers
-    not_modified: Headers
+    headers: bytes
+    not_modified: bytes
 
 
 @dataclass(frozen=True)
@@ -146,11 +145,6 @@ def _variant(coding: str, body: bytes, common: Mapping[str, str]) -> Variant:
         encoded({**common, **own, "content-length": str(len(body))}),
         encoded({**unchanging, "etag": etag}),
     )
-
-
-def encoded(headers: Mapping[str, str]) -> Headers:
-    """Return headers as ASGI takes them."""
-    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 
 def chosen(resource: Resource, accepted: str) -> Variant:

@@ -1,20 +1,18 @@
-"""The process that stays: it listens, follows what is published, and ends well on a signal. On uvicorn."""
+"""The process that stays: it listens, follows what is published, and ends well on a signal."""
 
 import asyncio
 import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from ipaddress import ip_address
-
-import uvicorn
 
 from reportgen.errors import ConfigError
 from reportgen.log import event
-from reportgen.protocol import AT_ONCE, BACKLOG, GuardedProtocol, raise_limit
-from reportgen.website import App, Published, logged
+from reportgen.messages import Answer
+from reportgen.protocol import AT_ONCE, BACKLOG, Connections, raise_limit
+from reportgen.website import Published, logged
 
 DRAIN_S = 3
 WATCH_EVERY_S = 1.0
@@ -77,22 +75,8 @@ def _is_loopback(host: str) -> bool:
     return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
-class _Server(uvicorn.Server):
-    """uvicorn, but for its ideas of signals (it would end this process by the one it caught) and queues."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept few connections at once, yet let many wait: asyncio has one number for both."""
-        await super().startup(sockets)
-        for each in sockets or ():
-            each.listen(BACKLOG)
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
 def run(
-    app: App,
+    answer: Answer,
     published: Published,
     listening: socket.socket,
     *,
@@ -107,39 +91,34 @@ def run(
     broken beyond repair in this process.
     """
     raise_limit()
-    config = uvicorn.Config(
-        logged(app) if access_log else app,
-        http=GuardedProtocol, backlog=AT_ONCE, ws="none", lifespan="off", log_config=None, access_log=False,
-        server_header=False, proxy_headers=False, timeout_graceful_shutdown=DRAIN_S,
-    )  # fmt: skip
-    return asyncio.run(_run(_Server(config), published, listening, start, stop, trouble))
+    connections = Connections(logged(answer) if access_log else answer)
+    return asyncio.run(_run(connections, published, listening, start, stop, trouble))
 
 
 async def _run(
-    server: _Server,
+    connections: Connections,
     published: Published,
     listening: socket.socket,
     start: Callable[[], None],
     stop: Callable[[], None],
     trouble: Callable[[], str | None],
 ) -> int:
-    asked = asyncio.Event()
+    loop, asked = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, asked.set)
+        loop.add_signal_handler(number, asked.set)
     start()
-    serving = asyncio.create_task(server.serve(sockets=[listening]))
-    following = asyncio.create_task(published.follow())
-    watching = asyncio.create_task(_watch(trouble))
-    asking = asyncio.create_task(asked.wait())
-    tasks = {serving, following, watching, asking}
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    work = connections.keep(), published.follow(), _watch(trouble)
+    asking, *working = [asyncio.create_task(each) for each in (asked.wait(), *work)]
+    server = await loop.create_server(connections.made, sock=listening, backlog=AT_ONCE)
+    listening.listen(BACKLOG)  # accept few at once, yet let many wait: asyncio has one number for both
+    done, _ = await asyncio.wait({asking, *working}, return_when=asyncio.FIRST_COMPLETED)
     failed = asking not in done
     for task in done - {asking}:
         event("broken", level=logging.ERROR, message=str(task.exception() or task.result()))
     event("stopping", level=logging.ERROR if failed else logging.INFO, reason=None if failed else "signal")
-    server.should_exit = True
-    await asyncio.gather(asyncio.to_thread(stop), serving, return_exceptions=True)
-    for task in (following, watching, asking):
+    server.close()
+    await asyncio.gather(asyncio.to_thread(stop), connections.drain(DRAIN_S), return_exceptions=True)
+    for task in (asking, *working):
         task.cancel()
     return int(failed)
 

@@ -1,46 +1,37 @@
-"""The website: the current release to readers, health to the platform, as an ASGI application.
+"""The website: the current release to readers, health to the platform, as a function of requests.
 
 :class:`Published` follows the link ``current`` and holds its release in memory; :func:`application`
-answers requests from it.
+answers requests from it, at once and without waiting.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from reportgen.access import Doorkeeper, client_of
 from reportgen.log import event
+from reportgen.messages import Answer, Request, Response, encoded, joined
 from reportgen.publish import current_release
 from reportgen.resources import (
     SECURITY,
     STRICT,
-    Headers,
     Resource,
     Shelf,
     chosen,
-    encoded,
     json_body,
     load,
     matches,
     text_page,
 )
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 LOOK_EVERY_S = 0.5
 TRIES = 10
 """How many releases one look may see vanish while it reads them, before it waits for the next look."""
 
 RETRY_AFTER_S = 5
-PIECE_BYTES = 32 * 1024
-"""How much of a body is handed on at once: so much memory a client takes that does not read."""
-
 OPEN = ("/healthz", "/healthz/fresh")
 """Addresses that need no password: the platform's checks have none."""
 
@@ -98,8 +89,8 @@ def application(
     *,
     password: str | None = None,
     client_header: str | None = None,
-) -> App:
-    """Return the ASGI application.
+) -> Answer:
+    """Return the function that answers requests.
 
     ``status`` gives the document of ``/status.json``. ``client_header`` is the header in which a proxy in
     front names the client's address; without it the connection's own counts.
@@ -107,106 +98,76 @@ def application(
     keeper = Doorkeeper(password, time.monotonic) if password else None
     named = client_header.lower().encode() if client_header else None
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-        del receive  # no request that is answered here has a body worth reading
-        head = scope["method"] == "HEAD"
-        path: str = scope["path"]
-        wanted = _joined(scope["headers"])
-        if not _sound(scope):
-            await _answer(send, 400, b"Only HTTP/1.1 with one Host, or HTTP/1.0.\n", head=head)
-            return
+    def answer(request: Request) -> Response:
+        wanted, path = joined(request.headers), request.path
+        if not _sound(request):
+            return _plain(400, b"Only HTTP/1.1 with one Host, or HTTP/1.0.\n")
         if keeper and path not in OPEN:
-            peer = (scope["client"] or ("",))[0]
-            client = client_of(wanted.get(named, b"").decode("latin-1") if named else "", peer)
-            if refusal := _refusal(keeper, client, wanted.get(b"authorization", b"").decode("latin-1")):
-                await _answer(send, *refusal, head=head)
-                return
-        if scope["method"] not in {"GET", "HEAD"}:
-            await _answer(send, 405, b"Only GET and HEAD.\n", {"allow": "GET, HEAD"}, head=head)
-        elif path == "/healthz":
-            await _answer(send, 200, b"ok\n", head=head)
-        elif path == "/healthz/fresh":
+            client = client_of(wanted.get(named, b"").decode("latin-1") if named else "", request.client)
+            if refused := _refusal(keeper, client, wanted.get(b"authorization", b"").decode("latin-1")):
+                return refused
+        if request.method not in {"GET", "HEAD"}:
+            return _plain(405, b"Only GET and HEAD.\n", {"allow": "GET, HEAD"})
+        if path == "/healthz":
+            return _plain(200, b"ok\n")
+        if path == "/healthz/fresh":
             stale = status()["stale"] or published.shelf is None
-            await _answer(send, 503 if stale else 200, b"stale\n" if stale else b"fresh\n", head=head)
-        elif path == "/status.json":
-            await _answer(send, 200, json_body(status()), {"content-type": "application/json"}, head=head)
-        else:
-            query = b"?" * bool(scope["query_string"]) + scope["query_string"]
-            await _serve(send, published.shelf, path, wanted, query.decode("latin-1"), status, head=head)
+            return _plain(503, b"stale\n") if stale else _plain(200, b"fresh\n")
+        if path == "/status.json":
+            return _plain(200, json_body(status()), {"content-type": "application/json"})
+        if published.shelf is None:
+            return _not_yet(failed=bool(status()["consecutive_failures"]))
+        return _found(published.shelf, path, request.query, wanted)
 
-    return app
+    return answer
 
 
-def _sound(scope: Scope) -> bool:
+def _sound(request: Request) -> bool:
     """Tell whether version and ``Host`` are as RFC 9112 (3.2) wants them: proxies in front go by both."""
-    hosts = sum(name == b"host" for name, _ in scope["headers"])
-    version: str = scope["http_version"]
-    return hosts == 1 if version == "1.1" else version == "1.0" and hosts <= 1
+    hosts = sum(name == b"host" for name, _ in request.headers)
+    return hosts == 1 if request.version == "1.1" else request.version == "1.0" and hosts <= 1
 
 
-def _joined(headers: Headers) -> dict[bytes, bytes]:
-    """Return headers by name; several lines of one are one list (RFC 9110, 5.3)."""
-    found: dict[bytes, bytes] = {}
-    for name, value in headers:
-        found[name] = b"%b, %b" % (found[name], value) if name in found else value
-    return found
-
-
-def _refusal(keeper: Doorkeeper, client: str, authorization: str) -> tuple[int, bytes, dict[str, str]] | None:
+def _refusal(keeper: Doorkeeper, client: str, authorization: str) -> Response | None:
     """Return the answer to whoever may not read, or ``None``."""
     pause_s = keeper.pause_s(client) if authorization else 0.0
     if pause_s:
-        again = str(int(pause_s) + 1)
-        return 429, b"Too many failed tries. Try again later.\n", {"retry-after": again}
+        again = {"retry-after": str(int(pause_s) + 1)}
+        return _plain(429, b"Too many failed tries. Try again later.\n", again)
     if authorization and keeper.admits(client, authorization):
         return None
     if authorization:
         event("access_refused", level=logging.WARNING, client=client)
     challenge = {"www-authenticate": 'Basic realm="reportgen", charset="UTF-8"'}
-    return 401, b"This report asks for a user name and a password.\n", challenge
+    return _plain(401, b"This report asks for a user name and a password.\n", challenge)
 
 
-async def _serve(
-    send: Send,
-    shelf: Shelf | None,
-    path: str,
-    wanted: dict[bytes, bytes],
-    query: str,
-    status: Callable[[], dict[str, Any]],
-    *,
-    head: bool,
-) -> None:
+def _not_yet(*, failed: bool) -> Response:
+    """Answer while there is no release."""
+    again = {"retry-after": str(RETRY_AFTER_S), "content-type": "text/html; charset=utf-8"}
+    return _plain(503, NO_REPORT if failed else FIRST_BUILD, again)
+
+
+def _found(shelf: Shelf, path: str, query: bytes, wanted: dict[bytes, bytes]) -> Response:
     """Answer with a file of the release, and with nothing else."""
-    if shelf is None:
-        again = {"retry-after": str(RETRY_AFTER_S), "content-type": "text/html; charset=utf-8"}
-        page = NO_REPORT if status()["consecutive_failures"] else FIRST_BUILD
-        await _answer(send, 503, page, again, head=head)
-    elif resource := shelf.resources.get(path):
-        await _send_resource(send, 200, resource, wanted, head=head)
-    elif target := shelf.moved.get(path):
-        await _answer(send, 308, b"", {"location": target + query}, head=head)
-    elif shelf.not_found:
-        await _send_resource(send, 404, shelf.not_found, wanted, head=head)
-    else:
-        await _answer(send, 404, b"There is no such page.\n", head=head)
+    if resource := shelf.resources.get(path):
+        return _of_resource(200, resource, wanted)
+    if target := shelf.moved.get(path):
+        return _plain(308, b"", {"location": target + "?" * bool(query) + query.decode("latin-1")})
+    if shelf.not_found:
+        return _of_resource(404, shelf.not_found, wanted)
+    return _plain(404, b"There is no such page.\n")
 
 
-async def _send_resource(
-    send: Send, status: int, resource: Resource, wanted: dict[bytes, bytes], *, head: bool
-) -> None:
+def _of_resource(status: int, resource: Resource, wanted: dict[bytes, bytes]) -> Response:
     variant = chosen(resource, wanted.get(b"accept-encoding", b"").decode("latin-1"))
     condition = wanted.get(b"if-none-match")
     if status == 200 and condition and matches(variant.etag, condition.decode("latin-1")):  # noqa: PLR2004
-        await _respond(send, 304, variant.not_modified, b"")
-    else:
-        await _respond(send, status, variant.headers, b"" if head else variant.body)
+        return Response(304, variant.not_modified)
+    return Response(status, variant.headers, variant.body)
 
 
-async def _answer(
-    send: Send, status: int, body: bytes, headers: dict[str, str] | None = None, *, head: bool
-) -> None:
+def _plain(status: int, body: bytes, headers: dict[str, str] | None = None) -> Response:
     """Answer with something that is no file of a release, and is kept nowhere."""
     common = {
         "content-type": "text/plain; charset=utf-8",
@@ -215,17 +176,7 @@ async def _answer(
         "content-security-policy": f"{STRICT}; frame-ancestors 'none'",
         **SECURITY,
     }
-    await _respond(send, status, encoded(common | (headers or {})), b"" if head else body)
-
-
-async def _respond(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    last = max(0, len(body) - 1) // PIECE_BYTES * PIECE_BYTES
-    for start in range(0, last, PIECE_BYTES):
-        piece = body[start : start + PIECE_BYTES]
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await asyncio.sleep(0)  # others are served meanwhile, and a reader who has gone is noticed
-    await send({"type": "http.response.body", "body": body[last:]})
+    return Response(status, encoded(common | (headers or {})), body)
 
 
 FIRST_BUILD = text_page(
@@ -242,21 +193,17 @@ NO_REPORT = text_page(
 )
 
 
-def logged(app: App) -> App:
-    """Log each request: never its query, which may hold a secret."""
+def logged(answer: Answer) -> Answer:
+    """Log each request, and how long its answer took to find: never its query, which may hold a secret."""
 
-    async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+    def noting(request: Request) -> Response:
         begun = time.perf_counter()
-        answered: dict[str, Any] = {}
-
-        async def noted(message: MutableMapping[str, Any]) -> None:
-            answered.setdefault("status", message.get("status"))
-            await send(message)
-
-        await app(scope, receive, noted)
-        if scope["type"] == "http":
-            client = (scope["client"] or ("",))[0]
-            ms = round(1000 * (time.perf_counter() - begun), 1)
-            event("request", method=scope["method"], path=scope["path"], client=client, ms=ms, **answered)
+        response = answer(request)
+        ms = round(1000 * (time.perf_counter() - begun), 2)
+        event(
+            "request", method=request.method, path=request.path, client=request.client, ms=ms,
+            status=response.status,
+        )  # fmt: skip
+        return response
 
     return noting

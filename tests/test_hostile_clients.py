@@ -372,6 +372,23 @@ def test_garbage_behind_a_request_does_not_spoil_its_answer(service: Service) ->
     assert got.partition(b"\r\n\r\n")[2] == SITE["assets/big.0a1b.js"]
 
 
+def test_garbage_right_behind_a_request_is_refused_after_its_answer(service: Service) -> None:
+    """In one piece: what was a request is answered, what was none is not."""
+    assert statuses(told(service, GET + b"\r\n" + b"garbage\r\n\r\n")) == [200, 400]
+    assert statuses(told(service, LAST + b"garbage\r\n\r\n")) == [200]
+
+
+def test_who_sends_no_more_still_gets_all(service: Service) -> None:
+    """As `nc -N` does: its end of the connection is closed, and it reads."""
+    with closing(connected(service, received=4096)) as wire:
+        wire.sendall(b"GET /assets/big.0a1b.js HTTP/1.1\r\nHost: a\r\n\r\n")
+        wire.shutdown(socket.SHUT_WR)
+        got = b""
+        while more := wire.recv(65_536):
+            got += more
+    assert got.partition(b"\r\n\r\n")[2] == SITE["assets/big.0a1b.js"]
+
+
 # Who sends little, for long; who reads nothing.
 
 

@@ -24,9 +24,9 @@ HEAVY_WING = {
 }  # fmt: skip
 LIGHT = (
     "access", "aside", "build", "bundle", "cli", "config", "console", "diagnosis", "disk", "errors",
-    "exports", "figures", "gather", "log", "markup", "notes", "packing", "paths", "progress", "proof",
-    "protocol", "publish", "resources", "runs", "schedule", "serve", "service", "sources", "spelling",
-    "status", "stopwatch", "templates", "timetable", "values", "website", "windows", "worker",
+    "exports", "figures", "gather", "log", "markup", "messages", "notes", "packing", "paths", "progress",
+    "proof", "protocol", "publish", "resources", "runs", "schedule", "serve", "service", "sources",
+    "spelling", "status", "stopwatch", "templates", "timetable", "values", "website", "windows", "worker",
 )  # fmt: skip
 
 

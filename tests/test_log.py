@@ -99,7 +99,7 @@ def test_a_password_that_is_a_common_word_does_not_show_by_its_absence(written: 
 
 def test_libraries_speak_only_when_something_is_wrong(written: Callable[[], str]) -> None:
     set_up("logfmt", [])
-    logging.getLogger("uvicorn.error").info("Started server process")
+    logging.getLogger("asyncio").info("Using selector")
     logging.getLogger("apscheduler.scheduler").info("Added job")
     assert written() == ""
 
@@ -141,4 +141,4 @@ def test_every_line_of_the_service_has_the_form(tmp_path: Path, form: str) -> No
     else:
         assert [line for line in lines if not re.fullmatch(r'([a-z_]+=("[^"]*"|[^" ]+)( |$))+', line)] == []
         events = [dict(word.split("=", 1) for word in shlex.split(line))["event"] for line in lines]
-    assert events == ["release_served", "listening", "uvicorn.error", "stopping"]
+    assert events == ["release_served", "listening", "request_refused", "stopping"]

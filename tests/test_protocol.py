@@ -1,5 +1,7 @@
 """What a client may take of the server without being let in: little, and not for long."""
 
+import asyncio
+import re
 import resource
 import socket
 import subprocess
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from reportgen import protocol
+from reportgen.messages import Answer, Request, Response, encoded
 
 SERVER = """
 import resource, sys, time
@@ -91,7 +94,7 @@ def test_a_head_that_does_not_come_ends_the_connection(tmp_path: Path, sent: byt
 
 
 def test_a_slow_reader_of_a_whole_request_is_left_in_peace(tmp_path: Path) -> None:
-    """The deadline is for heads: a connection that waits between two requests has uvicorn's own."""
+    """The deadline is for heads: a connection that waits between two requests has a longer one."""
     with (
         running(tmp_path, head_s=0.5) as (port, _),
         socket.create_connection(("127.0.0.1", port), timeout=5) as connection,
@@ -148,6 +151,66 @@ def test_a_flood_takes_no_more_files_than_there_are(tmp_path: Path) -> None:
         server.terminate()
         assert server.stderr
         assert server.stderr.read() == ""
+
+
+def answers_to(pieces: list[bytes], answer: Answer) -> tuple[bytes, float]:
+    """Send pieces to a server in this process; return what comes until it ends the connection, and when."""
+
+    async def talk() -> tuple[bytes, float]:
+        connections = protocol.Connections(answer)
+        keeping = asyncio.create_task(connections.keep())
+        server = await asyncio.get_running_loop().create_server(connections.made, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        begun = time.monotonic()
+        for piece in pieces:
+            writer.write(piece)
+            await asyncio.sleep(0.01)
+        got = await asyncio.wait_for(reader.read(), 10)
+        took = time.monotonic() - begun
+        writer.close()
+        server.close()
+        keeping.cancel()
+        return got, took
+
+    return asyncio.run(talk())
+
+
+GET, END = b"GET /%b HTTP/1.1\r\nHost: a\r\n", b"Connection: close\r\n\r\n"
+
+
+def echoed(request: Request) -> Response:
+    """Answer with what is asked for, or break."""
+    if request.path == "/fault":
+        raise LookupError
+    body = f"{request.method} {request.path} {request.query!r} {request.version}\n".encode()
+    status = 418 if request.path == "/teapot" else 200
+    return Response(status, encoded({"content-length": str(len(body))}), body)
+
+
+def test_a_request_may_come_in_any_pieces() -> None:
+    whole = b"GET /a%20b?c=%20d HTTP/1.1\r\nHost: a\r\n\r\n" + GET % b"teapot" + END
+    expected = [(b"200", b"GET /a b b'c=%20d' 1.1"), (b"418", b"GET /teapot b'' 1.1")]
+    for pieces in ([whole], [whole[n : n + 1] for n in range(len(whole))], [whole[:60], whole[60:]]):
+        got, _ = answers_to(pieces, echoed)
+        assert re.findall(rb"HTTP/1\.1 (\d+) .*?\r\n\r\n(.*?)\n", got, re.DOTALL) == expected
+        assert got.count(b"connection: close\r\n") == 1
+
+
+def test_a_fault_of_ours_is_an_answer_too_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """With its traceback; the connection goes on."""
+    got, _ = answers_to([GET % b"fault" + b"\r\n", GET % b"" + END], echoed)
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", got) == [b"500", b"200"]
+    (record,) = caplog.records
+    assert (record.levelname, bool(record.exc_info)) == ("ERROR", True)
+
+
+def test_a_connection_that_asks_no_more_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Later than one whose head does not come would be: between two pages people read."""
+    monkeypatch.setattr(protocol, "IDLE_S", 1.0)
+    monkeypatch.setattr(protocol, "HEAD_S", 0.1)
+    got, took = answers_to([GET % b"" + b"\r\n"], echoed)
+    assert got.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert 0.9 < took < 4
 
 
 def test_the_limit_of_files_leaves_room_for_other_things() -> None:

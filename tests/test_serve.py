@@ -7,6 +7,8 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from statistics import median
 from urllib.parse import urljoin
 
@@ -14,6 +16,7 @@ import brotli
 import pytest
 
 from reportgen.errors import ConfigError
+from reportgen.messages import encoded
 from reportgen.resources import Resource, Variant, chosen, matches
 from reportgen.serve import check_exposure, listen
 from tests.services import POLICY, Service, asked, put, serving, site
@@ -212,6 +215,20 @@ def test_a_missing_page_is_missing_whatever_the_reader_has(service: Service) -> 
     """A 304 would tell a cache that its copy is a page."""
     tag = service.ask("/nothing").headers["etag"]
     assert service.ask("/nothing", if_none_match=tag).status == 404
+
+
+def test_each_answer_tells_its_date(service: Service) -> None:
+    """Caches reckon an answer's age from it (RFC 9110, 6.6.1)."""
+    for address, tag in (("/7d/", ""), ("/7d/", "*"), ("/nothing", ""), ("/healthz", "")):
+        told = parsedate_to_datetime(service.ask(address, if_none_match=tag).headers["date"])
+        assert abs((datetime.now(UTC) - told).total_seconds()) < 3
+
+
+def test_no_header_goes_on_in_another_line() -> None:
+    for value in ("/7d/?x\r\nset-cookie: a=b", "a\nb", "a\rb", "a\0b"):
+        with pytest.raises(ValueError, match="location"):
+            encoded({"location": value})
+    assert encoded({"location": "/7d/?\xe9", "allow": "GET"}) == b"location: /7d/?\xe9\r\nallow: GET\r\n"
 
 
 def test_one_connection_serves_many_requests(service: Service) -> None:

@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from functools import cache
 from html.parser import HTMLParser
@@ -27,8 +27,9 @@ from pydantic import SecretStr, ValidationError
 from reportgen.config import Config, SourceSettings, load_config, url_secrets
 from reportgen.errors import ConfigError, SourceError, mask_logins, scrub
 from reportgen.gather import read
+from reportgen.messages import Answer, Request, encoded
 from reportgen.pages import intro_html
-from reportgen.resources import Resource, Shelf, Variant, encoded
+from reportgen.resources import Resource, Shelf, Variant
 from reportgen.sources import open_source
 from reportgen.spelling import Spelling
 from reportgen.timetable import next_due
@@ -321,7 +322,7 @@ def _shelf() -> Shelf:
     return Shelf("id", {name: resource(name) for name in names}, {"/7d": "/7d/"}, resource("/404.html"))
 
 
-def _app(password: str | None) -> Any:
+def _app(password: str | None) -> Answer:
     """Return the website, which has seen no one yet."""
     published = Published(scratch())
     published.shelf = _shelf()
@@ -346,33 +347,21 @@ def request(data: bytes) -> None:
         headers.append((b"host", b"example.com"))
     knows = b"Basic " + base64.b64encode(f"reader:{PLANT}".encode())
     for password, sent in ((PLANT, headers), (PLANT, [*headers, (b"authorization", knows)]), (None, headers)):
-        scope = {
-            "type": "http", "method": method, "path": path, "headers": sent, "client": ("192.0.2.1", 1),
-            "http_version": "1.1",
-            "query_string": query.encode("utf-8", "surrogateescape"),
-        }  # fmt: skip
-        answers: list[dict[str, Any]] = []
-
-        async def send(message: Any, answers: list[dict[str, Any]] = answers) -> None:
-            answers.append(message)
-
-        answering = _app(password)(scope, None, send)
-        # It waits for nobody, so no loop is needed; where a browser is tested, one is running already.
-        with suppress(StopIteration):
-            while True:
-                answering.send(None)
-        start, *parts = answers
-        body = b"".join(part["body"] for part in parts)
-        assert start["status"] in {200, 304, 308, 400, 401, 404, 405, 429}, start
-        assert b"\r" not in b"".join(map(b"".join, start["headers"]))
-        assert b"\n" not in b"".join(map(b"".join, start["headers"]))
-        assert PLANT.encode() not in body
+        asked = Request(method, path, query.encode("utf-8", "surrogateescape"), "1.1", sent, "192.0.2.1")
+        answer = _app(password)(asked)
+        assert answer.status in {200, 304, 308, 400, 401, 404, 405, 429}, answer
+        lines = answer.lines.split(b"\r\n")
+        assert lines.pop() == b""
+        assert [line for line in lines if not re.fullmatch(rb"[a-z-]+: [^\r\n\0]*", line)] == []
+        names = [line.partition(b":")[0] for line in lines]
+        assert len(set(names)) == len(names), names
+        assert PLANT.encode() not in answer.body
         own = {form.body for each in _shelf().resources.values() for form in each.variants.values()}
-        if start["status"] == 200 and path not in {"/healthz", "/healthz/fresh", "/status.json"}:
+        if answer.status == 200 and path not in {"/healthz", "/healthz/fresh", "/status.json"}:
             named = [value for name, value in sent if name == b"authorization"]
             knew = any(PLANT.encode() in _decoded(value) for value in named)
             assert knew or not password, "let in without the password"
-            assert body in own | {b""}
+            assert answer.body in own
 
 
 def _decoded(value: bytes) -> bytes:

@@ -1,0 +1,97 @@
+"""What `reportgen serve` is measured against beside nginx: ``python least.py constant|uvicorn PORT``.
+
+``constant`` is asyncio and httptools with one answer and nothing else: no limit, no choice, no date. It is
+what a server on them costs at least. ``uvicorn`` gives the website's own answers through ASGI, but has no
+limits. With uvloop installed and ``UVLOOP`` set, either runs on it.
+"""
+
+import asyncio
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httptools
+
+from reportgen.messages import Request, head_of
+from reportgen.resources import chosen
+from reportgen.website import Published, application
+
+PUBLISHED = Published(Path(os.environ["BENCH_OUTPUT"]))
+PUBLISHED.look()
+ANSWER = application(PUBLISHED, dict)
+
+
+class Constant(asyncio.Protocol):
+    """Answers every request with the same bytes."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Read requests from a connection."""
+        self.transport: Any = transport
+        self.parser = httptools.HttpRequestParser(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Hand on what has come."""
+        self.parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        """Answer."""
+        self.transport.write(constant())
+
+
+@cache
+def constant() -> bytes:
+    """Return the 7-day page with gzip, and its head."""
+    assert PUBLISHED.shelf  # noqa: S101 - it was built before
+    request = Request("GET", "/7d/", b"", "1.1", [(b"host", b"a"), (b"accept-encoding", b"gzip")], "")
+    response = ANSWER(request)
+    assert response.body == chosen(PUBLISHED.shelf.resources["/7d/"], "gzip").body  # noqa: S101
+    return head_of(response, b"", last=False) + response.body
+
+
+@cache
+def lines(head: bytes) -> list[list[bytes]]:
+    """Return headers as ASGI takes them."""
+    return [line.split(b": ", 1) for line in head.split(b"\r\n") if line]
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Give the website's answers by ASGI."""
+    del receive
+    client = (scope["client"] or ("",))[0]
+    response = ANSWER(
+        Request(
+            scope["method"], scope["path"], scope["query_string"], scope["http_version"],
+            scope["headers"], client,
+        )
+    )  # fmt: skip
+    await send({"type": "http.response.start", "status": response.status, "headers": lines(response.lines)})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+async def constantly(port: int) -> None:
+    """Serve the constant."""
+    server = await asyncio.get_running_loop().create_server(Constant, "127.0.0.1", port)
+    await server.serve_forever()
+
+
+def main() -> None:
+    """Serve until a signal comes."""
+    kind, port = sys.argv[1], int(sys.argv[2])
+    loop = "uvloop" if "UVLOOP" in os.environ else "asyncio"
+    if kind == "uvicorn":
+        import uvicorn
+
+        quiet: dict[str, Any] = {"access_log": False, "log_level": "warning", "lifespan": "off"}
+        uvicorn.run(app, port=port, http="httptools", loop=loop, **quiet)
+    elif loop == "uvloop":
+        import uvloop
+
+        uvloop.run(constantly(port))
+    else:
+        asyncio.run(constantly(port))
+
+
+if __name__ == "__main__":
+    main()
