@@ -8,7 +8,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 from reportgen.errors import RenderKilled
 from reportgen.stopwatch import held_bytes
@@ -49,7 +49,7 @@ def aside(work: Callable[[], Result], meanwhile: Callable[[], None]) -> tuple[Re
     try:
         with os.fdopen(reading, "rb") as stream:
             meanwhile()
-            answer = stream.read()
+            answer = _answer(stream)
             held = held_bytes()
     except BaseException:
         os.kill(child, signal.SIGKILL)
@@ -58,13 +58,22 @@ def aside(work: Callable[[], Result], meanwhile: Callable[[], None]) -> tuple[Re
         _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         raise RenderKilled(f"the process that draws the report {_in_words(os.WTERMSIG(status))}")
-    if not answer:
+    if answer is None:
         code = os.waitstatus_to_exitcode(status)
         raise RuntimeError(f"the process that draws the report ended with {code}")
-    result, error, childs = pickle.loads(answer)  # noqa: S301 - our own copy wrote it
+    result, error, childs = answer
     if error is not None:
         raise error
     return result, held + childs
+
+
+def _answer(stream: BinaryIO) -> tuple[Any, Exception | None, int] | None:
+    """Return what the copy wrote: result, error, bytes held; ``None`` where it ended before it was done."""
+    try:
+        answer: tuple[Any, Exception | None, int] = pickle.load(stream)  # noqa: S301 - our own copy wrote it
+    except (EOFError, pickle.UnpicklingError):
+        return None
+    return answer
 
 
 def _work(work: Callable[[], object], writing: int, parent: int) -> NoReturn:
@@ -82,7 +91,7 @@ def _work(work: Callable[[], object], writing: int, parent: int) -> NoReturn:
         except Exception as exc:  # noqa: BLE001 - it is raised again where it can be told
             answer = (None, _portable(exc), 0)
         with os.fdopen(3, "wb") as stream:
-            stream.write(pickle.dumps(answer))
+            pickle.dump(answer, stream)
         status = 0
     finally:
         os._exit(status)

@@ -103,7 +103,7 @@ def drawn(
     for name, took in seconds.items():
         watch.add(name, took)
     with watch.stage("svg"):
-        return ink.fill(draft), held
+        return {**ink.fill(draft), **gathered.files}, held
 
 
 def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:

@@ -92,11 +92,13 @@ def paths_csv(paths: Iterable[PathRow]) -> bytes:
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    text = io.StringIO(newline="")
+    content = io.BytesIO()
+    text = io.TextIOWrapper(content, encoding="utf-8", newline="")  # a StringIO takes four bytes a letter
     writer = csv.writer(text)
     writer.writerow(header)
     writer.writerows(rows)
-    return text.getvalue().encode()
+    text.flush()
+    return content.getvalue()
 
 
 def _safe(cell: str) -> str:

@@ -141,7 +141,8 @@ def _rows(content: bytes, header: list[str]) -> Iterator[list[str]]:
     """
     csv.field_size_limit(sys.maxsize)  # a path may be of any length
     try:
-        rows = csv.reader(io.StringIO(content.decode(), newline=""), strict=True)
+        text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
+        rows = csv.reader(text, strict=True)
         if next(rows, None) != header:
             raise ValueError(f"its header is not {','.join(header)}")
         for row in rows:

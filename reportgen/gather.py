@@ -55,6 +55,14 @@ class Gathered:
     site: str | None
     notice: str | None
 
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Return the files of the release that are ready as they were read, by their path in it."""
+        return {
+            f"{window.name}/paths.csv": found.csv
+            for window, found in zip(self.windows, self.paths, strict=True)
+        }
+
 
 def gather(config: Config, now: datetime, as_of: date | None = None) -> Gathered:
     """Read all windows from one snapshot of the source.

@@ -176,10 +176,9 @@ def _for_programs(site: Site, content: Sequence[Page], gathered: Gathered) -> di
         "sample": site.notice is not None,
     }
     files = {}
-    for page, found in zip(content, gathered.paths, strict=True):
+    for page in content:
         name = page.metrics.window.name
         files[f"{name}/daily.csv"] = exports.daily_csv(page.metrics)
-        files[f"{name}/paths.csv"] = found.csv
         files[f"{name}/report.json"] = exports.report_json(
             page.metrics, list(map(bare, page.changes)), gathered.notes, about
         )

@@ -110,7 +110,8 @@ def undrawn(config: Config, case: Case) -> tuple[dict[str, bytes], dict[str, lis
         for metrics in measured.metrics
     ]
     said = {page.metrics.window.name: list(page.changes) for page in content}
-    return dict(report.render(site, content, gathered, own=None, vega=None).files), said
+    draft = report.render(site, content, gathered, own=None, vega=None)
+    return {**draft.files, **gathered.files}, said
 
 
 def check_case(case: Case) -> None:
