@@ -113,7 +113,7 @@ def fingerprint(config: Config, gathered: Gathered) -> str:
 
 
 def _window_paths(reading: PathsReading, total: int, named: int, top_paths: int) -> WindowPaths:
-    """Sort one stream of paths to where they are shown; a change of ``named`` visits is told in a sentence."""
+    """Sort one stream of paths to where they are shown; a change of ``named`` visits makes a sentence."""
     listed: list[PathRow] = []
     movers: list[PathTotals] = []
 
