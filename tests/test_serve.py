@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from statistics import median
@@ -249,6 +249,20 @@ def test_no_answer_waits_for_the_receipt_of_its_first_half(service: Service) -> 
             assert asked(connection, "/7d/").status == 200
             seconds.append(time.monotonic() - start)
     assert median(seconds) < 0.025
+
+
+def test_the_kernel_takes_little_ahead_of_who_does_not_read() -> None:
+    """Else the deadline for a piece would be one for megabytes, which readers at 20 KB a second miss."""
+    with listen("127.0.0.1", 0) as listening, socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(listening.getsockname())
+        wire, _ = listening.accept()
+        sent = 0
+        with wire, suppress(BlockingIOError):
+            wire.setblocking(False)
+            while sent < 1_000_000:
+                sent += wire.send(bytes(10_000))
+    assert 30_000 < sent < 80_000
 
 
 def test_answers_to_requests_sent_at_once_come_in_their_order(service: Service) -> None:
