@@ -285,6 +285,12 @@ def test_nothing_that_comes_later_is_taken_for_a_request_either(
     assert got.partition(b"\r\n\r\n")[2] == SITE[BIG[1:]]
 
 
+def test_the_old_version_gets_one_answer_a_connection(service: Service) -> None:
+    """Whatever it asks for: what a proxy of its time does with a connection is not known."""
+    got = told(service, b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + LAST)
+    assert (statuses(got), got.count(b"connection: close\r\n")) == ([200], 1)
+
+
 @pytest.mark.parametrize("target", ["/7d/", "/nothing", "/7d", "/healthz", BIG])
 def test_nothing_but_a_head_answers_head(service: Service, target: str) -> None:
     """A byte more would pass for the beginning of the next answer. Python's own client does not see it."""

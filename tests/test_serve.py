@@ -19,7 +19,7 @@ from reportgen.errors import ConfigError
 from reportgen.messages import encoded
 from reportgen.resources import Resource, Variant, chosen, matches
 from reportgen.serve import check_exposure, listen
-from tests.services import POLICY, Service, asked, put, serving, site
+from tests.services import POLICY, Service, asked, eventually, put, serving, site
 
 SECURITY = {
     "x-content-type-options": "nosniff",
@@ -222,6 +222,11 @@ def test_each_answer_tells_its_date(service: Service) -> None:
     for address, tag in (("/7d/", ""), ("/7d/", "*"), ("/nothing", ""), ("/healthz", "")):
         told = parsedate_to_datetime(service.ask(address, if_none_match=tag).headers["date"])
         assert abs((datetime.now(UTC) - told).total_seconds()) < 3
+
+
+def test_the_date_goes_on(service: Service) -> None:
+    first = service.ask("/healthz").headers["date"]
+    eventually(lambda: service.ask("/healthz").headers["date"] != first, 10)
 
 
 def test_no_header_goes_on_in_another_line() -> None:
