@@ -1,4 +1,4 @@
-"""One build, top to bottom: gather, compare, compute, draw, render, prove, publish."""
+"""One build, top to bottom: gather, compare, compute, draw, render, prove, publish here and in a bucket."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,9 +10,11 @@ from reportgen.aside import aside, processors
 from reportgen.config import Config
 from reportgen.errors import RenderError
 from reportgen.gather import Gathered, fingerprint, gather
+from reportgen.mirror import mirror
 from reportgen.packing import packed
 from reportgen.proof import check_not_emptied, check_not_replaced, prove
 from reportgen.publish import OutputLock, Release, current_release, is_whole, publish
+from reportgen.restore import restore
 from reportgen.stopwatch import Stopwatch, peak_memory_bytes
 
 
@@ -36,26 +38,29 @@ def build(
     allow_empty: bool = False,
     watch: Stopwatch | None = None,
 ) -> Built:
-    """Build all pages and publish them as one release under the locked output.
+    """Build all pages and publish them as one release under the locked output, and in the bucket, if any.
 
     ``now`` (aware) is the build time; with ``as_of`` the report is as it would have been at the end
     of that day; with ``if_changed`` nothing is drawn or published where the current release already
-    shows the same; with ``allow_empty`` a report without visits may follow one with some.
+    shows the same, unless the bucket lags behind it; with ``allow_empty`` a report without visits may
+    follow one with some.
 
     Raises:
         ConfigError: the sample site would take the place of a report.
         SourceError: the data could not be read, or are gone.
         RenderError: a chart or page could not be drawn.
         ProofError: the finished release is wrong in itself.
-        PublishError: the release could not be written.
+        PublishError: the release could not be written, or not into the bucket.
 
     """
     watch = watch or Stopwatch()
+    restore(config, lock, watch)
     with watch.stage("query"):
         gathered = gather(config, now, as_of)
         shown = fingerprint(config, gathered)
     last = current_release(lock.root)
     if if_changed and last and last.manifest.get("content") == shown and is_whole(last):
+        mirror(config, lock.root, last, watch, mend=True)
         return Built(last, changed=False, timings_s=watch.seconds, peak_memory_bytes=peak_memory_bytes())
     check_not_replaced(config, gathered, last)
     if not allow_empty:
@@ -71,6 +76,8 @@ def build(
         peak_bytes = max(held, peak_memory_bytes())
         about = _about(gathered, watch, shown, peak_bytes)
         release = publish(lock, files, about, built_at=now, keep=config.output.keep)
+    # After the switch here: a bucket that is down holds nobody up, and what it lacks is on the disk.
+    mirror(config, lock.root, release, watch)
     return Built(release, changed=True, timings_s=watch.seconds, peak_memory_bytes=peak_bytes)
 
 

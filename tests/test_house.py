@@ -17,16 +17,17 @@ from reportgen.cli import app
 from reportgen.config import Columns, Config, OutputSettings, ServerSettings, SourceSettings
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("pandas", "numpy", "altair", "jinja2", "vl_convert", "psycopg", "duckdb", "rich.progress")
+HEAVY = ("pandas", "numpy", "altair", "jinja2", "vl_convert", "psycopg", "duckdb", "obstore", "rich.progress")
 HEAVY_WING = {
     "changes", "charts", "check", "drawing", "ink", "metrics", "pages", "report", "sparklines", "theme",
     "views",
 }  # fmt: skip
 LIGHT = (
-    "access", "aside", "build", "bundle", "cli", "config", "console", "diagnosis", "disk", "errors",
-    "exports", "figures", "gather", "log", "markup", "notes", "packing", "paths", "progress", "proof",
-    "protocol", "publish", "resources", "runs", "schedule", "serve", "service", "sources", "spelling",
-    "status", "stopwatch", "templates", "timetable", "values", "website", "windows", "worker",
+    "access", "aside", "bucket", "build", "bundle", "cli", "config", "console", "diagnosis", "disk", "errors",
+    "exports", "figures", "gather", "ledger", "log", "markup", "mirror", "notes", "packing", "paths",
+    "progress", "proof", "protocol", "publish", "resources", "restore", "runs", "schedule", "serve",
+    "service", "sources", "spelling", "status", "stopwatch", "templates", "timetable", "values", "website",
+    "windows", "worker",
 )  # fmt: skip
 
 
