@@ -125,13 +125,13 @@ class Bucket:
             found = obstore.list(self._store, folder).collect()
         return _by_key(found)
 
-    def folder(self, name: str) -> tuple[dict[str, Stored], list[str]]:
-        """Return the objects in a folder itself (``""`` is the prefix), by key, and the folders in it."""
+    def folder(self, name: str) -> dict[str, Stored]:
+        """Return the objects in a folder itself (``""`` is the prefix), by key, not those further down."""
         import obstore
 
         with _border(self.url):
             found = obstore.list_with_delimiter(self._store, name or None)
-        return _by_key(found["objects"]), list(found["common_prefixes"])
+        return _by_key(found["objects"])
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; those that are gone already are no error."""
@@ -242,21 +242,16 @@ def _border(url: str) -> Iterator[None]:
 
 
 ADVICE = {
-    "/latest/api/token": "There are no credentials: set {names}",
-    "/computeMetadata/": "There are no credentials: set {names}",
-    "/metadata/identity/": "There are no credentials: set {names}",
-    "NoSuchBucket": "There is no such bucket: make it, or mend output.bucket",
-    "AuthorizationHeaderMalformed": "The bucket is in another region: set AWS_REGION",
-    "PermanentRedirect": "The bucket is in another region: set AWS_REGION",
-    "RequestTimeTooSkewed": "The clock of this machine is wrong: set it",
-    "NotImplemented": "The store lacks what publishing needs (docs/object-storage.md)",
-    "Missing": "Set what it needs in the environment: {names}",
-    "must be specified": "Set what it needs in the environment: {names}",
-    "401": "Check the credentials in the environment: {names}",
-    "403": "Check the credentials in the environment, and their rights (docs/object-storage.md)",
-    "404": "There is no such bucket: make it, or mend output.bucket",
+    r"/latest/api/token|/computeMetadata/|/metadata/identity/": "There are no credentials: set {names}",
+    r"NoSuchBucket|status code: 404": "There is no such bucket: make it, or mend output.bucket",
+    r"AuthorizationHeaderMalformed|PermanentRedirect": "The bucket is in another region: set AWS_REGION",
+    r"RequestTimeTooSkewed": "The clock of this machine is wrong: set it",
+    r"status code: 501": "The store lacks what publishing needs (docs/object-storage.md)",
+    r": Missing \w+|must be specified": "Set what it needs in the environment: {names}",
+    r"status code: 401": "Check the credentials in the environment: {names}",
+    r"status code: 403": "Check the credentials in the environment and their rights (docs/object-storage.md)",
 }
-"""What to do, by what obstore or the store says, or by its status: the first that fits.
+"""What to do, by what obstore or the store says: the first that fits.
 
 Who has no credentials is asked for those of the machine, by an address that few machines have.
 """
@@ -268,8 +263,7 @@ PASSING = re.compile(r"status code: (5\d\d|408|429)|HTTP error")
 def _ours(url: str, told: str) -> PublishError:
     """Return our error for what obstore told: what failed, on what, and what to do."""
     words = f"{url}: {scrub(_in_short(told), cloud_secrets(os.environ))}"
-    found = re.search(r"status code: (\d{3})", told)
-    advice = next((way for sign, way in ADVICE.items() if sign in told or (found and found[1] == sign)), "")
+    advice = next((way for sign, way in ADVICE.items() if re.search(sign, told)), "")
     advice = advice.format(names=BUCKETS[url.partition(":")[0]])
     if not advice and PASSING.search(told):
         return BucketUnavailable(f"{words}. It is tried again; see the provider's status if it goes on")

@@ -190,7 +190,7 @@ class _Switch:
         served = {item.name: item for item in objects}
         folders = sorted({str(PurePosixPath(name).parent).removeprefix(".") for name in served})
         there: dict[str, Stored] = {}
-        for found, _ in _each(self.bucket.folder, folders):
+        for found in _each(self.bucket.folder, folders):
             there |= found
         put = {
             name: before.objects[name]
@@ -227,21 +227,20 @@ def _clear(bucket: Bucket, before: Ledger, after: Ledger, keep: int) -> None:
     bucket.delete(
         key for key in gone if not is_asset(key)
     )  # who still reads an old page may want its scripts
-    _, folders = bucket.folder(RELEASES)
-    ids = [name for folder in folders if OURS.fullmatch(name := PurePosixPath(folder).name)]
-    old = sorted((name for name in ids if name != after.release), reverse=True)[keep - 1 :]
-    unused: set[str] = set()
-    for release_id in old:
-        below = bucket.listed(f"{RELEASES}/{release_id}")
-        unused |= {name for key in below if is_asset(name := _within(key)) and name not in after.objects}
-        bucket.delete(below)
-    if unused:
-        bucket.delete(unused - {_within(key) for key in bucket.listed(RELEASES)})
+    below: dict[str, list[str]] = {}
+    for key in bucket.listed(RELEASES):
+        below.setdefault(key.split("/")[1], []).append(key)
+    ids = (name for name in below if OURS.fullmatch(name) and name != after.release)
+    old = sorted(ids, reverse=True)[keep - 1 :]
+    stay = {_within(key) for name, keys in below.items() if name not in old for key in keys}
+    keys = [key for name in old for key in below[name]]
+    scripts = {name for key in keys if is_asset(name := _within(key)) and name not in after.objects}
+    bucket.delete([*keys, *(scripts - stay)])
 
 
 def _within(key: str) -> str:
     """Return the name of a file in its release, by its key."""
-    return key.split("/", 2)[2]
+    return "/".join(key.split("/")[2:])
 
 
 def _each(work: Callable[[Given], Made], given: Iterable[Given]) -> list[Made]:
