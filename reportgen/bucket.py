@@ -7,19 +7,16 @@ growing pauses.
 """
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from reportgen.diagnosis import SECRET_WORD
-from reportgen.errors import BucketUnavailable, ConfigError, OutputBusy, PublishError, scrub
-from reportgen.values import BUCKETS
+from reportgen.bucket_errors import CLOUDS, border
+from reportgen.errors import ConfigError, OutputBusy, PublishError
 
-CLOUDS = ("AWS_", "AZURE_", "GOOGLE_")
 REQUEST_S = 60
 """The longest that one try of a request may take."""
 
@@ -27,9 +24,6 @@ RETRY_S = 30
 """For how long after its first try a request is tried again."""
 
 RETRIES = 8
-SHORTEST_SECRET = 8
-"""What is shorter is no credential of a cloud, but a number or a ``true``."""
-
 TRIAL = ".reportgen-check"
 
 Version = Mapping[str, str]
@@ -55,7 +49,7 @@ class Bucket:
         """Return an object's bytes and version, or ``None`` where there is none."""
         import obstore
 
-        with _border(self.url):
+        with border(self.url):
             try:
                 found = obstore.get(self._store, key)
                 return bytes(found.bytes()), _version(found.meta)
@@ -68,7 +62,7 @@ class Bucket:
         """Write an object, whatever was there; return its tag."""
         import obstore
 
-        with _border(self.url):
+        with border(self.url):
             # In one request: parts would give it a tag that is no checksum, and leave litter when we die.
             done = obstore.put(self._store, key, body, attributes=dict(headers), use_multipart=False)
             return _tag(done["e_tag"])
@@ -87,7 +81,7 @@ class Bucket:
 
         mode: Any = dict(seen) if seen else "create"
         try:
-            with _border(self.url):
+            with border(self.url):
                 try:
                     done = obstore.put(
                         self._store, key, body, attributes=dict(headers), mode=mode, use_multipart=False
@@ -121,7 +115,7 @@ class Bucket:
         """Return all objects below a folder, by key."""
         import obstore
 
-        with _border(self.url):
+        with border(self.url):
             found = obstore.list(self._store, folder).collect()
         return _by_key(found)
 
@@ -129,7 +123,7 @@ class Bucket:
         """Return the objects in a folder itself (``""`` is the prefix), by key, not those further down."""
         import obstore
 
-        with _border(self.url):
+        with border(self.url):
             found = obstore.list_with_delimiter(self._store, name or None)
         return _by_key(found["objects"])
 
@@ -138,7 +132,7 @@ class Bucket:
         import obstore
 
         if gone := list(keys):
-            with _border(self.url), suppress(FileNotFoundError):
+            with border(self.url), suppress(FileNotFoundError):
                 obstore.delete(self._store, gone)
 
 
@@ -150,7 +144,7 @@ def open_bucket(url: str) -> Bucket:
         PublishError: what else the environment says of it cannot work.
 
     """
-    with _border(url):
+    with border(url):
         from obstore.store import from_url
 
         store = from_url(
@@ -176,26 +170,28 @@ def trial(bucket: Bucket) -> Iterator[str]:
     key, headers = f"{TRIAL}-{uuid4().hex[:8]}", {"Content-Type": "text/plain"}
     try:
         first = bucket.swap(key, b"1", headers, None)
-        second = bucket.swap(key, b"2", headers, first)
-        for stale in (None, first):
-            try:
-                bucket.swap(key, b"3", headers, stale)
-            except OutputBusy:
-                continue
-            yield "it takes no notice of If-Match or If-None-Match, so that two machines could mix reports"
-            break
-        del second
-    finally:
-        bucket.delete([key])
+        bucket.swap(key, b"2", headers, first)
+        unheeded = [
+            name
+            for name, seen in (("If-None-Match", None), ("If-Match", first))
+            if _writes(bucket, key, seen)
+        ]
+    except PublishError:
+        with suppress(PublishError):
+            bucket.delete([key])
+        raise
+    bucket.delete([key])
+    if unheeded:
+        yield f"it takes no notice of {' and '.join(unheeded)}, so two machines could mix their reports"
 
 
-def cloud_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the credentials of object stores that an environment holds."""
-    return tuple(
-        value
-        for name, value in environ.items()
-        if len(value) >= SHORTEST_SECRET and name.startswith(CLOUDS) and SECRET_WORD.search(name)
-    )
+def _writes(bucket: Bucket, key: str, stale: Version | None) -> bool:
+    """Tell whether a store writes an object though it is not as it was seen."""
+    try:
+        bucket.swap(key, uuid4().bytes, {}, stale)
+    except OutputBusy:
+        return False
+    return True
 
 
 def _without_tls(environ: Mapping[str, str]) -> bool:
@@ -224,58 +220,3 @@ def _tag(text: str | None) -> str:
 
 def _version(told: Mapping[str, Any]) -> Version:
     return {name: told[name] for name in ("e_tag", "version") if told.get(name) is not None}
-
-
-@contextmanager
-def _border(url: str) -> Iterator[None]:
-    """Turn obstore's errors into ours."""
-    from obstore.exceptions import BaseError
-
-    try:
-        yield
-    except (BaseError, OSError, ValueError) as exc:
-        raise _ours(url, str(exc)) from exc
-    except BaseException as exc:
-        if type(exc).__name__ != "PanicException":  # of Rust: no Exception, and it has no other name
-            raise
-        raise _ours(url, f"obstore failed: {exc}") from exc
-
-
-ADVICE = {
-    r"/latest/api/token|/computeMetadata/|/metadata/identity/": "There are no credentials: set {names}",
-    r"NoSuchBucket|status code: 404": "There is no such bucket: make it, or mend output.bucket",
-    r"AuthorizationHeaderMalformed|PermanentRedirect": "The bucket is in another region: set AWS_REGION",
-    r"RequestTimeTooSkewed": "The clock of this machine is wrong: set it",
-    r"status code: 501": "The store lacks what publishing needs (docs/object-storage.md)",
-    r": Missing \w+|must be specified": "Set what it needs in the environment: {names}",
-    r"status code: 401": "Check the credentials in the environment: {names}",
-    r"status code: 403": "Check the credentials in the environment and their rights (docs/object-storage.md)",
-}
-"""What to do, by what obstore or the store says: the first that fits.
-
-Who has no credentials is asked for those of the machine, by an address that few machines have.
-"""
-
-PASSING = re.compile(r"status code: (5\d\d|408|429)|HTTP error")
-"""What may be gone when the same is tried again later."""
-
-
-def _ours(url: str, told: str) -> PublishError:
-    """Return our error for what obstore told: what failed, on what, and what to do."""
-    words = f"{url}: {scrub(_in_short(told), cloud_secrets(os.environ))}"
-    advice = next((way for sign, way in ADVICE.items() if re.search(sign, told)), "")
-    advice = advice.format(names=BUCKETS[url.partition(":")[0]])
-    if not advice and PASSING.search(told):
-        return BucketUnavailable(f"{words}. It is tried again; see the provider's status if it goes on")
-    return PublishError(f"{words}. {advice or 'See docs/object-storage.md'}")
-
-
-def _in_short(told: str) -> str:
-    """Return the one sentence in obstore's many, without queries, which may hold signatures."""
-    first = told.partition("\n")[0].partition("<?xml")[0]
-    request = re.search(r"Error performing ([A-Z]+ \S+) in .*? - (.*)", first)
-    said = f"{request[1]}: {request[2]}" if request else first
-    said = said.replace("Server returned non-2xx status code: ", "")
-    code = re.search(r"<Code>([^<]*)</Code>\s*<Message>([^<]*)</Message>", told)
-    said = re.sub(r"\?[^\s:]*", "", said).strip(" .:")
-    return f"{said}: {code[1]}: {code[2].rstrip('. ')}" if code else said

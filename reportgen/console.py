@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from reportgen.bucket import cloud_secrets
+from reportgen.bucket_errors import cloud_secrets
 from reportgen.config import url_secrets
 from reportgen.errors import ReportgenError, mask_logins, scrub
 

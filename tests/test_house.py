@@ -23,7 +23,8 @@ HEAVY_WING = {
     "views",
 }  # fmt: skip
 LIGHT = (
-    "access", "aside", "bucket", "build", "bundle", "cli", "config", "console", "diagnosis", "disk", "errors",
+    "access", "aside", "bucket", "bucket_errors", "build", "bundle", "cli", "config", "console",
+    "diagnosis", "disk", "errors",
     "exports", "figures", "gather", "ledger", "log", "markup", "mirror", "notes", "packing", "paths",
     "progress", "proof", "protocol", "publish", "resources", "restore", "runs", "schedule", "serve",
     "service", "sources", "spelling", "status", "stopwatch", "templates", "timetable", "values", "website",
