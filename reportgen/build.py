@@ -10,11 +10,9 @@ from reportgen.aside import aside, processors
 from reportgen.config import Config
 from reportgen.errors import RenderError
 from reportgen.gather import Gathered, fingerprint, gather
-from reportgen.mirror import mirror
 from reportgen.packing import packed
 from reportgen.proof import check_not_emptied, check_not_replaced, prove
 from reportgen.publish import OutputLock, Release, current_release, is_whole, publish
-from reportgen.restore import restore
 from reportgen.stopwatch import Stopwatch, peak_memory_bytes
 
 
@@ -54,13 +52,16 @@ def build(
 
     """
     watch = watch or Stopwatch()
-    restore(config, lock, watch)
+    if config.output.bucket:
+        from reportgen.restore import restore  # what only a bucket needs
+
+        restore(config, lock, watch)
     with watch.stage("query"):
         gathered = gather(config, now, as_of)
         shown = fingerprint(config, gathered)
     last = current_release(lock.root)
     if if_changed and last and last.manifest.get("content") == shown and is_whole(last):
-        mirror(config, lock.root, last, watch, mend=True)
+        _mirror(config, lock, last, watch, mend=True)
         return Built(last, changed=False, timings_s=watch.seconds, peak_memory_bytes=peak_memory_bytes())
     check_not_replaced(config, gathered, last)
     if not allow_empty:
@@ -77,7 +78,7 @@ def build(
         about = _about(gathered, watch, shown, peak_bytes)
         release = publish(lock, files, about, built_at=now, keep=config.output.keep)
     # After the switch here: a bucket that is down holds nobody up, and what it lacks is on the disk.
-    mirror(config, lock.root, release, watch)
+    _mirror(config, lock, release, watch)
     return Built(release, changed=True, timings_s=watch.seconds, peak_memory_bytes=peak_bytes)
 
 
@@ -117,6 +118,16 @@ def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:
     except RenderError as exc:
         watch.warn(f"{exc}. Charts are drawn, but not interactive")
         return {}
+
+
+def _mirror(
+    config: Config, lock: OutputLock, release: Release, watch: Stopwatch, *, mend: bool = False
+) -> None:
+    """Publish into the bucket, where one is set; ``mend`` is for a release that was made before."""
+    if config.output.bucket:
+        from reportgen.mirror import mirror
+
+        mirror(config, lock.root, release, watch, mend=mend)
 
 
 def _about(gathered: Gathered, watch: Stopwatch, shown: str, peak_bytes: int) -> dict[str, object]:

@@ -4,10 +4,8 @@ from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
-from reportgen.bucket import open_bucket, trial
 from reportgen.config import Config
 from reportgen.errors import OutputBusy, PublishError, ReportgenError
-from reportgen.ledger import CURRENT, parsed
 from reportgen.publish import current_release, lock_output
 from reportgen.sources import Finding, open_source
 from reportgen.sources.readings import read_daily, read_strays
@@ -76,6 +74,9 @@ def _output(root: Path) -> Finding:
 
 
 def _bucket(url: str) -> Iterator[Finding]:
+    from reportgen.bucket import open_bucket, trial
+    from reportgen.ledger import CURRENT, parsed
+
     try:
         bucket = open_bucket(url)
         found = bucket.read(CURRENT)

@@ -63,7 +63,7 @@ Made = TypeVar("Made")
 
 
 def mirror(config: Config, root: Path, release: Release, watch: Stopwatch, *, mend: bool = False) -> None:
-    """See to it that the bucket of the settings, if there is one, holds ``release`` of the output ``root``.
+    """See to it that the bucket of the settings, if there is one, holds a release of the output ``root``.
 
     Where it does, that costs one request. With ``mend`` a newer release there is no fault: this one was made
     earlier.

@@ -391,6 +391,21 @@ def test_a_claim_of_another_machine_counts_while_it_may_live(
     assert seen(bucket) == shown(release if free else before)
 
 
+def test_who_is_current_there_mends_what_a_dead_build_began(tmp_path: Path, bucket: Bucket) -> None:
+    """Its claim tells that pages may be its own, though the release before is still the current one."""
+    release = put(tmp_path, site("one"))
+    publish_to(bucket, release)
+    found = bucket.read(CURRENT)
+    assert found
+    ledger = parsed(found[0])
+    dead = Claim("20261123T120000.000Z-0a1b2c3d", "another", datetime.now(UTC) - 2 * LEASE)
+    bucket.write(CURRENT, written(Ledger(ledger.release, ledger.objects, dead)), HEADERS)
+    bucket.write("index.html", b"<p>of another release", {})
+    assert publish_to(bucket, release, mend=True) is True
+    assert seen(bucket) == shown(release)
+    assert publish_to(bucket, release, mend=True) is False
+
+
 def test_of_two_machines_at_once_one_publishes_and_the_other_is_told(
     tmp_path: Path, store: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,14 @@ def test_the_light_wing_is_all_that_is_not_heavy() -> None:
     assert found - {"__init__", "__main__"} == HEAVY_WING | set(LIGHT)
 
 
+def test_who_sets_no_bucket_loads_nothing_for_one() -> None:
+    """Neither obstore nor our own modules about it: commands start as fast, builds are as small."""
+    rooms = ("obstore", *(f"reportgen.{name}" for name in ("bucket", "ledger", "mirror", "restore")))
+    code = f"import sys, reportgen.{{}}; print([name for name in {rooms!r} if name in sys.modules])"
+    for module in ("cli", "build", "check", "service"):
+        assert python(code.format(module)) == "[]"
+
+
 def test_the_architecture_names_every_module() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     modules = {path.stem for path in (ROOT / "reportgen").glob("*.py")} - {"__init__", "__main__"}
