@@ -1,4 +1,4 @@
-"""One build, top to bottom: gather, compare, compute, draw, render, prove, publish."""
+"""One build, top to bottom: gather, compare, compute, draw, render, prove, publish here and in a bucket."""
 
 import os
 from collections.abc import Mapping
@@ -35,26 +35,32 @@ def build(
     allow_empty: bool = False,
     watch: Stopwatch | None = None,
 ) -> Built:
-    """Build all pages and publish them as one release under the locked output.
+    """Build all pages and publish them as one release under the locked output, and in the bucket, if any.
 
     ``now`` (aware) is the build time; with ``as_of`` the report is as it would have been at the end
     of that day; with ``if_changed`` nothing is drawn or published where the current release already
-    shows the same; with ``allow_empty`` a report without visits may follow one with some.
+    shows the same, unless the bucket lags behind it; with ``allow_empty`` a report without visits may
+    follow one with some.
 
     Raises:
         ConfigError: the sample site would take the place of a report.
         SourceError: the data could not be read, or are gone.
         RenderError: a chart or page could not be drawn.
         ProofError: the finished release is wrong in itself.
-        PublishError: the release could not be written.
+        PublishError: the release could not be written, or not into the bucket.
 
     """
     watch = watch or Stopwatch()
+    if config.output.bucket:
+        from reportgen.restore import restore  # what only a bucket needs
+
+        restore(config, lock, watch)
     with watch.stage("query"):
         gathered = gather(config, now, as_of)
         shown = fingerprint(config, gathered)
     last = current_release(lock.root)
     if if_changed and last and last.manifest.get("content") == shown and is_whole(last):
+        _mirror(config, lock, last, watch, mend=True)
         return Built(last, changed=False, timings_s=watch.seconds, peak_memory_bytes=peak_memory_bytes())
     from reportgen.packing import packed  # what only a new release needs
     from reportgen.proof import check_not_emptied, check_not_replaced, prove
@@ -73,6 +79,8 @@ def build(
         peak_bytes = max(held, peak_memory_bytes())
         about = _about(gathered, watch, shown, peak_bytes)
         release = publish(lock, files, about, built_at=now, keep=config.output.keep)
+    # After the switch here: a bucket that is down holds nobody up, and what it lacks is on the disk.
+    _mirror(config, lock, release, watch)
     return Built(release, changed=True, timings_s=watch.seconds, peak_memory_bytes=peak_bytes)
 
 
@@ -113,6 +121,16 @@ def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:
     except RenderError as exc:
         watch.warn(f"{exc}. Charts are drawn, but not interactive")
         return {}
+
+
+def _mirror(
+    config: Config, lock: OutputLock, release: Release, watch: Stopwatch, *, mend: bool = False
+) -> None:
+    """Publish into the bucket, where one is set; ``mend`` is for a release that was made before."""
+    if config.output.bucket:
+        from reportgen.mirror import mirror
+
+        mirror(config, lock.root, release, watch, mend=mend)
 
 
 def _about(gathered: Gathered, watch: Stopwatch, shown: str, peak_bytes: int) -> dict[str, object]:

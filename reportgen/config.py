@@ -35,6 +35,7 @@ from pydantic_settings.sources.utils import parse_env_vars
 from reportgen.diagnosis import SECRET_WORD, explain
 from reportgen.errors import ConfigError
 from reportgen.values import (
+    BucketAddress,
     Directory,
     ExistingDirectory,
     Intro,
@@ -82,6 +83,7 @@ class OutputSettings(_Section):
     """``[output]``: where releases go, how many stay, and how large a page may be."""
 
     dir: Directory = Path("output")
+    bucket: BucketAddress | None = None
     keep: Annotated[int, Field(ge=1, le=10_000)] = 10
     max_page_mb: Annotated[int, Field(ge=1, le=1000)] = 5
 

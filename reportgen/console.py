@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from reportgen.bucket_errors import cloud_secrets
 from reportgen.config import url_secrets
 from reportgen.errors import ReportgenError, mask_logins, scrub
 
@@ -24,7 +25,7 @@ def reporting(*, as_json: bool) -> Iterator[list[str]]:
 
     Yields the list of secrets, for the command to add what it learns.
     """
-    secrets = list(url_secrets(os.environ.get("DATABASE_URL", "")))
+    secrets = [*url_secrets(os.environ.get("DATABASE_URL", "")), *cloud_secrets(os.environ)]
     try:
         yield secrets
     except (typer.Exit, KeyboardInterrupt):

@@ -11,7 +11,8 @@
     │   └── RenderKilled               … because the process that does was ended; worth a retry
     ├── ProofError            exit 1   the finished release is wrong in itself, and was not published
     └── PublishError          exit 1   the release could not be written; the last one is untouched
-        └── OutputBusy        exit 3   another build holds the output
+        ├── OutputBusy        exit 3   another build holds the output, or was first in the bucket
+        └── BucketUnavailable exit 1   … in the bucket, right now; worth a retry
 
 A message says what failed, on what, and what to do. It never holds a password: foreign messages
 pass through :func:`scrub` at the border where they become ours.
@@ -70,9 +71,15 @@ class PublishError(ReportgenError):
 
 
 class OutputBusy(PublishError):  # noqa: N818 - as above
-    """Another build holds the lock of the output directory."""
+    """Another build holds the output directory, or was first in the bucket."""
 
     exit_code: ClassVar[int] = 3
+
+
+class BucketUnavailable(PublishError):  # noqa: N818 - as above
+    """The bucket does not answer right now; what it holds stays, and the next build sends what it lacks."""
+
+    retry: ClassVar[bool] = True
 
 
 def mask_logins(text: str) -> str:

@@ -13,18 +13,9 @@ from html import unescape
 from pathlib import PurePosixPath
 
 from reportgen.messages import encoded
-from reportgen.packing import SUFFIXES
+from reportgen.packing import SUFFIXES, TYPES
 from reportgen.publish import MANIFEST, Release
 
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".json": "application/json",
-    ".csv": "text/csv; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-}
 STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'"
 """The policy of whatever is no page: a drawing or a data file opened by itself runs nothing."""
 
