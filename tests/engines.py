@@ -1,0 +1,132 @@
+"""The engines that the conformance suite runs on: each loads rows, and opens a source on them."""
+
+import csv
+import gzip
+import importlib.util
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import duckdb
+import psycopg
+import pytest
+
+from reportgen.config import load_config
+from reportgen.sources import Source, open_source
+from reportgen.windows import Span
+
+Row = tuple[Any, Any, Any]
+
+TODAY = date(2026, 11, 23)
+SPAN = Span(TODAY - timedelta(days=13), TODAY)
+IBIS_ENGINES = ("ibis-duckdb", "ibis-postgres", "ibis-spark")
+ENGINES = ("postgres", "sqlite", "duckdb", "parquet", "csv", "csv.gz", *IBIS_ENGINES)
+SERVERS = {"postgres": "pg", "ibis-postgres": "pg", "ibis-spark": "spark"}
+"""The fixture that gives an engine's server."""
+WITHOUT_IBIS = "Ibis and PySpark are not installed here, for their size: make test-spark runs what needs them"
+
+
+def needs_ibis() -> None:
+    """Skip, and say why, where the extra is not installed."""
+    if importlib.util.find_spec("ibis") is None:
+        pytest.skip(WITHOUT_IBIS)
+
+
+def day(number: int) -> date:
+    """Return the date ``number`` days before today."""
+    return TODAY - timedelta(days=number)
+
+
+class Engine:
+    """Loads rows into one engine and opens a source on them."""
+
+    def __init__(self, name: str, folder: Path, server: str | None = None) -> None:
+        self.name = name
+        self.folder = folder
+        self.server = server
+        self.stores_in = name.removeprefix("ibis-")
+
+    def load(
+        self,
+        rows: Sequence[Row],
+        *,
+        dates: str = "date",
+        visits: str = "bigint",
+        table: str = "metrics",
+        columns: tuple[str, str, str] = ("date", "path", "visits"),
+    ) -> str:
+        """Store the rows in a table without keys and return the source's URL."""
+        names = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+        types = [
+            f"{name} {kind}" for name, kind in zip(names.split(", "), (dates, "text", visits), strict=True)
+        ]
+        ddl = f'CREATE TABLE "{table}" ({", ".join(types)})'
+        if self.stores_in == "postgres":
+            assert self.server
+            with psycopg.connect(self.server) as connection:
+                connection.execute(ddl.encode())
+                marks = f'INSERT INTO "{table}" VALUES (%s, %s, %s)'.encode()
+                connection.cursor().executemany(marks, rows)
+            return self.server if self.name == "postgres" else f"ibis+{self.server}"
+        if self.name == "sqlite":
+            with sqlite3.connect(self.folder / "m.db") as connection:
+                connection.execute(ddl.replace("text", "blob"))  # no affinity: values stay as they are
+                texts = [(value if value is None else str(value), *rest) for value, *rest in rows]
+                connection.executemany(f'INSERT INTO "{table}" VALUES (?, ?, ?)', texts)
+            connection.close()
+            return f"sqlite:///{self.folder}/m.db"
+        if self.name.startswith("csv"):
+            return self._csv(rows, columns)
+        database = str(self.folder / "m.duckdb") if self.stores_in == "duckdb" else ":memory:"
+        with duckdb.connect(database) as connection:
+            connection.execute(ddl)
+            if rows:
+                connection.executemany(f'INSERT INTO "{table}" VALUES (?, ?, ?)', rows)
+            if self.stores_in == "duckdb":
+                return f"{self.name.replace('-', '+')}:///{database}"
+            if self.stores_in == "spark":
+                return self._partitioned(
+                    connection, table, columns[0], by_date=dates == "date" and bool(rows)
+                )
+            connection.execute(f"COPY \"{table}\" TO '{self.folder}/m.parquet'")
+        return f"{self.folder}/m.parquet"
+
+    def _partitioned(
+        self, connection: duckdb.DuckDBPyConnection, table: str, column: str, *, by_date: bool
+    ) -> str:
+        """Write Parquet files, in folders by date where there are dates; return the URL for Spark."""
+        folder = self.folder / "metrics"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        if by_date:
+            column = column.replace('"', '""')
+            connection.execute(f'COPY "{table}" TO \'{folder}\' (FORMAT parquet, PARTITION_BY ("{column}"))')
+        else:
+            connection.execute(f"COPY \"{table}\" TO '{folder}/m.parquet'")
+        return f"{self.server}?parquet={quote(str(folder))}"
+
+    def _csv(self, rows: Sequence[Row], columns: tuple[str, str, str]) -> str:
+        file = self.folder / f"m.{self.name}"
+        opener: Any = gzip.open if self.name.endswith(".gz") else open
+        with opener(file, "wt", encoding="utf-8", newline="") as stream:
+            csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC).writerow(columns)
+            for row in rows:  # an absent value is an empty cell, an empty text is a quoted one
+                cells = ["" if value is None else '"' + str(value).replace('"', '""') + '"' for value in row]
+                stream.write(",".join(cells) + "\r\n")
+        return str(file)
+
+    def open(self, url: str, timezone: str = "UTC", span: Span = SPAN, **settings: Any) -> Source:
+        """Return the source for ``url`` with ``[source]`` settings."""
+        config = load_config(None, {}, {"source": {"url": url, **settings}})
+        return open_source(config.source, timezone, span)
+
+
+def an_engine(name: str, request: pytest.FixtureRequest, folder: Path) -> Engine:
+    """Return an engine of :data:`ENGINES`, with its server if it has one."""
+    if name in IBIS_ENGINES:
+        needs_ibis()
+    return Engine(name, folder, request.getfixturevalue(SERVERS[name]) if name in SERVERS else None)
