@@ -17,7 +17,8 @@ import pytest
 
 from reportgen.config import load_config
 from reportgen.sources import Source, open_source
-from reportgen.windows import Span
+from reportgen.sources.readings import read_cells, read_daily, read_paths, read_strays
+from reportgen.windows import Span, Window, make_window
 
 Row = tuple[Any, Any, Any]
 
@@ -130,3 +131,26 @@ def an_engine(name: str, request: pytest.FixtureRequest, folder: Path) -> Engine
     if name in IBIS_ENGINES:
         needs_ibis()
     return Engine(name, folder, request.getfixturevalue(SERVERS[name]) if name in SERVERS else None)
+
+
+def week() -> Window:
+    """Return the window of seven days that ends today, which is not over."""
+    return make_window("7d", TODAY, today_complete=False)
+
+
+def recorded(source: Source, window: Window, span: Span) -> list[tuple[str, dict[str, Any]]]:
+    """Return every statement of a build, after running it."""
+    statements: list[tuple[str, dict[str, Any]]] = []
+    run = source.rows
+
+    def record(sql: str, values: Any) -> Any:
+        statements.append((sql, dict(values)))
+        return run(sql, values)
+
+    source.rows = record  # type: ignore[method-assign]
+    read_daily(source, span)
+    read_strays(source, span, beyond=True)
+    read_paths(source, window, 100, 5)
+    read_cells(source, span, ["/notes/my-first-code"])
+    assert len(statements) == 5
+    return statements

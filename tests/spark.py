@@ -9,10 +9,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 NO_JAVA = "there is no java: Spark needs 17 or later; on Debian: apt install openjdk-17-jre-headless"
-CORES = 1
 SETTINGS = {
+    "spark.cores.max": "2",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.memory": "512m",
+    "spark.executor.cores": "1",
     "spark.executor.memory": "512m",
     "spark.log.level": "OFF",
     "spark.sql.shuffle.partitions": "4",
@@ -24,7 +25,7 @@ PATIENCE_S = 60
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
-    """Run a standalone master with two workers of one core each; give the host and port of the master."""
+    """Run a standalone master with two workers, each with room for two executors; give its address."""
     with ExitStack() as stack:
         log = stack.enter_context(_daemon(folder / "master", "master.Master", "--port", "0"))
         address = _said(log, r"Starting Spark master at spark://(\S+)")
@@ -32,9 +33,9 @@ def cluster(folder: Path) -> Iterator[str]:
             work = folder / f"worker{number}"
             options = (
                 "--cores",
-                str(CORES),
+                "2",
                 "--memory",
-                "640m",
+                "1200m",
                 "--work-dir",
                 str(work),
                 f"spark://{address}",

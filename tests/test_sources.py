@@ -18,7 +18,7 @@ from reportgen.sources import Source, open_source
 from reportgen.sources.readings import read_cells, read_daily, read_paths, read_strays
 from reportgen.windows import Span, Window, make_window
 from tests.conftest import METRICS_TABLE
-from tests.engines import ENGINES, IBIS_ENGINES, SPAN, TODAY, Engine, an_engine, day
+from tests.engines import ENGINES, IBIS_ENGINES, SPAN, TODAY, Engine, an_engine, day, recorded, week
 
 TEXT_ENGINES = ENGINES[1:]
 
@@ -31,10 +31,6 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
 @pytest.fixture(params=TEXT_ENGINES)
 def text_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     return an_engine(request.param, request, tmp_path)
-
-
-def week() -> Window:
-    return make_window("7d", TODAY, today_complete=False)
 
 
 def listed(source: Source, window: Window, limit: int = 100, named: int = 5) -> tuple[list[list[Any]], int]:
@@ -296,24 +292,6 @@ def test_postgres_reads_one_snapshot_and_cannot_write(pg: str, tmp_path: Path) -
         assert source._connection.prepare_threshold is None  # type: ignore[attr-defined]
         with pytest.raises(SourceError, match="read-only"):
             list(source.rows("INSERT INTO metrics VALUES (%(day)s, '/c', 1) RETURNING 1", {"day": TODAY}))
-
-
-def recorded(source: Source, window: Window, span: Span) -> list[tuple[str, dict[str, Any]]]:
-    """Return every statement of a build, after running it."""
-    statements: list[tuple[str, dict[str, Any]]] = []
-    run = source.rows
-
-    def record(sql: str, values: Any) -> Any:
-        statements.append((sql, dict(values)))
-        return run(sql, values)
-
-    source.rows = record  # type: ignore[method-assign]
-    read_daily(source, span)
-    read_strays(source, span, beyond=True)
-    read_paths(source, window, 100, 5)
-    read_cells(source, span, ["/notes/my-first-code"])
-    assert len(statements) == 5
-    return statements
 
 
 def test_postgres_reads_by_the_index_on_date(pg: str, jarvis: list[tuple[str, str, int]]) -> None:

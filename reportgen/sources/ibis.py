@@ -222,15 +222,16 @@ class IbisSource:
     @contextmanager
     def _deadline(self, limit_s: float) -> Iterator[None]:
         """End a statement that takes too long, where the engine lets itself be asked."""
-        late = threading.Event()
+        late, done = threading.Event(), threading.Event()
 
-        def end() -> None:
-            late.set()
-            self._cancel()
+        def watch() -> None:
+            wait_s = limit_s
+            while not done.wait(wait_s):
+                late.set()
+                self._cancel()
+                wait_s = 1  # again and again: what was asked for may begin only now
 
-        timer = threading.Timer(limit_s, end)
-        timer.daemon = True
-        timer.start()
+        threading.Thread(target=watch, daemon=True).start()
         try:
             yield
         except ReportgenError:
@@ -243,7 +244,7 @@ class IbisSource:
                 f"({self._settings.statement_timeout_s} s). Raise it in [source]"
             ) from exc
         finally:
-            timer.cancel()
+            done.set()
 
     @contextmanager
     def _border(self) -> Iterator[None]:

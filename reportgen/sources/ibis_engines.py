@@ -46,8 +46,8 @@ def _collated(text: Piece) -> Piece:
 
 def _no_day(instant: Piece, zone: str) -> Piece:
     raise SourceError(
-        f"source.url: {instant.name} is a TIMESTAMP, an instant, and this engine cannot be relied on for its date "
-        f"in {zone}: store a DATETIME, or cut it to a date with [source] query"
+        f"source.url: {instant.name} is a TIMESTAMP, an instant whose date in {zone} it may not know: "
+        "store a DATETIME, or cut it to a date with [source] query"
     )
 
 

@@ -85,6 +85,8 @@ class SparkSource(IbisSource):
         import ibis
 
         self._session = self._started()
+        if "spark.remote" not in self._options:  # so that _cancel ends our jobs, and no others
+            self._session.sparkContext.setJobGroup(self._group, "reportgen", interruptOnCancel=True)
         backend = ibis.pyspark.connect(self._session)  # which sets the session's zone to UTC
         for key, value in STRICT.items():
             self._session.conf.set(key, value)
@@ -147,12 +149,6 @@ class SparkSource(IbisSource):
         """Yield rows partition by partition, so that the driver holds one at a time."""
         yield from result.toLocalIterator()
 
-    def rows(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
-        """Run one statement in a group of jobs of its own, which :meth:`_cancel` can end."""
-        if "spark.remote" not in self._options:
-            self._session.sparkContext.setJobGroup(self._group, "reportgen", interruptOnCancel=True)
-        yield from super().rows(sql, values)
-
     def _cancel(self) -> None:
         if "spark.remote" in self._options:
             self._session.interruptAll()
@@ -161,10 +157,12 @@ class SparkSource(IbisSource):
 
     def _close(self) -> None:
         session, self._session, self._backend = self._session, None, None
-        if session is not None and self._ours:
+        if session is None:
+            return
+        if self._ours:
             session.stop()
-        elif session is not None and self._folder:
-            session.catalog.dropTempView(self._settings.table)
+        else:
+            session.sparkContext.setLocalProperty("spark.jobGroup.id", None)
 
 
 def _parameters(url: str) -> dict[str, str]:
