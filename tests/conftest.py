@@ -99,6 +99,14 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         session.stop()
 
 
+@pytest.fixture
+def mysql() -> str:
+    """Give the URL of a MySQL or MariaDB server whose database ``reportgen_test`` tests may drop."""
+    if url := os.environ.get("TEST_MYSQL_URL"):
+        return url
+    pytest.skip("TEST_MYSQL_URL is not set: it names a server such as mysql://root@127.0.0.1:3306")
+
+
 @pytest.fixture(scope="session")
 def jarvis() -> list[tuple[str, str, int]]:
     """Give five years of a real blog's daily visits: (ISO date, path, visits)."""

@@ -6,10 +6,11 @@ import importlib.util
 import shutil
 import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import duckdb
 import psycopg
@@ -24,9 +25,10 @@ Row = tuple[Any, Any, Any]
 
 TODAY = date(2026, 11, 23)
 SPAN = Span(TODAY - timedelta(days=13), TODAY)
-IBIS_ENGINES = ("ibis-duckdb", "ibis-postgres", "ibis-spark")
+ZONED_ENGINES = ("ibis-duckdb", "ibis-postgres", "ibis-spark")
+IBIS_ENGINES = (*ZONED_ENGINES, "ibis-mysql")
 ENGINES = ("postgres", "sqlite", "duckdb", "parquet", "csv", "csv.gz", *IBIS_ENGINES)
-SERVERS = {"postgres": "pg", "ibis-postgres": "pg", "ibis-spark": "spark"}
+SERVERS = {"postgres": "pg", "ibis-postgres": "pg", "ibis-spark": "spark", "ibis-mysql": "mysql"}
 """The fixture that gives an engine's server."""
 WITHOUT_IBIS = "Ibis and PySpark are not installed here, for their size: make test-spark runs what needs them"
 
@@ -73,6 +75,8 @@ class Engine:
                 marks = f'INSERT INTO "{table}" VALUES (%s, %s, %s)'.encode()
                 connection.cursor().executemany(marks, rows)
             return self.server if self.name == "postgres" else f"ibis+{self.server}"
+        if self.stores_in == "mysql":
+            return self._in_mysql(rows, table, columns, dates, visits)
         if self.name == "sqlite":
             with sqlite3.connect(self.folder / "m.db") as connection:
                 connection.execute(ddl.replace("text", "blob"))  # no affinity: values stay as they are
@@ -95,6 +99,31 @@ class Engine:
                 )
             connection.execute(f"COPY \"{table}\" TO '{self.folder}/m.parquet'")
         return f"{self.folder}/m.parquet"
+
+    def _in_mysql(
+        self, rows: Sequence[Row], table: str, columns: tuple[str, str, str], dates: str, visits: str
+    ) -> str:
+        """Store the rows in a collation that takes a for A and é for e, as MySQL's own does."""
+        import MySQLdb
+
+        assert self.server
+        server = urlsplit(self.server)
+        kinds = {"timestamp": "datetime", "timestamptz": "timestamp", "numeric": "decimal(20, 3)"}
+        types = (kinds.get(dates, dates), "varchar(500)", kinds.get(visits, visits))
+        listed = ", ".join(f"`{name}` {kind} NULL" for name, kind in zip(columns, types, strict=True))
+        with (
+            closing(
+                MySQLdb.connect(host=server.hostname, port=server.port, user=server.username)
+            ) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("DROP DATABASE IF EXISTS reportgen_test")
+            cursor.execute("CREATE DATABASE reportgen_test CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")
+            cursor.execute(f"CREATE TABLE reportgen_test.`{table}` ({listed})".replace("%", "%%"), ())
+            marks = f"INSERT INTO reportgen_test.`{table}` VALUES (%s, %s, %s)"
+            cursor.executemany(marks, [tuple(row) for row in rows])
+            connection.commit()
+        return f"ibis+{self.server}/reportgen_test"
 
     def _partitioned(
         self, connection: duckdb.DuckDBPyConnection, table: str, column: str, *, by_date: bool

@@ -18,7 +18,18 @@ from reportgen.sources import Source, open_source
 from reportgen.sources.readings import read_cells, read_daily, read_paths, read_strays
 from reportgen.windows import Span, Window, make_window
 from tests.conftest import METRICS_TABLE
-from tests.engines import ENGINES, IBIS_ENGINES, SPAN, TODAY, Engine, an_engine, day, recorded, week
+from tests.engines import (
+    ENGINES,
+    IBIS_ENGINES,
+    SPAN,
+    TODAY,
+    ZONED_ENGINES,
+    Engine,
+    an_engine,
+    day,
+    recorded,
+    week,
+)
 
 TEXT_ENGINES = ENGINES[1:]
 
@@ -170,7 +181,7 @@ def test_a_timestamp_counts_for_its_date_as_stored(engine: Engine) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["postgres", "duckdb", "parquet", *IBIS_ENGINES])
+@pytest.mark.parametrize("name", ["postgres", "duckdb", "parquet", *ZONED_ENGINES])
 def test_an_instant_counts_for_its_date_in_the_reports_zone(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
