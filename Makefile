@@ -45,7 +45,8 @@ test: .venv/.installed ## the whole suite, with a real PostgreSQL and a real Chr
 	@touch $@
 
 test-spark: .spark/venv/.installed ## engines through Ibis, on DuckDB, PostgreSQL and a real Spark cluster (needs Java 17 or later)
-	@TEST_SPARK=required .spark/venv/bin/python -m pytest -k ibis tests/test_sources.py tests/test_ibis*.py
+	@TEST_SPARK=required .spark/venv/bin/python -m pytest -k ibis -W ignore:unclosed:ResourceWarning \
+	  tests/test_sources.py tests/test_ibis*.py # PySpark leaves its sockets to the garbage collector
 
 chaos: .venv/.installed ## kill builds at 200 instants and start everything at once 50 times, while readers read (a quarter of an hour)
 	@.venv/bin/python -m tests.chaos 200 50
