@@ -9,7 +9,7 @@ import importlib
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
 from types import TracebackType
@@ -104,8 +104,8 @@ class IbisSource:
             self._border(),
             self._deadline(self._settings.connect_timeout_s + self._settings.statement_timeout_s),
         ):
-            self._backend = self._connect()
             try:
+                self._backend = self._connect()
                 self._tell(self._engine.session)
                 self._stored = self._described()
                 self._tell(self._engine.snapshot)
@@ -232,7 +232,8 @@ class IbisSource:
             wait_s = limit_s
             while not done.wait(wait_s):
                 late.set()
-                self._cancel()
+                with suppress(Exception):  # the connection may be going away
+                    self._cancel()
                 wait_s = 1  # again and again: what was asked for may begin only now
 
         threading.Thread(target=watch, daemon=True).start()
