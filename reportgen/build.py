@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 from reportgen import __version__, bundle
 from reportgen.aside import aside, processors
@@ -35,12 +36,15 @@ def build(
     if_changed: bool = False,
     allow_empty: bool = False,
     watch: Stopwatch | None = None,
+    warm: Path | None = None,
 ) -> Built:
     """Build all pages and publish them as one release under the locked output.
 
     ``now`` (aware) is the build time; with ``as_of`` the report is as it would have been at the end
     of that day; with ``if_changed`` nothing is drawn or published where the current release already
-    shows the same; with ``allow_empty`` a report without visits may follow one with some.
+    shows the same; with ``allow_empty`` a report without visits may follow one with some. ``warm`` is the
+    directory that keeps the charts' script for many reports: this process makes others, too, so it draws
+    where it is, and keeps what that takes.
 
     Raises:
         ConfigError: the sample site would take the place of a report.
@@ -60,8 +64,9 @@ def build(
     check_not_replaced(config, gathered, last)
     if not allow_empty:
         check_not_emptied(gathered, last, past=as_of is not None)
-    live = interactive(lock.root / "state", watch)
-    files, held = drawn(config, gathered, now, as_of, next(iter(live), None), watch)
+    live = interactive(warm or lock.root / "state", watch)
+    draw = drawn_here if warm else drawn
+    files, held = draw(config, gathered, now, as_of, next(iter(live), None), watch)
     files |= live
     with watch.stage("pack"):
         files |= packed(files)
@@ -101,6 +106,37 @@ def drawn(
         watch.add(name, took)
     with watch.stage("svg"):
         return ink.fill(draft), held
+
+
+def drawn_here(
+    config: Config, gathered: Gathered, now: datetime, as_of: date | None, vega: str | None, watch: Stopwatch
+) -> tuple[dict[str, bytes], int]:
+    """Return what :func:`drawn` does, made in this process: it costs less where more is to follow.
+
+    Raises:
+        RenderError: a chart or page could not be drawn.
+
+    """
+    from reportgen import ink, report
+
+    draft = report.draft(config, gathered, now, as_of, vega, watch)
+    with watch.stage("svg"):
+        return ink.fill(draft), 0
+
+
+def summary(built: Built) -> dict[str, Any]:
+    """Return what a build came to, for scripts."""
+    manifest = built.release.manifest
+    kept = ("as_of", "built_at", "source", "rows", "notes", "version")
+    return {
+        "status": "published" if built.changed else "unchanged",
+        "release": built.release.id,
+        "path": str(built.release.path),
+        **{name: manifest[name] for name in kept},
+        # Of this run, which may have found nothing to publish.
+        "timings_s": built.timings_s,
+        "peak_memory_bytes": built.peak_memory_bytes,
+    }
 
 
 def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:

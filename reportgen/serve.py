@@ -8,13 +8,14 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
+from typing import Protocol
 
 import uvicorn
 
 from reportgen.errors import ConfigError
 from reportgen.log import event
 from reportgen.protocol import AT_ONCE, BACKLOG, GuardedProtocol, raise_limit
-from reportgen.website import App, Published, logged
+from reportgen.website import App, logged
 
 DRAIN_S = 3
 WATCH_EVERY_S = 1.0
@@ -91,9 +92,17 @@ class _Server(uvicorn.Server):
         yield
 
 
+class Followed(Protocol):
+    """What is published, for as long as the process lives."""
+
+    async def follow(self) -> None:
+        """Look for another release again and again."""
+        ...
+
+
 def run(
     app: App,
-    published: Published,
+    published: Followed,
     listening: socket.socket,
     *,
     start: Callable[[], None] = lambda: None,
@@ -117,7 +126,7 @@ def run(
 
 async def _run(
     server: _Server,
-    published: Published,
+    published: Followed,
     listening: socket.socket,
     start: Callable[[], None],
     stop: Callable[[], None],

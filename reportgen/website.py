@@ -7,7 +7,8 @@ answers requests from it.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +49,9 @@ OPEN = ("/healthz", "/healthz/fresh")
 class Published:
     """The release that readers get now, renewed as soon as another becomes current."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, pool: dict[str, bytes] | None = None) -> None:
+        """``pool`` keeps what the releases of many sites have in common."""
+        self._root, self._pool = root, pool
         self._seen: str | None = None
         self._unreadable: str | None = None
         self.shelf: Shelf | None = None
@@ -67,7 +69,7 @@ class Published:
                 release = current_release(self._root)
                 if release is None:
                     raise ValueError("it leads to no release of this output")  # noqa: TRY301 - told below
-                self.shelf, self._seen, self._unreadable = load(release), target, None
+                self.shelf, self._seen, self._unreadable = load(release, self._pool), target, None
             except (OSError, ValueError, LookupError, TypeError) as exc:
                 if self._target() != target:
                     continue
@@ -77,6 +79,10 @@ class Published:
             else:
                 event("release_served", release=release.id)
             return
+
+    def drop(self) -> None:
+        """Give back the memory; the next look loads the release again."""
+        self.shelf = self._seen = None
 
     def _target(self) -> str | None:
         """Return where the link ``current`` leads."""
@@ -92,17 +98,28 @@ class Published:
             await asyncio.to_thread(self.look)
 
 
+@dataclass(frozen=True)
+class Place:
+    """One of many sites: what it publishes, how it stands, and ``fetch``, which has it in memory."""
+
+    published: Published
+    status: Callable[[], dict[str, Any]]
+    fetch: Callable[[], Awaitable[None]]
+
+
 def application(
     published: Published,
     status: Callable[[], dict[str, Any]],
     *,
     password: str | None = None,
     client_header: str | None = None,
+    places: Mapping[str, Place] | None = None,
 ) -> App:
     """Return the ASGI application.
 
     ``status`` gives the document of ``/status.json``. ``client_header`` is the header in which a proxy in
-    front names the client's address; without it the connection's own counts.
+    front names the client's address; without it the connection's own counts. ``places`` are sites that stand
+    below a prefix of their own.
     """
     keeper = Doorkeeper(password, time.monotonic) if password else None
     named = client_header.lower().encode() if client_header else None
@@ -130,11 +147,16 @@ def application(
         elif path == "/healthz/fresh":
             stale = status()["stale"] or published.shelf is None
             await _answer(send, 503 if stale else 200, b"stale\n" if stale else b"fresh\n", head=head)
-        elif path == "/status.json":
-            await _answer(send, 200, json_body(status()), {"content-type": "application/json"}, head=head)
         else:
-            query = b"?" * bool(scope["query_string"]) + scope["query_string"]
-            await _serve(send, published.shelf, path, wanted, query.decode("latin-1"), status, head=head)
+            query = (b"?" * bool(scope["query_string"]) + scope["query_string"]).decode("latin-1")
+            prefix = path[1:].partition("/")[0]
+            if place := (places or {}).get(prefix):
+                await place.fetch()
+                base = f"/{prefix}"
+                inside = path.removeprefix(base)
+                await _serve(send, place.published.shelf, inside, wanted, query, place.status, head, base)
+            else:
+                await _serve(send, published.shelf, path, wanted, query, status, head)
 
     return app
 
@@ -175,18 +197,22 @@ async def _serve(
     wanted: dict[bytes, bytes],
     query: str,
     status: Callable[[], dict[str, Any]],
-    *,
-    head: bool,
+    head: bool,  # noqa: FBT001 - as all of a request is handed on
+    base: str = "",
 ) -> None:
-    """Answer with a file of the release, and with nothing else."""
-    if shelf is None:
+    """Answer with a file of the release that stands below ``base``, or its status, and with nothing else."""
+    if path == "/status.json":
+        await _answer(send, 200, json_body(status()), {"content-type": "application/json"}, head=head)
+    elif base and not path:
+        await _answer(send, 308, b"", {"location": f"{base}/{query}"}, head=head)
+    elif shelf is None:
         again = {"retry-after": str(RETRY_AFTER_S), "content-type": "text/html; charset=utf-8"}
         page = NO_REPORT if status()["consecutive_failures"] else FIRST_BUILD
         await _answer(send, 503, page, again, head=head)
     elif resource := shelf.resources.get(path):
         await _send_resource(send, 200, resource, wanted, head=head)
     elif target := shelf.moved.get(path):
-        await _answer(send, 308, b"", {"location": target + query}, head=head)
+        await _answer(send, 308, b"", {"location": base + target + query}, head=head)
     elif shelf.not_found:
         await _send_resource(send, 404, shelf.not_found, wanted, head=head)
     else:
