@@ -123,8 +123,11 @@ def opened(address: str | None, processes: int | None) -> Iterator[Executor]:
 
     """
     if address is None:
-        with _left_at_once(Processes(processes or processors())) as executor:
+        executor = Processes(processes or processors())
+        try:
             yield executor
+        finally:  # by an error, or Ctrl-C: what is left is not waited for
+            executor.shutdown(wait=False, cancel_futures=True)
         return
     scheme, _, rest = address.partition("://")
     if scheme not in SCHEMES or not rest:
@@ -137,19 +140,8 @@ def opened(address: str | None, processes: int | None) -> Iterator[Executor]:
         client = Client(f"{SCHEMES[scheme]}://{rest}", timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as exc:
         raise ClusterError(f"--executor: no Dask scheduler answers at {rest}: {exc}") from exc
-    with client, _left_at_once(client.get_executor()) as executor:
-        yield executor
-
-
-@contextmanager
-def _left_at_once(executor: Executor) -> Iterator[Executor]:
-    """Wait for nothing that is left when the block is left by an error, or by Ctrl-C."""
-    try:
-        yield executor
-    except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
-        raise
-    executor.shutdown(cancel_futures=True)
+    with client:
+        yield client.get_executor(pure=False)  # the same order is another build tomorrow
 
 
 def _built(

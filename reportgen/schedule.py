@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,9 +18,8 @@ from apscheduler.jobstores.base import JobLookupError
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
 
-from reportgen import timetable
 from reportgen.log import event
-from reportgen.timetable import interval_s
+from reportgen.timetable import due_after, interval_s
 from reportgen.worker import Outcome, Worker
 
 FIRST_PAUSE_S = 15
@@ -47,7 +45,11 @@ class Timetable(BaseTrigger):  # type: ignore[misc]
     def __init__(
         self, schedule: str, zone: ZoneInfo, jitter_s: int = 0, due_after: DueAfter | None = None
     ) -> None:
-        self.jitter_s, self.due_after = jitter_s, due_after or partial(timetable.due_after, schedule, zone)
+        self.schedule, self.zone, self.jitter_s, self._own = schedule, zone, jitter_s, due_after
+
+    def due_after(self, moment: datetime) -> datetime:
+        """Return the first time strictly after ``moment`` on which a build is due."""
+        return self._own(moment) if self._own else due_after(self.schedule, self.zone, moment)
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         """Return the next time; ``previous_fire_time`` may be moved by jitter and counts for nothing."""
