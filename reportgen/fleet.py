@@ -30,6 +30,9 @@ INDEX_SHARE = 20
 PATIENCE_S = 60.0
 """How much longer than any site's deadlines nothing may happen before the rest is given up."""
 
+SHOWN = 200
+"""So many letters of each site's message are told of a round."""
+
 SCHEMES = {"dask": "tcp", "dask+tls": "tls"}
 CONNECT_S = 10
 
@@ -221,9 +224,10 @@ def _record(sites: Sites, ended: Round, begun: datetime, seconds: float) -> None
 
 
 def in_words(ended: Round) -> str:
-    """Say how many sites failed, and which."""
-    failed = ended.of("failed")
-    named = ", ".join(failed[:NAMED_AT_MOST]) + (", …" if len(failed) > NAMED_AT_MOST else "")
+    """Say how many sites failed, which, and why."""
+    failed = [result for result in ended.results if result.state == "failed"]
+    told = [f"{result.name}: {result.message.partition(chr(10))[0][:SHOWN]}" for result in failed]
+    named = "; ".join(told[:NAMED_AT_MOST]) + ("; …" if len(told) > NAMED_AT_MOST else "")
     words = [f"{len(failed)} of {len(ended.results)} sites failed: {named}"] if failed else []
     words += [f"the page over all sites was not published: {ended.message}"] if ended.message else []
     return "; ".join(words)

@@ -144,7 +144,9 @@ def _schedule(sites: Sites, arguments: Sequence[str]) -> Schedule:
 
     # Each site has a deadline of its own; this is one for the round, should the round itself hang.
     timeout_s = 2 * sum(site.config.build_timeout_s for site in sites.all) + 600
-    worker = Worker(sites.root, [*arguments, "--due"], timeout_s=timeout_s, clock=_now, secrets=sites.secrets)
+    worker = Worker(
+        sites.root, [*arguments, "--due", "--quiet"], timeout_s=timeout_s, clock=_now, secrets=sites.secrets
+    )
     return Schedule(worker, common.schedule, common.zone, jitter_s=common.jitter_s, due_after=first_due)
 
 

@@ -64,7 +64,7 @@ def build(
     with opened(where.executor, where.processes) as runs_them:
         ended = build_round(sites, chosen, Ways(**ways), runs_them, tell, whole=not names)
     if as_json:
-        print_json(summary(ended))
+        print_json(summary(ended, only_failed=quiet))
     elif not quiet and ended.index:
         typer.echo(f"{len(sites.all)} sites on one page: {sites.root / 'current'}")
     if ended.message:
@@ -79,7 +79,7 @@ def exit_code(ended: Round) -> int:
     return OutputBusy.exit_code if ended.of("busy") else 0
 
 
-def summary(ended: Round) -> dict[str, Any]:
+def summary(ended: Round, *, only_failed: bool = False) -> dict[str, Any]:
     """Return what a round came to, for scripts, and for the service that asked for it."""
     code = exit_code(ended)
     state = "failed" if code else "published" if ended.of("published") else "unchanged"
@@ -90,7 +90,11 @@ def summary(ended: Round) -> dict[str, Any]:
         "message": in_words(ended),
         "exit_code": code,
         "retry": any(result.retry for result in ended.results),
-        "sites": [dict(_plain(result)) for result in ended.results],
+        "sites": [
+            dict(_plain(result))
+            for result in ended.results
+            if not only_failed or result.state in {"failed", "busy"}
+        ],
     }
 
 

@@ -60,12 +60,17 @@ def written(folder: Path, sites: Mapping[str, str], top: str = SMALL) -> None:
     (folder / "reportgen.toml").write_text(text)
 
 
+def _as_on_a_terminal() -> None:
+    """Take SIGINT as usual: a background job's children ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def begun(folder: Path, *arguments: object, **variables: str) -> "subprocess.Popen[str]":
     """Start ``reportgen`` in a folder."""
     return subprocess.Popen(
         [sys.executable, "-m", "reportgen", *map(str, arguments)],
         cwd=folder, env=environment(**variables), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_as_on_a_terminal,  # noqa: PLW1509
     )  # fmt: skip
 
 

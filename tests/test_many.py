@@ -41,7 +41,7 @@ def test_each_site_is_published_below_its_prefix_as_one_site_is(three: Path) -> 
     done = reportgen(three, "build")
     assert (done.code, done.err) == (0, "")
     lines = sorted(line.rpartition(",")[0] for line in done.out.splitlines()[:3])
-    assert lines == [f"{name}: published, 20 rows" for name in "abc"]
+    assert lines == [f"{name}: published, 14 rows" for name in "abc"]
     assert done.out.splitlines()[3:] == ["3 sites on one page: output/current"]
     assert published(three, "a", "b", "c", "") == [True] * 4
     for name in "abc":
@@ -71,9 +71,11 @@ def test_what_all_sites_came_to_is_one_document(three: Path) -> None:
     document = done.document
     assert [site["name"] for site in document["sites"]] == ["a", "b", "c"]
     assert done.states == {"a": "published", "b": "failed", "c": "published"}
-    assert document["message"] == "1 of 3 sites failed: b"
+    assert document["message"].startswith("1 of 3 sites failed: b: b.csv: no such file")
     assert "b.csv: no such file" in document["sites"][1]["message"]
-    assert document["sites"][0]["rows"] == 20
+    assert document["sites"][0]["rows"] == 14
+    quiet = reportgen(three, "build", "--json", "--quiet")
+    assert quiet.states == {"b": "failed"}  # what a service reads of thousands
 
 
 def test_one_site_is_built_by_name_and_the_page_over_all_with_it(three: Path) -> None:
@@ -211,7 +213,7 @@ def test_a_site_whose_builds_fail_keeps_its_figures_marked_with_their_age(three:
     assert row["failed_at"] is not None
     page = (three / "output" / "current" / "index.html").read_text()
     assert page.count(" old: the build of ") == 1
-    assert "3 sites · 1 of them as of an earlier build" in page
+    assert "3 sites · 1 failed or overdue" in page
 
 
 def test_two_rounds_at_once_do_not_meddle(three: Path) -> None:
