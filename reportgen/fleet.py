@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 from reportgen import __version__, bundle
 from reportgen.apart import Processes, build_apart
@@ -140,7 +141,7 @@ def opened(address: str | None, processes: int | None) -> Iterator[Executor]:
     except ImportError:
         raise ConfigError('--executor: Dask is not installed: pip install "reportgen[dask]"') from None
     try:
-        client = Client(f"{SCHEMES[scheme]}://{rest}", timeout=CONNECT_S, set_as_default=False)
+        client: Any = Client(f"{SCHEMES[scheme]}://{rest}", timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call,unused-ignore]
     except (OSError, ValueError) as exc:
         raise ClusterError(f"--executor: no Dask scheduler answers at {rest}: {exc}") from exc
     with client:

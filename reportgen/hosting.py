@@ -1,7 +1,8 @@
 """What ``reportgen serve`` puts together for many sites: one schedule, one server, a release for each prefix.
 
 The page over all sites stands at ``/``, each site below its prefix. Releases are read into memory when they
-are first asked for; those that nobody has asked for longest go where there are too many.
+are first asked for, which takes some milliseconds; those that nobody has asked for longest go where there are
+too many.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from typing import Any
 from reportgen import __version__, log
 from reportgen.log import event
 from reportgen.runs import read_runs
-from reportgen.schedule import Schedule
+from reportgen.schedule import DueAfter, Schedule
 from reportgen.serve import address_of, check_exposure, listen, run
 from reportgen.sites import Site, Sites
 from reportgen.status import status, status_of_all, wants_a_build, without_details
@@ -39,7 +40,6 @@ class Shelves:
         self._pool: dict[str, bytes] = {}
         self.index = Published(sites.root, self._pool)
         self._loaded: OrderedDict[str, Published] = OrderedDict()
-        self._loading = asyncio.Lock()
         self._again_at = 0.0
         self.status: dict[str, Any] = {}
 
@@ -52,12 +52,10 @@ class Shelves:
 
         return Place(published, document, partial(self._fetch, site.prefix, published))
 
-    async def _fetch(self, prefix: str, published: Published) -> None:
+    def _fetch(self, prefix: str, published: Published) -> None:
         """See to it that a site's release is in memory, and that not too many others are."""
         if published.shelf is None:
-            async with self._loading:  # one at a time: each takes memory
-                if published.shelf is None:
-                    await asyncio.to_thread(published.look)
+            published.look()
         if published.shelf is None:
             return
         self._loaded[prefix] = published
@@ -134,20 +132,22 @@ def serve(sites: Sites, arguments: Sequence[str], environ: Mapping[str, str], *,
 def _schedule(sites: Sites, arguments: Sequence[str]) -> Schedule:
     """Return what starts a round whenever a site is due: it builds those that are."""
     common = sites.common
-    timetables = sorted(
-        {(site.config.schedule, site.config.timezone): site.config.zone for site in sites.all}
-    )
-    zones = {site.config.timezone: site.config.zone for site in sites.all}
-
-    def first_due(moment: datetime) -> datetime:
-        return min(due_after(schedule, zones[name], moment) for schedule, name in timetables)
-
     # Each site has a deadline of its own; this is one for the round, should the round itself hang.
     timeout_s = 2 * sum(site.config.build_timeout_s for site in sites.all) + 600
-    worker = Worker(
-        sites.root, [*arguments, "--due", "--quiet"], timeout_s=timeout_s, clock=_now, secrets=sites.secrets
-    )
-    return Schedule(worker, common.schedule, common.zone, jitter_s=common.jitter_s, due_after=first_due)
+    options = [*arguments, "--due", "--quiet"]
+    worker = Worker(sites.root, options, timeout_s=timeout_s, clock=_now, secrets=sites.secrets)
+    due = first_due(sites)
+    return Schedule(worker, common.schedule, common.zone, jitter_s=common.jitter_s, due_after=due)
+
+
+def first_due(sites: Sites) -> DueAfter:
+    """Return what tells when the first of all sites is due after a moment, each in its own zone."""
+    timetables = {(site.config.schedule, site.config.timezone): site.config.zone for site in sites.all}
+
+    def after(moment: datetime) -> datetime:
+        return min(due_after(schedule, zone, moment) for (schedule, _), zone in timetables.items())
+
+    return after
 
 
 def _now() -> datetime:

@@ -152,9 +152,7 @@ def _config(table: Mapping[str, Any], number: int, top: _Top) -> tuple[Config | 
     if not problems and "url" not in (merged.get("source") or {}):
         problems = ['source.url: is not set; name it, or url_env, or write "sample"']
     prefix = table.get("prefix", name)
-    output = merged.get("output", {})
-    if isinstance(output, Mapping):
-        merged["output"] = {**output, "dir": top.dir / str(prefix)}
+    merged["output"] = placed(merged.get("output", {}), own.get("output", {}), top.dir, str(prefix))
     sound = isinstance(prefix, str) and SLUG.fullmatch(prefix)
     merged |= {"site": own.get("site", name), "base_path": f"/{prefix}/" if sound else "/"}
     config = _checked(merged)
@@ -170,6 +168,22 @@ def _config(table: Mapping[str, Any], number: int, top: _Top) -> tuple[Config | 
         found += [each if each.startswith(f"{top.path}:") else where + each for each in told]
         return None, found
     return config, found
+
+
+def placed(output: Any, own: Any, root: Path, prefix: str) -> Any:
+    """Return a site's ``[output]``: its directory and its bucket are its ``prefix`` in those of all.
+
+    A bucket that is the site's ``own`` is as it says.
+    """
+    if not isinstance(output, Mapping) or not isinstance(own, Mapping):
+        return output  # it is told that this is no section
+    bucket = output.get("bucket")
+    below = (
+        {"bucket": f"{bucket.rstrip('/')}/{prefix}"}
+        if isinstance(bucket, str) and "bucket" not in own
+        else {}
+    )
+    return {**output, **below, "dir": root / prefix}
 
 
 def _out_of_place(table: Mapping[str, Any]) -> Iterator[str]:

@@ -104,7 +104,7 @@ class Place:
 
     published: Published
     status: Callable[[], dict[str, Any]]
-    fetch: Callable[[], Awaitable[None]]
+    fetch: Callable[[], None]
 
 
 def application(
@@ -151,7 +151,7 @@ def application(
             query = (b"?" * bool(scope["query_string"]) + scope["query_string"]).decode("latin-1")
             prefix = path[1:].partition("/")[0]
             if place := (places or {}).get(prefix):
-                await place.fetch()
+                place.fetch()
                 base = f"/{prefix}"
                 inside = path.removeprefix(base)
                 await _serve(send, place.published.shelf, inside, wanted, query, place.status, head, base)

@@ -1,12 +1,12 @@
 """`reportgen serve` with many sites: the page over them at /, each below its prefix, one schedule for all."""
 
-import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from reportgen.hosting import Shelves
+from reportgen.hosting import Shelves, first_due
 from reportgen.sites import Sites, load_settings
 from tests.manysites import SMALL, reportgen, silent, table, written
 from tests.services import Service, eventually, put, serving, site
@@ -117,21 +117,16 @@ def test_only_so_much_is_held_in_memory(tmp_path: Path, monkeypatch: pytest.Monk
     """The site that nobody has asked for longest goes, and is read again when somebody does."""
     sites = sites_of(tmp_path, monkeypatch, 4)
 
-    async def asked() -> list[list[bool]]:
-        shelves = Shelves(sites, most_bytes=0)
-        places = [shelves.place(one, dict) for one in sites.all]
-        await places[0].fetch()
-        first = places[0].published.shelf
-        assert first is not None
-        shelves = Shelves(sites, most_bytes=2 * first.size_bytes + 100)
-        places = [shelves.place(one, dict) for one in sites.all]
-        seen = []
-        for number in (0, 1, 0, 2, 3, 0):
-            await places[number].fetch()
-            seen.append([place.published.shelf is not None for place in places])
-        return seen
-
-    assert asyncio.run(asked()) == [
+    first = Shelves(sites).place(sites.all[0], dict)
+    first.fetch()
+    assert first.published.shelf is not None
+    shelves = Shelves(sites, most_bytes=2 * first.published.shelf.size_bytes + 100)
+    places = [shelves.place(one, dict) for one in sites.all]
+    seen = []
+    for number in (0, 1, 0, 2, 3, 0):
+        places[number].fetch()
+        seen.append([place.published.shelf is not None for place in places])
+    assert seen == [
         [True, False, False, False],
         [True, True, False, False],
         [True, True, False, False],
@@ -146,14 +141,25 @@ def test_assets_that_all_have_in_common_are_held_once(
 ) -> None:
     sites = sites_of(tmp_path, monkeypatch, 2)
 
-    async def bodies() -> list[int]:
-        shelves = Shelves(sites)
-        places = [shelves.place(one, dict) for one in sites.all]
-        found = []
-        for place in places:
-            await place.fetch()
-            assert place.published.shelf is not None
-            found.append(id(place.published.shelf.resources["/assets/app.0a1b.js"].variants["identity"].body))
-        return found
+    shelves, found = Shelves(sites), set()
+    for place in [shelves.place(one, dict) for one in sites.all]:
+        place.fetch()
+        assert place.published.shelf is not None
+        found.add(id(place.published.shelf.resources["/assets/app.0a1b.js"].variants["identity"].body))
+    assert len(found) == 1
 
-    assert len(set(asyncio.run(bodies()))) == 1
+
+def test_a_round_starts_when_the_first_site_is_due_each_in_its_own_zone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    six = 'source.url = "sample"\nschedule = "0 6 * * *"\n'
+    zones = {"tokyo": "Asia/Tokyo", "berlin": "Europe/Berlin", "york": "America/New_York"}
+    written(tmp_path, {name: f'{six}timezone = "{zone}"' for name, zone in zones.items()})
+    sites = load_settings(None, {}, {})
+    assert isinstance(sites, Sites)
+    moment, due = datetime(2026, 11, 23, 12, tzinfo=UTC), []
+    for _ in range(4):
+        moment = first_due(sites)(moment)
+        due.append(f"{moment.astimezone(UTC):%d %H:%M}")
+    assert due == ["23 21:00", "24 05:00", "24 11:00", "24 21:00"]

@@ -9,7 +9,7 @@ import pytest
 
 from reportgen.config import Config
 from reportgen.errors import ConfigError
-from reportgen.sites import Sites, load_settings
+from reportgen.sites import Sites, load_settings, placed
 
 SECRET = "geheim7f3a"
 URL = f"postgresql://app:{SECRET}@db.example.com/stats"
@@ -225,6 +225,23 @@ def test_a_source_for_all_by_an_option_is_refused(load: Load) -> None:
 def test_who_names_a_password_as_a_variable_does_not_see_it_again(load: Load) -> None:
     told = problems(load, f'[[sites]]\nname = "a"\nsource.url_env = "{URL}"\n')
     assert "sites.a.source.url_env: write the name of an environment variable" in told[-1]
+
+
+@pytest.mark.parametrize(
+    ("output", "own", "expected"),
+    [
+        ({"keep": 3}, {}, {"keep": 3, "dir": Path("out/blog")}),
+        ({"bucket": "s3://all/stats/"}, {}, {"bucket": "s3://all/stats/blog", "dir": Path("out/blog")}),
+        (
+            {"bucket": "s3://mine"}, {"bucket": "s3://mine"},
+            {"bucket": "s3://mine", "dir": Path("out/blog")},
+        ),
+        ("out", {}, "out"),
+    ],
+)  # fmt: skip
+def test_two_sites_never_share_a_directory_or_a_bucket(output: object, own: object, expected: object) -> None:
+    """Each has its prefix in what is set for all."""
+    assert placed(output, own, Path("out"), "blog") == expected
 
 
 def test_sites_are_chosen_by_name(load: Load) -> None:
