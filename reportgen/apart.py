@@ -122,4 +122,5 @@ def _lost(order: Order, begun: datetime, seconds: float, ended: str) -> Result:
 
 def _environment() -> dict[str, str]:
     """Return what a build is to know: not the password of the pages."""
-    return {name: value for name, value in os.environ.items() if name != "REPORTGEN_PASSWORD"}
+    known = {name: value for name, value in os.environ.items() if name != "REPORTGEN_PASSWORD"}
+    return known | {"OPENBLAS_NUM_THREADS": "1"}  # numpy's threads, which nothing here would use

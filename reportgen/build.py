@@ -65,8 +65,8 @@ def build(
     if not allow_empty:
         check_not_emptied(gathered, last, past=as_of is not None)
     live = interactive(warm or lock.root / "state", watch)
-    draw = drawn_here if warm else drawn
-    files, held = draw(config, gathered, now, as_of, next(iter(live), None), watch)
+    vega = next(iter(live), None)
+    files, held = drawn(config, gathered, now, as_of, vega, watch, warm=warm is not None)
     files |= live
     with watch.stage("pack"):
         files |= packed(files)
@@ -80,12 +80,19 @@ def build(
 
 
 def drawn(
-    config: Config, gathered: Gathered, now: datetime, as_of: date | None, vega: str | None, watch: Stopwatch
+    config: Config,
+    gathered: Gathered,
+    now: datetime,
+    as_of: date | None,
+    vega: str | None,
+    watch: Stopwatch,
+    *,
+    warm: bool = False,
 ) -> tuple[dict[str, bytes], int]:
     """Return every file of the release but the script ``vega``, and the most memory held, in bytes.
 
     Pandas and Altair work aside; V8 starts here meanwhile where there is a processor for it, and draws when
-    they are gone.
+    they are gone. Where this process is ``warm`` all work here, and stay: that is cheap for many reports.
 
     Raises:
         RenderError: a chart or page could not be drawn.
@@ -101,27 +108,11 @@ def drawn(
 
     watch.begin("charts")
     alone = processors() == 1
-    (draft, seconds), held = aside(work, (lambda: None) if alone else ink.warm_up)
+    (draft, seconds), held = (work(), 0) if warm else aside(work, (lambda: None) if alone else ink.warm_up)
     for name, took in seconds.items():
         watch.add(name, took)
     with watch.stage("svg"):
         return ink.fill(draft), held
-
-
-def drawn_here(
-    config: Config, gathered: Gathered, now: datetime, as_of: date | None, vega: str | None, watch: Stopwatch
-) -> tuple[dict[str, bytes], int]:
-    """Return what :func:`drawn` does, made in this process: it costs less where more is to follow.
-
-    Raises:
-        RenderError: a chart or page could not be drawn.
-
-    """
-    from reportgen import ink, report
-
-    draft = report.draft(config, gathered, now, as_of, vega, watch)
-    with watch.stage("svg"):
-        return ink.fill(draft), 0
 
 
 def summary(built: Built) -> dict[str, Any]:
