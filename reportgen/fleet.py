@@ -6,11 +6,12 @@ that one which hangs again keeps nobody waiting; the page over all is renewed wh
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from reportgen import __version__, bundle
@@ -159,17 +160,22 @@ def _built(
         executor.submit(build_apart, _order(site, ways, kept)): site
         for site in sorted(chosen, key=lambda site: failures[site.name] > 0)
     }
+    ended: SimpleQueue[Future[Result]] = SimpleQueue()
+    for future in futures:
+        future.add_done_callback(ended.put)
     most_s = PATIENCE_S + 2 * max((site.config.build_timeout_s for site in chosen), default=0)
     moved = time.monotonic()
     renewed, pause_s = moved, INDEX_EVERY_S
     while futures:
-        done, _ = wait(futures, INDEX_EVERY_S, FIRST_COMPLETED)
+        try:
+            done = [ended.get(timeout=INDEX_EVERY_S)]
+        except Empty:
+            done = []
         now = time.monotonic()
         moved = now if done else moved
-        given_up = now - moved > most_s
-        for future in list(futures) if given_up else done:
-            future.cancel()
+        for future in list(futures) if now - moved > most_s else done:
             result = _result(future, futures.pop(future), most_s)
+            future.cancel()
             tell(result)
             yield result
         if futures and now - renewed > pause_s:
@@ -193,10 +199,10 @@ def _result(future: "Future[Result]", site: Site, waited_s: float) -> Result:
     """Return what a site came to. What the executor itself failed in is put on record here."""
     if not future.done():
         error, message = "NotStarted", f"no worker took it, or answered, within {waited_s:.0f} s"
-    elif not (exc := None if future.cancelled() else future.exception()):
-        if not future.cancelled():
-            return future.result()
+    elif future.cancelled():
         error, message = "NotStarted", "the executor gave it up"
+    elif (exc := future.exception()) is None:
+        return future.result()
     else:
         error, message = type(exc).__name__, mask_logins(scrub(f"{exc}", site.config.secrets))
         message = f"the worker was lost, or could not build: {message or error}"

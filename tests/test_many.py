@@ -3,13 +3,17 @@
 import json
 import signal
 import time
+from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from reportgen.fleet import _result
 from reportgen.publish import current_release, is_whole
 from reportgen.runs import read_runs
+from reportgen.sites import Sites, load_settings
 from tests.manysites import SMALL, begun, builders, ended, kill_builder, reportgen, silent, table, written
 from tests.services import eventually
 
@@ -231,6 +235,39 @@ def test_a_site_that_is_being_built_is_busy_for_who_does_not_wait(three: Path) -
         done = reportgen(three, "build", "--json", "--no-wait")
     assert (done.code, done.states) == (3, {"a": "published", "b": "busy", "c": "published"})
     assert read_runs(three / "output" / "b").failures == 0
+
+
+def failing(error: Exception | None) -> "Future[Any]":
+    """Return what an executor gives back that failed itself, or that gave up."""
+    future: Future[Any] = Future()
+    if error is None:
+        future.cancel()
+    else:
+        future.set_exception(error)
+    return future
+
+
+@pytest.mark.parametrize(
+    ("future", "told"),
+    [
+        (Future(), "no worker took it, or answered, within 60 s"),
+        (failing(None), "the executor gave it up"),
+        (failing(RuntimeError("postgresql://u:geheim@db/x")), "could not build: postgresql://***@db/x"),
+    ],
+)
+def test_a_site_that_the_executor_loses_is_reported_and_on_record(
+    three: Path, monkeypatch: pytest.MonkeyPatch, future: "Future[Any]", told: str
+) -> None:
+    """As when a whole cluster dies: no site ends unseen."""
+    monkeypatch.chdir(three)
+    sites = load_settings(None, {}, {})
+    assert isinstance(sites, Sites)
+    result = _result(future, sites.all[0], 60)
+    assert (result.name, result.state, result.retry) == ("a", "failed", True)
+    assert told in result.message
+    failure = read_runs(three / "output" / "a").last_failure
+    assert failure is not None
+    assert failure.message == result.message
 
 
 # The other commands.
