@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 from reportgen import __version__, bundle
 from reportgen.aside import aside, processors
@@ -34,13 +35,15 @@ def build(
     if_changed: bool = False,
     allow_empty: bool = False,
     watch: Stopwatch | None = None,
+    warm: Path | None = None,
 ) -> Built:
     """Build all pages and publish them as one release under the locked output, and in the bucket, if any.
 
     ``now`` (aware) is the build time; with ``as_of`` the report is as it would have been at the end
     of that day; with ``if_changed`` nothing is drawn or published where the current release already
     shows the same, unless the bucket lags behind it; with ``allow_empty`` a report without visits may
-    follow one with some.
+    follow one with some. ``warm`` is the directory that keeps the charts' script for many reports: this
+    process makes others, too, so it draws where it is, and keeps what that takes.
 
     Raises:
         ConfigError: the sample site would take the place of a report.
@@ -68,8 +71,9 @@ def build(
     check_not_replaced(config, gathered, last)
     if not allow_empty:
         check_not_emptied(gathered, last, past=as_of is not None)
-    live = interactive(lock.root / "state", watch)
-    files, held = drawn(config, gathered, now, as_of, next(iter(live), None), watch)
+    live = interactive(warm or lock.root / "state", watch)
+    vega = next(iter(live), None)
+    files, held = drawn(config, gathered, now, as_of, vega, watch, warm=warm is not None)
     files |= live
     with watch.stage("pack"):
         files |= packed(files)
@@ -85,12 +89,19 @@ def build(
 
 
 def drawn(
-    config: Config, gathered: Gathered, now: datetime, as_of: date | None, vega: str | None, watch: Stopwatch
+    config: Config,
+    gathered: Gathered,
+    now: datetime,
+    as_of: date | None,
+    vega: str | None,
+    watch: Stopwatch,
+    *,
+    warm: bool = False,
 ) -> tuple[dict[str, bytes], int]:
     """Return every file of the release but the script ``vega``, and the most memory held, in bytes.
 
     Pandas and Altair work aside; V8 starts here meanwhile where there is a processor for it, and draws when
-    they are gone.
+    they are gone. Where this process is ``warm`` all work here, and stay: that is cheap for many reports.
 
     Raises:
         RenderError: a chart or page could not be drawn.
@@ -107,11 +118,26 @@ def drawn(
 
     watch.begin("charts")
     alone = processors() == 1
-    (draft, seconds), held = aside(work, (lambda: None) if alone else ink.warm_up)
+    (draft, seconds), held = (work(), 0) if warm else aside(work, (lambda: None) if alone else ink.warm_up)
     for name, took in seconds.items():
         watch.add(name, took)
     with watch.stage("svg"):
         return {**ink.fill(draft), **gathered.files}, held
+
+
+def summary(built: Built) -> dict[str, Any]:
+    """Return what a build came to, for scripts."""
+    manifest = built.release.manifest
+    kept = ("as_of", "built_at", "source", "rows", "notes", "version")
+    return {
+        "status": "published" if built.changed else "unchanged",
+        "release": built.release.id,
+        "path": str(built.release.path),
+        **{name: manifest[name] for name in kept},
+        # Of this run, which may have found nothing to publish.
+        "timings_s": built.timings_s,
+        "peak_memory_bytes": built.peak_memory_bytes,
+    }
 
 
 def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:

@@ -10,6 +10,7 @@
     ├── RenderError           exit 1   a chart or a page could not be drawn
     │   └── RenderKilled               … because the process that does was ended; worth a retry
     ├── ProofError            exit 1   the finished release is wrong in itself, and was not published
+    ├── ClusterError          exit 1   the cluster that builds many sites cannot be reached; worth a retry
     └── PublishError          exit 1   the release could not be written; the last one is untouched
         ├── OutputBusy        exit 3   another build holds the output, or was first in the bucket
         └── BucketUnavailable exit 1   … in the bucket, right now; worth a retry
@@ -64,6 +65,12 @@ class RenderKilled(RenderError):  # noqa: N818 - as above
 
 class ProofError(ReportgenError):
     """The finished release is not what it must be. Holds the faults found, one a line."""
+
+
+class ClusterError(ReportgenError):
+    """The cluster that builds sites cannot be reached."""
+
+    retry: ClassVar[bool] = True
 
 
 class PublishError(ReportgenError):

@@ -82,6 +82,18 @@ def _web_address(text: str) -> str:
     return text.rstrip("/")
 
 
+def _base_path(text: str) -> str:
+    if not re.fullmatch(r"/([\w.~-]+/)*", text, re.ASCII):
+        raise ValueError('write the path at which the report is served, such as "/" or "/stats/"')
+    return text
+
+
+def _variable(name: str) -> str:
+    if not name.isidentifier():
+        raise ValueError("write the name of an environment variable, such as BLOG_DATABASE_URL")
+    return name
+
+
 def markdown() -> "MarkdownIt":
     """Return what reads an intro: Markdown (CommonMark) without raw HTML, images and headings.
 
@@ -151,6 +163,8 @@ WindowNames = Annotated[
 ]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+BasePath = Annotated[str, AfterValidator(_base_path)]
+VariableName = Annotated[str, AfterValidator(_variable)]
 LocaleName = Annotated[str, AfterValidator(_locale)]
 Intro = Annotated[str, StringConstraints(strip_whitespace=True, max_length=10_000), AfterValidator(_intro)]
 BucketAddress = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_bucket)]

@@ -22,6 +22,7 @@ URL = f"postgresql://app:{SECRET}@db.example.com:5432/stats?sslmode=require"
 EXAMPLE = """\
 site = "example.com"
 site_url = "https://example.com"      # paths become links
+base_path = "/"                       # where the report is served
 intro = ""                            # Markdown, below the site's name
 locale = "en"                         # of numbers, dates and the direction of the page
 # templates_dir = "templates"         # files that override the page's own
@@ -186,7 +187,8 @@ def test_every_setting_has_a_variable(load: Load) -> None:
     """Two underscores stand for each level of nesting."""
     Path("own").mkdir()
     wanted = {
-        "site": "example.com", "site_url": "https://example.com", "intro": "Hello, *you*", "locale": "de",
+        "site": "example.com", "site_url": "https://example.com", "base_path": "/stats/",
+        "intro": "Hello, *you*", "locale": "de",
         "templates_dir": "own", "timezone": "Europe/Berlin",
         "windows": ["1d", "3d"], "default_window": "3d", "top_paths": 7, "schedule": "6h",
         "jitter_s": 9, "build_timeout_s": 60,

@@ -15,7 +15,8 @@ from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from reportgen.config import SourceSettings, url_secrets
+from reportgen.config import SourceSettings
+from reportgen.diagnosis import url_secrets
 from reportgen.errors import ConfigError, ReportgenError, SourceUnavailable, scrub
 from reportgen.sources import Dialect, Finding, bare_query
 from reportgen.sources.ibis_errors import translated
