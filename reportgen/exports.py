@@ -8,6 +8,7 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 from reportgen.paths import PathRow
@@ -16,6 +17,9 @@ if TYPE_CHECKING:  # a check for changes writes CSV, and never loads pandas
     from reportgen.metrics import WindowMetrics
 
 SCHEMA_VERSION = 1
+ROWS_AT_ONCE = 1000
+"""So many rows are text at a time, which takes four bytes a letter."""
+
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -92,12 +96,11 @@ def paths_csv(paths: Iterable[PathRow]) -> bytes:
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    content = io.BytesIO()
-    text = io.TextIOWrapper(content, encoding="utf-8", newline="")  # a StringIO takes four bytes a letter
-    writer = csv.writer(text)
-    writer.writerow(header)
-    writer.writerows(rows)
-    text.flush()
+    content, left = io.BytesIO(), chain([header], rows)
+    while some := list(islice(left, ROWS_AT_ONCE)):
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(some)
+        content.write(text.getvalue().encode())
     return content.getvalue()
 
 

@@ -12,7 +12,7 @@ from datetime import date, datetime
 from reportgen import __version__, bundle
 from reportgen.config import Config
 from reportgen.exports import paths_csv
-from reportgen.paths import PathRow, is_named, named_from, path_row
+from reportgen.paths import PathRow, named_from, path_row
 from reportgen.sources import Source, open_source
 from reportgen.sources.readings import (
     Cell,
@@ -86,9 +86,9 @@ def read(source: Source, windows: Sequence[Window], top_paths: int) -> Gathered:
     paths = []
     for window in windows:
         total = daily.over(window.span)
-        paths.append(
-            _window_paths(read_paths(source, window, MOST_LISTED, named_from(total)), total, top_paths)
-        )
+        named = named_from(total)
+        reading = read_paths(source, window, MOST_LISTED, named)
+        paths.append(_window_paths(reading, total, named, top_paths))
     drawn = {
         row.path
         for window, found in zip(windows, paths, strict=True)
@@ -112,15 +112,15 @@ def fingerprint(config: Config, gathered: Gathered) -> str:
     return digest.hexdigest()
 
 
-def _window_paths(reading: PathsReading, total: int, top_paths: int) -> WindowPaths:
-    """Sort one stream of paths to where they are shown."""
+def _window_paths(reading: PathsReading, total: int, named: int, top_paths: int) -> WindowPaths:
+    """Sort one stream of paths to where they are shown; a change of ``named`` visits makes a sentence."""
     listed: list[PathRow] = []
     movers: list[PathTotals] = []
 
     def visited() -> Iterator[PathRow]:
         place = 0
         for totals in reading.rows:
-            if is_named(totals, total):
+            if abs(totals.complete - totals.previous) >= named:
                 movers.append(totals)
             if totals.visits and place < MOST_LISTED:
                 place += 1

@@ -38,8 +38,3 @@ def change(current: int, previous: int) -> float | None:
 def named_from(total: int) -> int:
     """Return the smallest change in visits for which a path of a window with ``total`` is named."""
     return max(NAMED_VISITS, -(-total // NAMED_ONE_IN))
-
-
-def is_named(totals: PathTotals, window_total: int) -> bool:
-    """Tell whether a path's change is large enough for a sentence."""
-    return abs(totals.complete - totals.previous) >= named_from(window_total)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -175,11 +176,8 @@ def read_paths(source: Source, window: Window, limit: int, named: int) -> PathsR
         limit=limit,
         named=named,
     )
-    first = list(islice(found, 1))
-    rows = (
-        PathTotals(path, *(_int64(total, source) for total in totals))
-        for path, *totals, _ in chain(first, found)
-    )
+    first, fitting = list(islice(found, 1)), partial(_int64, source=source)
+    rows = (PathTotals(path, *map(fitting, totals)) for path, *totals, _ in chain(first, found))
     return PathsReading(rows, int(first[0][-1]) if first else 0)
 
 
