@@ -224,9 +224,8 @@ def _is_unchanged(item: Item, put: Put | None, stored: Stored | None) -> bool:
 def _clear(bucket: Bucket, before: Ledger, after: Ledger, keep: int) -> None:
     """Delete what stood at the prefix and has no successor, and the oldest releases beyond ``keep``."""
     gone = [key for key in before.objects if key not in after.objects and not key.startswith(f"{RELEASES}/")]
-    bucket.delete(
-        key for key in gone if not is_asset(key)
-    )  # who still reads an old page may want its scripts
+    # Who still reads an old page may want its scripts: they go with the last release that has them.
+    bucket.delete(key for key in gone if not is_asset(key))
     below: dict[str, list[str]] = {}
     for key in bucket.listed(RELEASES):
         below.setdefault(key.split("/")[1], []).append(key)

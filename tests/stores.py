@@ -1,5 +1,6 @@
 """A real S3 server for the tests, SeaweedFS from a wheel; a proxy before it counts, harms and kills."""
 
+import ctypes
 import json
 import os
 import re
@@ -58,12 +59,20 @@ def seaweed(folder: Path) -> Iterator[str]:
         f"-filer.localSocket={folder}/f.sock", f"-s3.localSocket={folder}/s.sock",
         *(f"-{name}={port}" for name, port in ports.items()),
     ]  # fmt: skip
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, preexec_fn=_end_with_parent) as server,  # noqa: PLW1509
+    ):
         try:
             _await_answer(ports["s3.port"], server, folder / "log")
             yield f"http://127.0.0.1:{ports['s3.port']}"
         finally:
             server.kill()
+
+
+def _end_with_parent() -> None:
+    """Let the kernel end the server with a session that is killed: prctl(PR_SET_PDEATHSIG, SIGKILL)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _await_answer(port: int, server: "subprocess.Popen[bytes]", log: Path) -> None:

@@ -310,14 +310,13 @@ def test_as_many_releases_stay_as_asked_and_nothing_that_is_not_ours_goes(
     ids = []
     for n in range(4):
         files = site(str(n)) | {f"assets/only.{n}.js": str(n).encode()}
+        files |= {"assets/shared.js": b"of all but the last"} if n < 3 else {}
         ids.append(put(tmp_path, files, ago_s=100 - n).id)
         publish_to(bucket, _current(tmp_path), keep=2)
     kept = {key.split("/")[1] for key in bucket.listed("releases")}
     assert kept == {*ids[2:], "notes", "20261123"}
-    assert {key for key in bucket.listed("assets") if "only" in key} == {
-        "assets/only.2.js",
-        "assets/only.3.js",
-    }
+    scripts = {key for key in bucket.listed("assets") if "only" in key or "shared" in key}
+    assert scripts == {"assets/only.2.js", "assets/only.3.js", "assets/shared.js"}
     assert [bucket.read(key) is not None for key in foreign] == [True] * 4
 
 
