@@ -31,6 +31,7 @@ POLICY = re.compile(rb'http-equiv="Content-Security-Policy" content="([^"]*)"')
 
 ASSETS = "assets/"
 
+
 @dataclass(frozen=True)
 class Variant:
     """One coding of a resource: its bytes, its entity tag, and all header lines of a 200 and of a 304."""
