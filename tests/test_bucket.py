@@ -17,7 +17,7 @@ import pytest
 from reportgen import bucket as bucket_room
 from reportgen import mirror as mirror_room
 from reportgen.bucket import Bucket, open_bucket, trial
-from reportgen.bucket_errors import cloud_secrets
+from reportgen.bucket_errors import border, cloud_secrets
 from reportgen.errors import BucketUnavailable, ConfigError, OutputBusy, PublishError
 from reportgen.ledger import CURRENT, HEADERS, Claim, Item, Ledger, items, made_at, parsed, written
 from reportgen.mirror import LEASE, put_release
@@ -177,7 +177,12 @@ def test_what_was_harmed_in_the_bucket_does_not_come_back(tmp_path: Path, bucket
         )
         body = b"{" if harm == "manifest" else json.dumps(manifest).encode()
         bucket.write(f"{folder}/manifest.json", body, {})
-    with pytest.raises(PublishError, match=re.escape(bucket.url)):
+    told = (
+        "is no manifest of"
+        if harm in {"manifest", "leads out", "other id"}
+        else "is not (there|what was published)"
+    )
+    with pytest.raises(PublishError, match=f"{re.escape(bucket.url)}.*{told}"):
         fetch(bucket)
 
 
@@ -609,6 +614,17 @@ def test_what_cannot_work_is_told_with_what_to_do_and_without_a_secret(
         publish_to(open_bucket(url), put(tmp_path, site("one")))
     assert not caught.value.retry
     clean(str(caught.value))
+
+
+def test_whatever_obstore_says_no_credential_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor a signature in a query."""
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", f"{SECRET}-of-the-container")
+    told = (
+        f"Error performing GET https://a.test/x?sig=token-zebra in 1ms - bad header {SECRET}-of-the-container"
+    )
+    with pytest.raises(PublishError) as caught, border("az://container/x"):
+        raise ValueError(told)
+    assert clean(str(caught.value)).startswith("az://container/x: GET https://a.test/x: bad header ***. ")
 
 
 def test_an_endpoint_without_a_scheme_is_a_wrong_setting(
