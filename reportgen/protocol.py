@@ -18,9 +18,11 @@ from reportgen.log import event
 from reportgen.messages import Answer, Headers, Request, Response, announces_body, head_of, refusal
 
 HEAD_S = 10.0
-HEAD_BYTES = 32 * 1024
+HEAD_BYTES, MOST_HEADERS = 32 * 1024, 100
+"""How much may come until all is answered; how many headers in a head: in memory each is a lot larger."""
+
 MOST_WAITING = 16
-"""How many requests may stand behind the one that is answered: each takes kilobytes until its turn."""
+"""How many requests may stand behind the one that is answered."""
 
 IDLE_S = 5.0
 """How long a connection may wait for its next request."""
@@ -102,6 +104,7 @@ class GuardedProtocol(asyncio.Protocol):
         self._waiting: deque[Request] = deque()
         self._left: memoryview | None = None
         self._in_head = self._in_body = self._last = self._paused = False
+        self._head_bytes = 0
         self._head_due = self._write_due = inf
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -134,11 +137,10 @@ class GuardedProtocol(asyncio.Protocol):
             return
         if not self._waiting:
             self._await_head()
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self.end(TOO_LARGE)
-                return
+        self._head_bytes += len(data)
+        if self._head_bytes > HEAD_BYTES:
+            self.end(TOO_LARGE)
+            return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -163,8 +165,13 @@ class GuardedProtocol(asyncio.Protocol):
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header."""
-        self._headers.append((name.lower(), value))
+        """Take a header. What follows a body is none: no proxy in front has looked at it."""
+        if self._in_body or self._last:
+            return
+        if len(self._headers) == MOST_HEADERS:
+            self.end(TOO_LARGE)
+        else:
+            self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """End a head. A request with a body, or for another protocol, is the last of its connection.
@@ -203,9 +210,9 @@ class GuardedProtocol(asyncio.Protocol):
         self._paused, self._write_due = True, self._loop.time() + WRITE_S
 
     def resume_writing(self) -> None:
-        """Go on: the client has read."""
+        """Go on, the client has read: in a turn of its own, as asyncio is not ready here for an end."""
         self._paused, self._write_due = False, inf
-        self._answer()
+        self._loop.call_soon(self._answer)
 
     def look(self, now: float) -> None:
         """End the connection where its client is late."""
@@ -224,7 +231,7 @@ class GuardedProtocol(asyncio.Protocol):
 
     def _await_head(self) -> None:
         if not self._in_head:
-            self._in_head, self._head_bytes = True, 0
+            self._in_head = True
             self._head_due = self._loop.time() + HEAD_S
 
     def _refuse(self) -> None:
@@ -270,6 +277,7 @@ class GuardedProtocol(asyncio.Protocol):
 
     def _rest(self) -> None:
         """Wait for the next request, or close where there is none."""
+        self._head_bytes = 0
         if self._last:
             self.transport.close()
         elif not self._in_head:

@@ -12,7 +12,7 @@ from typing import Protocol
 from reportgen.errors import ConfigError
 from reportgen.log import event
 from reportgen.messages import Answer
-from reportgen.protocol import AT_ONCE, BACKLOG, Connections, raise_limit
+from reportgen.protocol import AT_ONCE, BACKLOG, PIECE_BYTES, Connections, raise_limit
 from reportgen.website import logged
 
 DRAIN_S = 3
@@ -42,6 +42,10 @@ def listen(host: str, port: int) -> socket.socket:
     # Connections inherit it. asyncio would set it, but not on sockets that name no protocol, as this one;
     # without it a body waits 40 ms for the receipt of its headers.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    # The kernel may take megabytes ahead, and then nothing until a third of them is read: longer than a slow
+    # reader's deadline. So it takes a piece.
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PIECE_BYTES)
     return listening
 
 

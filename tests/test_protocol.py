@@ -1,12 +1,14 @@
 """What a client may take of the server without being let in: little, and not for long."""
 
 import asyncio
+import gc
 import re
 import resource
 import socket
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -216,3 +218,21 @@ def test_a_connection_that_asks_no_more_is_closed(monkeypatch: pytest.MonkeyPatc
 def test_the_limit_of_files_leaves_room_for_other_things() -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert protocol.most_connections() == soft - protocol.SPARE_FILES
+
+
+def test_a_connection_that_is_over_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, not when Python looks for cycles: that may be ten thousand connections later."""
+    made, make = [], protocol.Connections.made
+
+    def noting(connections: protocol.Connections) -> protocol.GuardedProtocol:
+        made.append(weakref.ref(new := make(connections)))
+        return new
+
+    monkeypatch.setattr(protocol.Connections, "made", noting)
+    gc.disable()
+    try:
+        for sent in (GET % b"" + END, b"garbage\r\n", b"GET / HT\0"):
+            answers_to([sent], echoed)
+        assert [each() for each in made] == [None] * 3
+    finally:
+        gc.enable()

@@ -6,7 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from statistics import median
@@ -19,7 +19,7 @@ from reportgen.errors import ConfigError
 from reportgen.messages import encoded
 from reportgen.resources import Resource, Variant, chosen, matches
 from reportgen.serve import check_exposure, listen
-from tests.services import POLICY, Service, asked, put, serving, site
+from tests.services import POLICY, Service, asked, eventually, put, serving, site
 
 SECURITY = {
     "x-content-type-options": "nosniff",
@@ -224,6 +224,11 @@ def test_each_answer_tells_its_date(service: Service) -> None:
         assert abs((datetime.now(UTC) - told).total_seconds()) < 3
 
 
+def test_the_date_goes_on(service: Service) -> None:
+    first = service.ask("/healthz").headers["date"]
+    eventually(lambda: service.ask("/healthz").headers["date"] != first, 10)
+
+
 def test_no_header_goes_on_in_another_line() -> None:
     for value in ("/7d/?x\r\nset-cookie: a=b", "a\nb", "a\rb", "a\0b"):
         with pytest.raises(ValueError, match="location"):
@@ -249,6 +254,20 @@ def test_no_answer_waits_for_the_receipt_of_its_first_half(service: Service) -> 
             assert asked(connection, "/7d/").status == 200
             seconds.append(time.monotonic() - start)
     assert median(seconds) < 0.025
+
+
+def test_the_kernel_takes_little_ahead_of_who_does_not_read() -> None:
+    """Else the deadline for a piece would be one for megabytes, which readers at 20 KB a second miss."""
+    with listen("127.0.0.1", 0) as listening, socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(listening.getsockname())
+        wire, _ = listening.accept()
+        sent = 0
+        with wire, suppress(BlockingIOError):
+            wire.setblocking(False)
+            while sent < 1_000_000:
+                sent += wire.send(bytes(10_000))
+    assert 30_000 < sent < 80_000
 
 
 def test_answers_to_requests_sent_at_once_come_in_their_order(service: Service) -> None:
