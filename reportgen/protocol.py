@@ -166,7 +166,7 @@ class GuardedProtocol(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header. What follows a body is none: no proxy in front has looked at it."""
-        if self._in_body or self._last:
+        if self._last:
             return
         if len(self._headers) == MOST_HEADERS:
             self.end(TOO_LARGE)
