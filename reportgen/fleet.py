@@ -22,6 +22,7 @@ from reportgen.errors import ClusterError, ConfigError, RenderError, mask_logins
 from reportgen.publish import Release, lock_output, publish
 from reportgen.runs import Failure, Success, read_runs, record_failure, record_success
 from reportgen.sites import NAMED_AT_MOST, Site, Sites
+from reportgen.stopwatch import Stopwatch
 
 INDEX_EVERY_S = 30.0
 """How often the page over all sites is renewed while sites are built."""
@@ -92,10 +93,13 @@ def build_round(
 def publish_index(sites: Sites, now: datetime) -> Release:
     """Publish the page over all sites, as they stand at ``now``; links in it lead to each site's own release.
 
+    In a bucket it stands at the prefix that is set, and each site has put itself below it.
+
     Raises:
         RenderError: a template is wrong.
         ProofError: the finished page is wrong.
-        PublishError: it could not be written.
+        PublishError: it could not be written, or not into the bucket.
+        OutputBusy: another machine publishes into the bucket.
 
     """
     from reportgen.overview import index_files  # with templates, which only who publishes needs
@@ -115,7 +119,12 @@ def publish_index(sites: Sites, now: datetime) -> Release:
         )
         links = {prefix: f"../../{prefix}/current" for prefix in prefixes}
         about = {"version": __version__, "sites": len(sites.all)}
-        return publish(lock, files, about, built_at=now, keep=common.output.keep, links=links)
+        release = publish(lock, files, about, built_at=now, keep=common.output.keep, links=links)
+    if common.output.bucket:
+        from reportgen.mirror import mirror  # what only a bucket needs
+
+        mirror(common, sites.root, release, Stopwatch())
+    return release
 
 
 @contextmanager

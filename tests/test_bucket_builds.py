@@ -1,5 +1,6 @@
 """Builds and services with a bucket, as commands: what is restored, mended, refused, and told."""
 
+import gzip
 import json
 import shutil
 import sqlite3
@@ -17,6 +18,7 @@ from reportgen.ledger import CURRENT, HEADERS, Claim, Ledger, written
 from reportgen.mirror import put_release
 from reportgen.publish import Release, current_release
 from reportgen.runs import read_runs
+from tests import manysites
 from tests.services import Service, eventually, reportgen, serving
 from tests.stores import NAME, Proxy, proxied, seaweed, variables
 
@@ -206,3 +208,24 @@ def test_check_warns_of_rights_that_are_missing(tmp_path: Path, known: dict[str,
     done = reportgen(machine(tmp_path), "check", **known)
     assert "error    bucket" in done.stdout
     assert "rights (docs/object-storage.md)" in done.stdout
+
+
+def test_many_sites_stand_below_the_page_over_them(known: dict[str, str], tmp_path: Path) -> None:
+    """Each under its prefix, with a current release of its own."""
+    del known["DATABASE_URL"]
+    folder = machine(tmp_path)
+    manysites.written(folder, {name: manysites.table(folder, name) for name in ("blog", "shop")})
+    done = reportgen(folder, "build", "--json", **known)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in variables(known["AWS_ENDPOINT_URL"]).items():
+            patch.setenv(name, value)
+        for prefix, page in {"": b"blog/", "/blog": b"/blog/1", "/shop": b"/shop/1"}.items():
+            below = open_bucket(known["REPORTGEN_OUTPUT__BUCKET"] + prefix)
+            release = current_release(folder / "output" / prefix.strip("/"))
+            assert release
+            current, index = below.read(CURRENT), below.read("index.html")
+            assert current
+            assert index
+            assert json.loads(current[0])["release"] == release.id
+            assert page in gzip.decompress(index[0])
