@@ -9,7 +9,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 NO_JAVA = "there is no java: Spark needs 17 or later; on Debian: apt install openjdk-17-jre-headless"
+JAVA = "-XX:TieredStopAtLevel=1"
+"""These processes live too briefly for the better of Java's two compilers to pay."""
 SETTINGS = {
+    "spark.driver.extraJavaOptions": JAVA,
+    "spark.executor.extraJavaOptions": JAVA,
     "spark.cores.max": "2",
     "spark.driver.host": "127.0.0.1",
     "spark.driver.memory": "512m",
@@ -54,6 +58,7 @@ def _daemon(folder: Path, name: str, *options: str) -> Iterator[Path]:
     log = folder / "log"
     environment = os.environ | {
         "SPARK_HOME": str(home),
+        "SPARK_DAEMON_JAVA_OPTS": JAVA,
         "SPARK_DAEMON_MEMORY": "256m",
         "SPARK_LOCAL_DIRS": str(folder),
         "SPARK_LOCAL_IP": "127.0.0.1",

@@ -30,7 +30,7 @@ from reportgen.sources.readings import (
     read_daily,
 )
 from reportgen.windows import Span
-from tests.engines import IBIS_ENGINES, SPAN, TODAY, Engine, an_engine, day, needs_ibis
+from tests.engines import IBIS_ENGINES, SPAN, TODAY, Engine, an_engine, day, needs_ibis, recorded, week
 
 STATEMENTS = (DAILY, PATHS, CELLS, STRAYS_BEYOND, STRAYS_WITHOUT_DATE)
 HOSTILE = [
@@ -206,6 +206,27 @@ def test_a_server_that_is_not_there_may_be_later_and_no_password_is_shown() -> N
         pass
     assert "ibis+postgres://127.0.0.1:9/x" in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_password_that_the_server_repeats_is_not_shown(pg: str, tmp_path: Path) -> None:
+    """The server here asks for no password, and names what it does not know."""
+    needs_ibis()
+    url = Engine("ibis-postgres", tmp_path, pg).load([]).replace("://postgres:@", "://postgres:hunter2@")
+    assert "hunter2" in url
+    query = "SELECT date, path, hunter2 AS visits FROM metrics"
+    with pytest.raises(SourceError, match=r'column "\*\*\*" does not exist'), opened(url, query=query):
+        pass
+
+
+def test_postgres_is_told_to_compare_paths_by_code_point(pg: str, tmp_path: Path) -> None:
+    """By its words: the server of these tests has no other collation that would show it."""
+    needs_ibis()
+    engine = Engine("ibis-postgres", tmp_path, pg)
+    with engine.open(engine.load([])) as source:
+        spelled = [source.spelled(sql, values) for sql, values in recorded(source, week(), SPAN)]  # type: ignore[attr-defined]
+    assert ['"stored"."path" COLLATE "C" AS "path"' in sql for sql in spelled if '"path"' in sql] == [
+        True
+    ] * 3
 
 
 @pytest.mark.parametrize(

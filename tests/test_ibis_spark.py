@@ -16,6 +16,7 @@ import pytest
 from reportgen.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.sources import Source
 from reportgen.sources.readings import read_daily
+from reportgen.windows import look_back, make_window
 from tests.conftest import Run
 from tests.engines import SPAN, TODAY, Engine, day, needs_ibis, recorded, week
 from tests.spark import SETTINGS
@@ -110,8 +111,10 @@ def test_a_build_on_the_cluster_is_the_build_of_the_same_files_here(
     ended = list(events(log, "SparkListenerTaskEnd"))
     assert {event["Task Info"]["Executor ID"] for event in ended} == {"0", "1"}
     read = [event["Task Metrics"]["Input Metrics"]["Records Read"] for event in ended]
-    days = 14 + 14 + 7  # sums by day, paths, cells
-    assert 0 < sum(read) <= days * ROWS_A_DAY
+    window = make_window("7d", TODAY, today_complete=True)
+    days = look_back([window]).days + 2 * window.days + window.days  # sums by day, paths, cells
+    files = 2 * DAYS  # their list, at the beginning and at the end
+    assert sum(read) == days * ROWS_A_DAY + files
     sent = [event["Task Metrics"]["Result Size"] for event in ended]
     assert max(sent) < 32_000
 
