@@ -285,5 +285,5 @@ def test_check_tells_what_is_known_of_the_engine(engine: Engine) -> None:
     with engine.open(url) as source:
         found = {finding.subject: finding for finding in source.inspect()}
     assert {subject: finding.level for subject, finding in found.items()} == dict.fromkeys(
-        ("snapshot", "index", "rights"), "ok"
+        ("state", "index", "rights"), "ok"
     )

@@ -154,7 +154,7 @@ class IbisSource:
     def inspect(self) -> Iterator[Finding]:
         """Say what the engine promises, and what nobody looked at."""
         told = self._engine.one_state
-        yield Finding("warning" if told.startswith("none") else "ok", "snapshot", told)
+        yield Finding("warning" if told.startswith("none") else "ok", "state", told)
         yield Finding(
             "ok", "index", "not looked for: how the table is cut and sorted is the engine's business"
         )

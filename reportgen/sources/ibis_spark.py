@@ -75,9 +75,9 @@ class SparkSource(IbisSource):
     def inspect(self) -> Iterator[Finding]:
         """Say what Spark promises of files and of tables."""
         for finding in super().inspect():
-            if finding.subject == "snapshot" and self._folder:
+            if finding.subject == "state" and self._folder:
                 told = "files that are there when a build begins; it fails if one of them changes meanwhile"
-                yield Finding("ok", "snapshot", told)
+                yield Finding("ok", "state", told)
             else:
                 yield finding
 
