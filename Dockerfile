@@ -15,13 +15,13 @@ RUN python -m pip install --no-cache-dir --root-user-action=ignore uv==0.13.9
 
 # Dependencies change seldom and have a layer of their own. Wheels only: there is no compiler, and none is needed.
 COPY pyproject.toml uv.lock ./
-RUN uv sync --locked --no-dev --no-install-project --no-build --compile-bytecode
+RUN uv sync --locked --no-dev --extra s3 --no-install-project --no-build --compile-bytecode
 
 COPY README.md LICENSE ./
 COPY reportgen reportgen/
 COPY templates templates/
 # The charts' script takes more memory to make than a small machine has, so it is made here.
-RUN uv sync --locked --no-dev --no-editable --compile-bytecode \
+RUN uv sync --locked --no-dev --extra s3 --no-editable --compile-bytecode \
  && /app/.venv/bin/python -P -m reportgen.bundle
 
 

@@ -2,13 +2,13 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help demo test chaos fuzz lint format bench page soak build audit clean
+.PHONY: help demo test test-spark chaos fuzz lint format bench page soak build audit clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := .uv/bin/uv
 PIP_AUDIT_VERSION := 2.10.1
-LOCKED := export --quiet --locked --no-dev --no-emit-project
+LOCKED := export --quiet --locked --no-dev --extra s3 --no-emit-project
 SERVE ?= 1
 PORT ?= 8080
 SHORT ?=
@@ -19,7 +19,7 @@ export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 
 help: ## list the recipes
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17
 
 $(UV): # uv installs what uv.lock says; it comes from PyPI into a directory of its own
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -39,6 +39,14 @@ demo: .venv/.installed ## build the sample site and serve it on http://127.0.0.1
 test: .venv/.installed ## the whole suite, with a real PostgreSQL and a real Chromium
 	@.venv/bin/python tests/browser.py || true # tests in a browser skip, and say why, where there is none
 	@$(PYTEST)
+
+.spark/venv/.installed: $(UV) pyproject.toml uv.lock # apart, for its size and for what pyarrow does to pandas
+	@UV_PROJECT_ENVIRONMENT=.spark/venv $(UV) sync --quiet --locked --extra ibis --group spark --python $(PYTHON)
+	@touch $@
+
+test-spark: .spark/venv/.installed ## engines through Ibis, on DuckDB, PostgreSQL and a real Spark cluster (needs Java 17 or later)
+	@TEST_SPARK=required .spark/venv/bin/python -m pytest -k ibis -W ignore:unclosed:ResourceWarning \
+	  tests/test_sources.py tests/test_ibis*.py # PySpark leaves its sockets to the garbage collector
 
 chaos: .venv/.installed ## kill builds at 200 instants and start everything at once 50 times, while readers read (a quarter of an hour)
 	@.venv/bin/python -m tests.chaos 200 50
@@ -91,4 +99,4 @@ audit: dist/sbom.cdx.json ## known vulnerabilities of the locked dependencies, a
 	    echo "make: https://pypi.org/pypi/NAME/VERSION/json, which it needs; dist/sbom.cdx.json is written" >&2; exit 1; }
 
 clean: ## remove the environment and everything made
-	rm -rf .venv .uv .fuzz .bench dist reportgen/assets/*.js* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .uv .fuzz .spark .bench dist reportgen/assets/*.js* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -80,7 +80,7 @@ def _work(work: Callable[[], object], writing: int, parent: int) -> NoReturn:
     """Be the copy: work, write what came of it, and end, whatever happens."""
     status = 1
     try:
-        _end_with(parent)
+        end_with(parent)
         os.dup2(writing, 3)
         os.closerange(4, os.sysconf("SC_OPEN_MAX"))
         sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # not the spinner's
@@ -97,7 +97,7 @@ def _work(work: Callable[[], object], writing: int, parent: int) -> NoReturn:
         os._exit(status)
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """Let the kernel end this process with its parent: a drawing that hangs must not outlive its build."""
     if sys.platform == "linux":
         import ctypes

@@ -1,10 +1,11 @@
-"""One build, top to bottom: gather, compare, compute, draw, render, prove, publish."""
+"""One build, top to bottom: gather, compare, compute, draw, render, prove, publish here and in a bucket."""
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
+from typing import Any
 
 from reportgen import __version__, bundle
 from reportgen.aside import aside, processors
@@ -34,27 +35,35 @@ def build(
     if_changed: bool = False,
     allow_empty: bool = False,
     watch: Stopwatch | None = None,
+    warm: Path | None = None,
 ) -> Built:
-    """Build all pages and publish them as one release under the locked output.
+    """Build all pages and publish them as one release under the locked output, and in the bucket, if any.
 
     ``now`` (aware) is the build time; with ``as_of`` the report is as it would have been at the end
     of that day; with ``if_changed`` nothing is drawn or published where the current release already
-    shows the same; with ``allow_empty`` a report without visits may follow one with some.
+    shows the same, unless the bucket lags behind it; with ``allow_empty`` a report without visits may
+    follow one with some. ``warm`` is the directory that keeps the charts' script for many reports: this
+    process makes others, too, so it draws where it is, and keeps what that takes.
 
     Raises:
         ConfigError: the sample site would take the place of a report.
         SourceError: the data could not be read, or are gone.
         RenderError: a chart or page could not be drawn.
         ProofError: the finished release is wrong in itself.
-        PublishError: the release could not be written.
+        PublishError: the release could not be written, or not into the bucket.
 
     """
     watch = watch or Stopwatch()
+    if config.output.bucket:
+        from reportgen.restore import restore  # what only a bucket needs
+
+        restore(config, lock, watch)
     with watch.stage("query"):
         gathered = gather(config, now, as_of)
         shown = fingerprint(config, gathered)
     last = current_release(lock.root)
     if if_changed and last and last.manifest.get("content") == shown and is_whole(last):
+        _mirror(config, lock, last, watch, mend=True)
         return Built(last, changed=False, timings_s=watch.seconds, peak_memory_bytes=peak_memory_bytes())
     from reportgen.packing import packed  # what only a new release needs
     from reportgen.proof import check_not_emptied, check_not_replaced, prove
@@ -62,8 +71,9 @@ def build(
     check_not_replaced(config, gathered, last)
     if not allow_empty:
         check_not_emptied(gathered, last, past=as_of is not None)
-    live = interactive(lock.root / "state", watch)
-    files, held = drawn(config, gathered, now, as_of, next(iter(live), None), watch)
+    live = interactive(warm or lock.root / "state", watch)
+    vega = next(iter(live), None)
+    files, held = drawn(config, gathered, now, as_of, vega, watch, warm=warm is not None)
     files |= live
     with watch.stage("pack"):
         files |= packed(files)
@@ -73,16 +83,25 @@ def build(
         peak_bytes = max(held, peak_memory_bytes())
         about = _about(gathered, watch, shown, peak_bytes)
         release = publish(lock, files, about, built_at=now, keep=config.output.keep)
+    # After the switch here: a bucket that is down holds nobody up, and what it lacks is on the disk.
+    _mirror(config, lock, release, watch)
     return Built(release, changed=True, timings_s=watch.seconds, peak_memory_bytes=peak_bytes)
 
 
 def drawn(
-    config: Config, gathered: Gathered, now: datetime, as_of: date | None, vega: str | None, watch: Stopwatch
+    config: Config,
+    gathered: Gathered,
+    now: datetime,
+    as_of: date | None,
+    vega: str | None,
+    watch: Stopwatch,
+    *,
+    warm: bool = False,
 ) -> tuple[dict[str, bytes], int]:
     """Return every file of the release but the script ``vega``, and the most memory held, in bytes.
 
     Pandas and Altair work aside; V8 starts here meanwhile where there is a processor for it, and draws when
-    they are gone.
+    they are gone. Where this process is ``warm`` all work here, and stay: that is cheap for many reports.
 
     Raises:
         RenderError: a chart or page could not be drawn.
@@ -99,11 +118,26 @@ def drawn(
 
     watch.begin("charts")
     alone = processors() == 1
-    (draft, seconds), held = aside(work, (lambda: None) if alone else ink.warm_up)
+    (draft, seconds), held = (work(), 0) if warm else aside(work, (lambda: None) if alone else ink.warm_up)
     for name, took in seconds.items():
         watch.add(name, took)
     with watch.stage("svg"):
         return {**ink.fill(draft), **gathered.files}, held
+
+
+def summary(built: Built) -> dict[str, Any]:
+    """Return what a build came to, for scripts."""
+    manifest = built.release.manifest
+    kept = ("as_of", "built_at", "source", "rows", "notes", "version")
+    return {
+        "status": "published" if built.changed else "unchanged",
+        "release": built.release.id,
+        "path": str(built.release.path),
+        **{name: manifest[name] for name in kept},
+        # Of this run, which may have found nothing to publish.
+        "timings_s": built.timings_s,
+        "peak_memory_bytes": built.peak_memory_bytes,
+    }
 
 
 def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:
@@ -113,6 +147,16 @@ def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:
     except RenderError as exc:
         watch.warn(f"{exc}. Charts are drawn, but not interactive")
         return {}
+
+
+def _mirror(
+    config: Config, lock: OutputLock, release: Release, watch: Stopwatch, *, mend: bool = False
+) -> None:
+    """Publish into the bucket, where one is set; ``mend`` is for a release that was made before."""
+    if config.output.bucket:
+        from reportgen.mirror import mirror
+
+        mirror(config, lock.root, release, watch, mend=mend)
 
 
 def _about(gathered: Gathered, watch: Stopwatch, shown: str, peak_bytes: int) -> dict[str, object]:

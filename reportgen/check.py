@@ -24,6 +24,8 @@ def check(config: Config, today: date) -> Iterator[Finding]:
     except ReportgenError as exc:
         yield Finding("error", "source", str(exc))
     yield _output(config.output.dir)
+    if config.output.bucket:
+        yield from _bucket(config.output.bucket)
 
 
 def _source(config: Config, today: date) -> Iterator[Finding]:
@@ -69,3 +71,23 @@ def _output(root: Path) -> Finding:
     return Finding(
         "ok", "output", f"{root}: {f'published: {release.id}' if release else 'nothing published yet'}"
     )
+
+
+def _bucket(url: str) -> Iterator[Finding]:
+    from reportgen.bucket import open_bucket, trial
+    from reportgen.ledger import CURRENT, parsed
+
+    try:
+        bucket = open_bucket(url)
+        found = bucket.read(CURRENT)
+        bucket.folder("")
+        wrong = list(trial(bucket))
+    except ReportgenError as exc:
+        yield Finding("error", "bucket", str(exc))
+        return
+    if wrong:
+        yield Finding("warning", "bucket", f"{url}: {'; '.join(wrong)}")
+        return
+    release = parsed(found[0]).release if found else None
+    said = f"published: {release}" if release else "nothing published yet"
+    yield Finding("ok", "bucket", f"{url}: may be read, listed, written and deleted; {said}")

@@ -7,26 +7,32 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from reportgen import __version__
-from reportgen.config import Config, load_config
-from reportgen.console import open_standard_streams, print_built, print_json, reporting, summary
+from reportgen.config import Config
+from reportgen.console import open_standard_streams, print_built, print_findings, print_json, reporting
 from reportgen.errors import ConfigError, mask_logins
+from reportgen.options import (
+    ConfigOption,
+    ExecutorOption,
+    JsonOption,
+    OutputOption,
+    ProcessesOption,
+    SiteOption,
+    SourceOption,
+)
 from reportgen.progress import progress
-from reportgen.publish import lock_output
-from reportgen.runs import give_up_after, read_runs, recorded
-from reportgen.windows import EARLIEST, today_in
+from reportgen.runs import read_runs
+from reportgen.sites import Sites, load_settings
+from reportgen.windows import today_in
 
 if TYPE_CHECKING:
     from reportgen.build import Built
-
-STALE = 4
-"""The exit code of a report that is overdue."""
 
 app = typer.Typer(
     name="reportgen",
@@ -35,19 +41,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings; default: reportgen.toml here, if any."),
-]
-SourceOption = Annotated[
-    str | None,
-    typer.Option("--source", metavar="URL", help="postgresql://…, sqlite:///…, duckdb:///…, a file, sample."),
-]
-OutputOption = Annotated[
-    str | None, typer.Option("--output", metavar="DIR", help="Where releases go; default: output.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -82,19 +75,30 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Exit with 3 if another build is running, instead of waiting.")
     ] = False,
+    site: SiteOption = None,
+    due: Annotated[bool, typer.Option("--due", help="Of many sites, those whose schedule is due.")] = False,
+    processes: ProcessesOption = None,
+    executor: ExecutorOption = None,
     as_json: JsonOption = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
-    """Build the report once and publish it."""
+    """Build the report once and publish it; of many sites each, and the page over all."""
     with reporting(as_json=as_json) as secrets:
         settings = _settings(config, source, output)
         secrets.extend(settings.secrets)
+        if isinstance(settings, Sites):
+            from reportgen import many
+
+            ways = {"as_of": as_of, "if_changed": if_changed, "allow_empty": allow_empty, "wait": not no_wait}
+            where = many.Where(executor, processes, due=due)
+            raise typer.Exit(many.build(settings, site or [], ways, where, as_json=as_json, quiet=quiet))
+        _check_alone(site=site, due=due, processes=processes, executor=executor)
         built = _build(
             settings, as_of=as_of, if_changed=if_changed, allow_empty=allow_empty, wait=not no_wait,
             quiet=quiet or as_json,
         )  # fmt: skip
         if as_json:
-            print_json(summary(built))
+            print_json(_summary(built))
         elif not quiet:
             print_built(built, settings.output.dir)
             if "url" not in settings.source.model_fields_set:
@@ -107,21 +111,22 @@ def check(
     source: SourceOption = None,
     output: OutputOption = None,
     config: ConfigOption = None,
+    site: SiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check settings, source, table, rights, zone and output, and say what to do."""
     with reporting(as_json=as_json) as secrets:
         settings = _settings(config, source, output)
         secrets.extend(settings.secrets)
+        if isinstance(settings, Sites):
+            from reportgen import many
+
+            raise typer.Exit(many.check(settings, site or [], as_json=as_json))
+        _check_alone(site=site)
         from reportgen.check import check as findings_of
 
         findings = list(findings_of(settings, today_in(settings.zone, datetime.now(UTC))))
-        if as_json:
-            print_json([vars(finding) | {"message": mask_logins(finding.message)} for finding in findings])
-        else:
-            for finding in findings:
-                typer.echo(f"{finding.level:<8} {finding.subject:<7} {mask_logins(finding.message)}")
-        if any(finding.level == "error" for finding in findings):
+        if print_findings({"": findings}, as_json=as_json):
             raise typer.Exit(1)
 
 
@@ -143,22 +148,38 @@ def serve(
         server = {name: value for name, value in given.items() if value is not None}
         settings = _settings(config, source, output, server=server)
         secrets.extend(settings.secrets)
-        from reportgen.service import serve as run
-
+        common = settings.common if isinstance(settings, Sites) else settings
         # The output as it is resolved now: whatever becomes of the file, builds go where this serves from.
-        options = {"--config": config, "--source": source, "--output": settings.output.dir}
+        options = {"--config": config, "--source": source, "--output": common.output.dir}
         arguments = [
             text for name, value in options.items() if value is not None for text in (name, str(value))
         ]
+        if isinstance(settings, Sites):
+            from reportgen.hosting import serve as serve_all
+
+            raise typer.Exit(serve_all(settings, arguments, os.environ, scheduled=schedule))
+        from reportgen.service import serve as run
+
         raise typer.Exit(run(settings, arguments, os.environ, scheduled=schedule))
 
 
 @app.command()
-def status(*, output: OutputOption = None, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def status(
+    *,
+    output: OutputOption = None,
+    config: ConfigOption = None,
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Show the last build, the last failure and when the next is due; exit with 4 when it is overdue."""
     with reporting(as_json=as_json):
         settings = _settings(config, None, output)
-        from reportgen.status import in_words
+        if isinstance(settings, Sites):
+            from reportgen import many
+
+            raise typer.Exit(many.tell_status(settings, site or [], as_json=as_json))
+        _check_alone(site=site)
+        from reportgen.status import STALE, in_words
         from reportgen.status import status as status_of
 
         document = status_of(settings, read_runs(settings.output.dir), datetime.now(UTC))
@@ -193,7 +214,7 @@ def demo(
         built = _build(settings, quiet=as_json)
         address = address_of(listening) if listening else None
         if as_json:
-            print_json(summary(built) | {"address": address})
+            print_json(_summary(built) | {"address": address})
         else:
             print_built(built, settings.output.dir)
         if listening:
@@ -239,57 +260,41 @@ def _usage(exc: typer.TyperException) -> str:
     return tell() if tell else str(exc)
 
 
+def _summary(built: "Built") -> dict[str, Any]:
+    from reportgen.build import summary
+
+    return summary(built)
+
+
 def _settings(
     config: Path | None, source: str | None, output: str | None, server: Mapping[str, Any] | None = None
-) -> Config:
+) -> Config | Sites:
     options: dict[str, Any] = {"server": server} if server else {}
     if source is not None:
         options["source"] = {"url": source}
     if output is not None:
         options["output"] = {"dir": output}
-    return load_config(config, os.environ, options)
+    return load_settings(config, os.environ, options)
 
 
-def _build(
-    settings: Config,
-    *,
-    as_of: str | None = None,
-    if_changed: bool = False,
-    allow_empty: bool = False,
-    wait: bool = True,
-    quiet: bool = False,
-) -> "Built":
-    """Wait for the output, then build: the time of the build is when its turn has come."""
-    day = _day(as_of, settings) if as_of is not None else None
+def _check_alone(**given: object) -> None:
+    """Refuse options that are about one site among many where there is only one.
+
+    Raises:
+        ConfigError: one is given.
+
+    """
+    for name, value in given.items():
+        if value:
+            raise ConfigError(f"--{name}: is for many sites, and the settings have no [[sites]]")
+
+
+def _build(settings: Config, *, as_of: str | None = None, quiet: bool = False, **ways: Any) -> "Built":
+    """Build here, and show how it goes."""
+    from reportgen.builder import day_of, run
+
     told = (
         (lambda _: None) if quiet else lambda who: typer.echo(f"waiting for another build ({who})", err=True)
     )
-    with (
-        recorded(settings.output.dir) as record,
-        lock_output(settings.output.dir, wait=wait, on_wait=told) as lock,
-        progress(quiet=quiet) as watch,
-    ):
-        from reportgen.build import build as run
-
-        now = datetime.now(UTC)
-        give_up_after(settings.build_timeout_s, settings.output.dir)
-        built = run(
-            settings, lock, now=now, as_of=day, if_changed=if_changed, allow_empty=allow_empty, watch=watch
-        )
-        if day is None:  # the report of a past day is no news of this one
-            peak_bytes = built.peak_memory_bytes
-            record(now, built.release.id, dict(watch.seconds), peak_bytes, changed=built.changed)
-        return built
-
-
-def _day(text: str, settings: Config) -> date:
-    try:
-        day = date.fromisoformat(text if len(text) == len("2026-11-23") else "")
-    except ValueError:
-        raise ConfigError(f'--as-of: "{text}" is no date; write it as 2026-11-23') from None
-    today = today_in(settings.zone, datetime.now(UTC))
-    if day > today:
-        raise ConfigError(f"--as-of: {day} is in the future; today is {today} in {settings.timezone}")
-    if day < EARLIEST:
-        raise ConfigError(f"--as-of: {day} is too long ago; the first date is {EARLIEST}")
-    return day
+    day = day_of(as_of, settings) if as_of is not None else None
+    return run(settings, as_of=day, on_wait=told, watching=progress(quiet=quiet), **ways)

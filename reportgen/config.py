@@ -6,11 +6,9 @@ message or traceback shows them.
 """
 
 import difflib
-import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import unquote, unquote_plus, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -32,9 +30,12 @@ from pydantic_settings import (
 )
 from pydantic_settings.sources.utils import parse_env_vars
 
-from reportgen.diagnosis import SECRET_WORD, explain
+from reportgen.diagnosis import explain, url_secrets
 from reportgen.errors import ConfigError
+from reportgen.layers import merge_layers, read_file
 from reportgen.values import (
+    BasePath,
+    BucketAddress,
     Directory,
     ExistingDirectory,
     Intro,
@@ -42,13 +43,13 @@ from reportgen.values import (
     Schedule,
     Seconds,
     Text,
+    VariableName,
     WebAddress,
     WindowName,
     WindowNames,
     ZoneName,
 )
 
-DEFAULT_FILE = Path("reportgen.toml")
 ENV_PREFIX = "REPORTGEN_"
 ENV_ONLY = {"REPORTGEN_DEBUG", "REPORTGEN_LOG", "REPORTGEN_PASSWORD"}
 """Variables with our prefix that are no settings: they steer one run, not the report."""
@@ -70,6 +71,7 @@ class SourceSettings(_Section):
     """``[source]``: where the metrics are and how long to wait for them."""
 
     url: SecretStr = SecretStr("sample")
+    url_env: VariableName | None = None
     schema_: Text | None = Field(default=None, alias="schema")
     table: Text = "metrics"
     columns: Columns = Columns()
@@ -82,6 +84,7 @@ class OutputSettings(_Section):
     """``[output]``: where releases go, how many stay, and how large a page may be."""
 
     dir: Directory = Path("output")
+    bucket: BucketAddress | None = None
     keep: Annotated[int, Field(ge=1, le=10_000)] = 10
     max_page_mb: Annotated[int, Field(ge=1, le=1000)] = 5
 
@@ -109,6 +112,7 @@ class Config(BaseSettings):
 
     site: Text | None = None
     site_url: WebAddress | None = None
+    base_path: BasePath = "/"
     intro: Intro = ""
     locale: LocaleName = "en"
     templates_dir: ExistingDirectory | None = None
@@ -154,22 +158,6 @@ class Config(BaseSettings):
         return (init_settings,)
 
 
-def url_secrets(url: str) -> tuple[str, ...]:
-    """Return the password of a URL and the values of its secret-looking query parameters.
-
-    They are taken as written, too: ``urlsplit`` drops line breaks, and ends a login early at a delimiter
-    that is not encoded.
-    """
-    try:
-        found = [urlsplit(url).password or ""]
-    except ValueError:  # a URL too broken to take apart is a secret as a whole
-        found = [url]
-    found.append(url.partition("://")[2].rpartition("@")[0].partition(":")[2])
-    pairs = (pair.partition("=") for pair in url.partition("?")[2].split("&"))
-    found += [value for key, _, value in pairs if SECRET_WORD.search(unquote(key))]
-    return tuple({form for value in found if value for form in (value, unquote(value), unquote_plus(value))})
-
-
 def load_config(
     file: Path | None, environ: Mapping[str, str], options: Mapping[str, Any] | None = None
 ) -> Config:
@@ -182,27 +170,22 @@ def load_config(
         ConfigError: with every problem found, one a line.
 
     """
-    path = file or DEFAULT_FILE
-    text = _read(path, required=file is not None)
-    problems = list(_wrong_variables(environ))
-    layers: list[Mapping[str, Any]] = [
-        _parse(path, text),
-        {"source": {"url": environ["DATABASE_URL"]}} if environ.get("DATABASE_URL") else {},
-        _Variables(environ)(),
-        options or {},
-    ]
-    merged: dict[str, Any] = {}
-    for layer in layers:
-        merged = _merge(merged, layer)
+    path, text, stored = read_file(file)
+    merged, problems = merge_layers([stored, *variables(environ), options or {}], environ)
+    problems = [*wrong_variables(environ), *problems]
     try:
         config = Config(**merged)
     except ValidationError as exc:
         problems += explain(exc, Config, path, text, environ, ENV_PREFIX)
-    if environ.get("DATABASE_URL") == "" and "url" not in merged.get("source", {}):
-        problems.append("DATABASE_URL: is empty, and nothing else names a source; set it, or unset it")
     if problems:
         raise ConfigError("\n".join(problems))
     return config
+
+
+def variables(environ: Mapping[str, str]) -> list[Mapping[str, Any]]:
+    """Return the settings of the environment, ``DATABASE_URL`` below ``REPORTGEN_*``."""
+    url = environ.get("DATABASE_URL")
+    return [{"source": {"url": url}} if url else {}, _Variables(environ)()]
 
 
 class _Variables(EnvSettingsSource):
@@ -237,37 +220,7 @@ def _sections() -> dict[str, type[BaseModel]]:
     }
 
 
-def _read(path: Path, *, required: bool) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        if required:
-            raise ConfigError(f"{path}: no such file; name an existing one with --config") from None
-        return ""
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: is no UTF-8 text; save it as UTF-8") from None
-    except OSError as exc:
-        raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
-
-
-def _parse(path: Path, text: str) -> dict[str, Any]:
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as exc:
-        message, _, place = str(exc).partition(" (at line ")
-        line = f":{place.partition(',')[0]}" if place else ""
-        raise ConfigError(f"{path}{line}: not valid TOML: {message}") from exc
-
-
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(under)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def _wrong_variables(environ: Mapping[str, str]) -> Iterator[str]:
+def wrong_variables(environ: Mapping[str, str]) -> Iterator[str]:
     """Yield a line for each variable that cannot be a setting."""
     known = [ENV_PREFIX + name.upper() for name in Config.model_fields]
     for name in sorted(environ):

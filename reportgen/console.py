@@ -4,18 +4,20 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from reportgen.config import url_secrets
+from reportgen.bucket_errors import cloud_secrets
+from reportgen.diagnosis import url_secrets
 from reportgen.errors import ReportgenError, mask_logins, scrub
 
 if TYPE_CHECKING:
     from reportgen.build import Built
+    from reportgen.sources import Finding
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def reporting(*, as_json: bool) -> Iterator[list[str]]:
 
     Yields the list of secrets, for the command to add what it learns.
     """
-    secrets = list(url_secrets(os.environ.get("DATABASE_URL", "")))
+    secrets = [*url_secrets(os.environ.get("DATABASE_URL", "")), *cloud_secrets(os.environ)]
     try:
         yield secrets
     except (typer.Exit, KeyboardInterrupt):
@@ -53,21 +55,6 @@ def _tell(exc: Exception, message: str, code: int, *, as_json: bool) -> None:
             typer.echo(f"error: {line}", err=True)
 
 
-def summary(built: "Built") -> dict[str, Any]:
-    """Return what a build came to, for scripts."""
-    manifest = built.release.manifest
-    kept = ("as_of", "built_at", "source", "rows", "notes", "version")
-    return {
-        "status": "published" if built.changed else "unchanged",
-        "release": built.release.id,
-        "path": str(built.release.path),
-        **{name: manifest[name] for name in kept},
-        # Of this run, which may have found nothing to publish.
-        "timings_s": built.timings_s,
-        "peak_memory_bytes": built.peak_memory_bytes,
-    }
-
-
 def print_built(built: "Built", root: Path) -> None:
     """Print what a build came to, for people."""
     manifest = built.release.manifest
@@ -84,6 +71,21 @@ def print_built(built: "Built", root: Path) -> None:
 
         for sentence in note_sentences({note["kind"]: note["rows"] for note in manifest["notes"]}, ENGLISH):
             typer.echo(f"left out: {sentence}")
+
+
+def print_findings(found: Mapping[str, "Sequence[Finding]"], *, as_json: bool) -> bool:
+    """Print findings by name of site (empty where there is only one); tell whether one is an error."""
+    rows = [
+        ({"site": site} if site else {}) | vars(finding) | {"message": mask_logins(finding.message)}
+        for site, findings in found.items()
+        for finding in findings
+    ]
+    if as_json:
+        print_json(rows)
+    for row in rows if not as_json else ():
+        site = f"{row['site']}: " if "site" in row else ""
+        typer.echo(f"{site}{row['level']:<8} {row['subject']:<7} {row['message']}")
+    return any(row["level"] == "error" for row in rows)
 
 
 def print_json(document: Any) -> None:

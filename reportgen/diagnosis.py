@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
@@ -34,6 +35,22 @@ WORDS = {
 """What to do, for each kind of problem that pydantic finds."""
 
 
+def url_secrets(url: str) -> tuple[str, ...]:
+    """Return the password of a URL and the values of its secret-looking query parameters.
+
+    They are taken as written, too: ``urlsplit`` drops line breaks, and ends a login early at a delimiter
+    that is not encoded.
+    """
+    try:
+        found = [urlsplit(url).password or ""]
+    except ValueError:  # a URL too broken to take apart is a secret as a whole
+        found = [url]
+    found.append(url.partition("://")[2].rpartition("@")[0].partition(":")[2])
+    pairs = (pair.partition("=") for pair in url.partition("?")[2].split("&"))
+    found += [value for key, _, value in pairs if SECRET_WORD.search(unquote(key))]
+    return tuple({form for value in found if value for form in (value, unquote(value), unquote_plus(value))})
+
+
 def explain(
     error: ValidationError,
     model: type[BaseModel],
@@ -41,12 +58,19 @@ def explain(
     text: str,
     environ: Mapping[str, str],
     env_prefix: str,
+    *,
+    whose: str = "",
+    known: ValidationError | None = None,
 ) -> Iterator[str]:
     """Yield one line a problem of ``error``.
 
-    ``text`` is what ``path`` holds, ``environ`` what was merged over it under ``env_prefix``.
+    ``text`` is what ``path`` holds, ``environ`` what was merged over it under ``env_prefix``. ``whose``
+    stands before each key; what ``known`` says is left out.
     """
+    told = [(item["loc"], item["msg"]) for item in known.errors(include_url=False)] if known else []
     for item in error.errors(include_url=False):
+        if (item["loc"], item["msg"]) in told:
+            continue
         keys = [str(part) for part in item["loc"]]
         unknown = item["type"] == "extra_forbidden"
         limits = item.get("ctx", {})
@@ -57,13 +81,13 @@ def explain(
         elif item["type"] == "model_type":
             message = f"is a section: write [{'.'.join(keys)}] and its settings below"
         shown = "" if unknown else _shown(keys, item["input"])
-        yield f"{_origin(keys, path, text, environ, env_prefix)}{'.'.join(keys)}: {message}{shown}"
+        yield f"{_origin(keys, path, text, environ, env_prefix)}{whose}{'.'.join(keys)}: {message}{shown}"
 
 
 def _shown(keys: list[str], value: object) -> str:
     """Return the value for the message; nothing where a URL's or another password may be in it."""
     text = repr(value)
-    whole_section = keys[-1] in {"source", "url"} or isinstance(value, Mapping)
+    whole_section = keys[-1] in {"source", "url", "url_env"} or isinstance(value, Mapping)
     if "://" in text or "@" in text or whole_section or any(map(SECRET_WORD.search, keys)):
         return ""
     return f" (is {text[:80]})"

@@ -10,8 +10,10 @@
     ├── RenderError           exit 1   a chart or a page could not be drawn
     │   └── RenderKilled               … because the process that does was ended; worth a retry
     ├── ProofError            exit 1   the finished release is wrong in itself, and was not published
+    ├── ClusterError          exit 1   the cluster that builds many sites cannot be reached; worth a retry
     └── PublishError          exit 1   the release could not be written; the last one is untouched
-        └── OutputBusy        exit 3   another build holds the output
+        ├── OutputBusy        exit 3   another build holds the output, or was first in the bucket
+        └── BucketUnavailable exit 1   … in the bucket, right now; worth a retry
 
 A message says what failed, on what, and what to do. It never holds a password: foreign messages
 pass through :func:`scrub` at the border where they become ours.
@@ -65,14 +67,26 @@ class ProofError(ReportgenError):
     """The finished release is not what it must be. Holds the faults found, one a line."""
 
 
+class ClusterError(ReportgenError):
+    """The cluster that builds sites cannot be reached."""
+
+    retry: ClassVar[bool] = True
+
+
 class PublishError(ReportgenError):
     """The release could not be written. What was published before stays published."""
 
 
 class OutputBusy(PublishError):  # noqa: N818 - as above
-    """Another build holds the lock of the output directory."""
+    """Another build holds the output directory, or was first in the bucket."""
 
     exit_code: ClassVar[int] = 3
+
+
+class BucketUnavailable(PublishError):  # noqa: N818 - as above
+    """The bucket does not answer right now; what it holds stays, and the next build sends what it lacks."""
+
+    retry: ClassVar[bool] = True
 
 
 def mask_logins(text: str) -> str:

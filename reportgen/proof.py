@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -55,10 +55,18 @@ class Fault(NamedTuple):
     advised: bool = False
 
 
-def prove(files: Files, *, windows: Sequence[str], max_page_mb: int, own: Path | None = None) -> None:
+def prove(
+    files: Files,
+    *,
+    windows: Sequence[str],
+    max_page_mb: int,
+    own: Path | None = None,
+    beside: Collection[str] = (),
+) -> None:
     """Check every file of a release of ``windows``, keyed by its path in it, compressed forms included.
 
-    ``own`` is a directory of templates that took part: a fault is traced to them where it can be.
+    ``own`` is a directory of templates that took part: a fault is traced to them where it can be. Links may
+    also lead to the files ``beside`` the release.
 
     Raises:
         ProofError: with each fault, and what to do.
@@ -67,7 +75,7 @@ def prove(files: Files, *, windows: Sequence[str], max_page_mb: int, own: Path |
     faults = [
         *_incomplete(files, windows),
         *(Fault(*wrong) for wrong in wrong_figures(files, windows, MOST_LISTED)),
-        *_wrong_pages(files, max_page_mb),
+        *_wrong_pages(files, max_page_mb, beside),
         *_wrong_drawings(files),
         *_wrong_forms(files),
     ]
@@ -110,8 +118,7 @@ def check_not_emptied(gathered: Gathered, last: Release | None, *, past: bool) -
     before = _visits_of(last, complete, past=past)
     if not before:
         return
-    other = last.manifest.get("source")
-    made_of = f", made of {other}" if other != gathered.source else ""
+    made_of = f", made of {other}" if (other := last.manifest.get("source")) != gathered.source else ""
     left_out = sum(gathered.notes.values())
     raise SourceEmptied(
         f"{gathered.source}: no visits on the complete days from {complete.first} to {complete.last}"
@@ -167,7 +174,7 @@ def _incomplete(files: Files, windows: Sequence[str]) -> Iterator[Fault]:
     yield from (Fault(name, "is empty") for name, content in files.items() if not content)
 
 
-def _wrong_pages(files: Files, max_page_mb: int) -> Iterator[Fault]:
+def _wrong_pages(files: Files, max_page_mb: int, beside: Collection[str]) -> Iterator[Fault]:
     pages: dict[str, Document] = {}
     for name, content in files.items():
         if not name.endswith(".html") or not content:
@@ -180,9 +187,9 @@ def _wrong_pages(files: Files, max_page_mb: int) -> Iterator[Fault]:
             pages[name] = read(content.decode())
         except UnicodeDecodeError as exc:
             yield Fault(name, f"is no UTF-8: {exc.reason} at byte {exc.start}")
-    ids = {name: page.ids for name, page in pages.items()}
+    there, ids = {*files, *beside}, {name: page.ids for name, page in pages.items()}
     for name, page in pages.items():
-        found = [*page.flaws, *_wrong_heads(page), *_wrong_data(page), *_wrong_links(name, page, files, ids)]
+        found = [*page.flaws, *_wrong_heads(page), *_wrong_data(page), *_wrong_links(name, page, there, ids)]
         for at, what in found:
             yield Fault(name, what, page.line(at), page.tag(at), what.endswith(OF_INTRO))
         yield from (Fault(name, what) for what in _lacking(page, bare=name == "404.html"))
@@ -217,7 +224,7 @@ def _wrong_data(page: Document) -> Iterator[Found]:
             yield Found(at, f"holds no JSON: {exc}")
 
 
-def _wrong_links(name: str, page: Document, files: Files, ids: Mapping[str, set[str]]) -> Iterator[Found]:
+def _wrong_links(name: str, page: Document, files: set[str], ids: Mapping[str, set[str]]) -> Iterator[Found]:
     for at, href in page.links:
         target = _target(name, href.strip(), files)
         if target is None:
@@ -236,7 +243,7 @@ def _of_intro(page: Document, at: int) -> str:
     return OF_INTRO if begin >= 0 and "</div>" not in page.text[begin:at] else ""
 
 
-def _target(page: str, href: str, files: Files) -> str | None:
+def _target(page: str, href: str, files: set[str]) -> str | None:
     """Return the path in the release to which a link leads, or ``None`` where it leads out of it.
 
     A path from the host's root is only known on the page for addresses that are not there, which is made for

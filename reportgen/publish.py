@@ -99,11 +99,13 @@ def publish(
     *,
     built_at: datetime,
     keep: int,
+    links: Mapping[str, str] | None = None,
 ) -> Release:
     """Make ``files`` (relative path to bytes) the current release.
 
     ``about`` is written into the manifest, beside the build's id, ``built_at`` and each file's sha256
     and size. Files that the last release holds unchanged are hard links to it. ``keep`` releases stay.
+    ``links`` are symbolic ones in the release, by name: they lead to what is published elsewhere.
 
     Raises:
         PublishError: it could not be written. The release before is still current, unless the very last
@@ -121,6 +123,8 @@ def publish(
             if made is None:
                 staged = lock.staging / release_id
                 _stage(staged, files, listed, current_release(lock.root))
+                for name, place in (links or {}).items():
+                    (staged / name).symlink_to(place)
                 write(staged / MANIFEST, _json(manifest))
                 sync_tree(staged)
                 staged.rename(target)

@@ -70,18 +70,24 @@ def draw(measured: Measured, spelling: Spelling) -> list[Page]:
 
 
 def render(
-    site: Site, content: Sequence[Page], gathered: Gathered, *, own: Path | None, vega: str | None
+    site: Site,
+    content: Sequence[Page],
+    gathered: Gathered,
+    *,
+    own: Path | None,
+    vega: str | None,
+    base: str = "/",
 ) -> Draft:
     """Return every file of the release, keyed by its path in it, with holes for the drawings.
 
     ``own`` is a directory of templates that override ours; ``vega`` the path of the script that makes charts
-    interactive, where there is one.
+    interactive, where there is one; ``base`` the path at which the release is served.
 
     Raises:
         RenderError: a template is wrong.
 
     """
-    draft = pages.render(site, content, own=own, vega=vega)
+    draft = pages.render(site, content, own=own, vega=vega, base=base)
     return replace(draft, files={**draft.files, **_for_programs(site, content, gathered)})
 
 
@@ -98,7 +104,7 @@ def draft(
         site = site_of(config, gathered, now, as_of)
         content = draw(measure(gathered), site.spelling)
     with watch.stage("pages"):
-        return render(site, content, gathered, own=config.templates_dir, vega=vega)
+        return render(site, content, gathered, own=config.templates_dir, vega=vega, base=config.base_path)
 
 
 def site_of(config: Config, gathered: Gathered, now: datetime, as_of: date | None) -> Site:

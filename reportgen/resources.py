@@ -13,18 +13,9 @@ from html import unescape
 from pathlib import PurePosixPath
 
 from reportgen.messages import encoded
-from reportgen.packing import SUFFIXES
+from reportgen.packing import SUFFIXES, TYPES
 from reportgen.publish import MANIFEST, Release
 
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".json": "application/json",
-    ".csv": "text/csv; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-}
 STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'"
 """The policy of whatever is no page: a drawing or a data file opened by itself runs nothing."""
 
@@ -37,6 +28,8 @@ SECURITY = {
     "x-robots-tag": "noindex",
 }
 POLICY = re.compile(rb'http-equiv="Content-Security-Policy" content="([^"]*)"')
+
+ASSETS = "assets/"
 
 
 @dataclass(frozen=True)
@@ -64,17 +57,18 @@ class Shelf:
     resources: Mapping[str, Resource]
     moved: Mapping[str, str] = field(default_factory=dict)
     not_found: Resource | None = None
+    size_bytes: int = 0
 
 
-def load(release: Release) -> Shelf:
-    """Read a release whole.
+def load(release: Release, pool: dict[str, bytes] | None = None) -> Shelf:
+    """Read a release whole. Assets, which many have in common, are kept once in a ``pool``, by their hash.
 
     Raises:
         OSError: a file of its manifest cannot be read.
         ValueError: a file is not what the manifest says.
 
     """
-    files = {name: _sound(release, name) for name in release.manifest["files"]}
+    files = {name: _sound(release, name, pool) for name in release.manifest["files"]}
     files[MANIFEST] = (release.path / MANIFEST).read_bytes()
     packed = {name for name in files if name.endswith(tuple(SUFFIXES.values())) and name[:-3] in files}
     # A compressed form is a file of the release as well, for whoever mirrors it.
@@ -87,15 +81,17 @@ def load(release: Release) -> Shelf:
         resources[folder] = resources[address]
         if folder != "/":
             moved[folder.rstrip("/")] = folder
-    return Shelf(release.id, resources, moved, resources.get("/404.html"))
+    own = sum(len(content) for name, content in files.items() if pool is None or not name.startswith(ASSETS))
+    return Shelf(release.id, resources, moved, resources.get("/404.html"), own)
 
 
-def _sound(release: Release, name: str) -> bytes:
+def _sound(release: Release, name: str, pool: dict[str, bytes] | None) -> bytes:
     """Return a file's bytes, if they are those that were published."""
     content = (release.path / name).read_bytes()
-    if hashlib.sha256(content).hexdigest() != release.manifest["files"][name]["sha256"]:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != release.manifest["files"][name]["sha256"]:
         raise ValueError(f"{name}: is not what was published")
-    return content
+    return pool.setdefault(digest, content) if pool is not None and name.startswith(ASSETS) else content
 
 
 def text_page(title: str, words: str, *, refresh_s: int | None = None) -> bytes:
@@ -123,7 +119,7 @@ def _headers(name: str, body: bytes, *, varies: bool) -> Iterator[tuple[str, str
     # The hash in an asset's name stands for its content.
     yield (
         "cache-control",
-        ("private, max-age=31536000, immutable" if name.startswith("assets/") else "private, no-cache"),
+        ("private, max-age=31536000, immutable" if name.startswith(ASSETS) else "private, no-cache"),
     )
     if varies:
         yield "vary", "accept-encoding"

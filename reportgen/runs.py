@@ -85,20 +85,19 @@ def record_failure(root: Path, failure: Failure) -> Runs:
 
 
 @contextmanager
-def recorded(root: Path) -> Iterator[Callable[..., None]]:
+def recorded(root: Path, *, used_before_s: float = 0.0) -> Iterator[Callable[..., None]]:
     """Put what comes of one build in this process on record.
 
     Yields a function to call when it ended well; an error that leaves the block is noted and goes on. That
-    another build is running is no failure of this one.
+    another build is running is no failure of this one. ``used_before_s`` is what builds before it took of
+    the processor, in a process that makes many.
     """
     start = time.monotonic()
 
     def succeeded(
         at: datetime, release: str, timings_s: Mapping[str, float], peak_bytes: int, *, changed: bool
     ) -> None:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu_s = used.ru_utime + used.ru_stime + children.ru_utime + children.ru_stime
+        cpu_s = cpu_seconds() - used_before_s
         seconds = round(time.monotonic() - start, 3)
         record_success(root, Success(at, release, changed, seconds, round(cpu_s, 3), peak_bytes, timings_s))
 
@@ -114,10 +113,16 @@ def recorded(root: Path) -> Iterator[Callable[..., None]]:
         raise
 
 
-def give_up_after(timeout_s: float, root: Path) -> None:
+def cpu_seconds() -> float:
+    """Return what this process, and the children that it waited for, took of the processors."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, kinds))
+
+
+def give_up_after(timeout_s: float, root: Path) -> Callable[[], None]:
     """End this process when a build is not done by then, whatever it hangs in, and put that on record.
 
-    The lock of the output goes with the process, so that the next build can begin.
+    The lock of the output goes with the process, so that the next build can begin. Returns what calls it off.
     """
 
     def give_up() -> None:
@@ -130,6 +135,7 @@ def give_up_after(timeout_s: float, root: Path) -> None:
     timer = threading.Timer(timeout_s, give_up)
     timer.daemon = True
     timer.start()
+    return timer.cancel
 
 
 def _update(root: Path, change: Callable[[Runs], Runs]) -> Runs:

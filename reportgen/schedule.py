@@ -35,16 +35,26 @@ SLACK_S = 60
 """So many intervals without any build begun, and a little more, mean that something here is broken."""
 
 
+DueAfter = Callable[[datetime], datetime]
+"""Returns the first time strictly after a moment (aware) on which a build is due."""
+
+
 class Timetable(BaseTrigger):  # type: ignore[misc]
     """APScheduler's view of our own timetable, which knows the nights when clocks change."""
 
-    def __init__(self, schedule: str, zone: ZoneInfo, jitter_s: int = 0) -> None:
-        self.schedule, self.zone, self.jitter_s = schedule, zone, jitter_s
+    def __init__(
+        self, schedule: str, zone: ZoneInfo, jitter_s: int = 0, due_after: DueAfter | None = None
+    ) -> None:
+        self.schedule, self.zone, self.jitter_s, self._own = schedule, zone, jitter_s, due_after
+
+    def due_after(self, moment: datetime) -> datetime:
+        """Return the first time strictly after ``moment`` on which a build is due."""
+        return self._own(moment) if self._own else due_after(self.schedule, self.zone, moment)
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         """Return the next time; ``previous_fire_time`` may be moved by jitter and counts for nothing."""
         del previous_fire_time
-        due = due_after(self.schedule, self.zone, now)
+        due = self.due_after(now)
         return self._apply_jitter(due, self.jitter_s, now) if self.jitter_s else due
 
 
@@ -58,13 +68,15 @@ class Schedule:
         zone: ZoneInfo,
         *,
         jitter_s: int = 0,
+        due_after: DueAfter | None = None,
         first_pause_s: float = FIRST_PAUSE_S,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        """``due_after`` tells when a build is due, where that is not by one ``schedule`` alone."""
         self._worker, self._schedule, self._zone, self._clock = worker, schedule, zone, clock
         self._first_pause_s, self._monotonic = first_pause_s, monotonic
-        self._trigger = Timetable(schedule, zone, jitter_s)
+        self._trigger = Timetable(schedule, zone, jitter_s, due_after)
         self._ahead_s = self._clock().timestamp() - monotonic()
         self._patient_until = 0.0
         self._wait_for_a_build()
@@ -124,7 +136,7 @@ class Schedule:
         success = self._worker.runs.success_by(now)
         # An interval counts from a build that began a little after its time; half of one is no repetition.
         slack = timedelta(seconds=(interval_s(self._schedule) or 0) / 2)
-        if success and due_after(self._schedule, self._zone, success.at) > now + slack:
+        if success and self._trigger.due_after(success.at) > now + slack:
             self._wait_for_a_build()
             event(
                 "build_skipped", reason="the report was checked since it was due", at=success.at.isoformat()
@@ -144,7 +156,7 @@ class Schedule:
         pause_s = self._pause_s(outcome)
         if pause_s is not None and not self._ended.is_set():
             again = self._clock() + timedelta(seconds=pause_s)
-            if again < due_after(self._schedule, self._zone, self._clock()):
+            if again < self._trigger.due_after(self._clock()):
                 self._scheduler.add_job(
                     self._again, "date", run_date=again, kwargs={"if_changed": if_changed},
                     id="again", replace_existing=True,
@@ -169,7 +181,7 @@ class Schedule:
         """Be patient for as long as the next builds may take to begin, by a clock that nobody sets."""
         now = last = self._clock()
         for _ in range(MISSED_INTERVALS):
-            last = due_after(self._schedule, self._zone, last)
+            last = self._trigger.due_after(last)
         wait_s = last.timestamp() - now.timestamp() + self._trigger.jitter_s + running_s + SLACK_S
         self._patient_until = self._monotonic() + wait_s
 

@@ -7,12 +7,13 @@ import signal
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
+from typing import Protocol
 
 from reportgen.errors import ConfigError
 from reportgen.log import event
 from reportgen.messages import Answer
 from reportgen.protocol import AT_ONCE, BACKLOG, PIECE_BYTES, Connections, raise_limit
-from reportgen.website import Published, logged
+from reportgen.website import logged
 
 DRAIN_S = 3
 WATCH_EVERY_S = 1.0
@@ -79,9 +80,17 @@ def _is_loopback(host: str) -> bool:
     return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
+class Followed(Protocol):
+    """What is published, for as long as the process lives."""
+
+    async def follow(self) -> None:
+        """Look for another release again and again."""
+        ...
+
+
 def run(
     answer: Answer,
-    published: Published,
+    published: Followed,
     listening: socket.socket,
     *,
     start: Callable[[], None] = lambda: None,
@@ -101,7 +110,7 @@ def run(
 
 async def _run(
     connections: Connections,
-    published: Published,
+    published: Followed,
     listening: socket.socket,
     start: Callable[[], None],
     stop: Callable[[], None],

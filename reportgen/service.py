@@ -8,11 +8,10 @@ from typing import Any
 from reportgen import __version__, log
 from reportgen.config import Config
 from reportgen.log import event
-from reportgen.publish import current_release
 from reportgen.runs import read_runs
 from reportgen.schedule import Schedule
 from reportgen.serve import address_of, check_exposure, listen, run
-from reportgen.status import due, status, without_details
+from reportgen.status import is_due, status, without_details
 from reportgen.website import Published, application
 from reportgen.worker import Worker
 
@@ -65,15 +64,6 @@ def show(config: Config, listening: socket.socket) -> int:
     published.look()
     app = application(published, lambda: status(config, read_runs(config.output.dir), _now()))
     return run(app, published, listening)
-
-
-def is_due(config: Config, now: datetime) -> bool:
-    """Tell whether a build is due at once: by the schedule, or because another version made the last one."""
-    runs, release = read_runs(config.output.dir), current_release(config.output.dir)
-    expected = due(config, runs)
-    if expected is None or runs.success_by(now) is None or release is None:
-        return True
-    return release.manifest.get("version") != __version__ or now >= expected.at
 
 
 def _now() -> datetime:

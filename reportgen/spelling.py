@@ -159,6 +159,11 @@ class Spelling:
 ENGLISH = Spelling.of("en")
 
 
+def window_title(name: str, spelling: Spelling) -> str:
+    """Return a window's name for readers: "Today", "7 days"."""
+    return "Today" if name == "today" else spelling.count(int(name.removesuffix("d")), "day")
+
+
 def isolated(path: str) -> str:
     """Write a path inside a sentence: recognisable, short, and between :data:`OPEN` and :data:`CLOSE`."""
     return f"{OPEN}{shorten(visible(path), LONGEST_NAME)}{CLOSE}"

@@ -1,6 +1,6 @@
 """How the report stands: the document of ``/status.json`` and ``reportgen status``."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,11 +8,15 @@ from typing import Any
 from reportgen import __version__
 from reportgen.config import Config
 from reportgen.publish import current_release
-from reportgen.runs import Runs
-from reportgen.timetable import Due, next_due
+from reportgen.runs import Runs, read_runs
+from reportgen.sites import Site, Sites
+from reportgen.timetable import Due, interval_s, next_due
 
 CLOCKS_APART = timedelta(minutes=1)
 """A success further in the future is one from before the clock was put back: it tells nothing."""
+
+STALE = 4
+"""The exit code of a report that is overdue."""
 
 FROM_MANIFEST = ("built_at", "as_of", "version", "source", "rows", "notes", "timings_s", "peak_memory_bytes")
 
@@ -25,6 +29,24 @@ def due(config: Config, runs: Runs) -> Due | None:
     if runs.last_success is None:
         return None
     return next_due(config.schedule, config.zone, runs.last_success.at, config.jitter_s)
+
+
+def is_due(config: Config, now: datetime) -> bool:
+    """Tell whether a build is due at once: by the schedule, or because another version made the last one."""
+    runs, release = read_runs(config.output.dir), current_release(config.output.dir)
+    expected = due(config, runs)
+    if expected is None or runs.success_by(now) is None or release is None:
+        return True
+    return release.manifest.get("version") != __version__ or now >= expected.at
+
+
+def wants_a_build(config: Config, now: datetime) -> bool:
+    """Tell whether one of many sites is due in a round that begins at ``now``, or its last build failed.
+
+    An interval counts from a build that began a little after its round.
+    """
+    slack = timedelta(seconds=(interval_s(config.schedule) or 0) / 2)
+    return bool(read_runs(config.output.dir).failures) or is_due(config, now + slack)
 
 
 def is_stale(expected: Due | None, now: datetime) -> bool:
@@ -53,13 +75,42 @@ def status(config: Config, runs: Runs, now: datetime) -> dict[str, Any]:
     }
 
 
+def status_of_all(sites: Sites, chosen: Sequence[Site], now: datetime) -> dict[str, Any]:
+    """Return how many sites stand: as one, which is stale where any is, and each of the ``chosen``."""
+    runs, index = read_runs(sites.root), current_release(sites.root)
+    each = [
+        {"name": site.name, "prefix": site.prefix}
+        | status(site.config, read_runs(site.config.output.dir), now)
+        for site in chosen
+    ]
+    return {
+        "schema_version": 1,
+        "version": __version__,
+        "now": _stamp(now),
+        "next_due": min((one["next_due"] for one in each if one["next_due"]), default=None),
+        "stale": any(one["stale"] for one in each),
+        "consecutive_failures": runs.failures,
+        "last_success": _plain(runs.last_success),
+        "last_failure": _plain(runs.last_failure),
+        "release": {"id": index.id} | {name: index.manifest.get(name) for name in ("built_at", "version")}
+        if index
+        else None,
+        "sites": each,
+    }
+
+
 def without_details(document: dict[str, Any]) -> dict[str, Any]:
     """Return the document as everybody may read it: neither names of hosts nor messages for the operator."""
     failure, release = document["last_failure"], document["release"]
-    return document | {
-        "last_failure": failure and failure | {"message": None},
-        "release": release and release | {"source": None},
-    }
+    sites = {"sites": [without_details(one) for one in document["sites"]]} if "sites" in document else {}
+    return (
+        document
+        | sites
+        | {
+            "last_failure": failure and failure | {"message": None},
+            "release": release and release | {"source": None},
+        }
+    )
 
 
 def _plain(run: Any) -> dict[str, Any] | None:

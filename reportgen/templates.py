@@ -3,7 +3,10 @@
 import hashlib
 from pathlib import Path
 
-TEMPLATES = ("base.html", "report.html", "404.html", "style.css", "report.js", "robots.txt")
+TEMPLATES = (
+    "base.html", "report.html", "404.html", "style.css", "report.js", "robots.txt", "overview.html",
+    "overview.css",
+)  # fmt: skip
 """The files that a directory of the user's own may override, one by one."""
 
 

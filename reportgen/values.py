@@ -3,6 +3,7 @@
 import difflib
 import re
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -16,6 +17,14 @@ from reportgen.windows import window_days
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
+BUCKETS = {
+    "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",
+}
+"""The schemes of buckets, and where the credentials of each stand."""
+
+BUCKET_FORM = 'write "s3://bucket/prefix", "gs://bucket/prefix" or "az://container/prefix"'
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 """What begins like this leads to another place."""
 
@@ -73,6 +82,18 @@ def _web_address(text: str) -> str:
     return text.rstrip("/")
 
 
+def _base_path(text: str) -> str:
+    if not re.fullmatch(r"/([\w.~-]+/)*", text, re.ASCII):
+        raise ValueError('write the path at which the report is served, such as "/" or "/stats/"')
+    return text
+
+
+def _variable(name: str) -> str:
+    if not name.isidentifier():
+        raise ValueError("write the name of an environment variable, such as BLOG_DATABASE_URL")
+    return name
+
+
 def markdown() -> "MarkdownIt":
     """Return what reads an intro: Markdown (CommonMark) without raw HTML, images and headings.
 
@@ -95,6 +116,27 @@ def _intro(text: str) -> str:
                 ' "https://example.com/about", or one from the root, such as "/about"'
             )
     return text
+
+
+def _bucket(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        login, host, rest = parts.username is not None, parts.hostname, parts.query + parts.fragment
+    except ValueError:
+        raise ValueError(BUCKET_FORM) from None
+    if parts.scheme not in BUCKETS or not host or host != parts.netloc.rpartition("@")[2]:
+        raise ValueError(BUCKET_FORM)
+    if login or "@" in text or rest or "?" in text or "#" in text:
+        raise ValueError(
+            "must hold no login and no query: leave bucket and prefix, and put the credentials into the"
+            f" environment ({BUCKETS[parts.scheme]})"
+        )
+    folders = parts.path.strip("/").split("/")
+    if any(name in {".", ".."} for name in folders) or ("" in folders and folders != [""]) or "%" in text:
+        raise ValueError(f"{BUCKET_FORM}, its folders without . and .., // and %")
+    if find_spec("obstore") is None:
+        raise ValueError('needs obstore, which is not installed: pip install "reportgen[s3]"')
+    return text.rstrip("/")
 
 
 def _existing(value: Path) -> Path:
@@ -121,7 +163,10 @@ WindowNames = Annotated[
 ]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
+BasePath = Annotated[str, AfterValidator(_base_path)]
+VariableName = Annotated[str, AfterValidator(_variable)]
 LocaleName = Annotated[str, AfterValidator(_locale)]
 Intro = Annotated[str, StringConstraints(strip_whitespace=True, max_length=10_000), AfterValidator(_intro)]
+BucketAddress = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_bucket)]
 Directory = Annotated[Path, PlainValidator(_directory)]
 ExistingDirectory = Annotated[Directory, AfterValidator(_existing)]

@@ -125,11 +125,6 @@ def page_view(site: Site, page: Page, *, root: str, here: str) -> dict[str, Any]
     }
 
 
-def window_title(name: str, spelling: Spelling) -> str:
-    """Return a window's name for readers: "Today", "7 days"."""
-    return "Today" if name == "today" else spelling.count(int(name.removesuffix("d")), "day")
-
-
 def sentence_parts(sentence: str) -> list[tuple[str, bool]]:
     """Split a sentence into texts, each with whether it is a path."""
     parts: list[tuple[str, bool]] = []

@@ -7,7 +7,8 @@ answers requests from it, at once and without waiting.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,9 @@ OPEN = ("/healthz", "/healthz/fresh")
 class Published:
     """The release that readers get now, renewed as soon as another becomes current."""
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, root: Path, pool: dict[str, bytes] | None = None) -> None:
+        """``pool`` keeps what the releases of many sites have in common."""
+        self._root, self._pool = root, pool
         self._seen: str | None = None
         self._unreadable: str | None = None
         self.shelf: Shelf | None = None
@@ -58,7 +60,7 @@ class Published:
                 release = current_release(self._root)
                 if release is None:
                     raise ValueError("it leads to no release of this output")  # noqa: TRY301 - told below
-                self.shelf, self._seen, self._unreadable = load(release), target, None
+                self.shelf, self._seen, self._unreadable = load(release, self._pool), target, None
             except (OSError, ValueError, LookupError, TypeError) as exc:
                 if self._target() != target:
                     continue
@@ -68,6 +70,10 @@ class Published:
             else:
                 event("release_served", release=release.id)
             return
+
+    def drop(self) -> None:
+        """Give back the memory; the next look loads the release again."""
+        self.shelf = self._seen = None
 
     def _target(self) -> str | None:
         """Return where the link ``current`` leads."""
@@ -83,17 +89,28 @@ class Published:
             await asyncio.to_thread(self.look)
 
 
+@dataclass(frozen=True)
+class Place:
+    """One of many sites: what it publishes, how it stands, and ``fetch``, which has it in memory."""
+
+    published: Published
+    status: Callable[[], dict[str, Any]]
+    fetch: Callable[[], None]
+
+
 def application(
     published: Published,
     status: Callable[[], dict[str, Any]],
     *,
     password: str | None = None,
     client_header: str | None = None,
+    places: Mapping[str, Place] | None = None,
 ) -> Answer:
     """Return the function that answers requests.
 
     ``status`` gives the document of ``/status.json``. ``client_header`` is the header in which a proxy in
-    front names the client's address; without it the connection's own counts.
+    front names the client's address; without it the connection's own counts. ``places`` are sites that stand
+    below a prefix of their own.
     """
     keeper = Doorkeeper(password, time.monotonic) if password else None
     named = client_header.lower().encode() if client_header else None
@@ -113,11 +130,11 @@ def application(
         if path == "/healthz/fresh":
             stale = status()["stale"] or published.shelf is None
             return _plain(503, b"stale\n") if stale else _plain(200, b"fresh\n")
-        if path == "/status.json":
-            return _plain(200, json_body(status()), {"content-type": "application/json"})
-        if published.shelf is None:
-            return _not_yet(failed=bool(status()["consecutive_failures"]))
-        return _found(published.shelf, path, request.query, wanted)
+        prefix = path[1:].partition("/")[0]
+        if place := (places or {}).get(prefix):
+            place.fetch()
+            return _answer(place.published.shelf, request, wanted, place.status, f"/{prefix}")
+        return _answer(published.shelf, request, wanted, status)
 
     return answer
 
@@ -142,21 +159,34 @@ def _refusal(keeper: Doorkeeper, client: str, authorization: str) -> Response | 
     return _plain(401, b"This report asks for a user name and a password.\n", challenge)
 
 
+def _answer(
+    shelf: Shelf | None,
+    request: Request,
+    wanted: dict[bytes, bytes],
+    status: Callable[[], dict[str, Any]],
+    base: str = "",
+) -> Response:
+    """Answer with a file of the release that stands below ``base``, or its status, and with nothing else."""
+    path, query = request.path.removeprefix(base), "?" * bool(request.query) + request.query.decode("latin-1")
+    if path == "/status.json":
+        return _plain(200, json_body(status()), {"content-type": "application/json"})
+    if base and not path:
+        return _plain(308, b"", {"location": f"{base}/{query}"})
+    if shelf is None:
+        return _not_yet(failed=bool(status()["consecutive_failures"]))
+    if resource := shelf.resources.get(path):
+        return _of_resource(200, resource, wanted)
+    if target := shelf.moved.get(path):
+        return _plain(308, b"", {"location": base + target + query})
+    if shelf.not_found:
+        return _of_resource(404, shelf.not_found, wanted)
+    return _plain(404, b"There is no such page.\n")
+
+
 def _not_yet(*, failed: bool) -> Response:
     """Answer while there is no release."""
     again = {"retry-after": str(RETRY_AFTER_S), "content-type": "text/html; charset=utf-8"}
     return _plain(503, NO_REPORT if failed else FIRST_BUILD, again)
-
-
-def _found(shelf: Shelf, path: str, query: bytes, wanted: dict[bytes, bytes]) -> Response:
-    """Answer with a file of the release, and with nothing else."""
-    if resource := shelf.resources.get(path):
-        return _of_resource(200, resource, wanted)
-    if target := shelf.moved.get(path):
-        return _plain(308, b"", {"location": target + "?" * bool(query) + query.decode("latin-1")})
-    if shelf.not_found:
-        return _of_resource(404, shelf.not_found, wanted)
-    return _plain(404, b"There is no such page.\n")
 
 
 def _of_resource(status: int, resource: Resource, wanted: dict[bytes, bytes]) -> Response:

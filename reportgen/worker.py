@@ -109,7 +109,7 @@ class Worker:
             return self._failed(begun, Outcome("failed", 0.0, message, "NotStarted", retry=True))
         with child:
             self._child = child
-            _first_to_go(child.pid)
+            first_to_go(child.pid)
             if self._stopping.is_set():
                 _end(child)
             out, err, late = _watched(child, self.timeout_s)
@@ -133,7 +133,7 @@ class Worker:
             outcome = Outcome("failed", seconds, message, error, retry=bool(report.get("retry")))
         else:
             last = mask_logins(scrub((err.strip().splitlines() or [""])[-1], self._secrets))
-            words = _in_words(status) + (f": {last}" if last else "")
+            words = in_words(status) + (f": {last}" if last else "")
             outcome = Outcome("failed", seconds, words, "Ended", retry=status < 0)
         return self._failed(begun, outcome)
 
@@ -163,7 +163,7 @@ def _report(out: str) -> dict[str, Any] | None:
     return None
 
 
-def _in_words(status: int) -> str:
+def in_words(status: int) -> str:
     """Say how a child ended."""
     if status >= 0:
         return f"the build ended with exit status {status}"
@@ -199,7 +199,7 @@ def _end(child: "subprocess.Popen[str]") -> None:
         os.killpg(child.pid, signal.SIGKILL)
 
 
-def _first_to_go(pid: int) -> None:
+def first_to_go(pid: int) -> None:
     """Where memory runs out, let the kernel end the build, not the server."""
     with suppress(OSError):
         Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="ascii")

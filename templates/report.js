@@ -3,6 +3,7 @@
   "use strict";
 
   const page = document.body.dataset;
+  const here = document.currentScript.src; // assets/… of this report, which may stand below a prefix
   const language = document.documentElement.dataset.locale;
 
   // Times read "12 minutes ago".
@@ -40,7 +41,7 @@
     const own = { due: Date.parse(page.due), grace: page.grace * 1000 };
     if (Date.now() <= own.due + own.grace || !served()) return own;
     try {
-      const response = await fetch("/status.json", { cache: "no-store" });
+      const response = await fetch(new URL("../status.json", here), { cache: "no-store" });
       const status = await response.json();
       const due = Date.parse(status.next_due);
       return due > own.due ? { due, grace: own.grace } : own;

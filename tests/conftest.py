@@ -1,6 +1,7 @@
 """Real parts for the tests: a PostgreSQL server, the sample's rows, a command line to run."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -26,8 +27,10 @@ from reportgen.sources.sample import sample_rows
 from reportgen.sources.sqlite import SqliteSource
 from reportgen.windows import Window
 from tests import browser
+from tests.engines import needs_ibis
 from tests.planted import clean, pytest_sessionfinish, pytest_terminal_summary
 from tests.releases import CASES, Published, released, served
+from tests.spark import NO_JAVA, SETTINGS, cluster
 from tests.visits import Visit, visited
 
 __all__ = ["pytest_sessionfinish", "pytest_terminal_summary"]  # hooks: nothing planted is left behind
@@ -79,6 +82,29 @@ def with_database(url: str, name: str) -> str:
     head, mark, query = url.partition("?")
     scheme, _, rest = head.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}/{name}{mark}{query}"
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URL of a real Spark cluster, in which this process has a session; sources share it."""
+    needs_ibis()
+    if shutil.which("java") is None:
+        (pytest.fail if os.environ.get("TEST_SPARK") == "required" else pytest.skip)(NO_JAVA)
+    from pyspark.sql import SparkSession
+
+    with cluster(tmp_path_factory.mktemp("spark")) as address, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        session = SparkSession.builder.master(f"spark://{address}").config(map=SETTINGS).getOrCreate()
+        yield f"ibis+pyspark://{address}"
+        session.stop()
+
+
+@pytest.fixture
+def mysql() -> str:
+    """Give the URL of a MySQL or MariaDB server whose database ``reportgen_test`` tests may drop."""
+    if url := os.environ.get("TEST_MYSQL_URL"):
+        return url
+    pytest.skip("TEST_MYSQL_URL is not set: it names a server such as mysql://root@127.0.0.1:3306")
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ URL = f"postgresql://app:{SECRET}@db.example.com:5432/stats?sslmode=require"
 EXAMPLE = """\
 site = "example.com"
 site_url = "https://example.com"      # paths become links
+base_path = "/"                       # where the report is served
 intro = ""                            # Markdown, below the site's name
 locale = "en"                         # of numbers, dates and the direction of the page
 # templates_dir = "templates"         # files that override the page's own
@@ -46,6 +47,7 @@ statement_timeout_s = 60
 dir = "output"
 keep = 10                             # releases
 max_page_mb = 5                       # a larger page is not published
+# bucket = "s3://bucket/prefix"       # where releases go as well
 
 [server]
 host = "127.0.0.1"
@@ -185,7 +187,8 @@ def test_every_setting_has_a_variable(load: Load) -> None:
     """Two underscores stand for each level of nesting."""
     Path("own").mkdir()
     wanted = {
-        "site": "example.com", "site_url": "https://example.com", "intro": "Hello, *you*", "locale": "de",
+        "site": "example.com", "site_url": "https://example.com", "base_path": "/stats/",
+        "intro": "Hello, *you*", "locale": "de",
         "templates_dir": "own", "timezone": "Europe/Berlin",
         "windows": ["1d", "3d"], "default_window": "3d", "top_paths": 7, "schedule": "6h",
         "jitter_s": 9, "build_timeout_s": 60,
@@ -375,6 +378,57 @@ def test_a_relative_link_of_an_intro_is_refused(load: Load, link: str) -> None:
 )  # fmt: skip
 def test_other_links_of_an_intro_are_taken(load: Load, text: str) -> None:
     assert load(f"intro = {json.dumps(text)}").intro == text
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("s3://bucket", "s3://bucket"), ("s3://bucket/", "s3://bucket"), (" s3://b/a/c/ ", "s3://b/a/c"),
+        ("gs://my-bucket/report", "gs://my-bucket/report"), ("az://container/x", "az://container/x"),
+    ],
+)  # fmt: skip
+def test_a_bucket_is_named_by_its_store_its_name_and_a_prefix(load: Load, text: str, kept: str) -> None:
+    assert load(f'output.bucket = "{text}"').output.bucket == kept
+    assert load(REPORTGEN_OUTPUT__BUCKET=text).output.bucket == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "bucket", "s3:bucket", "s3://", "s3:///prefix", "https://bucket.s3.amazonaws.com", "file:///x", "S4://b",
+     "s3://b:9000/x", "s3://b/../x", "s3://b/a//c", "s3://b/a%2Fc", "s3://[b"],
+)  # fmt: skip
+def test_other_buckets_are_refused_with_the_form_that_works(load: Load, text: str) -> None:
+    [problem] = problems(load, f'output.bucket = "{text}"')
+    assert problem.startswith("reportgen.toml:1: output.bucket: ")
+    assert '"s3://bucket/prefix"' in problem
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        (f"s3://AKIA:{SECRET}@bucket/x", "AWS_SECRET_ACCESS_KEY"),
+        (f"s3://{SECRET}@bucket", "AWS_SECRET_ACCESS_KEY"),
+        (f"s3://bucket/x?secret={SECRET}", "AWS_SECRET_ACCESS_KEY"),
+        (f"s3://bucket/x#{SECRET}", "AWS_SECRET_ACCESS_KEY"),
+        (f"az://container/x?sig={SECRET}", "AZURE_STORAGE_ACCOUNT_KEY"),
+    ],
+)
+def test_a_bucket_with_a_login_is_refused_with_where_it_belongs(load: Load, url: str, named: str) -> None:
+    for [problem] in (
+        problems(load, f'output.bucket = "{url}"'),
+        problems(load, REPORTGEN_OUTPUT__BUCKET=url),
+    ):
+        assert "output.bucket: must hold no login and no query" in problem
+        assert named in problem
+
+
+def test_a_bucket_without_what_it_needs_is_told_before_anything_is_built(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reportgen.values.find_spec", lambda _: None)
+    [problem] = problems(load, 'output.bucket = "s3://bucket"')
+    assert 'pip install "reportgen[s3]"' in problem
+    assert load().output.bucket is None
 
 
 def test_templates_stand_in_a_directory_that_exists(load: Load) -> None:

@@ -17,16 +17,18 @@ from reportgen.cli import app
 from reportgen.config import Columns, Config, OutputSettings, ServerSettings, SourceSettings
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("pandas", "numpy", "altair", "jinja2", "vl_convert", "psycopg", "duckdb", "rich.progress")
+HEAVY = ("pandas", "numpy", "altair", "jinja2", "vl_convert", "psycopg", "duckdb", "obstore", "rich.progress")
 HEAVY_WING = {
-    "changes", "charts", "check", "drawing", "ink", "metrics", "pages", "report", "sparklines", "theme",
-    "views",
+    "changes", "charts", "check", "drawing", "ink", "metrics", "overview", "pages", "rendering", "report",
+    "sparklines", "theme", "views",
 }  # fmt: skip
 LIGHT = (
-    "access", "aside", "build", "bundle", "cli", "config", "console", "diagnosis", "disk", "errors",
-    "exports", "figures", "gather", "log", "markup", "messages", "notes", "packing", "paths", "progress",
-    "proof", "protocol", "publish", "resources", "runs", "schedule", "serve", "service", "sources",
-    "spelling", "status", "stopwatch", "templates", "timetable", "values", "website", "windows", "worker",
+    "access", "apart", "aside", "bucket", "bucket_errors", "build", "builder", "bundle", "cli", "config",
+    "console", "diagnosis", "disk", "errors", "exports", "figures", "fleet", "gather", "hosting", "layers",
+    "ledger", "log", "many", "markup", "messages", "mirror", "notes", "options", "packing", "paths",
+    "progress", "proof", "protocol", "publish", "resources", "restore", "runs", "schedule", "serve",
+    "service", "sites", "sources", "spelling", "status", "stopwatch", "templates", "timetable", "values",
+    "website", "windows", "worker",
 )  # fmt: skip
 
 
@@ -48,6 +50,14 @@ def test_the_light_wing_is_all_that_is_not_heavy() -> None:
         path.stem for path in (ROOT / "reportgen").iterdir() if path.suffix == ".py" or path.name == "sources"
     }
     assert found - {"__init__", "__main__"} == HEAVY_WING | set(LIGHT)
+
+
+def test_who_sets_no_bucket_loads_nothing_for_one() -> None:
+    """Neither obstore nor our own modules about it: commands start as fast, builds are as small."""
+    rooms = ("obstore", *(f"reportgen.{name}" for name in ("bucket", "ledger", "mirror", "restore")))
+    code = f"import sys, reportgen.{{}}; print([name for name in {rooms!r} if name in sys.modules])"
+    for module in ("cli", "build", "check", "service"):
+        assert python(code.format(module)) == "[]"
 
 
 def test_the_architecture_names_every_module() -> None:
@@ -95,13 +105,13 @@ def test_every_fault_names_a_test_that_is_there() -> None:
 
 
 def test_only_one_room_touches_html() -> None:
-    """Markup, which switches escaping off, appears in pages alone."""
+    """Markup, which switches escaping off, appears in one module alone."""
     users = [
         path.name
         for path in (ROOT / "reportgen").rglob("*.py")
         if re.search(r"\bMarkup\b|markupsafe", path.read_text())
     ]
-    assert users == ["pages.py"]
+    assert users == ["rendering.py"]
 
 
 @pytest.mark.parametrize(

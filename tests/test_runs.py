@@ -13,9 +13,8 @@ from reportgen import __version__
 from reportgen.config import Config
 from reportgen.errors import ConfigError, OutputBusy, SourceUnavailable
 from reportgen.runs import Failure, Runs, Success, read_runs, record_failure, record_success, recorded
-from reportgen.service import is_due
 from reportgen.status import due as due_of
-from reportgen.status import in_words, is_stale, status
+from reportgen.status import in_words, is_due, is_stale, status
 from tests.conftest import Run
 from tests.services import put, serving, site, store
 

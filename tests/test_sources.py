@@ -1,12 +1,9 @@
 """Every engine gives the same readings for the same rows: one suite, run against each."""
 
-import csv
-import gzip
 import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,98 +18,30 @@ from reportgen.sources import Source, open_source
 from reportgen.sources.readings import read_cells, read_daily, read_paths, read_strays
 from reportgen.windows import Span, Window, make_window
 from tests.conftest import METRICS_TABLE
+from tests.engines import (
+    ENGINES,
+    IBIS_ENGINES,
+    SPAN,
+    TODAY,
+    ZONED_ENGINES,
+    Engine,
+    an_engine,
+    day,
+    recorded,
+    week,
+)
 
-Row = tuple[Any, Any, Any]
-
-TODAY = date(2026, 11, 23)
-SPAN = Span(TODAY - timedelta(days=13), TODAY)
-ENGINES = ("postgres", "sqlite", "duckdb", "parquet", "csv", "csv.gz")
 TEXT_ENGINES = ENGINES[1:]
-
-
-def day(number: int) -> date:
-    """Return the date ``number`` days before today."""
-    return TODAY - timedelta(days=number)
-
-
-class Engine:
-    """Loads rows into one engine and opens a source on them."""
-
-    def __init__(self, name: str, folder: Path, pg: str | None) -> None:
-        self.name = name
-        self.folder = folder
-        self.pg = pg
-
-    def load(
-        self,
-        rows: Sequence[Row],
-        *,
-        dates: str = "date",
-        visits: str = "bigint",
-        table: str = "metrics",
-        columns: tuple[str, str, str] = ("date", "path", "visits"),
-    ) -> str:
-        """Store the rows in a table without keys and return the source's URL."""
-        names = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
-        types = [
-            f"{name} {kind}" for name, kind in zip(names.split(", "), (dates, "text", visits), strict=True)
-        ]
-        ddl = f'CREATE TABLE "{table}" ({", ".join(types)})'
-        if self.name == "postgres":
-            assert self.pg
-            with psycopg.connect(self.pg) as connection:
-                connection.execute(ddl.encode())
-                marks = f'INSERT INTO "{table}" VALUES (%s, %s, %s)'.encode()
-                connection.cursor().executemany(marks, rows)
-            return self.pg
-        if self.name == "sqlite":
-            with sqlite3.connect(self.folder / "m.db") as connection:
-                connection.execute(ddl.replace("text", "blob"))  # no affinity: values stay as they are
-                texts = [(value if value is None else str(value), *rest) for value, *rest in rows]
-                connection.executemany(f'INSERT INTO "{table}" VALUES (?, ?, ?)', texts)
-            connection.close()
-            return f"sqlite:///{self.folder}/m.db"
-        if self.name.startswith("csv"):
-            return self._csv(rows, columns)
-        database = str(self.folder / "m.duckdb") if self.name == "duckdb" else ":memory:"
-        with duckdb.connect(database) as connection:
-            connection.execute(ddl)
-            if rows:
-                connection.executemany(f'INSERT INTO "{table}" VALUES (?, ?, ?)', rows)
-            if self.name == "duckdb":
-                return f"duckdb:///{database}"
-            connection.execute(f"COPY \"{table}\" TO '{self.folder}/m.parquet'")
-        return f"{self.folder}/m.parquet"
-
-    def _csv(self, rows: Sequence[Row], columns: tuple[str, str, str]) -> str:
-        file = self.folder / f"m.{self.name}"
-        opener: Any = gzip.open if self.name.endswith(".gz") else open
-        with opener(file, "wt", encoding="utf-8", newline="") as stream:
-            csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC).writerow(columns)
-            for row in rows:  # an absent value is an empty cell, an empty text is a quoted one
-                cells = ["" if value is None else '"' + str(value).replace('"', '""') + '"' for value in row]
-                stream.write(",".join(cells) + "\r\n")
-        return str(file)
-
-    def open(self, url: str, timezone: str = "UTC", span: Span = SPAN, **settings: Any) -> Source:
-        """Return the source for ``url`` with ``[source]`` settings."""
-        config = load_config(None, {}, {"source": {"url": url, **settings}})
-        return open_source(config.source, timezone, span)
 
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    pg = request.getfixturevalue("pg") if request.param == "postgres" else None
-    return Engine(request.param, tmp_path, pg)
+    return an_engine(request.param, request, tmp_path)
 
 
 @pytest.fixture(params=TEXT_ENGINES)
 def text_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    return Engine(request.param, tmp_path, None)
-
-
-def week() -> Window:
-    return make_window("7d", TODAY, today_complete=False)
+    return an_engine(request.param, request, tmp_path)
 
 
 def listed(source: Source, window: Window, limit: int = 100, named: int = 5) -> tuple[list[list[Any]], int]:
@@ -252,12 +181,12 @@ def test_a_timestamp_counts_for_its_date_as_stored(engine: Engine) -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["postgres", "duckdb", "parquet"])
+@pytest.mark.parametrize("name", ["postgres", "duckdb", "parquet", *ZONED_ENGINES])
 def test_an_instant_counts_for_its_date_in_the_reports_zone(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """A timestamp with a zone is an instant: 23:30 UTC is the next day in Berlin."""
-    engine = Engine(name, tmp_path, request.getfixturevalue("pg") if name == "postgres" else None)
+    engine = an_engine(name, request, tmp_path)
     url = engine.load([("2026-11-21 23:30:00+00", "/a", 1)], dates="timestamptz")
     for zone, expected in (("Europe/Berlin", date(2026, 11, 22)), ("UTC", date(2026, 11, 21))):
         with engine.open(url, timezone=zone) as source:
@@ -304,7 +233,7 @@ def test_sums_beyond_64_bits_fail_with_a_clear_error(engine: Engine, dates: tupl
         read_daily(source, SPAN)
 
 
-@pytest.mark.parametrize("engine", ["postgres", "sqlite", "duckdb", "parquet"], indirect=True)
+@pytest.mark.parametrize("engine", ["postgres", "sqlite", "duckdb", "parquet", *IBIS_ENGINES], indirect=True)
 @pytest.mark.parametrize("kind", ["numeric", "double precision"])
 def test_fractions_of_visits_are_bad_rows(engine: Engine, kind: str) -> None:
     url = engine.load([(day(0), "/a", 2.0), (day(0), "/a", 1.5)], visits=kind)
@@ -374,24 +303,6 @@ def test_postgres_reads_one_snapshot_and_cannot_write(pg: str, tmp_path: Path) -
         assert source._connection.prepare_threshold is None  # type: ignore[attr-defined]
         with pytest.raises(SourceError, match="read-only"):
             list(source.rows("INSERT INTO metrics VALUES (%(day)s, '/c', 1) RETURNING 1", {"day": TODAY}))
-
-
-def recorded(source: Source, window: Window, span: Span) -> list[tuple[str, dict[str, Any]]]:
-    """Return every statement of a build, after running it."""
-    statements: list[tuple[str, dict[str, Any]]] = []
-    run = source.rows
-
-    def record(sql: str, values: Any) -> Any:
-        statements.append((sql, dict(values)))
-        return run(sql, values)
-
-    source.rows = record  # type: ignore[method-assign]
-    read_daily(source, span)
-    read_strays(source, span, beyond=True)
-    read_paths(source, window, 100, 5)
-    read_cells(source, span, ["/notes/my-first-code"])
-    assert len(statements) == 5
-    return statements
 
 
 def test_postgres_reads_by_the_index_on_date(pg: str, jarvis: list[tuple[str, str, int]]) -> None:

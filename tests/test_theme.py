@@ -14,8 +14,8 @@ from reportgen import theme
 from reportgen.config import Config
 from reportgen.gather import gather
 from reportgen.metrics import colour_slots
-from reportgen.pages import packaged_templates
 from reportgen.report import coloured_paths, measure, told_apart
+from reportgen.templates import packaged_templates
 
 SCHEMES = {"light": (theme.LIGHT, theme.SERIES_LIGHT), "dark": (theme.DARK, theme.SERIES_DARK)}
 

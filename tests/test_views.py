@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from reportgen.metrics import WindowMetrics
 from reportgen.notes import note_sentences
-from reportgen.spelling import ENGLISH, LONGEST_NAME, Spelling, bare, columns, isolated, visible
+from reportgen.spelling import ENGLISH, LONGEST_NAME, Spelling, bare, columns, isolated, visible, window_title
 from reportgen.views import (
     WHOLE_UP_TO,
     Page,
@@ -18,7 +18,6 @@ from reportgen.views import (
     figures,
     page_view,
     sentence_parts,
-    window_title,
 )
 from reportgen.windows import Span, make_window
 from tests.conftest import gathered

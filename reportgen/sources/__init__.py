@@ -18,7 +18,7 @@ from reportgen.windows import Span
 
 FORMS = (
     "postgresql://user@host/database, sqlite:///file.db, duckdb:///file.duckdb, "
-    "a path that ends in .parquet, .csv or .csv.gz, or sample"
+    "a path that ends in .parquet, .csv or .csv.gz, sample, or ibis+ENGINE://… (docs/engines.md)"
 )
 
 
@@ -132,6 +132,10 @@ def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
         from reportgen.sources.duckdb import DuckdbSource
 
         return DuckdbSource(settings, timezone, span.first)
+    if scheme.startswith("ibis+"):
+        from reportgen.sources.ibis import open_ibis
+
+        return open_ibis(settings, timezone)
     if url == "sample":
         from reportgen.sources.sample import open_sample
 

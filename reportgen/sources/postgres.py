@@ -17,7 +17,8 @@ from typing import Any, Self
 import psycopg
 from psycopg import IsolationLevel
 
-from reportgen.config import SourceSettings, url_secrets
+from reportgen.config import SourceSettings
+from reportgen.diagnosis import url_secrets
 from reportgen.errors import ConfigError, SourceError, SourceUnavailable, scrub
 from reportgen.sources import Dialect, Finding, bare_query, quoted, table_name
 from reportgen.sources.postgres_errors import refused, translated

@@ -79,10 +79,10 @@ SELECT day, path, SUM(visits) AS visits FROM judged WHERE kind = 0 AND path IN (
 )
 
 # Rows that no window holds. Two index lookups, not a scan: one for NULL, one beyond the end.
-STRAYS_WITHOUT_DATE = "SELECT 6, COUNT(*) FROM {relation} WHERE {stored_date} IS NULL"
+STRAYS_WITHOUT_DATE = "SELECT 6 AS kind, COUNT(*) AS stored_rows FROM {relation} WHERE {stored_date} IS NULL"
 STRAYS_BEYOND = """
 SELECT CASE WHEN {day} IS NULL THEN 1 ELSE 7 END AS kind, COUNT(*) AS stored_rows
-FROM {relation} WHERE {stored_date} >= {end} GROUP BY 1"""
+FROM {relation} WHERE {stored_date} >= {end} GROUP BY CASE WHEN {day} IS NULL THEN 1 ELSE 7 END"""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from reportgen.config import Config, SourceSettings, load_config, url_secrets
 from reportgen.errors import ConfigError, SourceError, mask_logins, scrub
 from reportgen.gather import read
 from reportgen.messages import Answer, Request, encoded
-from reportgen.pages import intro_html
+from reportgen.rendering import intro_html
 from reportgen.resources import Resource, Shelf, Variant
 from reportgen.sources import open_source
 from reportgen.spelling import Spelling

@@ -1,0 +1,126 @@
+"""A site is built apart: in a process of the thread's own, which stays warm for the next site.
+
+:func:`build_apart` is what any ``concurrent.futures.Executor`` runs, in threads here or on a cluster: plain
+values in, plain values out. A site that hangs, crashes or eats all memory takes that one process
+with it, and is named; whoever waits in the queue gets a new one.
+"""
+
+import os
+import pickle
+import select
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any
+
+from reportgen.builder import Order, Result
+from reportgen.errors import mask_logins
+from reportgen.runs import Failure, read_runs, record_failure
+from reportgen.worker import first_to_go, in_words
+
+GRACE_S = 5.0
+"""How much longer than its own deadline a build is waited for: what it says of itself tells more."""
+
+RENEW_AFTER = 500
+"""So many sites a process builds; a new one costs a fraction of a percent of that."""
+
+PROGRAM = "from reportgen.builder import main; main()"
+"""Not ``-m``: what it pickles must be of the module, not of ``__main__``."""
+
+KEPT_OPEN = threading.local()
+
+
+def build_apart(order: Order) -> Result:
+    """Build a site in this thread's process, and say what it came to, whatever becomes of that process."""
+    begun, start, ended = datetime.now(UTC), time.monotonic(), ""
+    try:
+        while not ended:
+            hand: _Hand | None = getattr(KEPT_OPEN, "hand", None)
+            if hand is None or not hand.is_ready():
+                hand = KEPT_OPEN.hand = _Hand()
+            result, ended = hand.build(order)
+            if result:
+                return result
+            KEPT_OPEN.hand = None
+    except OSError as exc:
+        ended = f"the build could not be started: {exc.strerror}"
+    return _lost(order, begun, round(time.monotonic() - start, 3), ended)
+
+
+class Processes(ThreadPoolExecutor):
+    """Runs :func:`build_apart` in so many processes of this machine: one for each of its threads."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count, thread_name_prefix="site")
+
+
+class _Hand:
+    """The process of one thread. It is gone when the thread is."""
+
+    def __init__(self) -> None:
+        self._left = RENEW_AFTER
+        self._child = subprocess.Popen(  # noqa: S603 - our own command
+            [sys.executable, "-P", "-c", PROGRAM, str(os.getpid())],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(),
+        )  # fmt: skip
+        first_to_go(self._child.pid)
+
+    def __del__(self) -> None:
+        if child := getattr(self, "_child", None):
+            self._end(child)
+
+    def is_ready(self) -> bool:
+        """Tell whether it can take another order: it may have ended for want of work."""
+        return self._left > 0 and self._child.poll() is None
+
+    def build(self, order: Order) -> tuple[Result | None, str]:
+        """Return what an order came to, or how the process ended on it; neither where it had just left."""
+        self._left -= 1
+        child, most_s = self._child, order.config.build_timeout_s + GRACE_S
+        if order.wait:  # for a build that holds the output, which has a deadline as well
+            most_s += order.config.build_timeout_s
+        with suppress(BrokenPipeError):
+            pickle.dump(order, child.stdin)  # type: ignore[arg-type]
+            child.stdin.flush()  # type: ignore[union-attr]
+        answer: Any = child.stdout
+        if not select.select([answer], [], [], most_s)[0]:
+            self._end(child)
+            return None, f"not done after {most_s:g} s, and ended"
+        with suppress(EOFError, pickle.UnpicklingError):
+            result: Result = pickle.load(answer)  # noqa: S301 - our own process
+            return result, ""
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE_S)
+        self._end(child)
+        return None, in_words(child.returncode) if child.returncode else ""
+
+    @staticmethod
+    def _end(child: "subprocess.Popen[bytes]") -> None:
+        """End the process at once: what it has published is whole, and the rest is nobody's."""
+        child.kill()
+        child.wait()
+        for stream in filter(None, (child.stdin, child.stdout)):
+            with suppress(OSError):
+                stream.close()
+
+
+def _lost(order: Order, begun: datetime, seconds: float, ended: str) -> Result:
+    """Return the result of a build whose process ended, and put it on record unless it did so itself."""
+    root = order.config.output.dir
+    failure = read_runs(root).last_failure
+    if failure is None or not begun <= failure.at <= datetime.now(UTC):
+        failure = Failure(datetime.now(UTC), "Ended", mask_logins(ended), retry=True)
+        record_failure(root, failure)
+    return Result(
+        order.name, "failed", seconds, message=failure.message, error=failure.error, retry=failure.retry
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Return what a build is to know: not the password of the pages."""
+    known = {name: value for name, value in os.environ.items() if name != "REPORTGEN_PASSWORD"}
+    return known | {"OPENBLAS_NUM_THREADS": "1"}  # numpy's threads, which nothing here would use

@@ -1,0 +1,154 @@
+"""What ``reportgen serve`` puts together for many sites: one schedule, one server, a release for each prefix.
+
+The page over all sites stands at ``/``, each site below its prefix. Releases are read into memory when they
+are first asked for, which takes some milliseconds; those that nobody has asked for longest go where there are
+too many.
+"""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from reportgen import __version__, log
+from reportgen.log import event
+from reportgen.runs import read_runs
+from reportgen.schedule import DueAfter, Schedule
+from reportgen.serve import address_of, check_exposure, listen, run
+from reportgen.sites import Site, Sites
+from reportgen.status import status, status_of_all, wants_a_build, without_details
+from reportgen.timetable import due_after
+from reportgen.website import LOOK_EVERY_S, Place, Published, application
+from reportgen.worker import Worker
+
+MOST_BYTES = 64_000_000
+"""Of releases in memory, besides the assets that all have in common."""
+
+STATUS_EVERY_S = 5.0
+STATUS_SHARE = 20
+"""How stale the status of all sites may be, and how many times longer than it takes, if that is more."""
+
+
+class Shelves:
+    """The page over all sites, and the sites' releases that are in memory."""
+
+    def __init__(self, sites: Sites, *, most_bytes: int = MOST_BYTES) -> None:
+        self._sites, self._most_bytes = sites, most_bytes
+        self._pool: dict[str, bytes] = {}
+        self.index = Published(sites.root, self._pool)
+        self._loaded: OrderedDict[str, Published] = OrderedDict()
+        self._again_at = 0.0
+        self.status: dict[str, Any] = {}
+
+    def place(self, site: Site, shown: Callable[[dict[str, Any]], dict[str, Any]]) -> Place:
+        """Return where a site is served; its status goes out as ``shown``."""
+        published = Published(site.config.output.dir, self._pool)
+
+        def document() -> dict[str, Any]:
+            return shown(status(site.config, read_runs(site.config.output.dir), _now()))
+
+        return Place(published, document, partial(self._fetch, site.prefix, published))
+
+    def _fetch(self, prefix: str, published: Published) -> None:
+        """See to it that a site's release is in memory, and that not too many others are."""
+        if published.shelf is None:
+            published.look()
+        if published.shelf is None:
+            return
+        self._loaded[prefix] = published
+        self._loaded.move_to_end(prefix)
+        while len(self._loaded) > 1 and self._bytes() > self._most_bytes:
+            _, oldest = self._loaded.popitem(last=False)
+            oldest.drop()
+
+    def _bytes(self) -> int:
+        return sum(each.shelf.size_bytes for each in self._loaded.values() if each.shelf)
+
+    def look(self) -> None:
+        """Load what has been published since, where it is in memory, and see how all sites stand."""
+        self.index.look()
+        for published in list(self._loaded.values()):
+            if published.shelf:
+                published.look()
+        if time.monotonic() >= self._again_at:
+            begun = time.monotonic()
+            self.status = status_of_all(self._sites, self._sites.all, _now())
+            took_s = time.monotonic() - begun
+            self._again_at = time.monotonic() + max(STATUS_EVERY_S, STATUS_SHARE * took_s)
+
+    async def follow(self) -> None:
+        """Look again and again."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.to_thread(self.look)
+
+
+def serve(sites: Sites, arguments: Sequence[str], environ: Mapping[str, str], *, scheduled: bool) -> int:
+    """Serve and build many sites until a signal comes; return the exit status.
+
+    ``arguments`` are the options that a round of builds gets, ``environ`` holds ``REPORTGEN_PASSWORD`` and
+    ``REPORTGEN_LOG``.
+
+    Raises:
+        ConfigError: it cannot, or must not, listen there.
+
+    """
+    password, server = environ.get("REPORTGEN_PASSWORD"), sites.common.server
+    log.set_up(log.form_of(environ.get("REPORTGEN_LOG")), [*sites.secrets, password or ""])
+    check_exposure(server.host, password, public=server.public)
+    listening = listen(server.host, server.port)
+    shelves = Shelves(sites)
+    shelves.look()
+    schedule = _schedule(sites, arguments) if scheduled else None
+
+    def shown(document: dict[str, Any]) -> dict[str, Any]:
+        return document if password or not server.public else without_details(document)
+
+    def start() -> None:
+        event(
+            "listening", address=address_of(listening), version=__version__, password=bool(password),
+            sites=len(sites.all),
+        )  # fmt: skip
+        if schedule:
+            unread = shelves.index.shelf is None
+            wanted = unread or any(wants_a_build(site.config, _now()) for site in sites.all)
+            schedule.start(at_once=wanted)
+
+    app = application(
+        shelves.index, lambda: shown(shelves.status), password=password, client_header=server.client_header,
+        places={site.prefix: shelves.place(site, shown) for site in sites.all},
+    )  # fmt: skip
+    if schedule is None:
+        return run(app, shelves, listening, start=start, access_log=server.access_log)
+    return run(
+        app, shelves, listening,
+        start=start, stop=schedule.stop, trouble=schedule.check, access_log=server.access_log,
+    )  # fmt: skip
+
+
+def _schedule(sites: Sites, arguments: Sequence[str]) -> Schedule:
+    """Return what starts a round whenever a site is due: it builds those that are."""
+    common = sites.common
+    # Each site has a deadline of its own; this is one for the round, should the round itself hang.
+    timeout_s = 2 * sum(site.config.build_timeout_s for site in sites.all) + 600
+    options = [*arguments, "--due", "--quiet"]
+    worker = Worker(sites.root, options, timeout_s=timeout_s, clock=_now, secrets=sites.secrets)
+    due = first_due(sites)
+    return Schedule(worker, common.schedule, common.zone, jitter_s=common.jitter_s, due_after=due)
+
+
+def first_due(sites: Sites) -> DueAfter:
+    """Return what tells when the first of all sites is due after a moment, each in its own zone."""
+    timetables = {(site.config.schedule, site.config.timezone): site.config.zone for site in sites.all}
+
+    def after(moment: datetime) -> datetime:
+        return min(due_after(schedule, zone, moment) for (schedule, _), zone in timetables.items())
+
+    return after
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

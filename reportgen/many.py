@@ -1,0 +1,145 @@
+"""The commands where there are many sites: one line a site, and an exit code that tells of all."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import typer
+
+from reportgen.builder import Result, day_of
+from reportgen.console import print_findings, print_json
+from reportgen.errors import OutputBusy
+from reportgen.fleet import Round, Ways, build_round, in_words, opened
+from reportgen.sites import Sites
+from reportgen.status import STALE, status_of_all, wants_a_build
+from reportgen.windows import today_in
+
+
+@dataclass(frozen=True)
+class Where:
+    """What builds: a cluster's address, or so many processes here (default: one a processor).
+
+    With ``due`` only the sites whose schedule is.
+    """
+
+    executor: str | None
+    processes: int | None
+    due: bool
+
+
+def build(
+    sites: Sites,
+    names: Sequence[str],
+    ways: Mapping[str, Any],
+    where: Where,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Build the named sites, or all, or those of them that are due; return the exit code.
+
+    ``ways`` are the options of one build, ``as_of`` as it was written.
+
+    Raises:
+        ConfigError: there is no such site, date or executor.
+        ClusterError: the cluster cannot be reached.
+
+    """
+    now, chosen = datetime.now(UTC), sites.named(names)
+    if (text := ways["as_of"]) is not None:
+        days = [day_of(text, site.config) for site in chosen]
+        ways = {**ways, "as_of": days[0]}
+    if where.due:
+        chosen = [site for site in chosen if wants_a_build(site.config, now)]
+
+    def tell(result: Result) -> None:
+        if result.state in {"failed", "busy"}:
+            for line in result.message.splitlines() or [""]:
+                typer.echo(f"error: {result.name}: {line}", err=True)
+        elif not quiet and not as_json:
+            rows = (result.report or {}).get("rows", 0)
+            typer.echo(f"{result.name}: {result.state}, {rows:,} rows, {result.seconds:.2f} s")
+
+    with opened(where.executor, where.processes) as runs_them:
+        ended = build_round(sites, chosen, Ways(**ways), runs_them, tell, whole=not names)
+    if as_json:
+        print_json(summary(ended, only_failed=quiet))
+    elif not quiet and ended.index:
+        typer.echo(f"{len(sites.all)} sites on one page: {sites.root / 'current'}")
+    if ended.message:
+        typer.echo(f"error: the page over all sites: {ended.message}", err=True)
+    return exit_code(ended)
+
+
+def exit_code(ended: Round) -> int:
+    """Return 1 where something failed, 3 where another build runs, 0 otherwise."""
+    if ended.of("failed") or ended.message:
+        return 1
+    return OutputBusy.exit_code if ended.of("busy") else 0
+
+
+def summary(ended: Round, *, only_failed: bool = False) -> dict[str, Any]:
+    """Return what a round came to, for scripts, and for the service that asked for it."""
+    code = exit_code(ended)
+    state = "failed" if code else "published" if ended.of("published") else "unchanged"
+    return {
+        "status": state,
+        "release": ended.index.id if ended.index else None,
+        "error": "SitesFailed" if code == 1 else None,
+        "message": in_words(ended),
+        "exit_code": code,
+        "retry": any(result.retry for result in ended.results),
+        "sites": [
+            dict(_plain(result))
+            for result in ended.results
+            if not only_failed or result.state in {"failed", "busy"}
+        ],
+    }
+
+
+def _plain(result: Result) -> Iterator[tuple[str, Any]]:
+    yield from (("name", result.name), ("status", result.state), ("seconds", result.seconds))
+    yield "cpu_seconds", result.cpu_seconds
+    if result.report:
+        yield from ((key, value) for key, value in result.report.items() if key != "status")
+    else:
+        yield from (("error", result.error), ("message", result.message), ("retry", result.retry))
+
+
+def check(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:
+    """Check the named sites, or all, each by itself; return the exit code.
+
+    Raises:
+        ConfigError: there is no such site.
+
+    """
+    from reportgen.check import check as findings_of
+
+    now = datetime.now(UTC)
+    found = {
+        site.name: list(findings_of(site.config, today_in(site.config.zone, now)))
+        for site in sites.named(names)
+    }
+    return int(print_findings(found, as_json=as_json))
+
+
+def tell_status(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:
+    """Print how the named sites stand, or all; return the exit code.
+
+    Raises:
+        ConfigError: there is no such site.
+
+    """
+    document = status_of_all(sites, sites.named(names), datetime.now(UTC))
+    if as_json:
+        print_json(document)
+    for one in document["sites"] if not as_json else ():
+        success, failure = one["last_success"], one["last_failure"]
+        parts = [f"last success {success['at']}" if success else "never built"]
+        if one["consecutive_failures"]:
+            parts.append(f"failed since: {failure['message']}")
+        if one["next_due"]:
+            parts.append(f"next due {one['next_due']}")
+        typer.echo(f"{one['name']}: {'STALE' if one['stale'] else 'fresh'}, {', '.join(parts)}")
+    return STALE if document["stale"] else 0

@@ -1,0 +1,105 @@
+"""Back from a bucket: its current release into an output that has none, as on a new machine without its disk.
+
+It fails softly: a build does not need the release before. But where there is one, a build can tell that the
+source has lost all its visits, and readers have a report until the first build is done.
+"""
+
+import gzip
+import hashlib
+import json
+import zlib
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import PurePosixPath
+from typing import Any
+
+from reportgen.aside import aside
+from reportgen.bucket import Bucket, open_bucket
+from reportgen.config import Config
+from reportgen.errors import PublishError, ReportgenError
+from reportgen.ledger import CURRENT, GZIP, made_at, parsed
+from reportgen.publish import MANIFEST, OutputLock, current_release, publish
+from reportgen.stopwatch import Stopwatch
+
+AT_ONCE = 8
+
+
+def restore(config: Config, lock: OutputLock, watch: Stopwatch) -> None:
+    """Make the bucket's current release the current one here, where a bucket is set and there is none here.
+
+    What goes wrong is a warning.
+    """
+    url = config.output.bucket
+    if url is None or current_release(lock.root) is not None:
+        return
+    with watch.stage("restore"):
+        try:
+            # In a copy of this process: obstore starts threads, and a build forks later on.
+            fetched, _ = aside(lambda: fetch(open_bucket(url)), lambda: None)
+            if fetched is None:
+                return
+            manifest, files = fetched
+            about = {key: value for key, value in manifest.items() if key not in {"id", "built_at", "files"}}
+            publish(lock, files, about, built_at=made_at(manifest["id"]), keep=config.output.keep)
+        except ReportgenError as exc:
+            watch.warn(f"{exc}. Nothing was restored from the bucket")
+
+
+def fetch(bucket: Bucket) -> tuple[dict[str, Any], dict[str, bytes]] | None:
+    """Return the manifest and the files of the bucket's current release, or ``None`` where there is none.
+
+    Raises:
+        PublishError: it cannot be read, or is not what was published.
+
+    """
+    found = bucket.read(CURRENT)
+    release_id = parsed(found[0]).release if found else None
+    if release_id is None:
+        return None
+    folder = f"releases/{release_id}"
+    manifest = _manifest(bucket.url, release_id, _read(bucket, f"{folder}/{MANIFEST}"))
+    listed = manifest["files"]
+    plain = [name for name in listed if not (name.endswith(GZIP) and name.removesuffix(GZIP) in listed)]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        bodies = list(pool.map(lambda name: _read(bucket, f"{folder}/{name}"), plain))
+    files: dict[str, bytes] = {}
+    for name, body in zip(plain, bodies, strict=True):
+        files |= _forms(name, body) if name + GZIP in listed else {name: body}
+    for name, about in listed.items():
+        if name not in files or hashlib.sha256(files[name]).hexdigest() != about.get("sha256"):
+            raise PublishError(f"{bucket.url}/{folder}/{name}: is not what was published")
+    return manifest, {name: files[name] for name in listed}
+
+
+def _forms(name: str, body: bytes) -> dict[str, bytes]:
+    """Return a file and its compressed form, from that form; or from itself, where something unpacked it."""
+    try:
+        return {name: gzip.decompress(body), name + GZIP: body}
+    except (OSError, EOFError, zlib.error):
+        return {name: body, name + GZIP: gzip.compress(body, 6, mtime=0)}
+
+
+def _read(bucket: Bucket, key: str) -> bytes:
+    found = bucket.read(key)
+    if found is None:
+        raise PublishError(f"{bucket.url}/{key}: is not there")
+    return found[0]
+
+
+def _manifest(url: str, release_id: str, content: bytes) -> dict[str, Any]:
+    """Return a manifest, if it is of this release and lists files that may be written."""
+    try:
+        manifest = json.loads(content)
+        sound = manifest["id"] == release_id and all(
+            isinstance(about, Mapping) and not _leads_out(name) for name, about in manifest["files"].items()
+        )
+    except (ValueError, LookupError, TypeError, AttributeError):
+        sound = False
+    if not sound:
+        raise PublishError(f"{url}/releases/{release_id}/{MANIFEST}: is no manifest of that release")
+    return dict(manifest)
+
+
+def _leads_out(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts or not path.parts or name == MANIFEST
