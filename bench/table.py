@@ -151,11 +151,17 @@ def engines(figures: Figures) -> list[str]:
     return list(dict.fromkeys(name.partition(": ")[0] for name in found))
 
 
+LINE = 140
+"""So many letters of a line of a plan are shown: one names 150 paths."""
+
+
 def accessed(plan: Sequence[str]) -> str:
-    """Return the lines of a plan that read the table."""
-    wanted = ("Scan using", "Scan on metrics", "Seq Scan", "Index Cond", "Index Only")
+    """Return the lines of a plan that read the table: how, by which condition, and what for nothing."""
+    wanted = (
+        "Scan using", "Scan on metrics", "Seq Scan", "Index Cond", "Index Only", "Rows Removed by Filter",
+    )  # fmt: skip
     lines = [line.strip().removeprefix("->").strip() for line in plan if any(word in line for word in wanted)]
-    return "\n".join(lines)
+    return "\n".join(f"{line[:LINE]}…" if len(line) > LINE else line for line in lines)
 
 
 def serve_table(figures: Figures) -> str:

@@ -94,7 +94,7 @@ def vega_config(font_px: float) -> dict[str, Any]:
             "labelColor": "var(--quiet)", "labelFontSize": font_px, "labelPadding": 9,
             "domainColor": "var(--line)", "gridColor": "var(--line)", "tickColor": "var(--line)",
             "ticks": False, "title": None,
-            "labelLimit": 0,  # with a limit, each label is measured twice as often: an eighth of all drawing
+            "labelLimit": 0,  # with a limit, each label is measured twice as often
         },
         "axisX": {"grid": False},
         "axisY": {"domain": False, "tickCount": 4},

@@ -209,7 +209,7 @@ def test_a_fault_of_ours_is_an_answer_too_and_is_logged(caplog: pytest.LogCaptur
 
 
 def test_a_connection_that_asks_no_more_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Later than one whose head does not come would be: between two pages people read."""
+    """By a deadline of its own, which does not follow from that of heads."""
     monkeypatch.setattr(protocol, "IDLE_S", 1.0)
     monkeypatch.setattr(protocol, "HEAD_S", 0.1)
     got, took = answers_to([GET % b"" + b"\r\n"], echoed)
