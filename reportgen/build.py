@@ -57,7 +57,7 @@ def build(
     if config.output.bucket:
         from reportgen.restore import restore  # what only a bucket needs
 
-        restore(config, lock, watch)
+        restore(config, lock, watch, warm=warm is not None)
     with watch.stage("query"):
         gathered = gather(config, now, as_of)
         shown = fingerprint(config, gathered)

@@ -120,11 +120,11 @@ def publish_index(sites: Sites, now: datetime) -> Release:
         links = {prefix: f"../../{prefix}/current" for prefix in prefixes}
         about = {"version": __version__, "sites": len(sites.all)}
         release = publish(lock, files, about, built_at=now, keep=common.output.keep, links=links)
-    if common.output.bucket:
-        from reportgen.mirror import mirror  # what only a bucket needs
+        if common.output.bucket:
+            from reportgen.mirror import mirror  # what only a bucket needs
 
-        mirror(common, sites.root, release, Stopwatch())
-    return release
+            mirror(common, sites.root, release, Stopwatch())  # under the lock, as builds do
+        return release
 
 
 @contextmanager

@@ -24,18 +24,19 @@ from reportgen.stopwatch import Stopwatch
 AT_ONCE = 8
 
 
-def restore(config: Config, lock: OutputLock, watch: Stopwatch) -> None:
+def restore(config: Config, lock: OutputLock, watch: Stopwatch, *, warm: bool = False) -> None:
     """Make the bucket's current release the current one here, where a bucket is set and there is none here.
 
-    What goes wrong is a warning.
+    What goes wrong is a warning. A process that is ``warm`` forks nothing.
     """
     url = config.output.bucket
     if url is None or current_release(lock.root) is not None:
         return
     with watch.stage("restore"):
         try:
-            # In a copy of this process: obstore starts threads, and a build forks later on.
-            fetched, _ = aside(lambda: fetch(open_bucket(url)), lambda: None)
+            # obstore starts threads: a build that forks later on must not have them, and a copy of a process
+            # that has them would wait for them for ever.
+            fetched = fetch(open_bucket(url)) if warm else aside(lambda: fetch(open_bucket(url)), _nothing)[0]
             if fetched is None:
                 return
             manifest, files = fetched
@@ -43,6 +44,10 @@ def restore(config: Config, lock: OutputLock, watch: Stopwatch) -> None:
             publish(lock, files, about, built_at=made_at(manifest["id"]), keep=config.output.keep)
         except ReportgenError as exc:
             watch.warn(f"{exc}. Nothing was restored from the bucket")
+
+
+def _nothing() -> None:
+    """Wait."""
 
 
 def fetch(bucket: Bucket) -> tuple[dict[str, Any], dict[str, bytes]] | None:
@@ -102,4 +107,4 @@ def _manifest(url: str, release_id: str, content: bytes) -> dict[str, Any]:
 
 def _leads_out(name: str) -> bool:
     path = PurePosixPath(name)
-    return path.is_absolute() or ".." in path.parts or not path.parts or name == MANIFEST
+    return "\0" in name or path.is_absolute() or ".." in path.parts or not path.parts or name == MANIFEST

@@ -21,7 +21,7 @@ from reportgen.layers import merge_layers, read_file
 SLUG = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
 RESERVED = {
     "current", "releases", "state", "assets", "healthz", "status.json", "sites.json", "index.html",
-    "404.html", "robots.txt", "manifest.json",
+    "404.html", "robots.txt", "manifest.json", "current.json",
 }  # fmt: skip
 """What stands beside the sites, below the output directory or in an address."""
 
@@ -132,6 +132,8 @@ def _sites(tables: Any, top: _Top) -> tuple[Sequence[Site], Sequence[str]]:
             sites.append(Site(table["name"], table.get("prefix", table["name"]), config))
     twice = _twice("name", [table.get("name") for table in tables])
     problems += twice or _twice("prefix", [site.prefix for site in sites])
+    shared = top.config.output.bucket if isinstance(top.config, Config) else None
+    problems += _twice("output.bucket", [shared, *(site.config.output.bucket for site in sites)])
     return sites, problems
 
 
@@ -154,7 +156,9 @@ def _config(table: Mapping[str, Any], number: int, top: _Top) -> tuple[Config | 
     prefix = table.get("prefix", name)
     merged["output"] = placed(merged.get("output", {}), own.get("output", {}), top.dir, str(prefix))
     sound = isinstance(prefix, str) and SLUG.fullmatch(prefix)
-    merged |= {"site": own.get("site", name), "base_path": f"/{prefix}/" if sound else "/"}
+    base = top.settings.get("base_path")
+    above = base.rstrip("/") if isinstance(base, str) else ""
+    merged |= {"site": own.get("site", name), "base_path": f"{above}/{prefix}/" if sound else "/"}
     config = _checked(merged)
     if isinstance(config, Config) and not wrong and not problems:
         return config, []

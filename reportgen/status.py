@@ -20,6 +20,9 @@ STALE = 4
 
 FROM_MANIFEST = ("built_at", "as_of", "version", "source", "rows", "notes", "timings_s", "peak_memory_bytes")
 
+SLACK_S = 60
+"""So much earlier than its time a site may be built with others."""
+
 
 def due(config: Config, runs: Runs) -> Due | None:
     """Return when the next build is due, counted from the last success; ``None`` before the first.
@@ -43,9 +46,10 @@ def is_due(config: Config, now: datetime) -> bool:
 def wants_a_build(config: Config, now: datetime) -> bool:
     """Tell whether one of many sites is due in a round that begins at ``now``, or its last build failed.
 
-    An interval counts from a build that began a little after its round.
+    An interval counts from a build that began a little after its round. More slack than that little would
+    build a site of six hours in a round of one of fifteen minutes, long before its time.
     """
-    slack = timedelta(seconds=(interval_s(config.schedule) or 0) / 2)
+    slack = timedelta(seconds=min(SLACK_S, (interval_s(config.schedule) or 0) / 2))
     return bool(read_runs(config.output.dir).failures) or is_due(config, now + slack)
 
 

@@ -14,7 +14,7 @@ from reportgen.config import Config
 from reportgen.errors import ConfigError, OutputBusy, SourceUnavailable
 from reportgen.runs import Failure, Runs, Success, read_runs, record_failure, record_success, recorded
 from reportgen.status import due as due_of
-from reportgen.status import in_words, is_due, is_stale, status
+from reportgen.status import in_words, is_due, is_stale, status, wants_a_build
 from tests.conftest import Run
 from tests.services import put, serving, site, store
 
@@ -275,6 +275,20 @@ def test_at_its_start_a_service_knows_whether_a_build_is_due(
     assert is_due(settings, NOON)
     record_success(tmp_path, SUCCESS)
     assert is_due(settings, NOON + timedelta(minutes=minutes)) == due
+
+
+@pytest.mark.parametrize(
+    ("schedule", "minutes", "wanted"),
+    [("6h", 345, False), ("6h", 359.5, True), ("15m", 13, False), ("15m", 14.5, True), ("1m", 0.4, False)],
+)
+def test_a_site_takes_part_in_a_round_shortly_before_its_time_and_no_sooner(
+    tmp_path: Path, schedule: str, minutes: float, wanted: bool
+) -> None:
+    """Its last build began a little after its round; another site's round is no reason to build it."""
+    put(tmp_path, site("one"), version=__version__)
+    record_success(tmp_path, SUCCESS)
+    found = wants_a_build(config(tmp_path, schedule=schedule), NOON + timedelta(minutes=minutes))
+    assert found == wanted
 
 
 def test_no_writer_leaves_anything_but_the_record(tmp_path: Path) -> None:

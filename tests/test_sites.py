@@ -244,6 +244,22 @@ def test_two_sites_never_share_a_directory_or_a_bucket(output: object, own: obje
     assert placed(output, own, Path("out"), "blog") == expected
 
 
+@pytest.mark.parametrize("top", ["", '[output]\nbucket = "s3://all"\n'])
+def test_no_bucket_is_given_to_two(load: Load, top: str) -> None:
+    """They would replace each other's pages; that of all sites is one of them."""
+    own = '[[sites]]\nname = "{}"\nsource.url = "{}.csv"\noutput.bucket = "s3://{}"\n'
+    text = top + own.format("a", "a", "all") + own.format("b", "b", "all" if not top else "b")
+    assert problems(load, text) == [
+        'sites: the output.bucket "s3://all" is given twice; each site needs its own'
+    ]
+
+
+def test_addresses_of_sites_stand_below_that_of_the_whole(load: Load) -> None:
+    """Behind a proxy that serves it all below a path."""
+    text = 'base_path = "/stats/"\n[[sites]]\nname = "a"\nsource.url = "a.csv"\n'
+    assert settings(load, text)["a"].base_path == "/stats/a/"
+
+
 def test_sites_are_chosen_by_name(load: Load) -> None:
     sites = load(TWO)
     assert [site.name for site in sites.named(["shop"])] == ["shop"]

@@ -271,7 +271,10 @@ class IbisSource:
 
 def public_name(url: str) -> str:
     """Return the URL without user, password and parameters."""
-    scheme, _, rest = url.partition("?")[0].partition("://")
+    scheme, _, rest = url.partition("://")
+    rest, _, asked = rest.partition("?")
+    if "@" in asked:  # or is it a password with a question mark?
+        return f"{scheme.lower()}://…"
     authority, slash, path = rest.partition("/")
     return f"{scheme.lower()}://{authority.rpartition('@')[2]}{slash}{path}"
 
