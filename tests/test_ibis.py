@@ -287,3 +287,16 @@ def test_check_tells_what_is_known_of_the_engine(engine: Engine) -> None:
     assert {subject: finding.level for subject, finding in found.items()} == dict.fromkeys(
         ("state", "index", "rights"), "ok"
     )
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("ibis+trino://u:secret@h/db?x=1", "ibis+trino://h/db"),
+        ("ibis+trino://u:se?cret@h/db", "ibis+trino://\N{HORIZONTAL ELLIPSIS}"),
+        ("ibis+trino://h/db?mail=a@secret", "ibis+trino://\N{HORIZONTAL ELLIPSIS}"),
+    ],
+)
+def test_the_name_of_a_source_holds_no_part_of_a_login(url: str, name: str) -> None:
+    """Not of a password with a question mark either: then little is told."""
+    assert public_name(url) == name
