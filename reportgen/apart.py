@@ -81,7 +81,7 @@ class _Hand:
         """Return what an order came to, or how the process ended on it; neither where it had just left."""
         self._left -= 1
         child, most_s = self._child, order.config.build_timeout_s + GRACE_S
-        if order.wait:  # for a build that holds the output, which has a deadline as well
+        if order.ways.wait:  # for a build that holds the output, which has a deadline as well
             most_s += order.config.build_timeout_s
         with suppress(BrokenPipeError):
             pickle.dump(order, child.stdin)  # type: ignore[arg-type]

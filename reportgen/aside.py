@@ -24,7 +24,7 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def aside(work: Callable[[], Result], meanwhile: Callable[[], None]) -> tuple[Result, int]:
+def aside(work: Callable[[], Result], meanwhile: Callable[[], None] = lambda: None) -> tuple[Result, int]:
     """Return what ``work`` returns in a copy of this process, and the most bytes that both held together.
 
     ``meanwhile`` is called here, at the same time. What ``work`` raises is raised here, with its traceback

@@ -63,7 +63,7 @@ def build(
         shown = fingerprint(config, gathered)
     last = current_release(lock.root)
     if if_changed and last and last.manifest.get("content") == shown and is_whole(last):
-        _mirror(config, lock, last, watch, mend=True)
+        into_bucket(config, lock, last, watch, mend=True)
         return Built(last, changed=False, timings_s=watch.seconds, peak_memory_bytes=peak_memory_bytes())
     from reportgen.packing import packed  # what only a new release needs
     from reportgen.proof import check_not_emptied, check_not_replaced, prove
@@ -84,7 +84,7 @@ def build(
         about = _about(gathered, watch, shown, peak_bytes)
         release = publish(lock, files, about, built_at=now, keep=config.output.keep)
     # After the switch here: a bucket that is down holds nobody up, and what it lacks is on the disk.
-    _mirror(config, lock, release, watch)
+    into_bucket(config, lock, release, watch)
     return Built(release, changed=True, timings_s=watch.seconds, peak_memory_bytes=peak_bytes)
 
 
@@ -149,12 +149,18 @@ def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:
         return {}
 
 
-def _mirror(
+def into_bucket(
     config: Config, lock: OutputLock, release: Release, watch: Stopwatch, *, mend: bool = False
 ) -> None:
-    """Publish into the bucket, where one is set; ``mend`` is for a release that was made before."""
+    """Publish into the bucket, where one is set, under the lock; ``mend`` is for a release made before.
+
+    Raises:
+        OutputBusy: another machine publishes there.
+        PublishError: it could not be written.
+
+    """
     if config.output.bucket:
-        from reportgen.mirror import mirror
+        from reportgen.mirror import mirror  # what only a bucket needs
 
         mirror(config, lock.root, release, watch, mend=mend)
 

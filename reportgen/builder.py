@@ -33,6 +33,16 @@ IDLE_S = 300
 
 
 @dataclass(frozen=True)
+class Ways:
+    """How to build: as the options of ``reportgen build`` say."""
+
+    as_of: date | None = None
+    if_changed: bool = False
+    allow_empty: bool = False
+    wait: bool = True
+
+
+@dataclass(frozen=True)
 class Order:
     """One site to build, and how: plain values, for another process or another machine.
 
@@ -42,10 +52,7 @@ class Order:
     name: str
     config: Config
     kept: Path
-    as_of: date | None = None
-    if_changed: bool = False
-    allow_empty: bool = False
-    wait: bool = True
+    ways: Ways = Ways()
 
 
 @dataclass(frozen=True)
@@ -64,11 +71,8 @@ class Result:
 
 def run(
     config: Config,
+    ways: Ways,
     *,
-    as_of: date | None = None,
-    if_changed: bool = False,
-    allow_empty: bool = False,
-    wait: bool = True,
     on_wait: Callable[[str], None] = lambda _: None,
     watching: AbstractContextManager[Stopwatch] | None = None,
     warm: Path | None = None,
@@ -84,19 +88,19 @@ def run(
     root = config.output.dir
     with (
         recorded(root, used_before_s=cpu_seconds() if warm else 0.0) as record,
-        lock_output(root, wait=wait, on_wait=on_wait) as lock,
+        lock_output(root, wait=ways.wait, on_wait=on_wait) as lock,
         watching or nullcontext(Stopwatch()) as watch,
     ):
         now = datetime.now(UTC)
         call_off = give_up_after(config.build_timeout_s, root)
         try:
             built = build(
-                config, lock, now=now, as_of=as_of, if_changed=if_changed, allow_empty=allow_empty,
-                watch=watch, warm=warm,
+                config, lock, now=now, as_of=ways.as_of, if_changed=ways.if_changed,
+                allow_empty=ways.allow_empty, watch=watch, warm=warm,
             )  # fmt: skip
         finally:
             call_off()
-        if as_of is None:  # the report of a past day is no news of this one
+        if ways.as_of is None:  # the report of a past day is no news of this one
             peak_bytes = built.peak_memory_bytes
             record(now, built.release.id, dict(watch.seconds), peak_bytes, changed=built.changed)
         return built
@@ -130,10 +134,7 @@ def made(order: Order) -> Result:
         return Result(order.name, state, round(seconds, 3), round(cpu_s, 3), **more)
 
     try:
-        built = run(
-            order.config, as_of=order.as_of, if_changed=order.if_changed, allow_empty=order.allow_empty,
-            wait=order.wait, warm=order.kept,
-        )  # fmt: skip
+        built = run(order.config, order.ways, warm=order.kept)
     except OutputBusy as exc:
         return result("busy", message=str(exc), error=type(exc).__name__)
     except Exception as exc:  # noqa: BLE001 - another site is built next

@@ -291,10 +291,10 @@ def _check_alone(**given: object) -> None:
 
 def _build(settings: Config, *, as_of: str | None = None, quiet: bool = False, **ways: Any) -> "Built":
     """Build here, and show how it goes."""
-    from reportgen.builder import day_of, run
+    from reportgen.builder import Ways, day_of, run
 
     told = (
         (lambda _: None) if quiet else lambda who: typer.echo(f"waiting for another build ({who})", err=True)
     )
     day = day_of(as_of, settings) if as_of is not None else None
-    return run(settings, as_of=day, on_wait=told, watching=progress(quiet=quiet), **ways)
+    return run(settings, Ways(day, **ways), on_wait=told, watching=progress(quiet=quiet))

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -17,7 +17,8 @@ from typing import Any
 from reportgen import __version__, bundle
 from reportgen.apart import Processes, build_apart
 from reportgen.aside import processors
-from reportgen.builder import Order, Result
+from reportgen.build import into_bucket
+from reportgen.builder import Order, Result, Ways
 from reportgen.errors import ClusterError, ConfigError, RenderError, mask_logins, scrub
 from reportgen.publish import Release, lock_output, publish
 from reportgen.runs import Failure, Success, read_runs, record_failure, record_success
@@ -38,16 +39,6 @@ SHOWN = 200
 
 SCHEMES = {"dask": "tcp", "dask+tls": "tls"}
 CONNECT_S = 10
-
-
-@dataclass(frozen=True)
-class Ways:
-    """How sites are built: as the options of ``reportgen build`` say."""
-
-    as_of: date | None = None
-    if_changed: bool = False
-    allow_empty: bool = False
-    wait: bool = True
 
 
 @dataclass(frozen=True)
@@ -120,10 +111,7 @@ def publish_index(sites: Sites, now: datetime) -> Release:
         links = {prefix: f"../../{prefix}/current" for prefix in prefixes}
         about = {"version": __version__, "sites": len(sites.all)}
         release = publish(lock, files, about, built_at=now, keep=common.output.keep, links=links)
-        if common.output.bucket:
-            from reportgen.mirror import mirror  # what only a bucket needs
-
-            mirror(common, sites.root, release, Stopwatch())  # under the lock, as builds do
+        into_bucket(common, lock, release, Stopwatch())
         return release
 
 
@@ -201,7 +189,7 @@ def _order(site: Site, ways: Ways, kept: Path) -> Order:
         "output": config.output.model_copy(update={"dir": config.output.dir.absolute()}),
         "templates_dir": config.templates_dir and config.templates_dir.absolute(),
     }
-    return Order(site.name, config.model_copy(update=changed), kept, **asdict(ways))
+    return Order(site.name, config.model_copy(update=changed), kept, ways)
 
 
 def _result(future: "Future[Result]", site: Site, waited_s: float) -> Result:

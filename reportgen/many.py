@@ -7,10 +7,10 @@ from typing import Any
 
 import typer
 
-from reportgen.builder import Result, day_of
+from reportgen.builder import Result, Ways, day_of
 from reportgen.console import print_findings, print_json
 from reportgen.errors import OutputBusy
-from reportgen.fleet import Round, Ways, build_round, in_words, opened
+from reportgen.fleet import Round, build_round, in_words, opened
 from reportgen.sites import Sites
 from reportgen.status import STALE, status_of_all, wants_a_build
 from reportgen.windows import today_in

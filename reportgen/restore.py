@@ -36,7 +36,7 @@ def restore(config: Config, lock: OutputLock, watch: Stopwatch, *, warm: bool = 
         try:
             # obstore starts threads: a build that forks later on must not have them, and a copy of a process
             # that has them would wait for them for ever.
-            fetched = fetch(open_bucket(url)) if warm else aside(lambda: fetch(open_bucket(url)), _nothing)[0]
+            fetched = fetch(open_bucket(url)) if warm else aside(lambda: fetch(open_bucket(url)))[0]
             if fetched is None:
                 return
             manifest, files = fetched
@@ -44,10 +44,6 @@ def restore(config: Config, lock: OutputLock, watch: Stopwatch, *, warm: bool = 
             publish(lock, files, about, built_at=made_at(manifest["id"]), keep=config.output.keep)
         except ReportgenError as exc:
             watch.warn(f"{exc}. Nothing was restored from the bucket")
-
-
-def _nothing() -> None:
-    """Wait."""
 
 
 def fetch(bucket: Bucket) -> tuple[dict[str, Any], dict[str, bytes]] | None:
