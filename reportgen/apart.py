@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -51,11 +52,26 @@ def build_apart(order: Order) -> Result:
     return _lost(order, begun, round(time.monotonic() - start, 3), ended)
 
 
-class Processes(ThreadPoolExecutor):
-    """Runs :func:`build_apart` in so many processes of this machine: one for each of its threads."""
+class Processes(Executor):
+    """Runs :func:`build_apart` in so many processes of this machine, each of a thread that waits for it.
+
+    There is one more for the sites that failed the last time, while there are any: one that hangs again keeps
+    no process from the others.
+    """
 
     def __init__(self, count: int) -> None:
-        super().__init__(count, thread_name_prefix="site")
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="site")
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run ``fn`` of an order: beside the others where the order says so."""
+        pool = self._beside if any(isinstance(each, Order) and each.beside for each in args) else self._pool
+        return pool.submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as any executor
+        """Take no more orders."""
+        for pool in (self._pool, self._beside):
+            pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
 class _Hand:

@@ -23,6 +23,11 @@ def check(config: Config, today: date) -> Iterator[Finding]:
         yield from _source(config, today)
     except ReportgenError as exc:
         yield Finding("error", "source", str(exc))
+    yield from check_output(config)
+
+
+def check_output(config: Config) -> Iterator[Finding]:
+    """Yield whether releases can be published: into the output directory, and the bucket if one is set."""
     yield _output(config.output.dir)
     if config.output.bucket:
         yield from _bucket(config.output.bucket)

@@ -1,28 +1,38 @@
 """A round over many sites: each is built apart, wherever the executor runs it, and then the page over all.
 
-A site that fails, hangs or crashes is one line of the result. Sites that failed the last time come last, so
-that one which hangs again keeps nobody waiting; the page over all is renewed while the others are built.
+A site that fails, hangs or crashes is one line of the result. While one hangs, those that become due join the
+round, and the page over all is renewed.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from reportgen import __version__, bundle
-from reportgen.apart import Processes, build_apart
+from reportgen.apart import Processes
 from reportgen.aside import processors
 from reportgen.build import into_bucket
-from reportgen.builder import Order, Result, Ways
-from reportgen.errors import ClusterError, ConfigError, RenderError, mask_logins, scrub
+from reportgen.builder import Result, Ways
+from reportgen.errors import (
+    ClusterError,
+    ConfigError,
+    OutputBusy,
+    RenderError,
+    ReportgenError,
+    mask_logins,
+    scrub,
+)
+from reportgen.orders import Orders
 from reportgen.publish import Release, lock_output, publish
-from reportgen.runs import Failure, Success, read_runs, record_failure, record_success
+from reportgen.restore import restore
+from reportgen.runs import Failure, Success, record_failure, record_success
 from reportgen.sites import NAMED_AT_MOST, Site, Sites
+from reportgen.status import SITES_FAILED
 from reportgen.stopwatch import Stopwatch
 
 INDEX_EVERY_S = 30.0
@@ -31,8 +41,8 @@ INDEX_EVERY_S = 30.0
 INDEX_SHARE = 20
 """So many times longer than it takes, where that is more: beside 10,000 sites it is a build itself."""
 
-PATIENCE_S = 60.0
-"""How much longer than any site's deadlines nothing may happen before the rest is given up."""
+WAIT_S = 5.0
+"""How often a round looks up while no site is done."""
 
 SHOWN = 200
 """So many letters of each site's message are told of a round."""
@@ -43,11 +53,17 @@ CONNECT_S = 10
 
 @dataclass(frozen=True)
 class Round:
-    """What a round came to: a result for each site, and the release of the page over all, or why not."""
+    """What a round came to: the last result of each site, and the release of the page over all.
+
+    Where there is none, ``error`` is the name of the error's class, ``message`` what it says, and ``retry``
+    whether the same may work soon.
+    """
 
     results: Sequence[Result]
     index: Release | None
+    error: str = ""
     message: str = ""
+    retry: bool = False
 
     def of(self, state: str) -> list[str]:
         """Return the names of the sites whose build ended in ``state``."""
@@ -62,20 +78,22 @@ def build_round(
     tell: Callable[[Result], None],
     *,
     whole: bool = True,
+    joins: Callable[[], Sequence[Site]] = tuple,
 ) -> Round:
     """Build the ``chosen`` sites, then the page over all; ``tell`` hears of each site as it is done.
 
-    A ``whole`` round, with all sites that were due, goes on record.
+    A ``whole`` round, with all sites that were due, goes on record. ``joins`` tells which are due by now.
     """
     begun, start = datetime.now(UTC), time.monotonic()
-    results = list(_built(sites, chosen, ways, executor, tell))
-    place = {site.name: at for at, site in enumerate(sites.all)}
-    results.sort(key=lambda result: place[result.name])
+    _restore_index(sites)
+    last = {result.name: result for result in _built(sites, chosen, ways, executor, tell, joins)}
+    results = [last[site.name] for site in sites.all if site.name in last]
     try:
-        index, message = publish_index(sites, datetime.now(UTC)), ""
+        ended = Round(results, publish_index(sites, datetime.now(UTC)))
     except Exception as exc:  # noqa: BLE001 - the sites are published
-        index, message = None, f"{type(exc).__name__}: {mask_logins(scrub(str(exc), sites.secrets))}"
-    ended = Round(results, index, message)
+        message = mask_logins(scrub(str(exc), sites.secrets))
+        retry = isinstance(exc, ReportgenError) and exc.retry
+        ended = Round(results, None, type(exc).__name__, message, retry)
     if whole and ways.as_of is None:
         _record(sites, ended, begun, time.monotonic() - start)
     return ended
@@ -147,64 +165,36 @@ def opened(address: str | None, processes: int | None) -> Iterator[Executor]:
 
 
 def _built(
-    sites: Sites, chosen: Sequence[Site], ways: Ways, executor: Executor, tell: Callable[[Result], None]
+    sites: Sites,
+    chosen: Sequence[Site],
+    ways: Ways,
+    executor: Executor,
+    tell: Callable[[Result], None],
+    joins: Callable[[], Sequence[Site]],
 ) -> Iterator[Result]:
-    """Yield each site's result as soon as it is there."""
-    failures = {site.name: read_runs(site.config.output.dir).failures for site in chosen}
+    """Yield each site's result as soon as it is there, and of those that become due meanwhile."""
     kept = (sites.root / "state").absolute()
     _prepare(kept)
-    futures: dict[Future[Result], Site] = {
-        executor.submit(build_apart, _order(site, ways, kept)): site
-        for site in sorted(chosen, key=lambda site: failures[site.name] > 0)
-    }
-    ended: SimpleQueue[Future[Result]] = SimpleQueue()
-    for future in futures:
-        future.add_done_callback(ended.put)
-    most_s = PATIENCE_S + 2 * max((site.config.build_timeout_s for site in chosen), default=0)
-    moved = time.monotonic()
-    renewed, pause_s = moved, INDEX_EVERY_S
-    while futures:
-        try:
-            done = [ended.get(timeout=INDEX_EVERY_S)]
-        except Empty:
-            done = []
-        now = time.monotonic()
-        moved = now if done else moved
-        for future in list(futures) if now - moved > most_s else done:
-            result = _result(future, futures.pop(future), most_s)
-            future.cancel()
+    orders = Orders(executor, ways, kept, joins)
+    orders.give(chosen)
+    renewed, pause_s = time.monotonic(), INDEX_EVERY_S
+    while orders.open or orders.join():
+        for result in orders.ended(WAIT_S):
             tell(result)
             yield result
-        if futures and now - renewed > pause_s:
+        orders.join()
+        now = time.monotonic()
+        if orders.open and now - renewed > pause_s:
             with suppress(Exception):  # it is told at the end
                 publish_index(sites, datetime.now(UTC))
             renewed = time.monotonic()
             pause_s = max(INDEX_EVERY_S, INDEX_SHARE * (renewed - now))
 
 
-def _order(site: Site, ways: Ways, kept: Path) -> Order:
-    """Return a site's order, with directories that mean the same wherever it is built."""
-    config = site.config
-    changed: dict[str, object] = {
-        "output": config.output.model_copy(update={"dir": config.output.dir.absolute()}),
-        "templates_dir": config.templates_dir and config.templates_dir.absolute(),
-    }
-    return Order(site.name, config.model_copy(update=changed), kept, ways)
-
-
-def _result(future: "Future[Result]", site: Site, waited_s: float) -> Result:
-    """Return what a site came to. What the executor itself failed in is put on record here."""
-    if not future.done():
-        error, message = "NotStarted", f"no worker took it, or answered, within {waited_s:.0f} s"
-    elif future.cancelled():
-        error, message = "NotStarted", "the executor gave it up"
-    elif (exc := future.exception()) is None:
-        return future.result()
-    else:
-        error, message = type(exc).__name__, mask_logins(scrub(f"{exc}", site.config.secrets))
-        message = f"the worker was lost, or could not build: {message or error}"
-    record_failure(site.config.output.dir, Failure(datetime.now(UTC), error, message, retry=True))
-    return Result(site.name, "failed", 0.0, message=message, error=error, retry=True)
+def _restore_index(sites: Sites) -> None:
+    """Have the page over all from the bucket, where there is none here, until it is made anew."""
+    with suppress(ReportgenError), lock_output(sites.root, wait=False) as lock:
+        restore(sites.common, lock, Stopwatch(), warm=True)  # nothing is forked here
 
 
 def _prepare(kept: Path) -> None:
@@ -216,10 +206,13 @@ def _prepare(kept: Path) -> None:
 
 def _record(sites: Sites, ended: Round, begun: datetime, seconds: float) -> None:
     """Put a whole round on record, as one build of the page over all."""
-    failed = [result for result in ended.results if result.state == "failed"]
+    failed = ended.of("failed")
+    if ended.index is None and ended.error == OutputBusy.__name__ and not failed:
+        return  # another one publishes it
     if failed or ended.index is None:
-        retry = any(result.retry for result in failed)
-        record_failure(sites.root, Failure(datetime.now(UTC), "SitesFailed", in_words(ended), retry))
+        retry = ended.retry or any(result.retry for result in ended.results)
+        error = SITES_FAILED if ended.index else ended.error
+        record_failure(sites.root, Failure(datetime.now(UTC), error, in_words(ended), retry))
         return
     cpu_s = round(sum(result.cpu_seconds for result in ended.results), 3)
     peak = max((result.report["peak_memory_bytes"] for result in ended.results if result.report), default=0)
@@ -233,5 +226,6 @@ def in_words(ended: Round) -> str:
     told = [f"{result.name}: {result.message.partition(chr(10))[0][:SHOWN]}" for result in failed]
     named = "; ".join(told[:NAMED_AT_MOST]) + ("; …" if len(told) > NAMED_AT_MOST else "")
     words = [f"{len(failed)} of {len(ended.results)} sites failed: {named}"] if failed else []
-    words += [f"the page over all sites was not published: {ended.message}"] if ended.message else []
+    if ended.index is None:
+        words.append(f"the page over all sites was not published: {ended.error}: {ended.message}")
     return "; ".join(words)

@@ -19,7 +19,7 @@ from reportgen.runs import read_runs
 from reportgen.schedule import DueAfter, Schedule
 from reportgen.serve import address_of, check_exposure, listen, run
 from reportgen.sites import Site, Sites
-from reportgen.status import status, status_of_all, wants_a_build, without_details
+from reportgen.status import JOIN_S, status, status_of_all, wants_a_build, without_details
 from reportgen.timetable import due_after
 from reportgen.website import LOOK_EVERY_S, Place, Published, application
 from reportgen.worker import Worker
@@ -133,7 +133,7 @@ def _schedule(sites: Sites, arguments: Sequence[str]) -> Schedule:
     """Return what starts a round whenever a site is due: it builds those that are."""
     common = sites.common
     # Each site has a deadline of its own; this is one for the round, should the round itself hang.
-    timeout_s = 2 * sum(site.config.build_timeout_s for site in sites.all) + 600
+    timeout_s = 2 * sum(site.config.build_timeout_s for site in sites.all) + JOIN_S + 600
     options = [*arguments, "--due", "--quiet"]
     worker = Worker(sites.root, options, timeout_s=timeout_s, clock=_now, secrets=sites.secrets)
     due = first_due(sites)

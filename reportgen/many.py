@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import typer
@@ -11,8 +12,8 @@ from reportgen.builder import Result, Ways, day_of
 from reportgen.console import print_findings, print_json
 from reportgen.errors import OutputBusy
 from reportgen.fleet import Round, build_round, in_words, opened
-from reportgen.sites import Sites
-from reportgen.status import STALE, status_of_all, wants_a_build
+from reportgen.sites import Site, Sites
+from reportgen.status import SITES_FAILED, STALE, status_of_all, wants_a_build
 from reportgen.windows import today_in
 
 
@@ -46,12 +47,11 @@ def build(
         ClusterError: the cluster cannot be reached.
 
     """
-    now, chosen = datetime.now(UTC), sites.named(names)
+    named = sites.named(names)
     if (text := ways["as_of"]) is not None:
-        days = [day_of(text, site.config) for site in chosen]
+        days = [day_of(text, site.config) for site in named]
         ways = {**ways, "as_of": days[0]}
-    if where.due:
-        chosen = [site for site in chosen if wants_a_build(site.config, now)]
+    due = partial(_due, named) if where.due else None
 
     def tell(result: Result) -> None:
         if result.state in {"failed", "busy"}:
@@ -62,21 +62,31 @@ def build(
             typer.echo(f"{result.name}: {result.state}, {rows:,} rows, {result.seconds:.2f} s")
 
     with opened(where.executor, where.processes) as runs_them:
-        ended = build_round(sites, chosen, Ways(**ways), runs_them, tell, whole=not names)
+        ended = build_round(
+            sites, due() if due else named, Ways(**ways), runs_them, tell,
+            whole=not names, joins=due if due and text is None else tuple,
+        )  # fmt: skip
     if as_json:
         print_json(summary(ended, only_failed=quiet))
     elif not quiet and ended.index:
         typer.echo(f"{len(sites.all)} sites on one page: {sites.root / 'current'}")
-    if ended.message:
-        typer.echo(f"error: the page over all sites: {ended.message}", err=True)
+    if ended.index is None:
+        typer.echo(f"error: the page over all sites: {ended.error}: {ended.message}", err=True)
     return exit_code(ended)
+
+
+def _due(sites: Sequence[Site]) -> Sequence[Site]:
+    """Return which of the sites are due by now, or failed the last time."""
+    now = datetime.now(UTC)
+    return [site for site in sites if wants_a_build(site.config, now)]
 
 
 def exit_code(ended: Round) -> int:
     """Return 1 where something failed, 3 where another build runs, 0 otherwise."""
-    if ended.of("failed") or ended.message:
+    index_busy = ended.error == OutputBusy.__name__
+    if ended.of("failed") or (ended.index is None and not index_busy):
         return 1
-    return OutputBusy.exit_code if ended.of("busy") else 0
+    return OutputBusy.exit_code if ended.of("busy") or index_busy else 0
 
 
 def summary(ended: Round, *, only_failed: bool = False) -> dict[str, Any]:
@@ -86,10 +96,10 @@ def summary(ended: Round, *, only_failed: bool = False) -> dict[str, Any]:
     return {
         "status": state,
         "release": ended.index.id if ended.index else None,
-        "error": "SitesFailed" if code == 1 else None,
+        "error": (SITES_FAILED if ended.of("failed") else ended.error) if code == 1 else None,
         "message": in_words(ended),
         "exit_code": code,
-        "retry": any(result.retry for result in ended.results),
+        "retry": ended.retry or any(result.retry for result in ended.results),
         "sites": [
             dict(_plain(result))
             for result in ended.results
@@ -108,16 +118,18 @@ def _plain(result: Result) -> Iterator[tuple[str, Any]]:
 
 
 def check(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:
-    """Check the named sites, or all, each by itself; return the exit code.
+    """Check the named sites, or all and where the page over them goes; return the exit code.
 
     Raises:
         ConfigError: there is no such site.
 
     """
     from reportgen.check import check as findings_of
+    from reportgen.check import check_output
 
     now = datetime.now(UTC)
-    found = {
+    found = {"": list(check_output(sites.common))} if not names else {}
+    found |= {
         site.name: list(findings_of(site.config, today_in(site.config.zone, now)))
         for site in sites.named(names)
     }

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
@@ -133,7 +133,8 @@ def _sites(tables: Any, top: _Top) -> tuple[Sequence[Site], Sequence[str]]:
     twice = _twice("name", [table.get("name") for table in tables])
     problems += twice or _twice("prefix", [site.prefix for site in sites])
     shared = top.config.output.bucket if isinstance(top.config, Config) else None
-    problems += _twice("output.bucket", [shared, *(site.config.output.bucket for site in sites)])
+    buckets = [shared, *(site.config.output.bucket for site in sites)]
+    problems += _twice("output.bucket", buckets) or _nested(buckets)
     return sites, problems
 
 
@@ -141,6 +142,27 @@ def _twice(key: str, values: Sequence[Any]) -> list[str]:
     counted = Counter(value for value in values if isinstance(value, str))
     twice = [value for value, count in counted.items() if count > 1]
     return [f'sites: the {key} "{value}" is given twice; each site needs its own' for value in twice]
+
+
+def _nested(buckets: Sequence[str | None]) -> list[str]:
+    """Return which site's bucket holds another: each might take the other's objects for its own.
+
+    The first is of the page over all, and may hold those of sites.
+    """
+    whole, *own = [bucket and bucket.rstrip("/") + "/" for bucket in buckets]
+    outer = {bucket for bucket in own if bucket}
+    return [
+        f'sites: the output.bucket "{bucket[:-1]}" lies in "{above[0]}", which is a site\'s; choose another'
+        for bucket in sorted(outer | ({whole} if whole else set()))
+        if (above := [up for up in _above(bucket) if f"{up}/" in outer])
+    ]
+
+
+def _above(bucket: str) -> Iterator[str]:
+    """Yield the addresses that a bucket's lies below."""
+    scheme, _, rest = bucket.rstrip("/").partition("://")
+    for parent in PurePosixPath(rest).parents[:-1]:
+        yield f"{scheme}://{parent}"
 
 
 def _config(table: Mapping[str, Any], number: int, top: _Top) -> tuple[Config | None, list[str]]:

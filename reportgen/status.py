@@ -20,6 +20,12 @@ STALE = 4
 
 FROM_MANIFEST = ("built_at", "as_of", "version", "source", "rows", "notes", "timings_s", "peak_memory_bytes")
 
+JOIN_S = 3600
+"""For so long sites that become due join a round of builds: it has to end some time, to be put on record."""
+
+SITES_FAILED = "SitesFailed"
+"""The error on record of a round in which sites failed, and the page over all was published."""
+
 SLACK_S = 60
 """So much earlier than its time a site may be built with others."""
 
@@ -80,7 +86,10 @@ def status(config: Config, runs: Runs, now: datetime) -> dict[str, Any]:
 
 
 def status_of_all(sites: Sites, chosen: Sequence[Site], now: datetime) -> dict[str, Any]:
-    """Return how many sites stand: as one, which is stale where any is, and each of the ``chosen``."""
+    """Return how many sites stand: as one, and each of the ``chosen``.
+
+    As one they are stale where any of the chosen is, or the page over all.
+    """
     runs, index = read_runs(sites.root), current_release(sites.root)
     each = [
         {"name": site.name, "prefix": site.prefix}
@@ -92,7 +101,7 @@ def status_of_all(sites: Sites, chosen: Sequence[Site], now: datetime) -> dict[s
         "version": __version__,
         "now": _stamp(now),
         "next_due": min((one["next_due"] for one in each if one["next_due"]), default=None),
-        "stale": any(one["stale"] for one in each),
+        "stale": any(one["stale"] for one in each) or _is_index_stale(sites, runs, now),
         "consecutive_failures": runs.failures,
         "last_success": _plain(runs.last_success),
         "last_failure": _plain(runs.last_failure),
@@ -101,6 +110,18 @@ def status_of_all(sites: Sites, chosen: Sequence[Site], now: datetime) -> dict[s
         else None,
         "sites": each,
     }
+
+
+def _is_index_stale(sites: Sites, runs: Runs, now: datetime) -> bool:
+    """Tell whether the page over all is what fails, and has for longer than any site's figures may be old."""
+    if not runs.failures or runs.last_failure is None or runs.last_failure.error == SITES_FAILED:
+        return False
+    success = runs.last_success
+    timetables = {(site.config.schedule, site.config.timezone): site.config for site in sites.all}
+    return success is None or any(
+        is_stale(next_due(config.schedule, config.zone, success.at, config.jitter_s), now)
+        for config in timetables.values()
+    )
 
 
 def without_details(document: dict[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ HEAVY_WING = {
 LIGHT = (
     "access", "apart", "aside", "bucket", "bucket_errors", "build", "builder", "bundle", "cli", "config",
     "console", "diagnosis", "disk", "errors", "exports", "figures", "fleet", "gather", "hosting", "layers",
-    "ledger", "log", "many", "markup", "messages", "mirror", "notes", "options", "packing", "paths",
+    "ledger", "log", "many", "markup", "messages", "mirror", "notes", "options", "orders", "packing", "paths",
     "progress", "proof", "protocol", "publish", "resources", "restore", "runs", "schedule", "serve",
     "service", "sites", "sources", "spelling", "status", "stopwatch", "templates", "timetable", "values",
     "website", "windows", "worker",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from reportgen.fleet import _result
+from reportgen.orders import _result
 from reportgen.publish import current_release, is_whole
 from reportgen.runs import read_runs
 from reportgen.sites import Sites, load_settings

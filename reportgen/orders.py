@@ -1,0 +1,108 @@
+"""Orders that an executor works on: given, waited for, and given up where nobody answers."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from datetime import UTC, datetime
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+from reportgen.apart import build_apart
+from reportgen.builder import Order, Result, Ways
+from reportgen.errors import mask_logins, scrub
+from reportgen.runs import Failure, read_runs, record_failure
+from reportgen.sites import Site
+from reportgen.status import JOIN_S
+
+PATIENCE_S = 60.0
+"""How much longer than any site's deadlines nothing may happen before the rest is given up."""
+
+AGAIN_AFTER_S = 60.0
+"""A site that was built in a round may join it again after this, and not sooner."""
+
+JOIN_EVERY_S = 5.0
+JOIN_SHARE = 20
+"""How often it is asked who joins, and how many times longer than the asking takes, if that is more."""
+
+
+class Orders:
+    """What an executor was given, and has not answered yet."""
+
+    def __init__(
+        self, executor: Executor, ways: Ways, kept: Path, joins: Callable[[], Sequence[Site]] = tuple
+    ) -> None:
+        """``kept`` keeps the charts' script for all sites; ``joins`` tells which of them are due by now."""
+        self._executor, self._ways, self._kept, self._joins = executor, ways, kept, joins
+        self._ended: SimpleQueue[Future[Result]] = SimpleQueue()
+        self._moved, self._most_s = time.monotonic(), 0.0
+        self._join_until, self._join_at = self._moved + JOIN_S, 0.0
+        self._seen: dict[str, tuple[float, bool]] = {}
+        self.open: dict[Future[Result], Site] = {}
+
+    def give(self, sites: Sequence[Site]) -> None:
+        """Order builds; those of sites that failed the last time after the others, and beside them."""
+        if not self.open:
+            self._moved = time.monotonic()
+        failures = {site.name: read_runs(site.config.output.dir).failures > 0 for site in sites}
+        for site in sorted(sites, key=lambda site: failures[site.name]):
+            beside = failures[site.name] and (bool(self.open) or not all(failures.values()))
+            future = self._executor.submit(build_apart, _order(site, self._ways, self._kept, beside=beside))
+            self.open[future] = site
+            future.add_done_callback(self._ended.put)
+            self._most_s = max(self._most_s, PATIENCE_S + 2 * site.config.build_timeout_s)
+
+    def join(self) -> bool:
+        """Order sites that have become due, so that none of them waits for one that hangs; tell of any."""
+        begun = time.monotonic()
+        if begun > self._join_until or begun < self._join_at:
+            return False
+        busy = {site.name for site in self.open.values()}
+        sites = [site for site in self._joins() if site.name not in busy and self._may_join(site, begun)]
+        self._join_at = begun + max(JOIN_EVERY_S, JOIN_SHARE * (time.monotonic() - begun))
+        self.give(sites)
+        return bool(sites)
+
+    def ended(self, within_s: float) -> Iterator[Result]:
+        """Yield the result of the next site that is done within a time, or of all where nothing moves."""
+        try:
+            done = [self._ended.get(timeout=within_s)]
+        except Empty:
+            done = []
+        now = time.monotonic()
+        self._moved = now if done else self._moved
+        for future in list(self.open) if now - self._moved > self._most_s else done:
+            if site := self.open.pop(future, None):
+                result = _result(future, site, self._most_s)
+                future.cancel()
+                self._seen[site.name] = (now, result.state in {"published", "unchanged"})
+                yield result
+
+    def _may_join(self, site: Site, now: float) -> bool:
+        """Tell whether a site was not built in this round yet, or well and a while ago."""
+        at, well = self._seen.get(site.name, (-AGAIN_AFTER_S, True))
+        return well and now - at > AGAIN_AFTER_S
+
+
+def _order(site: Site, ways: Ways, kept: Path, *, beside: bool) -> Order:
+    """Return a site's order, with directories that mean the same wherever it is built."""
+    config = site.config
+    changed: dict[str, object] = {
+        "output": config.output.model_copy(update={"dir": config.output.dir.absolute()}),
+        "templates_dir": config.templates_dir and config.templates_dir.absolute(),
+    }
+    return Order(site.name, config.model_copy(update=changed), kept, ways, beside)
+
+
+def _result(future: "Future[Result]", site: Site, waited_s: float) -> Result:
+    """Return what a site came to. What the executor itself failed in is put on record here."""
+    if not future.done():
+        error, message = "NotStarted", f"no worker took it, or answered, within {waited_s:.0f} s"
+    elif future.cancelled():
+        error, message = "NotStarted", "the executor gave it up"
+    elif (exc := future.exception()) is None:
+        return future.result()
+    else:
+        error, message = type(exc).__name__, mask_logins(scrub(f"{exc}", site.config.secrets))
+        message = f"the worker was lost, or could not build: {message or error}"
+    record_failure(site.config.output.dir, Failure(datetime.now(UTC), error, message, retry=True))
+    return Result(site.name, "failed", 0.0, message=message, error=error, retry=True)
