@@ -104,8 +104,9 @@ def test_orders_and_results_are_plain_values(order: Order) -> None:
 def test_so_many_sites_are_built_at_once(order: Order) -> None:
     executor = Processes(2)
     try:
-        assert executor._max_workers == 2
+        assert executor._pool._max_workers == 2
         assert executor.submit(build_apart, order).result().state == "published"
+        assert executor._beside._threads == set()  # no process more where no site failed
     finally:
         executor.shutdown()
 

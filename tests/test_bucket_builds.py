@@ -235,3 +235,27 @@ def test_many_sites_stand_below_the_page_over_them(known: dict[str, str], tmp_pa
             assert index
             assert json.loads(current[0])["release"] == release.id
             assert page in gzip.decompress(index[0])
+
+
+def test_a_new_machine_has_the_page_over_all_before_its_sites_are_built(
+    known: dict[str, str], tmp_path: Path
+) -> None:
+    """It comes back from the bucket, while a database hangs; ``check`` tries the bucket for it, too."""
+    del known["DATABASE_URL"]
+    old, new = machine(tmp_path), machine(tmp_path)
+    manysites.written(old, {"blog": manysites.table(old, "blog")})
+    assert reportgen(old, "build", "--quiet", **known).returncode == 0
+    found = json.loads(reportgen(old, "check", "--json", **known).stdout)
+    assert [(one["level"], one["subject"]) for one in found if "site" not in one] == [
+        ("ok", "output"),
+        ("ok", "bucket"),
+    ]
+    with manysites.silent() as database:
+        manysites.written(new, {"blog": database.source})
+        process = manysites.begun(new, "build", **known)
+        database.await_caller()
+        try:
+            assert files(new / "output")["sites.json"] == files(old / "output")["sites.json"]
+        finally:
+            process.terminate()
+            process.communicate()

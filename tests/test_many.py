@@ -3,16 +3,21 @@
 import json
 import signal
 import time
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reportgen import orders
+from reportgen.builder import Result, Ways
+from reportgen.fleet import Round
+from reportgen.many import summary
 from reportgen.orders import _result
 from reportgen.publish import current_release, is_whole
-from reportgen.runs import read_runs
+from reportgen.runs import Failure, read_runs, record_failure, record_success
 from reportgen.sites import Sites, load_settings
 from tests.manysites import SMALL, begun, builders, ended, kill_builder, reportgen, silent, table, written
 from tests.services import eventually
@@ -176,6 +181,114 @@ def test_a_site_that_hung_the_last_time_comes_last(three: Path) -> None:
         assert begin < success.at < failure.at
 
 
+def aged(output: Path, by: timedelta) -> None:
+    """Let an output's last success be that much older."""
+    success = read_runs(output).last_success
+    assert success is not None
+    record_success(output, replace(success, at=success.at - by))
+
+
+def test_a_site_that_becomes_due_is_built_while_another_hangs(three: Path) -> None:
+    """With one process, too, where the one that hangs failed before: that one is built beside the others."""
+    with silent() as database:
+        text = 'schedule = "1h"\n' + (three / "reportgen.toml").read_text()
+        (three / "reportgen.toml").write_text(text)
+        assert reportgen(three, "build", "--quiet").code == 0
+        hanging = f'[[sites]]\nname = "hangs"\nbuild_timeout_s = 30\n{database.source}'
+        (three / "reportgen.toml").write_text(text + hanging)
+        record_failure(three / "output" / "hangs", Failure(datetime.now(UTC), "TimedOut", "", retry=True))
+        first = {name: current_release(three / "output" / name) for name in "abc"}
+        aged(three / "output" / "a", timedelta(hours=2))  # is due
+        aged(three / "output" / "b", timedelta(minutes=58, seconds=50))  # will be, in some seconds
+        process = begun(three, "build", "--due", "--json", *ONE)
+        database.await_caller()
+        eventually(lambda: current_release(three / "output" / "b") != first["b"], 25)
+        assert process.poll() is None
+        done = ended(process)
+    assert done.states == {"hangs": "failed", "a": "published", "b": "published"}
+    assert current_release(three / "output" / "c") == first["c"]
+
+
+class AtOnce(Executor):
+    """Answers each order at once: well, or not."""
+
+    def __init__(self, *failing: str) -> None:
+        self.failing = failing
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Answer an order."""
+        future: Future[Any] = Future()
+        name = args[0].name
+        future.set_result(Result(name, "failed" if name in self.failing else "published", 0.0))
+        return future
+
+
+def test_no_site_joins_a_round_again_that_failed_in_it_or_was_just_built(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However due it is: a record that cannot be written must not build one site for an hour."""
+    monkeypatch.chdir(three)
+    monkeypatch.setattr(orders, "JOIN_EVERY_S", 0)
+    monkeypatch.setattr(orders, "JOIN_SHARE", 0)
+    sites = load_settings(None, {}, {})
+    assert isinstance(sites, Sites)
+    given = orders.Orders(AtOnce("b"), Ways(), three, lambda: sites.all)
+
+    def joined() -> list[str]:
+        given.join()
+        return [result.name for _ in range(len(given.open)) for result in given.ended(1)]
+
+    assert (joined(), joined()) == (["a", "b", "c"], [])
+    monkeypatch.setattr(orders, "AGAIN_AFTER_S", 0)
+    assert joined() == ["a", "c"]
+    monkeypatch.setattr(given, "_join_until", 0)
+    assert joined() == []
+
+
+# The page over all.
+
+
+def test_a_page_over_all_that_cannot_be_made_is_told_and_makes_all_of_them_stale(three: Path) -> None:
+    """The sites are published; after more than an interval ``status`` says that the page is not."""
+    (three / "own").mkdir()
+    settings = 'templates_dir = "own"\nschedule = "1h"\n' + (three / "reportgen.toml").read_text()
+    (three / "reportgen.toml").write_text(settings)
+    (three / "own" / "overview.html").write_text("{{ nonsense.at.all }}")
+    done = reportgen(three, "build", "--json")
+    assert (done.code, done.document["error"], done.document["retry"]) == (1, "RenderError", False)
+    assert done.err.startswith("error: the page over all sites: RenderError: ")
+    assert done.states == dict.fromkeys("abc", "published")
+    assert reportgen(three, "status").code == 4
+    (three / "own" / "overview.html").unlink()
+    assert (reportgen(three, "build", "--quiet").code, reportgen(three, "status").code) == (0, 0)
+    (three / "own" / "overview.html").write_text("{{ nonsense.at.all }}")
+    assert (reportgen(three, "build", "--quiet").code, reportgen(three, "status").code) == (1, 0)
+    stored = read_runs(three / "output")
+    aged(three / "output", timedelta(hours=3))
+    assert stored.last_failure is not None
+    record_failure(three / "output", stored.last_failure)
+    assert reportgen(three, "status").code == 4
+    record_failure(three / "output", replace(stored.last_failure, error="SitesFailed"))
+    assert reportgen(three, "status").code == 0
+
+
+@pytest.mark.parametrize(
+    ("ended_so", "code", "error", "retry"),
+    [
+        (Round([], None, "BucketUnavailable", "no answer", retry=True), 1, "BucketUnavailable", True),
+        (Round([], None, "OutputBusy", "another machine", retry=True), 3, None, True),
+        (Round([Result("a", "failed", 0.0)], None, "OutputBusy", "another"), 1, "SitesFailed", False),
+        (Round([Result("a", "failed", 0.0, retry=True)], None, "ProofError", "x"), 1, "SitesFailed", True),
+    ],
+)
+def test_what_becomes_of_the_page_over_all_counts(
+    ended_so: Round, code: int, error: str | None, retry: bool
+) -> None:
+    told = summary(ended_so)
+    assert (told["exit_code"], told["error"], told["retry"]) == (code, error, retry)
+    assert "the page over all sites was not published" in told["message"]
+
+
 def test_a_build_that_is_killed_is_named_and_the_others_get_a_new_process(three: Path) -> None:
     with silent() as database:
         text = (three / "reportgen.toml").read_text()
@@ -280,7 +393,9 @@ def test_check_and_status_tell_of_each_site(three: Path) -> None:
     assert checked.code == 1
     assert [line[:20] for line in checked.out.splitlines() if "error" in line] == ["b: error    source  "]
     assert reportgen(three, "check", "--site", "a").code == 0
-    assert {finding["site"] for finding in reportgen(three, "check", "--json").document} == set("abc")
+    found = reportgen(three, "check", "--json").document
+    assert {finding.get("site") for finding in found} == {"a", "b", "c", None}
+    assert [finding["subject"] for finding in found if "site" not in finding] == ["output"]
     status = reportgen(three, "status")
     assert status.code == 4
     assert [line.partition(",")[0] for line in status.out.splitlines()] == [

@@ -254,6 +254,26 @@ def test_no_bucket_is_given_to_two(load: Load, top: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("top", "a", "b", "told"),
+    [
+        ("", "x/stats/", "x/stats/b", ('"s3://x/stats/b" lies in "s3://x/stats"',)),
+        ("", "x/stats", "x/stats-b", ()),
+        ("", "x", "y/x/b", ()),
+        ('[output]\nbucket = "s3://x/a/all"\n', "x/a", "y", ('"s3://x/a/all" lies in "s3://x/a"',)),
+        ('[output]\nbucket = "s3://x"\n', "x/one", "x/two", ()),
+    ],
+)
+def test_no_bucket_lies_in_that_of_a_site(
+    load: Load, top: str, a: str, b: str, told: tuple[str, ...]
+) -> None:
+    """Its objects would be taken for that site's own; below the page over all is their place."""
+    own = '[[sites]]\nname = "{}"\nsource.url = "{}.csv"\noutput.bucket = "s3://{}"\n'
+    text = top + own.format("a", "a", a) + own.format("b", "b", b)
+    expected = [f"sites: the output.bucket {each}, which is a site's; choose another" for each in told]
+    assert (problems(load, text) if told else list(settings(load, text))) == (expected or ["a", "b"])
+
+
 def test_addresses_of_sites_stand_below_that_of_the_whole(load: Load) -> None:
     """Behind a proxy that serves it all below a path."""
     text = 'base_path = "/stats/"\n[[sites]]\nname = "a"\nsource.url = "a.csv"\n'
