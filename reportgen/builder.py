@@ -22,7 +22,7 @@ from typing import Any, NoReturn
 from reportgen.aside import end_with
 from reportgen.build import Built, build, summary
 from reportgen.config import Config
-from reportgen.errors import ConfigError, OutputBusy, ReportgenError, mask_logins, scrub
+from reportgen.errors import ConfigError, OutputBusy, ReportgenError, mask
 from reportgen.publish import lock_output
 from reportgen.runs import cpu_seconds, give_up_after, recorded
 from reportgen.stopwatch import Stopwatch
@@ -69,6 +69,11 @@ class Result:
     error: str = ""
     retry: bool = False
     report: Mapping[str, Any] | None = None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the report is as it should be now: published, or found unchanged."""
+        return self.state in {"published", "unchanged"}
 
 
 def run(
@@ -142,10 +147,8 @@ def made(order: Order) -> Result:
     except Exception as exc:  # noqa: BLE001 - another site is built next
         ours = isinstance(exc, ReportgenError)
         if os.environ.get("REPORTGEN_DEBUG") == "1":
-            sys.stderr.write(
-                mask_logins(scrub("".join(traceback.format_exception(exc)), order.config.secrets))
-            )
-        message = mask_logins(scrub(str(exc), order.config.secrets))
+            sys.stderr.write(mask("".join(traceback.format_exception(exc)), order.config.secrets))
+        message = mask(str(exc), order.config.secrets)
         message = message if ours else f"unexpected {type(exc).__name__}: {message}; please report it"
         retry = isinstance(exc, ReportgenError) and exc.retry
         return result("failed", message=message, error=type(exc).__name__, retry=retry)

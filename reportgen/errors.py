@@ -94,6 +94,11 @@ def mask_logins(text: str) -> str:
     return re.sub(r"://[^\s/@]*@", "://***@", text)
 
 
+def mask(text: str, secrets: Iterable[str]) -> str:
+    """Return ``text`` as it may be shown: without ``secrets``, and without the login of any URL."""
+    return mask_logins(scrub(text, secrets))
+
+
 def scrub(text: str, secrets: Iterable[str]) -> str:
     """Return ``text`` with every secret, plain or percent-encoded, replaced by ``***``."""
     forms = set()

@@ -24,8 +24,7 @@ from reportgen.errors import (
     OutputBusy,
     RenderError,
     ReportgenError,
-    mask_logins,
-    scrub,
+    mask,
 )
 from reportgen.orders import Orders
 from reportgen.publish import Release, lock_output, publish
@@ -33,13 +32,10 @@ from reportgen.restore import restore
 from reportgen.runs import Failure, Success, record_failure, record_success
 from reportgen.sites import NAMED_AT_MOST, Site, Sites
 from reportgen.status import SITES_FAILED
-from reportgen.stopwatch import Stopwatch
+from reportgen.stopwatch import Pace, Stopwatch
 
 INDEX_EVERY_S = 30.0
-"""How often the page over all sites is renewed while sites are built."""
-
-INDEX_SHARE = 20
-"""So many times longer than it takes, where that is more: beside 10,000 sites it is a build itself."""
+"""How often the page over all sites is renewed while sites are built; beside 10,000 it is a build itself."""
 
 WAIT_S = 5.0
 """How often a round looks up while no site is done."""
@@ -64,6 +60,11 @@ class Round:
     error: str = ""
     message: str = ""
     retry: bool = False
+
+    @property
+    def index_failed(self) -> bool:
+        """Whether the page over all was not published, and not because another machine does that."""
+        return self.index is None and self.error != OutputBusy.__name__
 
     def of(self, state: str) -> list[str]:
         """Return the names of the sites whose build ended in ``state``."""
@@ -91,7 +92,7 @@ def build_round(
     try:
         ended = Round(results, publish_index(sites, datetime.now(UTC)))
     except Exception as exc:  # noqa: BLE001 - the sites are published
-        message = mask_logins(scrub(str(exc), sites.secrets))
+        message = mask(str(exc), sites.secrets)
         retry = isinstance(exc, ReportgenError) and exc.retry
         ended = Round(results, None, type(exc).__name__, message, retry)
     if whole and ways.as_of is None:
@@ -177,18 +178,15 @@ def _built(
     _prepare(kept)
     orders = Orders(executor, ways, kept, joins)
     orders.give(chosen)
-    renewed, pause_s = time.monotonic(), INDEX_EVERY_S
+    pace = Pace(INDEX_EVERY_S)
     while orders.open or orders.join():
         for result in orders.ended(WAIT_S):
             tell(result)
             yield result
         orders.join()
-        now = time.monotonic()
-        if orders.open and now - renewed > pause_s:
-            with suppress(Exception):  # it is told at the end
+        if orders.open and pace.is_due():
+            with pace.timed(), suppress(Exception):  # it is told at the end
                 publish_index(sites, datetime.now(UTC))
-            renewed = time.monotonic()
-            pause_s = max(INDEX_EVERY_S, INDEX_SHARE * (renewed - now))
 
 
 def _restore_index(sites: Sites) -> None:
@@ -207,12 +205,11 @@ def _prepare(kept: Path) -> None:
 def _record(sites: Sites, ended: Round, begun: datetime, seconds: float) -> None:
     """Put a whole round on record, as one build of the page over all."""
     failed = ended.of("failed")
-    if ended.index is None and ended.error == OutputBusy.__name__ and not failed:
-        return  # another one publishes it
-    if failed or ended.index is None:
+    if failed or ended.index_failed:
         retry = ended.retry or any(result.retry for result in ended.results)
         error = SITES_FAILED if ended.index else ended.error
         record_failure(sites.root, Failure(datetime.now(UTC), error, in_words(ended), retry))
+    if failed or ended.index is None:  # or another machine publishes that page
         return
     cpu_s = round(sum(result.cpu_seconds for result in ended.results), 3)
     peak = max((result.report["peak_memory_bytes"] for result in ended.results if result.report), default=0)

@@ -6,7 +6,6 @@ too many.
 """
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from reportgen.schedule import DueAfter, Schedule
 from reportgen.serve import address_of, check_exposure, listen, run
 from reportgen.sites import Site, Sites
 from reportgen.status import JOIN_S, status, status_of_all, wants_a_build, without_details
+from reportgen.stopwatch import Pace
 from reportgen.timetable import due_after
 from reportgen.website import LOOK_EVERY_S, Place, Published, application
 from reportgen.worker import Worker
@@ -28,8 +28,7 @@ MOST_BYTES = 64_000_000
 """Of releases in memory, besides the assets that all have in common."""
 
 STATUS_EVERY_S = 5.0
-STATUS_SHARE = 20
-"""How stale the status of all sites may be, and how many times longer than it takes, if that is more."""
+"""How stale the status of all sites may be, where it does not take long."""
 
 
 class Shelves:
@@ -40,7 +39,7 @@ class Shelves:
         self._pool: dict[str, bytes] = {}
         self.index = Published(sites.root, self._pool)
         self._loaded: OrderedDict[str, Published] = OrderedDict()
-        self._again_at = 0.0
+        self._pace = Pace(STATUS_EVERY_S, at_once=True)
         self.status: dict[str, Any] = {}
 
     def place(self, site: Site, shown: Callable[[dict[str, Any]], dict[str, Any]]) -> Place:
@@ -73,11 +72,9 @@ class Shelves:
         for published in list(self._loaded.values()):
             if published.shelf:
                 published.look()
-        if time.monotonic() >= self._again_at:
-            begun = time.monotonic()
-            self.status = status_of_all(self._sites, self._sites.all, _now())
-            took_s = time.monotonic() - begun
-            self._again_at = time.monotonic() + max(STATUS_EVERY_S, STATUS_SHARE * took_s)
+        if self._pace.is_due():
+            with self._pace.timed():
+                self.status = status_of_all(self._sites, self._sites.all, _now())
 
     async def follow(self) -> None:
         """Look again and again."""

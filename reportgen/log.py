@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from reportgen.errors import ConfigError, mask_logins, scrub
+from reportgen.errors import ConfigError, mask
 
 LOGGER = logging.getLogger("reportgen")
 Form = Literal["logfmt", "json"]
@@ -75,7 +75,7 @@ class Lines(logging.Formatter):
         return _json(clean) if self._form == "json" else logfmt(clean)
 
     def _clean(self, value: Any) -> Any:
-        return mask_logins(scrub(value, self._secrets)) if isinstance(value, str) else value
+        return mask(value, self._secrets) if isinstance(value, str) else value
 
 
 def logfmt(fields: Mapping[str, Any]) -> str:

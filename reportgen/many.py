@@ -54,7 +54,7 @@ def build(
     due = partial(_due, named) if where.due else None
 
     def tell(result: Result) -> None:
-        if result.state in {"failed", "busy"}:
+        if not result.is_good:
             for line in result.message.splitlines() or [""]:
                 typer.echo(f"error: {result.name}: {line}", err=True)
         elif not quiet and not as_json:
@@ -83,10 +83,9 @@ def _due(sites: Sequence[Site]) -> Sequence[Site]:
 
 def exit_code(ended: Round) -> int:
     """Return 1 where something failed, 3 where another build runs, 0 otherwise."""
-    index_busy = ended.error == OutputBusy.__name__
-    if ended.of("failed") or (ended.index is None and not index_busy):
+    if ended.of("failed") or ended.index_failed:
         return 1
-    return OutputBusy.exit_code if ended.of("busy") or index_busy else 0
+    return OutputBusy.exit_code if ended.of("busy") or ended.index is None else 0
 
 
 def summary(ended: Round, *, only_failed: bool = False) -> dict[str, Any]:
@@ -100,11 +99,7 @@ def summary(ended: Round, *, only_failed: bool = False) -> dict[str, Any]:
         "message": in_words(ended),
         "exit_code": code,
         "retry": ended.retry or any(result.retry for result in ended.results),
-        "sites": [
-            dict(_plain(result))
-            for result in ended.results
-            if not only_failed or result.state in {"failed", "busy"}
-        ],
+        "sites": [dict(_plain(result)) for result in ended.results if not only_failed or not result.is_good],
     }
 
 

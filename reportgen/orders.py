@@ -9,10 +9,11 @@ from queue import Empty, SimpleQueue
 
 from reportgen.apart import build_apart
 from reportgen.builder import Order, Result, Ways
-from reportgen.errors import mask_logins, scrub
+from reportgen.errors import mask
 from reportgen.runs import Failure, read_runs, record_failure
 from reportgen.sites import Site
 from reportgen.status import JOIN_S
+from reportgen.stopwatch import Pace
 
 PATIENCE_S = 60.0
 """How much longer than any site's deadlines nothing may happen before the rest is given up."""
@@ -21,8 +22,7 @@ AGAIN_AFTER_S = 60.0
 """A site that was built in a round may join it again after this, and not sooner."""
 
 JOIN_EVERY_S = 5.0
-JOIN_SHARE = 20
-"""How often it is asked who joins, and how many times longer than the asking takes, if that is more."""
+"""How often it is asked who joins, while sites are built."""
 
 
 class Orders:
@@ -35,17 +35,18 @@ class Orders:
         self._executor, self._ways, self._kept, self._joins = executor, ways, kept, joins
         self._ended: SimpleQueue[Future[Result]] = SimpleQueue()
         self._moved, self._most_s = time.monotonic(), 0.0
-        self._join_until, self._join_at = self._moved + JOIN_S, 0.0
+        self._join_until, self._pace = self._moved + JOIN_S, Pace(JOIN_EVERY_S)
         self._seen: dict[str, tuple[float, bool]] = {}
         self.open: dict[Future[Result], Site] = {}
 
     def give(self, sites: Sequence[Site]) -> None:
-        """Order builds; those of sites that failed the last time after the others, and beside them."""
+        """Order builds; those of sites that failed the last time beside the others, if there are any."""
         if not self.open:
             self._moved = time.monotonic()
         failures = {site.name: read_runs(site.config.output.dir).failures > 0 for site in sites}
+        others = bool(self.open) or not all(failures.values())
         for site in sorted(sites, key=lambda site: failures[site.name]):
-            beside = failures[site.name] and (bool(self.open) or not all(failures.values()))
+            beside = others and failures[site.name]
             future = self._executor.submit(build_apart, _order(site, self._ways, self._kept, beside=beside))
             self.open[future] = site
             future.add_done_callback(self._ended.put)
@@ -53,12 +54,12 @@ class Orders:
 
     def join(self) -> bool:
         """Order sites that have become due, so that none of them waits for one that hangs; tell of any."""
-        begun = time.monotonic()
-        if begun > self._join_until or begun < self._join_at:
+        now = time.monotonic()
+        if now > self._join_until or (self.open and not self._pace.is_due()):
             return False
         busy = {site.name for site in self.open.values()}
-        sites = [site for site in self._joins() if site.name not in busy and self._may_join(site, begun)]
-        self._join_at = begun + max(JOIN_EVERY_S, JOIN_SHARE * (time.monotonic() - begun))
+        with self._pace.timed():
+            sites = [site for site in self._joins() if site.name not in busy and self._may_join(site, now)]
         self.give(sites)
         return bool(sites)
 
@@ -74,7 +75,7 @@ class Orders:
             if site := self.open.pop(future, None):
                 result = _result(future, site, self._most_s)
                 future.cancel()
-                self._seen[site.name] = (now, result.state in {"published", "unchanged"})
+                self._seen[site.name] = (now, result.is_good)
                 yield result
 
     def _may_join(self, site: Site, now: float) -> bool:
@@ -102,7 +103,7 @@ def _result(future: "Future[Result]", site: Site, waited_s: float) -> Result:
     elif (exc := future.exception()) is None:
         return future.result()
     else:
-        error, message = type(exc).__name__, mask_logins(scrub(f"{exc}", site.config.secrets))
+        error, message = type(exc).__name__, mask(str(exc), site.config.secrets)
         message = f"the worker was lost, or could not build: {message or error}"
     record_failure(site.config.output.dir, Failure(datetime.now(UTC), error, message, retry=True))
     return Result(site.name, "failed", 0.0, message=message, error=error, retry=True)

@@ -116,12 +116,7 @@ def _is_index_stale(sites: Sites, runs: Runs, now: datetime) -> bool:
     """Tell whether the page over all is what fails, and has for longer than any site's figures may be old."""
     if not runs.failures or runs.last_failure is None or runs.last_failure.error == SITES_FAILED:
         return False
-    success = runs.last_success
-    timetables = {(site.config.schedule, site.config.timezone): site.config for site in sites.all}
-    return success is None or any(
-        is_stale(next_due(config.schedule, config.zone, success.at, config.jitter_s), now)
-        for config in timetables.values()
-    )
+    return any(is_stale(due(site.config, runs), now) for site in sites.all)
 
 
 def without_details(document: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Measures a build: its stages, its memory."""
+"""Measures a build: its stages, its memory; and paces what is done again and again by what it takes."""
 
 import resource
 import time
@@ -33,6 +33,29 @@ class Stopwatch:
         """Note a stage that ended."""
         self.seconds[name] = round(seconds, 4)
         self.tell(name, self.seconds[name])
+
+
+class Pace:
+    """When to do something again: every so many seconds, and more seldom where it takes long itself."""
+
+    SHARE = 20
+    """It takes at most so small a part of the time."""
+
+    def __init__(self, every_s: float, *, at_once: bool = False) -> None:
+        self._every_s = every_s
+        self._next = time.monotonic() + (0.0 if at_once else every_s)
+
+    def is_due(self) -> bool:
+        """Tell whether its time has come."""
+        return time.monotonic() >= self._next
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Do it in here."""
+        begun = time.monotonic()
+        yield
+        ended = time.monotonic()
+        self._next = ended + max(self._every_s, self.SHARE * (ended - begun))
 
 
 def peak_memory_bytes() -> int:

@@ -19,7 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from reportgen.errors import mask_logins, scrub
+from reportgen.errors import mask
 from reportgen.runs import Failure, Runs, read_runs, record_failure
 
 GRACE_S = 2.0
@@ -132,7 +132,7 @@ class Worker:
             error, message = str(report.get("error", "")), str(report.get("message", ""))
             outcome = Outcome("failed", seconds, message, error, retry=bool(report.get("retry")))
         else:
-            last = mask_logins(scrub((err.strip().splitlines() or [""])[-1], self._secrets))
+            last = mask((err.strip().splitlines() or [""])[-1], self._secrets)
             words = in_words(status) + (f": {last}" if last else "")
             outcome = Outcome("failed", seconds, words, "Ended", retry=status < 0)
         return self._failed(begun, outcome)

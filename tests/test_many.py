@@ -213,12 +213,13 @@ class AtOnce(Executor):
     """Answers each order at once: well, or not."""
 
     def __init__(self, *failing: str) -> None:
-        self.failing = failing
+        self.failing, self.beside = failing, list[str]()
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
         """Answer an order."""
         future: Future[Any] = Future()
         name = args[0].name
+        self.beside += [name] if args[0].beside else []
         future.set_result(Result(name, "failed" if name in self.failing else "published", 0.0))
         return future
 
@@ -229,7 +230,6 @@ def test_no_site_joins_a_round_again_that_failed_in_it_or_was_just_built(
     """However due it is: a record that cannot be written must not build one site for an hour."""
     monkeypatch.chdir(three)
     monkeypatch.setattr(orders, "JOIN_EVERY_S", 0)
-    monkeypatch.setattr(orders, "JOIN_SHARE", 0)
     sites = load_settings(None, {}, {})
     assert isinstance(sites, Sites)
     given = orders.Orders(AtOnce("b"), Ways(), three, lambda: sites.all)
@@ -243,6 +243,21 @@ def test_no_site_joins_a_round_again_that_failed_in_it_or_was_just_built(
     assert joined() == ["a", "c"]
     monkeypatch.setattr(given, "_join_until", 0)
     assert joined() == []
+
+
+@pytest.mark.parametrize(("failed", "beside"), [("", []), ("b", ["b"]), ("ab", ["a", "b"]), ("abc", [])])
+def test_sites_that_failed_are_built_beside_the_others_if_there_are_others(
+    three: Path, monkeypatch: pytest.MonkeyPatch, failed: str, beside: list[str]
+) -> None:
+    """Where all failed, as when their database was away, all processes build them."""
+    monkeypatch.chdir(three)
+    sites = load_settings(None, {}, {})
+    assert isinstance(sites, Sites)
+    for name in failed:
+        record_failure(three / "output" / name, Failure(datetime.now(UTC), "TimedOut", "", retry=True))
+    executor = AtOnce()
+    orders.Orders(executor, Ways(), three).give(sites.all)
+    assert executor.beside == beside
 
 
 # The page over all.
