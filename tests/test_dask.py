@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from reportgen.bucket import open_bucket
+from reportgen.ledger import CURRENT, parsed
 from reportgen.publish import current_release, is_whole
 from tests.manysites import SMALL, begun, builders, ended, reportgen, silent, table, written
 from tests.services import environment, eventually
+from tests.stores import NAME, seaweed, variables
 
 NAMES = tuple(f"s{n}" for n in range(6))
 
@@ -28,12 +31,12 @@ class Cluster:
 
 
 @contextmanager
-def started(folder: Path, name: str, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+def started(folder: Path, name: str, *arguments: str, **variables: str) -> Iterator["subprocess.Popen[str]"]:
     """Run a part of Dask, logging into a file, until the block ends."""
     with (folder / f"{name}.log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *arguments], cwd=folder, stdout=log, stderr=log, text=True,
-            env=environment(DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="5s"),
+            env=environment(DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="5s", **variables),
         )  # fmt: skip
         try:
             yield process
@@ -42,9 +45,9 @@ def started(folder: Path, name: str, *arguments: str) -> Iterator["subprocess.Po
             process.wait()
 
 
-@pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    """Give a scheduler and two workers of one thread each, as an operator starts them."""
+@contextmanager
+def running(tmp_path: Path, **variables: str) -> Iterator[Cluster]:
+    """Run a scheduler and two workers of one thread each, as an operator starts them."""
     folder = tmp_path / "dask"
     folder.mkdir()
     with ExitStack() as stack:
@@ -59,12 +62,19 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
             "--no-dashboard",
         )  # fmt: skip
         workers = {
-            name: stack.enter_context(started(folder, name, *command, "--name", name))
+            name: stack.enter_context(started(folder, name, *command, "--name", name, **variables))
             for name in ("one", "two")
         }
         for name in workers:
             eventually(lambda name=name: "Registered to" in (folder / f"{name}.log").read_text(), 30)
         yield Cluster(f"dask://{found[1]}", workers)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Give a cluster that knows of nothing but this machine."""
+    with running(tmp_path) as found:
+        yield found
 
 
 def sound(folder: Path, *names: str) -> list[str]:
@@ -94,6 +104,26 @@ def _waits(worker: "subprocess.Popen[str]", folder: Path) -> bool:
     """Tell whether a worker has the site that hangs: its builder has taken that site's lock."""
     holder = (folder / "output" / "hangs" / "state" / "lock").read_text().split()[-1]
     return int(holder) in builders(worker.pid)
+
+
+def test_workers_publish_into_the_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each site below its prefix, by the workers; the page over all by who asked them."""
+    stored = tmp_path / "stored"
+    stored.mkdir()
+    with seaweed(stored) as address, running(tmp_path, **variables(address)) as cluster:
+        url = f"s3://{NAME}/dask"
+        top = f'[output]\nbucket = "{url}"\n'
+        written(tmp_path, {name: table(tmp_path, name) for name in NAMES[:3]}, SMALL + top)
+        for name, value in variables(address).items():
+            monkeypatch.setenv(name, value)
+        done = reportgen(tmp_path, "build", "--json", "--executor", cluster.address, **variables(address))
+        assert done.states == dict.fromkeys(NAMES[:3], "published"), done.err
+        kept = {name: open_bucket(f"{url}/{name}".rstrip("/")).read(CURRENT) for name in (*NAMES[:3], "")}
+    current = {name: current_release(tmp_path / "output" / name) for name in kept}
+    assert {name: found and parsed(found[0]).release for name, found in kept.items()} == {
+        name: release and release.id for name, release in current.items()
+    }
+    assert None not in kept.values()
 
 
 def test_a_build_that_is_killed_takes_no_worker_with_it(tmp_path: Path, cluster: Cluster) -> None:
