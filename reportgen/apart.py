@@ -132,8 +132,9 @@ def _lost(order: Order, begun: datetime, seconds: float, ended: str) -> Result:
         failure = Failure(datetime.now(UTC), "Ended", mask_logins(ended), retry=True)
         record_failure(root, failure)
     return Result(
-        order.name, "failed", seconds, message=failure.message, error=failure.error, retry=failure.retry
-    )
+        order.name, "failed", seconds,
+        message=failure.message, error=failure.error, retry=failure.retry, begun=begun,
+    )  # fmt: skip
 
 
 def _environment() -> dict[str, str]:

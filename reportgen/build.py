@@ -54,10 +54,6 @@ def build(
 
     """
     watch = watch or Stopwatch()
-    if config.output.bucket:
-        from reportgen.restore import restore  # what only a bucket needs
-
-        restore(config, lock, watch, warm=warm is not None)
     with watch.stage("query"):
         gathered = gather(config, now, as_of)
         shown = fingerprint(config, gathered)

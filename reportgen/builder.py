@@ -23,7 +23,7 @@ from reportgen.aside import end_with
 from reportgen.build import Built, build, summary
 from reportgen.config import Config
 from reportgen.errors import ConfigError, OutputBusy, ReportgenError, mask
-from reportgen.publish import lock_output
+from reportgen.publish import OutputLock, current_release, lock_output
 from reportgen.runs import cpu_seconds, give_up_after, recorded
 from reportgen.stopwatch import Stopwatch
 from reportgen.windows import EARLIEST, today_in
@@ -40,6 +40,8 @@ class Ways:
     if_changed: bool = False
     allow_empty: bool = False
     wait: bool = True
+    follow: bool = False
+    """Whether other machines build the same site: its bucket may hold a newer release than its output."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Result:
-    """What an order came to. ``state``: published, unchanged, busy or failed."""
+    """What an order came to. ``state``: published, unchanged, busy or failed.
+
+    ``begun`` is by the clock of where it was built; there is none where it was not.
+    """
 
     name: str
     state: str
@@ -69,6 +74,7 @@ class Result:
     error: str = ""
     retry: bool = False
     report: Mapping[str, Any] | None = None
+    begun: datetime | None = None
 
     @property
     def is_good(self) -> bool:
@@ -101,8 +107,9 @@ def run(
         now = datetime.now(UTC)
         call_off = give_up_after(config.build_timeout_s, root)
         try:
+            knows = _knows_the_last(config, lock, watch, follow=ways.follow, warm=warm is not None)
             built = build(
-                config, lock, now=now, as_of=ways.as_of, if_changed=ways.if_changed,
+                config, lock, now=now, as_of=ways.as_of, if_changed=ways.if_changed and knows,
                 allow_empty=ways.allow_empty, watch=watch, warm=warm,
             )  # fmt: skip
         finally:
@@ -111,6 +118,15 @@ def run(
             peak_bytes = built.peak_memory_bytes
             record(now, built.release.id, dict(watch.seconds), peak_bytes, changed=built.changed)
         return built
+
+
+def _knows_the_last(config: Config, lock: OutputLock, watch: Stopwatch, *, follow: bool, warm: bool) -> bool:
+    """Have the report's last release here, if it may be in a bucket only; tell whether that is sure."""
+    if config.output.bucket is None or (current_release(lock.root) is not None and not follow):
+        return True
+    from reportgen.restore import restore  # what only a bucket needs
+
+    return restore(config, lock, watch, warm=warm)
 
 
 def day_of(text: str, config: Config) -> date:
@@ -134,11 +150,11 @@ def day_of(text: str, config: Config) -> date:
 
 def made(order: Order) -> Result:
     """Build what is ordered, and say what it came to: no error leaves, whatever it is."""
-    start, used_s = time.monotonic(), cpu_seconds()
+    begun, start, used_s = datetime.now(UTC), time.monotonic(), cpu_seconds()
 
     def result(state: str, **more: Any) -> Result:
         seconds, cpu_s = time.monotonic() - start, cpu_seconds() - used_s
-        return Result(order.name, state, round(seconds, 3), round(cpu_s, 3), **more)
+        return Result(order.name, state, round(seconds, 3), round(cpu_s, 3), begun=begun, **more)
 
     try:
         built = run(order.config, order.ways, warm=order.kept)

@@ -18,6 +18,7 @@ from reportgen.apart import Processes
 from reportgen.aside import processors
 from reportgen.build import into_bucket
 from reportgen.builder import Result, Ways
+from reportgen.collect import from_bucket
 from reportgen.errors import (
     ClusterError,
     ConfigError,
@@ -28,7 +29,6 @@ from reportgen.errors import (
 )
 from reportgen.orders import Orders
 from reportgen.publish import Release, lock_output, publish
-from reportgen.restore import restore
 from reportgen.runs import Failure, Success, record_failure, record_success
 from reportgen.sites import NAMED_AT_MOST, Site, Sites
 from reportgen.status import SITES_FAILED
@@ -86,7 +86,7 @@ def build_round(
     A ``whole`` round, with all sites that were due, goes on record. ``joins`` tells which are due by now.
     """
     begun, start = datetime.now(UTC), time.monotonic()
-    _restore_index(sites)
+    from_bucket(sites)
     last = {result.name: result for result in _built(sites, chosen, ways, executor, tell, joins)}
     results = [last[site.name] for site in sites.all if site.name in last]
     try:
@@ -187,12 +187,6 @@ def _built(
         if orders.open and pace.is_due():
             with pace.timed(), suppress(Exception):  # it is told at the end
                 publish_index(sites, datetime.now(UTC))
-
-
-def _restore_index(sites: Sites) -> None:
-    """Have the page over all from the bucket, where there is none here, until it is made anew."""
-    with suppress(ReportgenError), lock_output(sites.root, wait=False) as lock:
-        restore(sites.common, lock, Stopwatch(), warm=True)  # nothing is forked here
 
 
 def _prepare(kept: Path) -> None:

@@ -63,7 +63,7 @@ def build(
 
     with opened(where.executor, where.processes) as runs_them:
         ended = build_round(
-            sites, due() if due else named, Ways(**ways), runs_them, tell,
+            sites, due() if due else named, Ways(**ways, follow=where.executor is not None), runs_them, tell,
             whole=not names, joins=due if due and text is None else tuple,
         )  # fmt: skip
     if as_json:

@@ -2,13 +2,15 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
 from reportgen.apart import build_apart
 from reportgen.builder import Order, Result, Ways
+from reportgen.collect import AT_ONCE, collected
 from reportgen.errors import mask
 from reportgen.runs import Failure, read_runs, record_failure
 from reportgen.sites import Site
@@ -64,19 +66,35 @@ class Orders:
         return bool(sites)
 
     def ended(self, within_s: float) -> Iterator[Result]:
-        """Yield the result of the next site that is done within a time, or of all where nothing moves."""
-        try:
-            done = [self._ended.get(timeout=within_s)]
-        except Empty:
-            done = []
+        """Yield the results of the next sites that are done within a time, or of all where nothing moves.
+
+        Those that are done by then are collected together.
+        """
+        done = self._done(within_s)
         now = time.monotonic()
         self._moved = now if done else self._moved
-        for future in list(self.open) if now - self._moved > self._most_s else done:
-            if site := self.open.pop(future, None):
-                result = _result(future, site, self._most_s)
-                future.cancel()
-                self._seen[site.name] = (now, result.is_good)
+        futures = list(self.open) if now - self._moved > self._most_s else done
+        sites = {future: self.open.pop(future) for future in futures if future in self.open}
+        if not sites:
+            return
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="collect") as pool:
+            for result in pool.map(self._collected, sites, sites.values()):
+                self._seen[result.name] = (now, result.is_good)
                 yield result
+
+    def _done(self, within_s: float) -> list[Future[Result]]:
+        """Return what is done, once anything is, within a time."""
+        done: list[Future[Result]] = []
+        with suppress(Empty):
+            done.append(self._ended.get(timeout=within_s))
+            while True:
+                done.append(self._ended.get_nowait())
+        return done
+
+    def _collected(self, future: Future[Result], site: Site) -> Result:
+        result = collected(site, _result(future, site, self._most_s), past=self._ways.as_of is not None)
+        future.cancel()
+        return result
 
     def _may_join(self, site: Site, now: float) -> bool:
         """Tell whether a site was not built in this round yet, or well and a while ago."""

@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,36 +19,50 @@ from reportgen.bucket import Bucket, open_bucket
 from reportgen.config import Config
 from reportgen.errors import PublishError, ReportgenError
 from reportgen.ledger import CURRENT, GZIP, made_at, parsed
-from reportgen.publish import MANIFEST, OutputLock, current_release, publish
+from reportgen.publish import MANIFEST, OutputLock, Release, current_release, publish
 from reportgen.stopwatch import Stopwatch
 
 AT_ONCE = 8
 
 
-def restore(config: Config, lock: OutputLock, watch: Stopwatch, *, warm: bool = False) -> None:
-    """Make the bucket's current release the current one here, where a bucket is set and there is none here.
+def restore(config: Config, lock: OutputLock, watch: Stopwatch, *, warm: bool = False) -> bool:
+    """Make the bucket's current release the current one here, unless that here is as new.
 
-    What goes wrong is a warning. A process that is ``warm`` forks nothing.
+    What goes wrong is a warning; return whether nothing did. A process that is ``warm`` forks nothing.
     """
-    url = config.output.bucket
-    if url is None or current_release(lock.root) is not None:
-        return
     with watch.stage("restore"):
         try:
-            # obstore starts threads: a build that forks later on must not have them, and a copy of a process
-            # that has them would wait for them for ever.
-            fetched = fetch(open_bucket(url)) if warm else aside(lambda: fetch(open_bucket(url)))[0]
-            if fetched is None:
-                return
-            manifest, files = fetched
-            about = {key: value for key, value in manifest.items() if key not in {"id", "built_at", "files"}}
-            publish(lock, files, about, built_at=made_at(manifest["id"]), keep=config.output.keep)
+            adopt(config, lock, warm=warm)
         except ReportgenError as exc:
             watch.warn(f"{exc}. Nothing was restored from the bucket")
+            return False
+    return True
 
 
-def fetch(bucket: Bucket) -> tuple[dict[str, Any], dict[str, bytes]] | None:
+def adopt(config: Config, lock: OutputLock, *, warm: bool = True) -> None:
+    """Make the release that is current in the bucket, which must be set, so here: unless that here is as new.
+
+    Raises:
+        PublishError: it cannot be read, or is not what was published; or it cannot be written here.
+
+    """
+    url, last = str(config.output.bucket), current_release(lock.root)
+
+    def fetched() -> tuple[dict[str, Any], dict[str, bytes]] | None:
+        return fetch(open_bucket(url), last)
+
+    # obstore starts threads: a build that forks later on must not have them, and a copy of a process that has
+    # them would wait for them for ever.
+    if (found := fetched() if warm else aside(fetched)[0]) is not None:
+        manifest, files = found
+        about = {key: value for key, value in manifest.items() if key not in {"id", "built_at", "files"}}
+        publish(lock, files, about, built_at=made_at(manifest["id"]), keep=config.output.keep)
+
+
+def fetch(bucket: Bucket, last: Release | None = None) -> tuple[dict[str, Any], dict[str, bytes]] | None:
     """Return the manifest and the files of the bucket's current release, or ``None`` where there is none.
+
+    Nor is there one where ``last`` is as new; files that it holds are not read again.
 
     Raises:
         PublishError: it cannot be read, or is not what was published.
@@ -55,21 +70,36 @@ def fetch(bucket: Bucket) -> tuple[dict[str, Any], dict[str, bytes]] | None:
     """
     found = bucket.read(CURRENT)
     release_id = parsed(found[0]).release if found else None
-    if release_id is None:
+    if release_id is None or (last and last.id >= release_id):  # ids sort by time
         return None
     folder = f"releases/{release_id}"
     manifest = _manifest(bucket.url, release_id, _read(bucket, f"{folder}/{MANIFEST}"))
     listed = manifest["files"]
+    files = _held(last, listed)
     plain = [name for name in listed if not (name.endswith(GZIP) and name.removesuffix(GZIP) in listed)]
+    due = [name for name in plain if not {name, name + GZIP} & listed.keys() <= files.keys()]
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        bodies = list(pool.map(lambda name: _read(bucket, f"{folder}/{name}"), plain))
-    files: dict[str, bytes] = {}
-    for name, body in zip(plain, bodies, strict=True):
+        bodies = list(pool.map(lambda name: _read(bucket, f"{folder}/{name}"), due))
+    for name, body in zip(due, bodies, strict=True):
         files |= _forms(name, body) if name + GZIP in listed else {name: body}
     for name, about in listed.items():
-        if name not in files or hashlib.sha256(files[name]).hexdigest() != about.get("sha256"):
+        if name not in files or not _is_sound(files[name], about):
             raise PublishError(f"{bucket.url}/{folder}/{name}: is not what was published")
     return manifest, {name: files[name] for name in listed}
+
+
+def _held(last: Release | None, listed: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the listed files that a release here holds, byte for byte."""
+    found: dict[str, bytes] = {}
+    for name, about in listed.items():
+        if last and last.manifest["files"].get(name) == about:
+            with suppress(OSError):
+                found[name] = (last.path / name).read_bytes()
+    return {name: body for name, body in found.items() if _is_sound(body, listed[name])}
+
+
+def _is_sound(body: bytes, about: Mapping[str, Any]) -> bool:
+    return hashlib.sha256(body).hexdigest() == about.get("sha256")
 
 
 def _forms(name: str, body: bytes) -> dict[str, bytes]:

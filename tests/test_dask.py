@@ -1,5 +1,6 @@
 """Sites on a cluster: a real Dask scheduler and two worker processes, one of them killed."""
 
+import json
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from reportgen.bucket import open_bucket
 from reportgen.ledger import CURRENT, parsed
 from reportgen.publish import current_release, is_whole
+from reportgen.runs import read_runs
 from tests.manysites import SMALL, begun, builders, ended, reportgen, silent, table, written
 from tests.services import environment, eventually
 from tests.stores import NAME, seaweed, variables
@@ -32,10 +35,11 @@ class Cluster:
 
 @contextmanager
 def started(folder: Path, name: str, *arguments: str, **variables: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run a part of Dask, logging into a file, until the block ends."""
+    """Run a part of Dask in a directory of its own, logging into a file, until the block ends."""
+    (folder / name).mkdir()
     with (folder / f"{name}.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", *arguments], cwd=folder, stdout=log, stderr=log, text=True,
+            [sys.executable, "-m", *arguments], cwd=folder / name, stdout=log, stderr=log, text=True,
             env=environment(DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="5s", **variables),
         )  # fmt: skip
         try:
@@ -110,20 +114,76 @@ def test_workers_publish_into_the_bucket(tmp_path: Path, monkeypatch: pytest.Mon
     """Each site below its prefix, by the workers; the page over all by who asked them."""
     stored = tmp_path / "stored"
     stored.mkdir()
-    with seaweed(stored) as address, running(tmp_path, **variables(address)) as cluster:
+    with seaweed(stored) as address, running(tmp_path, **known(address, monkeypatch)) as cluster:
         url = f"s3://{NAME}/dask"
         top = f'[output]\nbucket = "{url}"\n'
         written(tmp_path, {name: table(tmp_path, name) for name in NAMES[:3]}, SMALL + top)
-        for name, value in variables(address).items():
-            monkeypatch.setenv(name, value)
-        done = reportgen(tmp_path, "build", "--json", "--executor", cluster.address, **variables(address))
+        done = reportgen(tmp_path, "build", "--json", "--executor", cluster.address)
         assert done.states == dict.fromkeys(NAMES[:3], "published"), done.err
-        kept = {name: open_bucket(f"{url}/{name}".rstrip("/")).read(CURRENT) for name in (*NAMES[:3], "")}
-    current = {name: current_release(tmp_path / "output" / name) for name in kept}
-    assert {name: found and parsed(found[0]).release for name, found in kept.items()} == {
-        name: release and release.id for name, release in current.items()
-    }
-    assert None not in kept.values()
+        assert in_bucket(url, *NAMES[:3], "") == here(tmp_path, *NAMES[:3], "")
+
+
+def known(address: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Let this process and what it starts know the store; return what others must be told."""
+    for name, value in variables(address).items():
+        monkeypatch.setenv(name, value)
+    return variables(address)
+
+
+def in_bucket(url: str, *names: str) -> list[str | None]:
+    """Return which release of each site is current in the bucket."""
+    found = [open_bucket(f"{url}/{name}".rstrip("/")).read(CURRENT) for name in names]
+    return [parsed(one[0]).release if one else None for one in found]
+
+
+def here(folder: Path, *names: str) -> list[str]:
+    """Return which release of each site is current where builds are asked for; there must be one."""
+    found = [current_release(folder / "output" / name) for name in names]
+    return [release.id for release in found if release]
+
+
+APART = '[output]\ndir = "/proc/self/cwd/output"\n'
+"""One path, and another directory for whoever starts in another: as on machines that share nothing."""
+
+
+def test_workers_that_share_no_directory_publish_through_the_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Releases and records come back to who asked, so that the page over all and ``status`` know all."""
+    stored, names, url = tmp_path / "stored", NAMES[:4], f"s3://{NAME}/apart"
+    stored.mkdir()
+    with seaweed(stored) as address, running(tmp_path, **known(address, monkeypatch)) as cluster:
+        sites = {name: table(tmp_path, name) for name in names}
+        top = SMALL + f'{APART}bucket = "{url}"\n'
+        written(tmp_path, sites | {"broken": "sqlite:////no/such.db"}, top)
+        build = (tmp_path, "build", "--json", "--executor", cluster.address)
+        first = reportgen(*build)
+        assert first.states == dict.fromkeys(names, "published") | {"broken": "failed"}, first.err
+        assert sound(tmp_path, *names, "") == [*names, ""]
+        elsewhere = [sound(tmp_path / "dask" / worker, *names) for worker in cluster.workers]
+        assert sorted(chain(*elsewhere)) == list(names)
+        assert [] not in elsewhere
+        page = json.loads((tmp_path / "output" / "current" / "sites.json").read_text())["sites"]
+        assert [row["total"] is not None for row in page] == [*[True] * len(names), False]
+        records = [read_runs(tmp_path / "output" / name) for name in (*names, "broken")]
+        ended_well = [(bool(runs.last_success), runs.failures) for runs in records]
+        assert ended_well == [(True, 0)] * len(names) + [(False, 1)]
+        table(tmp_path, "s0", visits=99)
+        again = reportgen(*build, "--if-changed")
+        assert again.states == dict.fromkeys(names, "unchanged") | {"s0": "published", "broken": "failed"}
+        assert sound(tmp_path, *names) == list(names)
+        assert read_runs(tmp_path / "output" / "broken").failures == 2
+        assert in_bucket(url, *names, "") == here(tmp_path, *names, "")
+
+
+def test_workers_that_share_nothing_are_told_so(tmp_path: Path) -> None:
+    """A page over all that knows nothing of what they built would be worse than an error."""
+    with running(tmp_path) as cluster:
+        written(tmp_path, {"a": table(tmp_path, "a")}, SMALL + APART)
+        done = reportgen(tmp_path, "build", "--json", "--executor", cluster.address)
+    assert (done.code, done.states) == (1, {"a": "failed"})
+    assert "share this directory, under the same path, or set output.bucket" in done.err
+    assert read_runs(tmp_path / "output" / "a").failures == 1
 
 
 def test_a_build_that_is_killed_takes_no_worker_with_it(tmp_path: Path, cluster: Cluster) -> None:

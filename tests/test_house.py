@@ -23,12 +23,12 @@ HEAVY_WING = {
     "sparklines", "theme", "views",
 }  # fmt: skip
 LIGHT = (
-    "access", "apart", "aside", "bucket", "bucket_errors", "build", "builder", "bundle", "cli", "config",
-    "console", "diagnosis", "disk", "errors", "exports", "figures", "fleet", "gather", "hosting", "layers",
-    "ledger", "log", "many", "markup", "messages", "mirror", "notes", "options", "orders", "packing", "paths",
-    "progress", "proof", "protocol", "publish", "resources", "restore", "runs", "schedule", "serve",
-    "service", "sites", "sources", "spelling", "status", "stopwatch", "templates", "timetable", "values",
-    "website", "windows", "worker",
+    "access", "apart", "aside", "bucket", "bucket_errors", "build", "builder", "bundle", "cli", "collect",
+    "config", "console", "diagnosis", "disk", "errors", "exports", "figures", "fleet", "gather", "hosting",
+    "layers", "ledger", "log", "many", "markup", "messages", "mirror", "notes", "options", "orders",
+    "packing", "paths", "progress", "proof", "protocol", "publish", "resources", "restore", "runs",
+    "schedule", "serve", "service", "sites", "sources", "spelling", "status", "stopwatch", "templates",
+    "timetable", "values", "website", "windows", "worker",
 )  # fmt: skip
 
 
