@@ -31,6 +31,7 @@ from tests.engines import needs_ibis
 from tests.planted import clean, pytest_sessionfinish, pytest_terminal_summary
 from tests.releases import CASES, Published, released, served
 from tests.spark import NO_JAVA, SETTINGS, cluster
+from tests.stores import Proxy, proxied, seaweed
 from tests.visits import Visit, visited
 
 __all__ = ["pytest_sessionfinish", "pytest_terminal_summary"]  # hooks: nothing planted is left behind
@@ -198,3 +199,17 @@ def gathered(
         table.commit()
         with SqliteSource("test", uri, SourceSettings()) as source:
             return measure(read(source, windows, top_paths))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the address of a running S3 server."""
+    with seaweed(tmp_path_factory.mktemp("seaweed")) as address:
+        yield address
+
+
+@pytest.fixture
+def proxy(store: str) -> Iterator[Proxy]:
+    """Give a proxy before that server."""
+    with proxied(store) as before:
+        yield before

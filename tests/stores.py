@@ -18,6 +18,8 @@ from pathlib import Path
 from threading import Lock, Thread
 from urllib.parse import unquote
 
+import pytest
+
 from tests.planted import SECRET
 
 KEY, SECRET_KEY = "AKIATEST", f"{SECRET}-of-the-bucket"
@@ -68,6 +70,9 @@ def seaweed(folder: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{ports['s3.port']}"
         finally:
             server.kill()
+            for port in ports.values():  # which nobody else clears
+                for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port + 10_000}.sock"):
+                    left.unlink(missing_ok=True)
 
 
 def _end_with_parent() -> None:
@@ -244,6 +249,14 @@ def variables(endpoint: str) -> dict[str, str]:
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_REGION": "us-east-1",
     }
+
+
+def know(endpoint: str, patch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Let this process, and what it starts, know the store; return what others must be told."""
+    told = variables(endpoint)
+    for name, value in told.items():
+        patch.setenv(name, value)
+    return told
 
 
 FORKS = """

@@ -5,7 +5,7 @@ import hashlib
 import json
 import re
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,25 +26,16 @@ from reportgen.publish import Release, current_release
 from reportgen.restore import fetch
 from tests.planted import SECRET, clean
 from tests.services import put, site
-from tests.stores import NAME, OPEN, Proxy, Request, proxied, publisher, seaweed, variables
+from tests.stores import NAME, OPEN, Proxy, Request, know, publisher, variables
 
 PAGES = ("index.html", "7d/index.html", "404.html")
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the address of a running S3 server."""
-    with seaweed(tmp_path_factory.mktemp("seaweed")) as address:
-        yield address
-
-
 @pytest.fixture
-def proxy(store: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """Give a proxy before the server, and an environment that leads there."""
-    with proxied(store) as before:
-        for name, value in variables(before.address).items():
-            monkeypatch.setenv(name, value)
-        yield before
+def proxy(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
+    """Give a proxy before the server, in an environment that leads there."""
+    know(proxy.address, monkeypatch)
+    return proxy
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import gzip
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,21 +20,7 @@ from reportgen.publish import Release, current_release
 from reportgen.runs import read_runs
 from tests import manysites
 from tests.services import Service, eventually, reportgen, serving
-from tests.stores import NAME, Proxy, proxied, seaweed, variables
-
-
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the address of a running S3 server."""
-    with seaweed(tmp_path_factory.mktemp("seaweed")) as address:
-        yield address
-
-
-@pytest.fixture
-def proxy(store: str) -> Iterator[Proxy]:
-    """Give a proxy before the server."""
-    with proxied(store) as before:
-        yield before
+from tests.stores import NAME, Proxy, know, variables
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +59,7 @@ def built(folder: Path, *options: str, **environment: str) -> dict[str, Any]:
 
 def published(output: Path, known: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Release:
     """Put what is current in an output into the bucket, as another machine would have."""
-    for name, value in variables(known["AWS_ENDPOINT_URL"]).items():
-        monkeypatch.setenv(name, value)
+    know(known["AWS_ENDPOINT_URL"], monkeypatch)
     release = current_release(output)
     assert release
     assert put_release(open_bucket(known["REPORTGEN_OUTPUT__BUCKET"]), release, by="another", keep=10)
@@ -219,8 +204,7 @@ def test_many_sites_stand_below_the_page_over_them(known: dict[str, str], tmp_pa
     done = reportgen(folder, "build", "--json", "--processes", "1", **known)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout  # obstore panics in a copy of a process
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in variables(known["AWS_ENDPOINT_URL"]).items():
-            patch.setenv(name, value)
+        know(known["AWS_ENDPOINT_URL"], patch)
         for prefix, page in {
             "": b"blog/",
             "/blog": b"/blog/1",

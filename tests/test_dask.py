@@ -20,7 +20,7 @@ from reportgen.publish import current_release, is_whole
 from reportgen.runs import read_runs
 from tests.manysites import SMALL, begun, builders, ended, reportgen, silent, table, written
 from tests.services import environment, eventually
-from tests.stores import NAME, seaweed, variables
+from tests.stores import NAME, know
 
 NAMES = tuple(f"s{n}" for n in range(6))
 
@@ -110,24 +110,15 @@ def _waits(worker: "subprocess.Popen[str]", folder: Path) -> bool:
     return int(holder) in builders(worker.pid)
 
 
-def test_workers_publish_into_the_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_publish_into_the_bucket(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each site below its prefix, by the workers; the page over all by who asked them."""
-    stored = tmp_path / "stored"
-    stored.mkdir()
-    with seaweed(stored) as address, running(tmp_path, **known(address, monkeypatch)) as cluster:
+    with running(tmp_path, **know(store, monkeypatch)) as cluster:
         url = f"s3://{NAME}/dask"
         top = f'[output]\nbucket = "{url}"\n'
         written(tmp_path, {name: table(tmp_path, name) for name in NAMES[:3]}, SMALL + top)
         done = reportgen(tmp_path, "build", "--json", "--executor", cluster.address)
         assert done.states == dict.fromkeys(NAMES[:3], "published"), done.err
         assert in_bucket(url, *NAMES[:3], "") == here(tmp_path, *NAMES[:3], "")
-
-
-def known(address: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Let this process and what it starts know the store; return what others must be told."""
-    for name, value in variables(address).items():
-        monkeypatch.setenv(name, value)
-    return variables(address)
 
 
 def in_bucket(url: str, *names: str) -> list[str | None]:
@@ -147,12 +138,11 @@ APART = '[output]\ndir = "/proc/self/cwd/output"\n'
 
 
 def test_workers_that_share_no_directory_publish_through_the_bucket(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Releases and records come back to who asked, so that the page over all and ``status`` know all."""
-    stored, names, url = tmp_path / "stored", NAMES[:4], f"s3://{NAME}/apart"
-    stored.mkdir()
-    with seaweed(stored) as address, running(tmp_path, **known(address, monkeypatch)) as cluster:
+    names, url = NAMES[:4], f"s3://{NAME}/apart"
+    with running(tmp_path, **know(store, monkeypatch)) as cluster:
         sites = {name: table(tmp_path, name) for name in names}
         top = SMALL + f'{APART}bucket = "{url}"\n'
         written(tmp_path, sites | {"broken": "sqlite:////no/such.db"}, top)
