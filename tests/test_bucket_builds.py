@@ -243,3 +243,17 @@ def test_a_new_machine_has_the_page_over_all_before_its_sites_are_built(
         finally:
             process.terminate()
             process.communicate()
+
+
+def test_a_new_machine_that_builds_one_site_shows_the_others_as_they_were(
+    known: dict[str, str], tmp_path: Path
+) -> None:
+    del known["DATABASE_URL"]
+    old, new = machine(tmp_path), machine(tmp_path)
+    sites = {name: manysites.table(old, name) for name in ("blog", "shop")}
+    for folder in (old, new):
+        manysites.written(folder, sites)
+    assert reportgen(old, "build", "--quiet", **known).returncode == 0
+    assert reportgen(new, "build", "--quiet", "--site", "shop", **known).returncode == 0
+    before, after = (json.loads(files(folder / "output")["sites.json"])["sites"] for folder in (old, new))
+    assert (before[0], before[0]["total"] is not None) == (after[0], True)
