@@ -54,7 +54,7 @@ def from_bucket(sites: Sites) -> None:
 
     def bring(config: Config) -> None:
         nonlocal answers
-        if answers and config.output.bucket and current_release(config.output.dir) is None:
+        if answers and config.output.bucket:
             try:
                 _adopt(config)
             except BucketUnavailable:  # it would keep each of them waiting

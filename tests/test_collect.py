@@ -151,6 +151,23 @@ def test_a_worker_that_cannot_learn_the_last_release_finds_nothing_unchanged(
     assert in_bucket(two.url) == two.current()
 
 
+def test_a_worker_whose_upload_failed_keeps_its_newer_release_and_sends_it(
+    tmp_path: Path, at: Machines, proxy: Proxy
+) -> None:
+    """The bucket's last is older than what is here, and does not take its place."""
+    one = at("one")
+    one.build()
+    table(tmp_path, "a", visits=99)
+    proxy.meet = lambda _, request: 403 if request.method == "PUT" else None
+    assert one.build().error == "PublishError"
+    newer = one.current()
+    proxy.quiet()
+    assert (one.build().state, one.current(), in_bucket(one.url)) == ("unchanged", newer, newer)
+    proxy.quiet()
+    assert one.build().state == "unchanged"
+    assert [request.key.rpartition("/")[2] for request in proxy.requests] == ["current.json"] * 2
+
+
 def _gone(request: Request, key: str) -> int | None:
     return 404 if request.method == "GET" and request.key.endswith(key) else None
 
