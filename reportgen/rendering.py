@@ -9,10 +9,12 @@ import hashlib
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import (
+    BytecodeCache,
     ChoiceLoader,
     Environment,
     FileSystemLoader,
@@ -20,6 +22,7 @@ from jinja2 import (
     StrictUndefined,
     TemplateNotFound,
 )
+from jinja2.bccache import Bucket
 from markupsafe import Markup
 
 from reportgen import theme
@@ -35,6 +38,29 @@ def intro_html(text: str) -> Markup:
     if not text:
         return Markup()
     return Markup(markdown().render(text))  # noqa: S704 - raw HTML is off, and links that run a script are refused
+
+
+class Compiled(BytecodeCache):
+    """Templates that this process has compiled, for its next report, by place and text."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, tuple[str, Any]] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Give the code of a template, if its text is still the same."""
+        checksum, code = self._codes.get(bucket.key, ("", None))
+        if checksum == bucket.checksum:
+            bucket.code = code
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep the code of a template."""
+        self._codes[bucket.key] = (bucket.checksum, bucket.code)
+
+
+@cache
+def compiled(_tag: str) -> Compiled:
+    """Return what is compiled for a locale: Jinja writes what a filter makes of a constant into the code."""
+    return Compiled()
 
 
 def environment(
@@ -54,6 +80,7 @@ def environment(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        bytecode_cache=compiled(spelling.tag),
     )
     made.filters.update(
         number=spelling.number, day=spelling.day, span=spelling.span, percent=spelling.percent,
