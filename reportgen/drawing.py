@@ -184,10 +184,11 @@ def fitting_labels(paths: Sequence[str], number: str, size: Size) -> list[str]:
 
 def _spec(chart: alt.LayerChart, size: Size, spelling: Spelling) -> dict[str, Any]:
     """Return the specification with the house theme, fitted to the size's whole width."""
-    # Fitting counts labels and legend in, so every drawing has exactly the width it is made for.
-    fitted = chart.properties(
-        width=size.width_px, autosize=alt.AutoSizeParams(type="fit-x", contains="padding")
-    )
-    spec: dict[str, Any] = fitted.to_dict(validate=False)
-    spec["config"] = theme.vega_config(size.font_px) | {"locale": {"number": spelling.vega_locale()}}
-    return spec
+    spec: dict[str, Any] = chart.to_dict(validate=False)
+    # Fitting counts labels and legend in, so every drawing has exactly the width it is made for. Altair would
+    # copy the whole chart for a property more.
+    return spec | {
+        "width": size.width_px,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "config": theme.vega_config(size.font_px) | {"locale": {"number": spelling.vega_locale()}},
+    }
