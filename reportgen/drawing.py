@@ -184,11 +184,9 @@ def fitting_labels(paths: Sequence[str], number: str, size: Size) -> list[str]:
 
 def _spec(chart: alt.LayerChart, size: Size, spelling: Spelling) -> dict[str, Any]:
     """Return the specification with the house theme, fitted to the size's whole width."""
+    # Fitting counts labels and legend in, so every drawing has exactly the width it is made for.
+    # Set in place: for a property more, Altair would copy the whole chart.
+    chart.width, chart.autosize = size.width_px, alt.AutoSizeParams(type="fit-x", contains="padding")
     spec: dict[str, Any] = chart.to_dict(validate=False)
-    # Fitting counts labels and legend in, so every drawing has exactly the width it is made for. Altair would
-    # copy the whole chart for a property more.
-    return spec | {
-        "width": size.width_px,
-        "autosize": {"type": "fit-x", "contains": "padding"},
-        "config": theme.vega_config(size.font_px) | {"locale": {"number": spelling.vega_locale()}},
-    }
+    spec["config"] = theme.vega_config(size.font_px) | {"locale": {"number": spelling.vega_locale()}}
+    return spec
