@@ -7,6 +7,7 @@ growing pauses.
 """
 
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +26,9 @@ RETRY_S = 30
 
 RETRIES = 8
 TRIAL = ".reportgen-check"
+
+ADDRESS = re.compile(r"(?<!FIPS)(?<!FABRIC)(?<!DUALSTACK)_ENDPOINT(_URL(_\w+)?)?$")
+"""How a variable is called that holds an address; others only say which kind of endpoint is to be used."""
 
 Version = Mapping[str, str]
 """How a store tells one state of an object from the next: an entity tag, in Google's also a generation."""
@@ -149,11 +153,10 @@ def open_bucket(url: str) -> Bucket:
 
         store = from_url(
             url,
-            # gzip as it is stored: Google would unpack it on the way.
+            # Without "Accept-Encoding: gzip": lists and logins would come compressed, and are not unpacked.
             client_options={
                 "timeout": timedelta(seconds=REQUEST_S),
                 "allow_http": _without_tls(os.environ),
-                "default_headers": {"accept-encoding": "gzip"},
             },
             retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_S)},
         )
@@ -201,7 +204,9 @@ def _without_tls(environ: Mapping[str, str]) -> bool:
         ConfigError: one is no address.
 
     """
-    named = {name: value for name, value in environ.items() if name.startswith(CLOUDS) and "ENDPOINT" in name}
+    named = {
+        name: value for name, value in environ.items() if name.startswith(CLOUDS) and ADDRESS.search(name)
+    }
     for name, value in named.items():
         if value and not value.startswith(("http://", "https://")):
             raise ConfigError(f"{name}: write the whole address, such as https://fly.storage.tigris.dev")

@@ -4,6 +4,7 @@ A worker's record comes back with its result, and its release from the bucket. W
 the processes of one machine do, both are here already. A new machine collects what the last one published.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -52,11 +53,11 @@ def from_bucket(sites: Sites) -> None:
         return
     answers = True
 
-    def bring(config: Config) -> None:
+    def bring(config: Config, links: Mapping[str, str] | None = None) -> None:
         nonlocal answers
         if answers and config.output.bucket:
             try:
-                _adopt(config)
+                _adopt(config, links)
             except BucketUnavailable:  # it would keep each of them waiting
                 answers = False
             except ReportgenError:
@@ -64,14 +65,14 @@ def from_bucket(sites: Sites) -> None:
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(bring, [site.config for site in sites.all]))
-    bring(sites.common)
+    bring(sites.common, sites.links)
 
 
-def _adopt(config: Config) -> None:
+def _adopt(config: Config, links: Mapping[str, str] | None = None) -> None:
     from reportgen.restore import adopt  # what only a bucket needs
 
     with lock_output(config.output.dir, wait=False) as lock:
-        adopt(config, lock)
+        adopt(config, lock, links=links)
 
 
 def _bring(config: Config, release_id: str) -> None:

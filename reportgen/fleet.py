@@ -127,9 +127,8 @@ def publish_index(sites: Sites, now: datetime) -> Release:
             own=common.templates_dir,
             beside=[f"{prefix}/index.html" for prefix in prefixes],
         )
-        links = {prefix: f"../../{prefix}/current" for prefix in prefixes}
         about = {"version": __version__, "sites": len(sites.all)}
-        release = publish(lock, files, about, built_at=now, keep=common.output.keep, links=links)
+        release = publish(lock, files, about, built_at=now, keep=common.output.keep, links=sites.links)
         into_bucket(common, lock, release, Stopwatch())
         return release
 

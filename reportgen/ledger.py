@@ -5,6 +5,7 @@ bytes, and gzip is what every HTTP client takes. The ledger holds the store's ow
 lists, so that an object is known to be the one that was put, and not only to have its name.
 """
 
+import gzip
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
@@ -39,6 +40,11 @@ class Item:
     def digest(self) -> str:
         """Tell this object from every other, headers included."""
         return hashlib.sha256(json.dumps(self.headers, sort_keys=True).encode() + self.body).hexdigest()
+
+    @property
+    def plain(self) -> bytes:
+        """The body as some stores give it to who does not ask for gzip: Google's, for one."""
+        return gzip.decompress(self.body) if "Content-Encoding" in self.headers else self.body
 
     @cached_property
     def md5(self) -> str:

@@ -117,7 +117,7 @@ def put_release(
     after = Ledger(release.id, put)
     bucket.swap(CURRENT, written(after), HEADERS, version)
     with suppress(PublishError):  # litter is no reason to call a published release a failure
-        _clear(bucket, before, after, keep)
+        _clear(bucket, before, after, keep, clock())
     return True
 
 
@@ -166,7 +166,7 @@ def _is_there(bucket: Bucket, there: Mapping[str, Stored], pair: tuple[str, Item
     if stored.tag == item.md5:
         return True
     found = bucket.read(key)  # where objects are encrypted, and at Azure, the tag is no checksum
-    return found is not None and found[0] == item.body
+    return found is not None and found[0] in (item.body, item.plain)
 
 
 def _send(bucket: Bucket, before: Ledger, pair: tuple[str, Item]) -> None:
@@ -188,10 +188,7 @@ class _Switch:
     def lay_out(self, objects: Iterable[Item], before: Ledger) -> dict[str, Put]:
         """Put each object into its place, where it is not there yet; return what stands there then."""
         served = {item.name: item for item in objects}
-        folders = sorted({str(PurePosixPath(name).parent).removeprefix(".") for name in served})
-        there: dict[str, Stored] = {}
-        for found in _each(self.bucket.folder, folders):
-            there |= found
+        there = _at_prefix(self.bucket, served)
         put = {
             name: before.objects[name]
             for name, item in served.items()
@@ -221,20 +218,40 @@ def _is_unchanged(item: Item, put: Put | None, stored: Stored | None) -> bool:
     return put is not None and put.digest == item.digest and stored == Stored(put.size_bytes, put.tag)
 
 
-def _clear(bucket: Bucket, before: Ledger, after: Ledger, keep: int) -> None:
-    """Delete what stood at the prefix and has no successor, and the oldest releases beyond ``keep``."""
-    gone = [key for key in before.objects if key not in after.objects and not key.startswith(f"{RELEASES}/")]
-    # Who still reads an old page may want its scripts: they go with the last release that has them.
-    bucket.delete(key for key in gone if not is_asset(key))
+def _clear(bucket: Bucket, before: Ledger, after: Ledger, keep: int, now: datetime) -> None:
+    """Delete what stood at the prefix and has no successor, and the oldest releases beyond ``keep``.
+
+    The releases tell what may stand there, too: a build that died, or could not delete, has left it.
+    """
     below: dict[str, list[str]] = {}
     for key in bucket.listed(RELEASES):
         below.setdefault(key.split("/")[1], []).append(key)
-    ids = (name for name in below if OURS.fullmatch(name) and name != after.release)
-    old = sorted(ids, reverse=True)[keep - 1 :]
-    stay = {_within(key) for name, keys in below.items() if name not in old for key in keys}
-    keys = [key for name in old for key in below[name]]
-    scripts = {name for key in keys if is_asset(name := _within(key)) and name not in after.objects}
-    bucket.delete([*keys, *(scripts - stay)])
+    ids = sorted((name for name in below if OURS.fullmatch(name)), reverse=True)
+    newer = [name for name in ids if _is_anothers(name, after, now)]
+    old = [name for name in ids if name not in {*newer, after.release}][keep - 1 :]
+
+    def files_of(releases: Iterable[str]) -> set[str]:
+        return {_within(key) for name in releases for key in below[name]}
+
+    stood = {key for key in before.objects if not key.startswith(f"{RELEASES}/")}
+    stood |= {name for name in files_of(ids) if is_served(name)}
+    # Who still reads an old page may want its scripts: they go with the last release that has them.
+    stay = {name for name in files_of(below.keys() - set(old)) if is_asset(name)} | files_of(newer)
+    gone = stood - after.objects.keys() - stay
+    bucket.delete(sorted(gone & _at_prefix(bucket, gone).keys()))
+    bucket.delete(key for name in old for key in below[name])
+
+
+def _is_anothers(release_id: str, after: Ledger, now: datetime) -> bool:
+    """Tell whether a release is newer than the one just published: another machine is at it."""
+    made, ours = made_at(release_id), made_at(str(after.release))
+    return ours < made <= now + CLOCKS_APART
+
+
+def _at_prefix(bucket: Bucket, names: Iterable[str]) -> dict[str, Stored]:
+    """Return what stands at the prefix in the folders of these files."""
+    folders = sorted({str(PurePosixPath(name).parent).removeprefix(".") for name in names})
+    return {key: stored for found in _each(bucket.folder, folders) for key, stored in found.items()}
 
 
 def _within(key: str) -> str:

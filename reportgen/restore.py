@@ -39,8 +39,12 @@ def restore(config: Config, lock: OutputLock, watch: Stopwatch, *, warm: bool = 
     return True
 
 
-def adopt(config: Config, lock: OutputLock, *, warm: bool = True) -> None:
+def adopt(
+    config: Config, lock: OutputLock, *, warm: bool = True, links: Mapping[str, str] | None = None
+) -> None:
     """Make the release that is current in the bucket, which must be set, so here: unless that here is as new.
+
+    ``links`` are those of :func:`reportgen.publish.publish`, which no bucket holds.
 
     Raises:
         PublishError: it cannot be read, or is not what was published; or it cannot be written here.
@@ -56,7 +60,8 @@ def adopt(config: Config, lock: OutputLock, *, warm: bool = True) -> None:
     if (found := fetched() if warm else aside(fetched)[0]) is not None:
         manifest, files = found
         about = {key: value for key, value in manifest.items() if key not in {"id", "built_at", "files"}}
-        publish(lock, files, about, built_at=made_at(manifest["id"]), keep=config.output.keep)
+        built_at = made_at(manifest["id"])
+        publish(lock, files, about, built_at=built_at, keep=config.output.keep, links=links or {})
 
 
 def fetch(bucket: Bucket, last: Release | None = None) -> tuple[dict[str, Any], dict[str, bytes]] | None:

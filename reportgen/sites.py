@@ -57,6 +57,11 @@ class Sites:
         return self.common.output.dir
 
     @property
+    def links(self) -> dict[str, str]:
+        """Links in a release of the page over all: to what is current of each site, by its prefix."""
+        return {site.prefix: f"../../{site.prefix}/current" for site in self.all}
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """Every secret value of every site."""
         configs = [self.common, *(site.config for site in self.all)]

@@ -136,7 +136,7 @@ def _bucket(text: str) -> str:
         raise ValueError(f"{BUCKET_FORM}, its folders without . and .., // and %")
     if find_spec("obstore") is None:
         raise ValueError('needs obstore, which is not installed: pip install "reportgen[s3]"')
-    return text.rstrip("/")
+    return parts.scheme + text[len(parts.scheme) :].rstrip("/")
 
 
 def _existing(value: Path) -> Path:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -334,6 +335,74 @@ def test_litter_that_cannot_be_deleted_is_no_failure(tmp_path: Path, bucket: Buc
     proxy.meet = lambda _, request: 403 if request.method in {"POST", "DELETE"} else None
     assert publish_to(bucket, release, keep=1) is True
     assert seen(bucket) == shown(release)
+
+
+def test_what_a_build_could_not_delete_the_next_one_does(
+    tmp_path: Path, bucket: Bucket, proxy: Proxy
+) -> None:
+    """The ledger no longer knows of it; the releases do."""
+    publish_to(bucket, put(tmp_path, site("one") | {"30d/index.html": b"<p>30"}, ago_s=60))
+    proxy.meet = lambda _, request: 403 if request.method in {"POST", "DELETE"} else None
+    publish_to(bucket, put(tmp_path, site("two"), ago_s=30))
+    assert "30d/index.html" in seen(bucket)
+    proxy.quiet()
+    release = put(tmp_path, site("three"))
+    publish_to(bucket, release)
+    assert seen(bucket) == shown(release)
+
+
+def test_what_a_build_put_into_place_before_it_died_goes_with_the_next_one(
+    tmp_path: Path, bucket: Bucket, proxy: Proxy
+) -> None:
+    """It was in no ledger that was ever written."""
+    publish_to(bucket, put(tmp_path, site("one"), ago_s=60))
+    proxy.meet = lambda _, request: 403 if request.method == "PUT" and request.key.count("/") == 2 else None
+    with pytest.raises(PublishError):
+        publish_to(bucket, put(tmp_path, site("two") | {"old.csv": b"1"}, ago_s=30))
+    proxy.quiet()
+    assert "old.csv" in seen(bucket)
+    release = put(tmp_path, site("three"))
+    publish_to(bucket, release)
+    assert seen(bucket) == shown(release)
+
+
+def test_a_newer_release_is_not_cleared_away_whoever_is_slow(tmp_path: Path, bucket: Bucket) -> None:
+    """Another machine may be uploading it, or have made it current meanwhile."""
+    publish_to(bucket, put(tmp_path / "a", site("zero"), ago_s=100), keep=1)
+    slow = put(tmp_path / "a", site("slow"), ago_s=60)
+    newer = put(tmp_path / "b", site("new") | {"30d/index.html": b"<p>30", "assets/new.js": b"new"}, ago_s=1)
+    clear, found = mirror_room._clear, list[dict[str, bytes]]()
+
+    def late(*given: Any) -> None:
+        monkeypatch.undo()
+        publish_to(bucket, newer, by="other", keep=1)
+        found.append(seen(bucket))
+        clear(*given)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(mirror_room, "_clear", late)
+        publish_to(bucket, slow, keep=1)
+    assert current_of(bucket) == newer.id
+    assert seen(bucket) == found[0] == shown(newer)
+    assert fetch(bucket) == (newer.manifest, whole(newer))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "AWS_STS_REGIONAL_ENDPOINTS=regional",
+        "AWS_USE_FIPS_ENDPOINT=false",
+        "AWS_USE_DUALSTACK_ENDPOINT=true",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE=IPv4",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=false",
+    ],
+)
+def test_a_variable_that_only_chooses_an_endpoint_is_no_address(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """Amazon's own tools set them, in its clusters for one."""
+    monkeypatch.setenv(*said.split("=", 1))
+    assert open_bucket(bucket.url).read("absent") is None
 
 
 # Two machines.

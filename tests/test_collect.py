@@ -273,6 +273,18 @@ def test_a_new_machine_has_all_sites_before_it_builds_one(tmp_path: Path, at: Ma
     assert [new.current(name) for name in ("a", "b", "never")] == [old.current("a"), old.current("b"), None]
 
 
+def test_the_page_over_all_comes_back_with_its_links(tmp_path: Path, at: Machines) -> None:
+    """A server of files finds each site below it, as before."""
+    old, new = at("old"), at("new")
+    old.build()
+    shutil.copyfile(tmp_path / "a.csv", tmp_path / "top.csv")
+    old.build(name="top")
+    from_bucket(_sites(new, "a"))
+    release = current_release(new.folder / "top")
+    assert release
+    assert (release.path / "a").readlink() == Path("../../a/current")
+
+
 def test_a_machine_with_a_page_over_all_asks_for_none(at: Machines, proxy: Proxy) -> None:
     """What its sites lack, their builds restore."""
     one = at("one")

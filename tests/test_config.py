@@ -383,7 +383,8 @@ def test_other_links_of_an_intro_are_taken(load: Load, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "kept"),
     [
-        ("s3://bucket", "s3://bucket"), ("s3://bucket/", "s3://bucket"), (" s3://b/a/c/ ", "s3://b/a/c"),
+        ("s3://bucket", "s3://bucket"), ("S3://bucket/P", "s3://bucket/P"), ("s3://bucket/", "s3://bucket"),
+        (" s3://b/a/c/ ", "s3://b/a/c"),
         ("gs://my-bucket/report", "gs://my-bucket/report"), ("az://container/x", "az://container/x"),
     ],
 )  # fmt: skip
