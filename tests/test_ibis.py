@@ -4,6 +4,7 @@ That they read as all others do is tested in ``test_sources.py``.
 """
 
 import calendar
+import re
 import subprocess
 import sys
 from contextlib import closing
@@ -84,46 +85,112 @@ def test_nobody_else_imports_ibis() -> None:
     assert done.stdout.strip() == "[]"
 
 
+FUNCTIONS = {"SUM", "COUNT", "CAST", "SUBSTRING", "LENGTH", "REPLACE", "COALESCE", "FLOOR", "ROW_NUMBER"}
+FUNCTIONS_OF = {  # as the engines' manuals name them; where it is another's name for one above, beside that
+    "bigquery": {"DATETIME", "TIMESTAMP"},
+    "clickhouse": {"CHAR_LENGTH", "toDate", "Nullable", "Decimal", "DateTime64"},
+    "databricks": {"FROM_UTC_TIMESTAMP"},
+    "mssql": {"COUNT_BIG", "LEN", "NVARCHAR", "NUMERIC"},
+    "mysql": {"CONVERT", "CHAR_LENGTH"},
+    "oracle": {"TRUNC", "TO_DATE", "TO_TIMESTAMP_TZ", "SUBSTR", "NUMBER"},
+    "pyspark": {"FROM_UTC_TIMESTAMP"},
+    "snowflake": {"CONVERT_TIMEZONE"},
+    "trino": {"AT_TIMEZONE"},
+}
+NO_FUNCTIONS = {"WITH", "AS", "AND", "OR", "IN", "OVER", "FROM", "WHEN", "WHERE", "BY", "DECIMAL", "NOT"}
+
+
+def said(backend: str, days: Any, numbers: Any, statement: str, path: str = "it's") -> str:
+    """Return a statement in an engine's words."""
+    from reportgen.sources import ibis_sql
+    from reportgen.sources.ibis_engines import ENGINES
+
+    relation = ibis_sql.table_of(("c", "s"), "order by")
+    stored = ibis_sql.Stored(relation, "date", "path", "visits", days, numbers)
+    dialect = ibis_sql.dialect_of(stored)
+    names = ("first", "end", "start", "complete_end", "previous_end")
+    values = dict.fromkeys(names, dialect.date_value(TODAY)) | {"limit": 9, "named": 5, "path_0": path}
+    text = statement.format(
+        **{name: getattr(dialect, name) for name in ibis_sql.PIECES},
+        **{name: dialect.placeholder(name) for name in values},
+        code_point_order="",
+        paths=":path_0",
+    )
+    return ibis_sql.spelled(text, values, stored, "Europe/Berlin", ENGINES[backend].words, backend)
+
+
+@pytest.fixture
+def dialects() -> None:
+    """Have sqlglot know the dialects that Ibis changes."""
+    needs_ibis()
+    import ibis.backends.sql.dialects
+
+    assert ibis.backends.sql.dialects
+
+
+@pytest.mark.usefixtures("dialects")
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_every_statement_has_words_in_every_engine(backend: str) -> None:
-    """And the engine's own grammar, as sqlglot knows it, reads them. MySQL cannot cut instants to a zone."""
-    needs_ibis()
-    import ibis.backends.sql.dialects  # registers those that Ibis changes
+    """With no function but those that its manual names; and its grammar, as sqlglot knows it, reads them."""
     import sqlglot
 
     from reportgen.sources import ibis_sql
     from reportgen.sources.ibis_engines import ENGINES
 
     assert tuple(ENGINES) == BACKENDS
-    engine = ENGINES[backend]
     for days, numbers, statement in product(
         ("date", "timestamp", "instant", "text"), ("whole", "fraction", "text"), STATEMENTS
     ):
-        stored = ibis_sql.Stored(
-            ibis_sql.table_of(("c", "s"), "order by"), "date", "path", "visits", days, numbers
-        )
-        kinds = {"exactly": engine.exactly, "number": engine.number, "local_day": engine.local_day}
-        if (backend, days) == ("mysql", "instant"):
+        if days == "instant" and backend in ("mysql", "mssql"):
             with pytest.raises(SourceError, match="date in Europe/Berlin"):
-                ibis_sql.pieces_of(stored, "Europe/Berlin", **kinds)
+                said(backend, days, numbers, statement)
             continue
-        pieces = ibis_sql.pieces_of(stored, "Europe/Berlin", **kinds)
-        dialect = ibis_sql.dialect_of(stored)
-        names = ("first", "end", "start", "complete_end", "previous_end")
-        values = dict.fromkeys(names, dialect.date_value(TODAY)) | {"limit": 9, "named": 5, "path_0": "it's"}
-        text = statement.format(
-            **{name: getattr(dialect, name) for name in ibis_sql.PIECES},
-            **{name: dialect.placeholder(name) for name in values},
-            code_point_order="",
-            paths=":path_0",
-        )
-        bound = ibis_sql.bound_of(stored, "Europe/Berlin")
-        spelled = ibis_sql.spelled(text, values, pieces, bound, backend)
+        spelled = said(backend, days, numbers, statement)
         assert "order by" in spelled
         assert not [token for token in ibis_sql.PIECES.values() if token in spelled]
+        called = set(re.findall(r"(\w+) ?\(", spelled)) - NO_FUNCTIONS
+        assert called <= FUNCTIONS | FUNCTIONS_OF.get(backend, set()), spelled
         (tree,) = sqlglot.parse(spelled, read=backend)
         assert isinstance(tree, sqlglot.expressions.Query)
-    assert ibis.backends.sql.dialects
+
+
+@pytest.mark.usefixtures("dialects")
+@pytest.mark.parametrize(
+    ("days", "day", "bound"),
+    [
+        ("date", 'TRUNC("stored"."date")', "TO_DATE('2026-11-23', 'YYYY-MM-DD')"),
+        ("timestamp", 'TRUNC("stored"."date")', "TO_DATE('2026-11-23', 'YYYY-MM-DD')"),
+        (
+            "instant",
+            'TRUNC("stored"."date" AT TIME ZONE \'Europe/Berlin\')',
+            "TO_TIMESTAMP_TZ('2026-11-22 23:00:00 +00:00', 'YYYY-MM-DD HH24:MI:SS TZH:TZM')",
+        ),
+    ],
+)
+def test_oracle_cuts_the_time_of_day_that_its_dates_have(days: str, day: str, bound: str) -> None:
+    spelled = said("oracle", days, "whole", DAILY)
+    assert f'SELECT {day} AS "day"' in spelled
+    assert f'WHERE "stored"."date" >= {bound}' in spelled
+
+
+@pytest.mark.usefixtures("dialects")
+def test_oracle_is_not_believed_that_a_number_is_whole() -> None:
+    """Ibis tells NUMBER as an integer, and 1.5 is one."""
+    assert '"stored"."visits" = FLOOR("stored"."visits")' in said("oracle", "date", "whole", DAILY)
+
+
+@pytest.mark.usefixtures("dialects")
+def test_sql_server_compares_paths_beyond_a_code_page() -> None:
+    spelled = said("mssql", "date", "whole", CELLS, "/日本's")
+    assert "[path] IN (N'/日本''s')" in spelled
+    assert "CAST([stored].[path] AS NVARCHAR(MAX)) COLLATE Latin1_General_100_BIN2 AS [path]" in spelled
+
+
+@pytest.mark.usefixtures("dialects")
+@pytest.mark.parametrize("numbers", ["fraction", "text"])
+def test_bigquery_holds_as_many_digits_as_others(numbers: str) -> None:
+    assert "AS BIGNUMERIC)" in said("bigquery", "date", numbers, DAILY)
+    assert "AS NUMERIC)" not in said("bigquery", "date", numbers, DAILY)
 
 
 def test_a_path_that_looks_like_sql_is_a_path(engine: Engine) -> None:

@@ -139,17 +139,10 @@ class IbisSource:
 
     def spelled(self, sql: str, values: Mapping[str, Any]) -> str:
         """Return a shared statement as the engine gets it."""
-        from reportgen.sources.ibis_sql import bound_of, pieces_of, spelled
+        from reportgen.sources.ibis_sql import spelled
 
-        engine = self._engine
-        pieces = pieces_of(
-            self._stored,
-            self._timezone,
-            exactly=engine.exactly,
-            number=engine.number,
-            local_day=engine.local_day,
-        )
-        return spelled(sql, values, pieces, bound_of(self._stored, self._timezone), self._backend.dialect)
+        words, dialect = self._engine.words, self._backend.dialect
+        return spelled(sql, values, self._stored, self._timezone, words, dialect)
 
     def inspect(self) -> Iterator[Finding]:
         """Say what the engine promises, and what nobody looked at."""

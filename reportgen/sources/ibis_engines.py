@@ -6,6 +6,7 @@ What a row of :data:`ENGINES` says of an engine that no test runs on comes from 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import sqlglot
@@ -13,16 +14,12 @@ from sqlglot import expressions as sql
 
 from reportgen.config import SourceSettings
 from reportgen.errors import SourceError
-from reportgen.sources.ibis_sql import Piece, decimal
+from reportgen.sources.ibis_sql import COMMON, Piece, Words, at_zone, decimal, whole_part
 
 NO_SNAPSHOT = (
     "none: each statement of a build sees what is stored when it runs; docs/engines.md says what helps"
 )
 A_TRANSACTION = "one read-only transaction a build"
-
-
-def _as_it_is(value: Piece) -> Piece:
-    return value.copy()
 
 
 def _written(text: str, dialect: str) -> Callable[[Piece], Piece]:
@@ -35,24 +32,35 @@ def _written(text: str, dialect: str) -> Callable[[Piece], Piece]:
     return around
 
 
-def _local_day(instant: Piece, zone: str) -> Piece:
-    local = sql.AtTimeZone(this=instant.copy(), zone=sql.Literal.string(zone))
-    return sql.cast(local, "DATE")
+def _no_day(kind: str, instead: str) -> Callable[[Piece, str], Piece]:
+    """Return what refuses an instant in an engine that need not know the report's zone."""
 
+    def refused(instant: Piece, zone: str) -> Piece:
+        raise SourceError(
+            f"source.url: {instant.name} is a {kind}, an instant whose date in {zone} it may not know: "
+            f"store a {instead}, or cut it to a date with [source] query"
+        )
 
-def _collated(text: Piece) -> Piece:
-    return sql.Collate(this=text.copy(), expression=sql.var("Latin1_General_100_BIN2"))
-
-
-def _no_day(instant: Piece, zone: str) -> Piece:
-    raise SourceError(
-        f"source.url: {instant.name} is a TIMESTAMP, an instant whose date in {zone} it may not know: "
-        "store a DATETIME, or cut it to a date with [source] query"
-    )
+    return refused
 
 
 def _to_date(instant: Piece, zone: str) -> Piece:
     return sql.Anonymous(this="toDate", expressions=[instant.copy(), sql.Literal.string(zone)])
+
+
+def _truncated(value: Piece) -> Piece:
+    # Oracle's DATE has a time of day, and a cast to it keeps that.
+    return sql.Anonymous(this="TRUNC", expressions=[value.copy()])
+
+
+def _oracle_bound(beginning: Any) -> Piece:
+    if not isinstance(beginning, datetime):
+        return sql.convert(beginning)
+    if beginning.tzinfo is None:  # a DATE is compared with either kind as it is stored: an index serves
+        return sql.convert(beginning.date())
+    said = f"{beginning:%Y-%m-%d %H:%M:%S} +00:00"
+    how = "YYYY-MM-DD HH24:MI:SS TZH:TZM"
+    return sql.Anonymous(this="TO_TIMESTAMP_TZ", expressions=[*map(sql.Literal.string, (said, how))])
 
 
 @dataclass(frozen=True)
@@ -61,18 +69,16 @@ class Engine:
 
     ``options`` are keyword arguments of its ``connect``; ``session`` are statements before the table is
     looked at, ``snapshot`` those that begin what all readings see. In both, ``{s}`` and ``{ms}`` stand for
-    ``statement_timeout_s``. ``exactly`` makes texts be compared byte by byte; ``number`` makes a whole number
-    one whose sum is wide enough, or fails. ``describe`` gives names and types of a ``{query}`` where Ibis's
-    own way does not work, or makes a view. ``cancel`` ends, from another thread, the statement that runs.
+    ``statement_timeout_s``. ``words`` are those of its SQL. ``describe`` gives names and types of a
+    ``{query}`` where Ibis's own way does not work, or makes a view. ``cancel`` ends, from another thread, the
+    statement that runs.
     """
 
     options: Callable[[SourceSettings], Mapping[str, Any]] = lambda _: {}
     session: tuple[str, ...] = ()
     snapshot: tuple[str, ...] = ()
     one_state: str = NO_SNAPSHOT
-    exactly: Callable[[Piece], Piece] = _as_it_is
-    number: Callable[[Piece], Piece] = _as_it_is
-    local_day: Callable[[Piece, str], Piece] = _local_day
+    words: Words = COMMON
     describe: str | None = None
     cancel: Callable[[Any], object] | None = None
 
@@ -94,9 +100,12 @@ ORACLE_SESSION = (
 )
 
 ENGINES: Mapping[str, Engine] = {
-    "bigquery": Engine(),
+    # Its NUMERIC holds 29 digits.
+    "bigquery": Engine(words=Words(decimal="BIGDECIMAL")),
     "clickhouse": Engine(
-        options=_clickhouse, number=decimal, local_day=_to_date, describe="DESCRIBE TABLE ({query})"
+        options=_clickhouse,
+        words=Words(number=decimal, instant=_to_date),
+        describe="DESCRIBE TABLE ({query})",
     ),
     "databricks": Engine(
         session=("SET ANSI_MODE = true", "SET TIMEZONE = 'UTC'", "SET STATEMENT_TIMEOUT = {s}"),
@@ -109,26 +118,45 @@ ENGINES: Mapping[str, Engine] = {
         describe="DESCRIBE {query}",
         cancel=lambda backend: backend.con.interrupt(),
     ),
-    "mssql": Engine(session=("SET LOCK_TIMEOUT {ms}",), exactly=_collated, number=decimal),
+    "mssql": Engine(
+        session=("SET LOCK_TIMEOUT {ms}",),
+        words=Words(
+            # A text that is not national, or a collation of one, holds what its code page has.
+            exactly=_written("CAST(x AS NVARCHAR(MAX)) COLLATE Latin1_General_100_BIN2", "tsql"),
+            text=lambda text: sql.National(this=text),
+            number=decimal,
+            # It knows zones by Windows' names only.
+            instant=_no_day("DATETIMEOFFSET", "DATETIME2"),
+        ),
+    ),
     "mysql": Engine(
         options=lambda settings: {"connect_timeout": settings.connect_timeout_s, "charset": "utf8mb4"},
         session=(MYSQL_SESSION, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"),
         snapshot=("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",),
         one_state=A_TRANSACTION,
-        exactly=_written("CAST(CONVERT(x USING utf8mb4) AS BINARY)", "mysql"),
-        local_day=_no_day,
+        words=Words(
+            exactly=_written("CAST(CONVERT(x USING utf8mb4) AS BINARY)", "mysql"),
+            instant=_no_day("TIMESTAMP", "DATETIME"),
+        ),
     ),
     "oracle": Engine(
         session=(ORACLE_SESSION,),
         snapshot=("SET TRANSACTION READ ONLY",),
         one_state=A_TRANSACTION,
+        words=Words(
+            date=_truncated,
+            timestamp=_truncated,
+            instant=lambda instant, zone: _truncated(at_zone(instant, zone)),
+            bound=_oracle_bound,
+            number=whole_part,  # a NUMBER without digits in its type is told as whole, and need not be
+        ),
     ),
     "postgres": Engine(
         options=lambda settings: {"connect_timeout": settings.connect_timeout_s},
         session=("SET statement_timeout = {ms}",),
         snapshot=("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",),
         one_state=A_TRANSACTION,
-        exactly=_written('x COLLATE "C"', "postgres"),
+        words=Words(exactly=_written('x COLLATE "C"', "postgres")),
     ),
     "pyspark": Engine(),
     "snowflake": Engine(

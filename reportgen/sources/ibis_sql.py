@@ -28,12 +28,55 @@ LONG_MONTHS = ("01", "03", "05", "07", "08", "10", "12")
 DIGITS = tuple("0123456789")
 MOST_DIGITS = 38
 """How many digits a decimal of the widest common kind holds."""
+DECIMAL = f"DECIMAL({MOST_DIGITS}, 0)"
 TOO_MUCH = sql.Literal.number("1e30")
 
 Piece: TypeAlias = Any
 """A part of a syntax tree: ``sqlglot.expressions.Expression``."""
 Days = Literal["date", "timestamp", "instant", "text"]
 Numbers = Literal["whole", "fraction", "text"]
+
+
+def _as_it_is(value: Piece) -> Piece:
+    return value.copy()
+
+
+def date_in(value: Piece) -> Piece:
+    """Return the date of a timestamp, as stored."""
+    return sql.cast(value.copy(), "DATE")
+
+
+def at_zone(instant: Piece, zone: str) -> Piece:
+    """Return what a clock in ``zone`` showed at an instant."""
+    return sql.AtTimeZone(this=instant.copy(), zone=sql.Literal.string(zone))
+
+
+def day_at(instant: Piece, zone: str) -> Piece:
+    """Return the date in ``zone`` at an instant."""
+    return date_in(at_zone(instant, zone))
+
+
+@dataclass(frozen=True)
+class Words:
+    """How one engine says what engines say differently.
+
+    ``exactly`` makes a text be compared byte by byte; ``text`` writes one. ``date``, ``timestamp`` and
+    ``instant`` cut a stored date, timestamp or instant to its day, the last in a zone; ``bound`` writes the
+    date or datetime that a stored one is compared with. ``number`` makes a whole number one whose sum is wide
+    enough, or fails; ``decimal`` is the type that holds :data:`MOST_DIGITS`.
+    """
+
+    exactly: Callable[[Piece], Piece] = _as_it_is
+    text: Callable[[str], Piece] = sql.Literal.string
+    date: Callable[[Piece], Piece] = _as_it_is
+    timestamp: Callable[[Piece], Piece] = date_in
+    instant: Callable[[Piece, str], Piece] = day_at
+    bound: Callable[[Any], Piece] = sql.convert
+    number: Callable[[Piece], Piece] = _as_it_is
+    decimal: str = DECIMAL
+
+
+COMMON = Words()
 
 
 @dataclass(frozen=True)
@@ -58,81 +101,65 @@ def dialect_of(stored: Stored) -> Dialect:
     )
 
 
-def pieces_of(
-    stored: Stored,
-    timezone: str,
-    *,
-    exactly: Callable[[Piece], Piece],
-    number: Callable[[Piece], Piece],
-    local_day: Callable[[Piece, str], Piece],
-) -> dict[str, Piece]:
-    """Return the part of the tree that each token of a statement stands for.
-
-    ``exactly`` makes a text be compared byte by byte, ``number`` makes a whole number one whose sum cannot
-    wrap around, ``local_day`` cuts an instant to its date in ``timezone``.
-    """
-    day, path, visits = (_column(name) for name in (stored.date, stored.path, stored.visits))
-    stored_date = exactly(day) if stored.days == "text" else day
-    days: dict[Days, Callable[[], Piece]] = {
-        "date": lambda: day,
-        "timestamp": lambda: sql.cast(day, "DATE"),
-        "instant": lambda: local_day(day, timezone),
-        "text": lambda: iso_day(stored_date),
-    }
-    numbers: dict[Numbers, Callable[[], Piece]] = {
-        "whole": lambda: number(visits),
-        "fraction": lambda: whole_part(visits),
-        "text": lambda: spelled_number(visits),
-    }
-    return {
-        PIECES["relation"]: stored.relation,
-        PIECES["stored_date"]: stored_date,
-        PIECES["day"]: days[stored.days](),
-        PIECES["path"]: exactly(path),
-        PIECES["visits"]: numbers[stored.numbers](),
-        PIECES["stored_visits"]: visits,
-    }
-
-
-def bound_of(stored: Stored, timezone: str) -> Callable[[Any], Any]:
-    """Return what a stored date is compared with at the beginning of a day, so that like meets like."""
-    zone = ZoneInfo(timezone)
-    if stored.days == "timestamp":
-        return lambda day: datetime.combine(day, time())
-    if stored.days == "instant":
-        return lambda day: datetime.combine(day, time(), zone).astimezone(UTC)
-    return lambda day: day
-
-
 def spelled(
-    statement: str,
-    values: Mapping[str, Any],
-    pieces: Mapping[str, Piece],
-    bound: Callable[[Any], Any],
-    dialect: Any,
+    statement: str, values: Mapping[str, Any], stored: Stored, timezone: str, words: Words, dialect: Any
 ) -> str:
     """Return the statement as SQL of ``dialect``, with every piece and value in its place.
-
-    ``bound`` turns a value that a stored date is compared with into one of the column's kind.
 
     Raises:
         SourceError: the dialect has no words for it.
 
     """
+    pieces, zone = _pieces(stored, timezone, words), ZoneInfo(timezone)
     tree = sqlglot.parse_one(statement, read=READ_AS)
     for column in tree.find_all(sql.Column):
         other = column.parent and column.parent.args.get("expression")
         if column.name == PIECES["stored_date"] and isinstance(other, sql.Placeholder):
-            other.replace(sql.convert(bound(values[other.name])))
+            other.replace(words.bound(_beginning(values[other.name], stored.days, zone)))
 
     def placed(node: Piece) -> Piece:
         if isinstance(node, sql.Placeholder):
-            return sql.convert(values[node.name])
+            value = values[node.name]
+            return words.text(value) if isinstance(value, str) else sql.convert(value)
         if isinstance(node, sql.Column | sql.Table) and node.name in pieces:
             return pieces[node.name].copy()
         return node
 
     return text_of(tree.transform(placed), dialect)
+
+
+def _pieces(stored: Stored, timezone: str, words: Words) -> dict[str, Piece]:
+    """Return the part of the tree that each token of a statement stands for."""
+    day, path, visits = (_column(name) for name in (stored.date, stored.path, stored.visits))
+    stored_date = words.exactly(day) if stored.days == "text" else day
+    days: dict[Days, Callable[[], Piece]] = {
+        "date": lambda: words.date(day),
+        "timestamp": lambda: words.timestamp(day),
+        "instant": lambda: words.instant(day, timezone),
+        "text": lambda: iso_day(stored_date),
+    }
+    numbers: dict[Numbers, Callable[[], Piece]] = {
+        "whole": lambda: words.number(visits),
+        "fraction": lambda: whole_part(visits, words.decimal),
+        "text": lambda: spelled_number(visits, words.decimal),
+    }
+    return {
+        PIECES["relation"]: stored.relation,
+        PIECES["stored_date"]: stored_date,
+        PIECES["day"]: days[stored.days](),
+        PIECES["path"]: words.exactly(path),
+        PIECES["visits"]: numbers[stored.numbers](),
+        PIECES["stored_visits"]: visits,
+    }
+
+
+def _beginning(day: Any, days: Days, zone: ZoneInfo) -> Any:
+    """Return the beginning of a day as a value of the stored kind, so that like meets like."""
+    if days == "timestamp":
+        return datetime.combine(day, time())
+    if days == "instant":
+        return datetime.combine(day, time(), zone).astimezone(UTC)
+    return day
 
 
 def text_of(tree: Piece, dialect: Any) -> str:
@@ -201,14 +228,14 @@ def iso_day(text: Piece) -> Piece:
     return _case(sql.and_(*dashes, *digits, months, last, rest), _part(text, 1, 10))
 
 
-def whole_part(value: Piece) -> Piece:
+def whole_part(value: Piece, kind: str = DECIMAL) -> Piece:
     """Return a whole number stored as a fraction; NULL for any other. NaN is above, or equal to, nothing."""
     small = sql.and_(_of(value, sql.LT, TOO_MUCH), _of(value, sql.GT, sql.Neg(this=TOO_MUCH.copy())))
-    whole = _case(_of(value, sql.EQ, sql.func("FLOOR", value.copy())), decimal(value))
+    whole = _case(_of(value, sql.EQ, sql.func("FLOOR", value.copy())), decimal(value, kind))
     return _case(small, whole)
 
 
-def spelled_number(text: Piece) -> Piece:
+def spelled_number(text: Piece, kind: str = DECIMAL) -> Piece:
     """Return the whole number that a text spells, with no sign but a minus; NULL where it spells none."""
     rest: Piece = text
     for digit in DIGITS:
@@ -218,12 +245,12 @@ def spelled_number(text: Piece) -> Piece:
     length = sql.func("LENGTH", text.copy())
     negative = sql.and_(_part(text, 1, 1).eq("-"), left.eq(1), length.copy().between(2, MOST_DIGITS))
     positive = sql.and_(left.copy().eq(0), length.between(1, MOST_DIGITS))
-    return _case(sql.or_(positive, negative), decimal(text))
+    return _case(sql.or_(positive, negative), decimal(text, kind))
 
 
-def decimal(value: Piece) -> Piece:
+def decimal(value: Piece, kind: str = DECIMAL) -> Piece:
     """Return a value as a decimal, whose sum holds more than 64 bits in every engine."""
-    return sql.cast(value.copy(), f"DECIMAL({MOST_DIGITS}, 0)")
+    return sql.cast(value.copy(), kind)
 
 
 def _column(name: str) -> Piece:

@@ -184,14 +184,14 @@ def read_paths(source: Source, window: Window, limit: int, named: int) -> PathsR
 def read_cells(source: Source, span: Span, paths: Sequence[str]) -> list[Cell]:
     """Sum visits by date and path over ``span`` for ``paths`` only.
 
-    Sorted by date, then path; pairs without visits are absent. Some engines give a day more than once.
+    Sorted by date, then path; pairs without visits are absent.
     """
     names = {f"path_{n}": path for n, path in enumerate(paths)}
     listed = ", ".join(map(source.dialect.placeholder, names)) or "NULL"
-    sums: Counter[tuple[date, str]] = Counter()
-    for day, path, total in _run(source, CELLS, {"paths": listed}, **_range(source, span), **names):
-        sums[_date(day), path] += _int64(total, source)
-    return sorted(Cell(day, path, visits) for (day, path), visits in sums.items())
+    return sorted(
+        Cell(_date(day), path, _int64(total, source))
+        for day, path, total in _run(source, CELLS, {"paths": listed}, **_range(source, span), **names)
+    )
 
 
 def read_strays(source: Source, span: Span, *, beyond: bool) -> Counter[str]:
