@@ -7,7 +7,6 @@ growing pauses.
 """
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
-from reportgen.bucket_errors import CLOUDS, border
+from reportgen.bucket_errors import border
 from reportgen.errors import ConfigError, OutputBusy, PublishError
 
 REQUEST_S = 60
@@ -27,8 +26,12 @@ RETRY_S = 30
 RETRIES = 8
 TRIAL = ".reportgen-check"
 
-ADDRESS = re.compile(r"(?<!FIPS)(?<!FABRIC)(?<!DUALSTACK)_ENDPOINT(_URL(_\w+)?)?$")
-"""How a variable is called that holds an address; others only say which kind of endpoint is to be used."""
+ADDRESSES = (
+    "AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS",
+    "AWS_METADATA_ENDPOINT", "AZURE_ENDPOINT", "AZURE_IDENTITY_ENDPOINT", "AZURE_MSI_ENDPOINT",
+    "AZURE_STORAGE_ENDPOINT", "GOOGLE_BASE_URL",
+)  # fmt: skip
+"""The variables that hold an address, as obstore reads them."""
 
 Version = Mapping[str, str]
 """How a store tells one state of an object from the next: an entity tag, in Google's also a generation."""
@@ -135,9 +138,14 @@ class Bucket:
         """Delete objects; those that are gone already are no error."""
         import obstore
 
-        if gone := list(keys):
-            with border(self.url), suppress(FileNotFoundError):
+        gone = list(keys)
+        with border(self.url):
+            try:
                 obstore.delete(self._store, gone)
+            except FileNotFoundError:  # a store that deletes one after the other has ended there
+                for key in gone:
+                    with suppress(FileNotFoundError):
+                        obstore.delete(self._store, key)
 
 
 def open_bucket(url: str) -> Bucket:
@@ -204,11 +212,9 @@ def _without_tls(environ: Mapping[str, str]) -> bool:
         ConfigError: one is no address.
 
     """
-    named = {
-        name: value for name, value in environ.items() if name.startswith(CLOUDS) and ADDRESS.search(name)
-    }
+    named = {name: environ[name] for name in ADDRESSES if environ.get(name)}
     for name, value in named.items():
-        if value and not value.startswith(("http://", "https://")):
+        if not value.startswith(("http://", "https://")):
             raise ConfigError(f"{name}: write the whole address, such as https://fly.storage.tigris.dev")
     emulated = environ.get("AZURE_STORAGE_USE_EMULATOR", "").lower() == "true"
     return emulated or any(value.startswith("http://") for value in named.values())

@@ -13,6 +13,7 @@ from typing import Any
 from reportgen.builder import Result
 from reportgen.config import Config
 from reportgen.errors import BucketUnavailable, OutputBusy, PublishError, ReportgenError, mask
+from reportgen.ledger import is_as_new
 from reportgen.publish import current_release, lock_output
 from reportgen.runs import Failure, Success, read_runs, record_failure, record_success
 from reportgen.sites import Site, Sites
@@ -90,9 +91,9 @@ def _bring(config: Config, release_id: str) -> None:
 
 
 def _is_here(config: Config, release_id: str) -> bool:
-    """Tell whether the current release is that one, or newer: ids sort by time."""
+    """Tell whether the current release is that one, or newer."""
     release = current_release(config.output.dir)
-    return release is not None and release.id >= release_id
+    return release is not None and is_as_new(release.id, release_id, datetime.now(UTC))
 
 
 def _note(config: Config, result: Result, begun: datetime) -> None:

@@ -116,7 +116,6 @@ def publish_index(sites: Sites, now: datetime) -> Release:
     from reportgen.proof import prove
 
     common = sites.common
-    prefixes = sorted(site.prefix for site in sites.all)
     with lock_output(sites.root) as lock:
         files = index_files(sites, now)
         most = common.output.max_page_mb
@@ -125,7 +124,7 @@ def publish_index(sites: Sites, now: datetime) -> Release:
             windows=(),
             max_page_mb=most,
             own=common.templates_dir,
-            beside=[f"{prefix}/index.html" for prefix in prefixes],
+            beside=[f"{site.prefix}/index.html" for site in sites.all],
         )
         about = {"version": __version__, "sites": len(sites.all)}
         release = publish(lock, files, about, built_at=now, keep=common.output.keep, links=sites.links)

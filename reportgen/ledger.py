@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
@@ -26,6 +26,9 @@ ALWAYS_ASK = "no-cache"
 GZIP, BROTLI = SUFFIXES["gzip"], SUFFIXES["br"]
 HEADERS = {"Content-Type": TYPES[".json"], "Cache-Control": ALWAYS_ASK}
 """Of ``current.json`` itself."""
+
+CLOCKS_APART = timedelta(minutes=1)
+"""A release from further in the future is from before a clock was put right: it is newer than nothing."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,16 @@ def made_at(release_id: str) -> datetime:
     if not OURS.fullmatch(release_id):
         raise ValueError(f"{release_id}: no id of a release")
     return datetime.strptime(release_id.partition("-")[0], "%Y%m%dT%H%M%S.%f%z")
+
+
+def is_newer(release_id: str, than: str, now: datetime) -> bool:
+    """Tell whether a release was made after another, and not in a future that a wrong clock showed."""
+    return made_at(than) < made_at(release_id) <= now + CLOCKS_APART
+
+
+def is_as_new(release_id: str, other: str, now: datetime) -> bool:
+    """Tell whether a release is the other one, or newer."""
+    return release_id == other or is_newer(release_id, other, now)
 
 
 def items(release: Release) -> Iterator[Item]:

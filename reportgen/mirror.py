@@ -34,10 +34,10 @@ from reportgen.ledger import (
     Ledger,
     Put,
     is_asset,
+    is_newer,
     is_page,
     is_served,
     items,
-    made_at,
     parsed,
     written,
 )
@@ -52,9 +52,6 @@ SWITCH_S = 60
 
 LEASE = timedelta(seconds=240)
 """How long a claim of somebody else counts: longer than :data:`SWITCH_S` and the longest request together."""
-
-CLOCKS_APART = timedelta(minutes=1)
-"""A release from further in the future is from before a clock was put right: it is newer than nothing."""
 
 RELEASES = "releases"
 
@@ -100,7 +97,7 @@ def put_release(
     before = parsed(found[0]) if found else Ledger()
     if before.release == release.id and before.claim is None:
         return False
-    if _is_newer(before, release, clock()):
+    if before.release and is_newer(before.release, release.id, clock()):
         if mend:
             return False
         raise OutputBusy(
@@ -119,13 +116,6 @@ def put_release(
     with suppress(PublishError):  # litter is no reason to call a published release a failure
         _clear(bucket, before, after, keep, clock())
     return True
-
-
-def _is_newer(ledger: Ledger, release: Release, now: datetime) -> bool:
-    """Tell whether the bucket's release was made after this one."""
-    if ledger.release is None:
-        return False
-    return made_at(release.id) < made_at(ledger.release) <= now + CLOCKS_APART
 
 
 def _give_way(bucket: Bucket, before: Ledger, by: str, now: datetime) -> None:
@@ -166,7 +156,7 @@ def _is_there(bucket: Bucket, there: Mapping[str, Stored], pair: tuple[str, Item
     if stored.tag == item.md5:
         return True
     found = bucket.read(key)  # where objects are encrypted, and at Azure, the tag is no checksum
-    return found is not None and found[0] in (item.body, item.plain)
+    return found is not None and (found[0] == item.body or found[0] == item.plain)
 
 
 def _send(bucket: Bucket, before: Ledger, pair: tuple[str, Item]) -> None:
@@ -227,7 +217,8 @@ def _clear(bucket: Bucket, before: Ledger, after: Ledger, keep: int, now: dateti
     for key in bucket.listed(RELEASES):
         below.setdefault(key.split("/")[1], []).append(key)
     ids = sorted((name for name in below if OURS.fullmatch(name)), reverse=True)
-    newer = [name for name in ids if _is_anothers(name, after, now)]
+    # Another machine is at those that are newer than the one just published.
+    newer = [name for name in ids if is_newer(name, str(after.release), now)]
     old = [name for name in ids if name not in {*newer, after.release}][keep - 1 :]
 
     def files_of(releases: Iterable[str]) -> set[str]:
@@ -240,12 +231,6 @@ def _clear(bucket: Bucket, before: Ledger, after: Ledger, keep: int, now: dateti
     gone = stood - after.objects.keys() - stay
     bucket.delete(sorted(gone & _at_prefix(bucket, gone).keys()))
     bucket.delete(key for name in old for key in below[name])
-
-
-def _is_anothers(release_id: str, after: Ledger, now: datetime) -> bool:
-    """Tell whether a release is newer than the one just published: another machine is at it."""
-    made, ours = made_at(release_id), made_at(str(after.release))
-    return ours < made <= now + CLOCKS_APART
 
 
 def _at_prefix(bucket: Bucket, names: Iterable[str]) -> dict[str, Stored]:

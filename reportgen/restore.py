@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -18,7 +19,7 @@ from reportgen.aside import aside
 from reportgen.bucket import Bucket, open_bucket
 from reportgen.config import Config
 from reportgen.errors import PublishError, ReportgenError
-from reportgen.ledger import CURRENT, GZIP, made_at, parsed
+from reportgen.ledger import CURRENT, GZIP, is_as_new, made_at, parsed
 from reportgen.publish import MANIFEST, OutputLock, Release, current_release, publish
 from reportgen.stopwatch import Stopwatch
 
@@ -61,7 +62,7 @@ def adopt(
         manifest, files = found
         about = {key: value for key, value in manifest.items() if key not in {"id", "built_at", "files"}}
         built_at = made_at(manifest["id"])
-        publish(lock, files, about, built_at=built_at, keep=config.output.keep, links=links or {})
+        publish(lock, files, about, built_at=built_at, keep=config.output.keep, links=links)
 
 
 def fetch(bucket: Bucket, last: Release | None = None) -> tuple[dict[str, Any], dict[str, bytes]] | None:
@@ -75,7 +76,7 @@ def fetch(bucket: Bucket, last: Release | None = None) -> tuple[dict[str, Any], 
     """
     found = bucket.read(CURRENT)
     release_id = parsed(found[0]).release if found else None
-    if release_id is None or (last and last.id >= release_id):  # ids sort by time
+    if release_id is None or (last and is_as_new(last.id, release_id, datetime.now(UTC))):
         return None
     folder = f"releases/{release_id}"
     manifest = _manifest(bucket.url, release_id, _read(bucket, f"{folder}/{MANIFEST}"))

@@ -1,6 +1,7 @@
 """A real S3 server for the tests, SeaweedFS from a wheel; a proxy before it counts, harms and kills."""
 
 import ctypes
+import gzip
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
@@ -127,7 +128,8 @@ class Proxy:
     ``meet`` is called before a request is passed on, with its number; a status that it returns is answered in
     the store's place, and 0 ends the connection without a word. ``lose`` tells whose answers are lost.
     ``alter`` may change what is written, ``drop`` names headers that get lost on the way, ``opaque`` gives
-    all objects tags that are no checksums.
+    all objects tags that are no checksums, ``unpack`` makes it unpack gzip for whoever reads, and
+    ``unpacked`` are the keys of that.
     """
 
     address: str = ""
@@ -137,6 +139,8 @@ class Proxy:
     alter: Callable[[Request, bytes], bytes] = lambda _, body: body
     drop: tuple[str, ...] = ()
     opaque: bool = False
+    unpack: bool = False
+    unpacked: set[str] = field(default_factory=set)
     lock: Lock = field(default_factory=Lock)
 
     def since(self, method: str) -> list[str]:
@@ -147,7 +151,8 @@ class Proxy:
         """Forget what was, and pass on all that comes."""
         with self.lock:
             self.requests.clear()
-        self.meet, self.lose, self.drop, self.opaque = (lambda *_: None), (lambda _: False), (), False
+        self.meet, self.lose, self.drop = (lambda *_: None), (lambda _: False), ()
+        self.opaque = self.unpack = False
         self.alter = lambda _, body: body
 
 
@@ -195,16 +200,21 @@ class Handler(BaseHTTPRequestHandler):
         upstream.close()
         if proxy.lose(request):
             self.refuse(0)
-        else:
-            self.tell(told, content)
+            return
+        left_out = {"content-length", "transfer-encoding", "connection"}
+        if proxy.unpack and self.command == "GET" and told.getheader("content-encoding") == "gzip":
+            proxy.unpacked.add(request.key)
+            content = gzip.decompress(content)
+            left_out.add("content-encoding")
+        self.tell(told, content, left_out)
 
-    def tell(self, told: HTTPResponse, content: bytes) -> None:
-        """Pass on an answer."""
+    def tell(self, told: HTTPResponse, content: bytes, left_out: Collection[str]) -> None:
+        """Pass on an answer, but for some of its headers."""
         turned = _turned if self.proxy.opaque else bytes
         content = turned(content) if "xml" in (told.getheader("content-type") or "") else content
         self.send_response(told.status)
         for name, value in told.getheaders():
-            if name.lower() not in {"content-length", "transfer-encoding", "connection"}:
+            if name.lower() not in left_out:
                 self.send_header(name, turned(value.encode()).decode() if name.lower() == "etag" else value)
         length = told.getheader("content-length") if self.command == "HEAD" else str(len(content))
         self.send_header("content-length", length or "0")

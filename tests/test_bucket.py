@@ -141,16 +141,16 @@ def test_a_release_comes_back_byte_for_byte(tmp_path: Path, bucket: Bucket) -> N
 
 
 def test_where_something_unpacks_gzip_on_the_way_a_release_comes_back_as_well(
-    tmp_path: Path, bucket: Bucket
+    tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
     """As Google's does for whoever does not ask for gzip."""
     release = put(tmp_path, site("one"))
     publish_to(bucket, release)
-    key = f"releases/{release.id}/index.html"
-    bucket.write(key, site("one")["index.html"], {})
+    proxy.unpack = True
     found = fetch(bucket)
     assert found is not None
     assert found[1] == whole(release)
+    assert {key for key in proxy.unpacked if key.endswith("/index.html")}
 
 
 @pytest.mark.parametrize("harm", ["changed", "cut", "gone", "manifest", "leads out", "other id"])
@@ -255,11 +255,12 @@ def test_what_a_dead_build_has_sent_is_proven_before_it_counts(
     assert [key for key in proxy.since("PUT") if key.endswith(f"{release.id}/{sound.name}")] == []
 
 
+@pytest.mark.parametrize("unpack", [False, True])
 def test_a_store_whose_tags_are_no_checksums_is_read_back(
-    tmp_path: Path, open_to_all: Bucket, proxy: Proxy
+    tmp_path: Path, open_to_all: Bucket, proxy: Proxy, unpack: bool
 ) -> None:
-    """As where objects are encrypted with a key of one's own, and at Azure."""
-    proxy.opaque = True
+    """As where objects are encrypted with a key of one's own, and at Azure, whatever unpacks them there."""
+    proxy.opaque, proxy.unpack = True, unpack
     for word, ago_s in (("one", 60), ("two", 0)):
         release = put(tmp_path, site(word), ago_s=ago_s)
         publish_to(open_to_all, release)
@@ -337,6 +338,18 @@ def test_litter_that_cannot_be_deleted_is_no_failure(tmp_path: Path, bucket: Buc
     assert seen(bucket) == shown(release)
 
 
+def test_what_is_gone_already_keeps_nothing_else_from_being_deleted(tmp_path: Path) -> None:
+    """As in a store that deletes one object after the other."""
+    from obstore.store import LocalStore
+
+    bucket = Bucket("file://here", LocalStore(tmp_path))
+    for name in ("a", "c"):
+        (tmp_path / name).write_bytes(b"x")
+    bucket.delete(["a", "b", "c", "d"])
+    bucket.delete([])
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_a_build_could_not_delete_the_next_one_does(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
@@ -395,6 +408,7 @@ def test_a_newer_release_is_not_cleared_away_whoever_is_slow(tmp_path: Path, buc
         "AWS_USE_DUALSTACK_ENDPOINT=true",
         "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE=IPv4",
         "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=false",
+        "AWS_S3_US_EAST_1_REGIONAL_ENDPOINT=regional",
     ],
 )
 def test_a_variable_that_only_chooses_an_endpoint_is_no_address(
@@ -406,6 +420,17 @@ def test_a_variable_that_only_chooses_an_endpoint_is_no_address(
 
 
 # Two machines.
+
+
+@pytest.mark.parametrize(("ago_s", "wanted"), [(60, True), (-1, False), (-86_400, True)])
+def test_what_is_as_new_here_is_not_fetched_but_from_before_a_clock_was_put_right(
+    tmp_path: Path, bucket: Bucket, ago_s: float, wanted: bool
+) -> None:
+    release = put(tmp_path / "a", site("there"))
+    publish_to(bucket, release)
+    here = put(tmp_path / "b", site("here"), ago_s=ago_s)
+    assert (fetch(bucket, here) is not None) is wanted
+    assert fetch(bucket, release) is None
 
 
 def test_a_newer_release_of_another_machine_stays(tmp_path: Path, bucket: Bucket) -> None:

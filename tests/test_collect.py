@@ -22,6 +22,7 @@ from reportgen.publish import current_release, is_whole, lock_output
 from reportgen.runs import Failure, read_runs, record_failure
 from reportgen.sites import Site, Sites
 from tests.manysites import table
+from tests.services import put
 from tests.stores import NAME, Proxy, Request, know
 
 FOLLOW = Ways(if_changed=True, follow=True)
@@ -251,6 +252,14 @@ def test_a_release_that_is_not_the_buckets_last_is_a_failure_that_may_pass(at: M
     later = (result.report or {}) | {"release": "29991231T000000.000Z-0a1b2c3d"}
     told = collected(here.site(), replace(result, report=later), past=False)
     assert (told.state, told.error, told.retry) == ("failed", "BucketUnavailable", True)
+
+
+def test_a_release_from_before_a_clock_was_put_right_is_not_taken_for_the_workers(at: Machines) -> None:
+    here, there = at("here"), at("there")
+    result = there.build()
+    put(here.folder / "a", {"index.html": b"<p>tomorrow"}, ago_s=-86_400)
+    assert collected(here.site(), result, past=False).state == "published"
+    assert here.current() == there.current()
 
 
 def test_an_output_that_another_build_holds_is_busy(at: Machines) -> None:
