@@ -11,14 +11,14 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
 from reportgen.errors import PublishError
 from reportgen.packing import SUFFIXES, TYPES
-from reportgen.publish import MANIFEST, OURS, Release
+from reportgen.publish import CLOCKS_APART, MANIFEST, OURS, Release
 
 CURRENT = "current.json"
 FOREVER = "public, max-age=31536000, immutable"
@@ -26,9 +26,6 @@ ALWAYS_ASK = "no-cache"
 GZIP, BROTLI = SUFFIXES["gzip"], SUFFIXES["br"]
 HEADERS = {"Content-Type": TYPES[".json"], "Cache-Control": ALWAYS_ASK}
 """Of ``current.json`` itself."""
-
-CLOCKS_APART = timedelta(minutes=1)
-"""A release from further in the future is from before a clock was put right: it is newer than nothing."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,7 @@ def made_at(release_id: str) -> datetime:
 
 
 def is_newer(release_id: str, than: str, now: datetime) -> bool:
-    """Tell whether a release was made after another, and not in a future that a wrong clock showed."""
+    """Tell whether a release was made after another, and not by a clock that was wrong."""
     return made_at(than) < made_at(release_id) <= now + CLOCKS_APART
 
 

@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,6 +27,9 @@ from reportgen.errors import OutputBusy
 MANIFEST = "manifest.json"
 OURS = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}")
 """The ids of releases. What has another name is not ours to count, or to remove."""
+
+CLOCKS_APART = timedelta(minutes=1)
+"""What is dated further in the future is from before a clock was put right: it tells nothing."""
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,10 @@ from typing import Any
 
 from reportgen import __version__
 from reportgen.config import Config
-from reportgen.publish import current_release
+from reportgen.publish import CLOCKS_APART, current_release
 from reportgen.runs import Runs, read_runs
 from reportgen.sites import Site, Sites
 from reportgen.timetable import Due, interval_s, next_due
-
-CLOCKS_APART = timedelta(minutes=1)
-"""A success further in the future is one from before the clock was put back: it tells nothing."""
 
 STALE = 4
 """The exit code of a report that is overdue."""
