@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from common import LAST, OURS
 
@@ -78,13 +79,23 @@ def to_postgres(parquet: Path, url: str) -> None:
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("DROP TABLE IF EXISTS metrics")
         connection.execute(TABLE.format(date="date", key="").encode())
-        with csv.open("rb") as rows, connection.cursor().copy("COPY metrics FROM STDIN (FORMAT csv)") as copy:
-            while block := rows.read(1 << 20):
-                copy.write(block)
-        connection.execute("ALTER TABLE metrics ADD PRIMARY KEY (date, path)")
-        connection.execute("VACUUM ANALYZE metrics")
-        connection.execute("CHECKPOINT")
+        copy_csv(connection, csv)
+        finish(connection)
     csv.unlink()
+
+
+def copy_csv(connection: Any, csv: Path) -> None:
+    """Load a file into the table."""
+    with csv.open("rb") as rows, connection.cursor().copy("COPY metrics FROM STDIN (FORMAT csv)") as copy:
+        while block := rows.read(1 << 20):
+            copy.write(block)
+
+
+def finish(connection: Any) -> None:
+    """Give the table its key, and PostgreSQL what it knows of an old table."""
+    connection.execute("ALTER TABLE metrics ADD PRIMARY KEY (date, path)")
+    connection.execute("VACUUM ANALYZE metrics")
+    connection.execute("CHECKPOINT")
 
 
 def to_sqlite(parquet: Path, url: str) -> None:
