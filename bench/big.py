@@ -91,7 +91,7 @@ def by_date(shape: data.Shape, lake: Path) -> None:
     program = (
         "import sys, json, duckdb, data; from pathlib import Path;"
         "shape, file = data.Shape(*json.loads(sys.argv[1])), Path(sys.argv[2] + '.parquet');"
-        "data.write_parquet(shape, file);"
+        "data.write_parquet(shape, file); duckdb.sql('SET enable_progress_bar = false');"
         "duckdb.sql(f\"COPY (FROM '{file}') TO '{sys.argv[2]}' (FORMAT parquet, PARTITION_BY (date))\");"
         "file.unlink()"
     )
@@ -109,6 +109,7 @@ def by_month(lake: Path, url: str) -> None:
         made = data.TABLE.format(date="date", key="")
         connection.execute(f"{made} PARTITION BY RANGE (date)".encode())
         with duckdb.connect() as parquet:
+            parquet.execute("SET enable_progress_bar = false")
             months = parquet.execute(
                 f"SELECT DISTINCT date_trunc('month', date)::DATE FROM '{lake}/**/*.parquet' ORDER BY 1"
             ).fetchall()

@@ -64,6 +64,7 @@ def write_parquet(shape: Shape, file: Path) -> None:
     }  # fmt: skip
     file.unlink(missing_ok=True)
     with duckdb.connect() as connection:
+        connection.execute("SET enable_progress_bar = false")
         connection.execute(f"CREATE TABLE made AS {ROWS}", values)
         connection.execute(f"COPY made TO '{file}' (FORMAT parquet)")
 
