@@ -1,4 +1,4 @@
-"""A site is built apart: in a process of the thread's own, which stays warm for the next site.
+"""A site is built apart: in a process that has nothing else to do then, and stays warm for the next site.
 
 :func:`build_apart` is what any ``concurrent.futures.Executor`` runs, in threads here or on a cluster: plain
 values in, plain values out. A site that hangs, crashes or eats all memory takes that one process
@@ -32,50 +32,79 @@ RENEW_AFTER = 500
 PROGRAM = "from reportgen.builder import main; main()"
 """Not ``-m``: what it pickles must be of the module, not of ``__main__``."""
 
-KEPT_OPEN = threading.local()
+SLOW_S = 15.0
+"""A build that takes longer keeps no process from other sites any more: it may hang."""
+
+MOST_SLOW = 4
+"""So many builds may be under way besides those that count."""
+
+IDLE: "list[_Hand]" = []
+"""Processes without work. The one that worked last is taken first, so that others may end for want of it."""
 
 
 def build_apart(order: Order) -> Result:
-    """Build a site in this thread's process, and say what it came to, whatever becomes of that process."""
+    """Build a site in a process of its own, and say what it came to, whatever becomes of that process."""
     begun, start, ended = datetime.now(UTC), time.monotonic(), ""
     try:
         while not ended:
-            hand: _Hand | None = getattr(KEPT_OPEN, "hand", None)
-            if hand is None or not hand.is_ready():
-                hand = KEPT_OPEN.hand = _Hand()
+            hand = _idle() or _Hand()
             result, ended = hand.build(order)
             if result:
+                IDLE.append(hand)
                 return result
-            KEPT_OPEN.hand = None
     except OSError as exc:
         ended = f"the build could not be started: {exc.strerror}"
     return _lost(order, begun, round(time.monotonic() - start, 3), ended)
 
 
 class Processes(Executor):
-    """Runs :func:`build_apart` in so many processes of this machine, each of a thread that waits for it.
+    """Runs :func:`build_apart` in so many processes of this machine, and a few more while builds are slow.
 
-    There is one more for the sites that failed the last time, while there are any: one that hangs again keeps
-    no process from the others.
+    A build counts for :data:`SLOW_S`: one that hangs keeps no process from the others.
     """
 
     def __init__(self, count: int) -> None:
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="site")
-        self._beside = ThreadPoolExecutor(1, thread_name_prefix="beside")
+        self._pool = ThreadPoolExecutor(count + MOST_SLOW, thread_name_prefix="site")
+        self._turns = threading.Semaphore(count)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run ``fn`` of an order: beside the others where the order says so."""
-        pool = self._beside if any(isinstance(each, Order) and each.beside for each in args) else self._pool
-        return pool.submit(fn, *args, **kwargs)
+        """Run ``fn`` when its turn has come."""
+        return self._pool.submit(self._in_turn, fn, *args, **kwargs)
+
+    def _in_turn(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._turns.acquire()
+        turn = [self._turns]
+
+        def give_back() -> None:
+            with suppress(IndexError):  # it was given back when the build had become slow
+                turn.pop().release()
+
+        slow = threading.Timer(SLOW_S, give_back)
+        slow.daemon = True
+        slow.start()
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            slow.cancel()
+            give_back()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as any executor
-        """Take no more orders."""
-        for pool in (self._pool, self._beside):
-            pool.shutdown(wait, cancel_futures=cancel_futures)
+        """Take no more orders, and keep no process."""
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+        IDLE.clear()
+
+
+def _idle() -> "_Hand | None":
+    """Return a process that can take an order, if there is one; those that cannot any more go."""
+    with suppress(IndexError):
+        while not (hand := IDLE.pop()).is_ready():
+            pass
+        return hand
+    return None
 
 
 class _Hand:
-    """The process of one thread. It is gone when the thread is."""
+    """A process that builds one site at a time. It is gone when nobody has it any more."""
 
     def __init__(self) -> None:
         self._left = RENEW_AFTER

@@ -48,15 +48,13 @@ class Ways:
 class Order:
     """One site to build, and how: plain values, for another process or another machine.
 
-    ``kept`` is the directory that keeps the charts' script for all sites. One that failed the last time goes
-    ``beside`` the others.
+    ``kept`` is the directory that keeps the charts' script for all sites.
     """
 
     name: str
     config: Config
     kept: Path
     ways: Ways = Ways()
-    beside: bool = False
 
 
 @dataclass(frozen=True)

@@ -42,14 +42,12 @@ class Orders:
         self.open: dict[Future[Result], Site] = {}
 
     def give(self, sites: Sequence[Site]) -> None:
-        """Order builds; those of sites that failed the last time beside the others, if there are any."""
+        """Order builds, last those of sites that failed the last time: they may take long to fail again."""
         if not self.open:
             self._moved = time.monotonic()
         failures = {site.name: read_runs(site.config.output.dir).failures > 0 for site in sites}
-        others = bool(self.open) or not all(failures.values())
         for site in sorted(sites, key=lambda site: failures[site.name]):
-            beside = others and failures[site.name]
-            future = self._executor.submit(build_apart, _order(site, self._ways, self._kept, beside=beside))
+            future = self._executor.submit(build_apart, _order(site, self._ways, self._kept))
             self.open[future] = site
             future.add_done_callback(self._ended.put)
             self._most_s = max(self._most_s, PATIENCE_S + 2 * site.config.build_timeout_s)
@@ -102,14 +100,14 @@ class Orders:
         return well and now - at > AGAIN_AFTER_S
 
 
-def _order(site: Site, ways: Ways, kept: Path, *, beside: bool) -> Order:
+def _order(site: Site, ways: Ways, kept: Path) -> Order:
     """Return a site's order, with directories that mean the same wherever it is built."""
     config = site.config
     changed: dict[str, object] = {
         "output": config.output.model_copy(update={"dir": config.output.dir.absolute()}),
         "templates_dir": config.templates_dir and config.templates_dir.absolute(),
     }
-    return Order(site.name, config.model_copy(update=changed), kept, ways, beside)
+    return Order(site.name, config.model_copy(update=changed), kept, ways)
 
 
 def _result(future: "Future[Result]", site: Site, waited_s: float) -> Result:

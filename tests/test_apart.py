@@ -1,18 +1,20 @@
-"""The warm process of a thread: kept for the next site, renewed now and then, replaced when it is gone."""
+"""Warm processes: kept for the next site, renewed, replaced when they are gone, and shared in turns."""
 
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from pathlib import Path
+from threading import Event, Lock
 
 import pytest
 
 from reportgen import apart
-from reportgen.apart import KEPT_OPEN, Processes, build_apart
+from reportgen.apart import IDLE, MOST_SLOW, Processes, build_apart
 from reportgen.builder import Order
 from reportgen.config import Config
 from reportgen.runs import read_runs
@@ -29,12 +31,13 @@ def order(tmp_path: Path) -> Iterator[Order]:
         "windows": ["7d"], "source": {"url": table(tmp_path, "blog")}, "output": {"dir": tmp_path / "output"},
     }  # fmt: skip
     yield Order("blog", Config.model_validate(given), tmp_path / "kept")
-    KEPT_OPEN.hand = None
+    IDLE.clear()
 
 
 def hand() -> int:
-    """Return this thread's process."""
-    return int(KEPT_OPEN.hand._child.pid)
+    """Return the one process that is idle."""
+    (kept,) = IDLE
+    return int(kept._child.pid)
 
 
 def test_the_next_site_gets_the_same_process_and_pays_for_itself_alone(order: Order) -> None:
@@ -62,21 +65,19 @@ def test_a_process_that_is_gone_is_replaced_and_nothing_is_lost(order: Order) ->
     """It may have ended for want of work, or was killed while it had none."""
     assert build_apart(order).state == "published"
     os.kill(hand(), signal.SIGKILL)
-    eventually(lambda: KEPT_OPEN.hand._child.poll() is not None)
+    eventually(lambda: IDLE[0]._child.poll() is not None)
     assert build_apart(order).state == "published"
     assert read_runs(order.config.output.dir).failures == 0
 
 
-def test_a_process_goes_with_its_thread() -> None:
-    with ThreadPoolExecutor(1) as executor:
-        pid = executor.submit(_started).result()
-        assert pid in children(os.getpid())
+def test_a_process_goes_with_its_executor(order: Order) -> None:
+    """Whichever thread asked for it: the next one finds it idle."""
+    executor = Processes(1)
+    pids = {(executor.submit(build_apart, order).result().state, hand()) for _ in range(3)}
+    executor.shutdown()
+    ((state, pid),) = pids
+    assert state == "published"
     eventually(lambda: pid not in children(os.getpid()))
-
-
-def _started() -> int:
-    KEPT_OPEN.hand = apart._Hand()
-    return hand()
 
 
 def test_a_program_that_cannot_be_started_is_told(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,14 +102,65 @@ def test_orders_and_results_are_plain_values(order: Order) -> None:
     assert SECRET not in repr(pickle.loads(pickle.dumps(result)))
 
 
-def test_so_many_sites_are_built_at_once(order: Order) -> None:
-    executor = Processes(2)
-    try:
-        assert executor._pool._max_workers == 2
-        assert executor.submit(build_apart, order).result().state == "published"
-        assert executor._beside._threads == set()  # no process more where no site failed
-    finally:
-        executor.shutdown()
+class Busy:
+    """Counts who works at the same time; ``release`` lets those go that hang."""
+
+    def __init__(self) -> None:
+        self.now, self.most, self.lock, self.release = 0, 0, Lock(), Event()
+
+    def work(self, *, hangs: bool = False) -> None:
+        """Work for a moment, or until released."""
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        if hangs:
+            self.release.wait(30)
+        time.sleep(0.05)
+        with self.lock:
+            self.now -= 1
+
+
+@pytest.fixture
+def busy() -> Iterator[Busy]:
+    """Give what is counted; all are released in the end."""
+    counted = Busy()
+    yield counted
+    counted.release.set()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_so_many_sites_are_built_at_once(busy: Busy, count: int) -> None:
+    executor = Processes(count)
+    wait([executor.submit(busy.work) for _ in range(12)])
+    executor.shutdown()
+    assert busy.most == count
+
+
+def test_one_that_hangs_keeps_no_process_from_the_others(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And gives back its turn once only, when it ends after all."""
+    monkeypatch.setattr(apart, "SLOW_S", 0.2)
+    executor = Processes(1)
+    hanging = executor.submit(busy.work, hangs=True)
+    executor.submit(busy.work).result(timeout=10)
+    assert not hanging.done()
+    busy.release.set()
+    hanging.result(timeout=10)
+    busy.most = 0
+    wait([executor.submit(busy.work) for _ in range(6)])
+    executor.shutdown()
+    assert busy.most == 1
+
+
+def test_no_more_than_a_few_hang_besides(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "SLOW_S", 0.05)
+    executor = Processes(1)
+    for _ in range(2 * MOST_SLOW):
+        executor.submit(busy.work, hangs=True)
+    eventually(lambda: busy.now == 1 + MOST_SLOW)
+    time.sleep(0.3)
+    assert busy.most == 1 + MOST_SLOW
+    busy.release.set()
+    executor.shutdown()
 
 
 def test_a_deadline_that_is_called_off_ends_nothing(tmp_path: Path) -> None:
