@@ -41,13 +41,18 @@ MOST_SLOW = 4
 IDLE: "list[_Hand]" = []
 """Processes without work. The one that worked last is taken first, so that others may end for want of it."""
 
+STARTER = ThreadPoolExecutor(1, thread_name_prefix="starter")
+"""Its thread lives as long as this process: Linux ends a child that is to go with its parent together with
+the thread that started it, whoever has it then.
+"""
+
 
 def build_apart(order: Order) -> Result:
     """Build a site in a process of its own, and say what it came to, whatever becomes of that process."""
     begun, start, ended = datetime.now(UTC), time.monotonic(), ""
     try:
         while not ended:
-            hand = _idle() or _Hand()
+            hand = _idle() or STARTER.submit(_Hand).result()
             result, ended = hand.build(order)
             if result:
                 IDLE.append(hand)

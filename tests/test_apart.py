@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event, Lock
 
@@ -78,6 +78,16 @@ def test_a_process_goes_with_its_executor(order: Order) -> None:
     ((state, pid),) = pids
     assert state == "published"
     eventually(lambda: pid not in children(os.getpid()))
+
+
+def test_a_process_outlives_the_thread_that_asked_for_it(order: Order) -> None:
+    """Threads of a cluster's worker come and go, and a process may be another thread's then."""
+    with ThreadPoolExecutor(1) as executor:
+        assert executor.submit(build_apart, order).result().state == "published"
+    one = hand()
+    time.sleep(0.2)
+    assert build_apart(order).state == "published"
+    assert hand() == one
 
 
 def test_a_program_that_cannot_be_started_is_told(order: Order, monkeypatch: pytest.MonkeyPatch) -> None:

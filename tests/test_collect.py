@@ -13,7 +13,7 @@ from uuid import uuid4
 import pytest
 
 from reportgen import bucket
-from reportgen.apart import build_apart
+from reportgen.apart import IDLE, build_apart
 from reportgen.builder import Order, Result, Ways
 from reportgen.collect import collected, from_bucket
 from reportgen.config import Config
@@ -75,6 +75,8 @@ def alone(tmp_path: Path) -> Machine:
 
 
 def _machines(folder: Path, url: str | None) -> Machines:
+    IDLE.clear()  # they know the variables of an earlier test
+
     def machine(name: str) -> Machine:
         (folder / name).mkdir()
         return Machine(folder / name, url, ThreadPoolExecutor(1))
