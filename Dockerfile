@@ -22,7 +22,7 @@ COPY reportgen reportgen/
 COPY templates templates/
 # The charts' script takes more memory to make than a small machine has, so it is made here.
 RUN uv sync --locked --no-dev --extra s3 --no-editable --compile-bytecode \
- && /app/.venv/bin/python -P -m reportgen.bundle
+ && /app/.venv/bin/python -P -m reportgen.charts.vega_bundle
 
 
 FROM python:3.13-slim

@@ -29,7 +29,7 @@ $(UV): # uv installs what uv.lock says; it comes from PyPI into a directory of i
 
 .venv/.installed: $(UV) pyproject.toml uv.lock # bytecode compiled: it halves the time of a build
 	@$(UV) sync --quiet --locked --compile-bytecode --python $(PYTHON)
-	@.venv/bin/python -m reportgen.bundle # the charts' script, once for a version of its libraries
+	@.venv/bin/python -m reportgen.charts.vega_bundle # the charts' script, once for a version of its libraries
 	@touch $@
 
 demo: .venv/.installed ## build the sample site and serve it on http://127.0.0.1:8080 (SERVE=0 only builds)
@@ -37,7 +37,7 @@ demo: .venv/.installed ## build the sample site and serve it on http://127.0.0.1
 	@.venv/bin/reportgen demo --port $(PORT) $(if $(filter 0,$(SERVE)),--no-serve,--serve)
 
 test: .venv/.installed ## the whole suite, with a real PostgreSQL and a real Chromium
-	@.venv/bin/python tests/browser.py || true # tests in a browser skip, and say why, where there is none
+	@.venv/bin/python tests/support/browser.py || true # tests in a browser skip, and say why, where there is none
 	@$(PYTEST)
 
 .spark/venv/.installed: $(UV) pyproject.toml uv.lock # apart, for its size and for what pyarrow does to pandas
@@ -46,10 +46,10 @@ test: .venv/.installed ## the whole suite, with a real PostgreSQL and a real Chr
 
 test-spark: .spark/venv/.installed ## engines through Ibis, on DuckDB, PostgreSQL and a real Spark cluster (needs Java 17 or later)
 	@TEST_SPARK=required .spark/venv/bin/python -m pytest -k ibis -W ignore:unclosed:ResourceWarning \
-	  tests/test_sources.py tests/test_ibis*.py # PySpark leaves its sockets to the garbage collector
+	  tests/sources # PySpark leaves its sockets to the garbage collector
 
 chaos: .venv/.installed ## kill builds at 200 instants and start everything at once 50 times, while readers read (a quarter of an hour)
-	@.venv/bin/python -m tests.chaos 200 50
+	@.venv/bin/python -m tests.faults.chaos 200 50
 
 lint: .venv/.installed ## style, types, the floors of the house, and the Dockerfile
 	@.venv/bin/ruff check .
@@ -70,7 +70,7 @@ page: .venv/.installed ## weight of the sample's pages, and what Lighthouse says
 
 soak: .venv/.installed ## two thousand builds beside readers: nothing may grow (takes most of an hour)
 	@.venv/bin/python -m compileall -q reportgen
-	@.venv/bin/python -m tests.soak
+	@.venv/bin/python -m tests.faults.soak
 
 .fuzz/venv/.installed: .venv/.installed # atheris has wheels for few systems, so it is nobody's development dependency
 	@$(UV) venv --quiet --clear --python $(PYTHON) .fuzz/venv
@@ -81,7 +81,7 @@ soak: .venv/.installed ## two thousand builds beside readers: nothing may grow (
 fuzz: .fuzz/venv/.installed ## an hour of hostile input led by coverage (SECONDS=450 each of HARNESSES), and many more rows
 	@set -e; for name in $(HARNESSES); do \
 	  PYTHONPATH=. .fuzz/venv/bin/python -m tests.fuzz.run $$name --seconds $(SECONDS); done
-	@FUZZ=long $(PYTEST) tests/test_fuzz_rows.py
+	@FUZZ=long $(PYTEST) tests/faults/test_fuzz_rows.py
 	@! find .fuzz/*/finds -type f | grep . # what stands here broke a promise
 
 build: .venv/.installed ## the wheel and the source distribution, in dist/

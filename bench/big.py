@@ -26,7 +26,7 @@ from sites import PAGE
 from table import spread, table
 
 sys.path.insert(0, str(ROOT))
-from tests.spark import cluster
+from tests.support.spark import cluster
 
 BEGIN, END = "<!-- bench:big -->", "<!-- /bench:big -->"
 PYTHON = str(ROOT / ".venv" / "bin" / "python")

@@ -17,25 +17,26 @@ END = "from reportgen.__main__ import command; command()"
 
 WITHOUT = {
     "as it is": "",
-    "V8 starts after pandas, not beside it": "import reportgen.build as b; b.processors = lambda: 1",
-    "text measured with the machine's fonts": "from reportgen import ink; ink.FONTS = 'NO_SUCH_VARIABLE'",
+    "V8 starts after pandas, not beside it": "import reportgen.build.pipeline as b; b.processors = lambda: 1",
+    "text measured with the machine's fonts": "from reportgen.charts import svg; "
+    "svg.FONTS = 'NO_SUCH_VARIABLE'",
     "labels of axes with a limit": (
-        "from reportgen import theme; config = theme.vega_config; theme.vega_config = lambda px: "
+        "from reportgen.charts import theme; config = theme.vega_config; theme.vega_config = lambda px: "
         "(found := config(px)) | {'axis': found['axis'] | {'labelLimit': 180}}"
     ),
     "charts validated in the build": (  # in the copy, which alone loads Altair
-        "from reportgen import aside; work = aside._work; aside._work = lambda do, *rest: "
+        "from reportgen.core import processes; work = processes._work; processes._work = lambda do, *rest: "
         "work(lambda: (validate(), do())[1], *rest)\n"
         "def validate():\n"
         "  from contextlib import nullcontext; from altair.utils import schemapi\n"
         "  schemapi.debug_mode = lambda _: nullcontext()"
     ),
     "numpy with its threads": (
-        "import types, reportgen.build as b; b.os = types.SimpleNamespace(environ={})"
+        "import types, reportgen.build.pipeline as b; b.os = types.SimpleNamespace(environ={})"
     ),
     "the collector on while modules load": "import gc; gc.disable = lambda: None; gc.freeze = lambda: None",
     "processes that end as Python ends them": (
-        "import os, types, reportgen.cli as cli; "
+        "import os, types, reportgen.cli.main as cli; "
         "cli.os = types.SimpleNamespace(environ=os.environ, _exit=sys.exit)"
     ),
 }

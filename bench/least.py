@@ -14,11 +14,11 @@ from typing import Any
 
 import httptools
 
-from reportgen.messages import Request, head_of
-from reportgen.resources import chosen
-from reportgen.website import Published, application
+from reportgen.serve.app import CurrentRelease, application
+from reportgen.serve.messages import Request, head_of
+from reportgen.serve.release_cache import chosen
 
-PUBLISHED = Published(Path(os.environ["BENCH_OUTPUT"]))
+PUBLISHED = CurrentRelease(Path(os.environ["BENCH_OUTPUT"]))
 PUBLISHED.look()
 ANSWER = application(PUBLISHED, dict)
 
@@ -43,10 +43,10 @@ class Constant(asyncio.Protocol):
 @cache
 def constant() -> bytes:
     """Return the 7-day page with gzip, and its head."""
-    assert PUBLISHED.shelf  # noqa: S101 - it was built before
+    assert PUBLISHED.cache  # noqa: S101 - it was built before
     request = Request("GET", "/7d/", b"", "1.1", [(b"host", b"a"), (b"accept-encoding", b"gzip")], "")
     response = ANSWER(request)
-    assert response.body == chosen(PUBLISHED.shelf.resources["/7d/"], "gzip").body  # noqa: S101
+    assert response.body == chosen(PUBLISHED.cache.resources["/7d/"], "gzip").body  # noqa: S101
     return head_of(response, b"", last=False) + response.body
 
 

@@ -49,7 +49,7 @@ def main() -> None:
             html = (Path(folder) / "current" / page / "index.html").read_bytes()
             figures[page] = {"KB": len(html) / 1000, "KB as brotli": len(brotli.compress(html)) / 1000}
             for device, flags in DEVICES.items():
-                figures[page] |= judged(f"{address}/{page}/", device, flags)
+                figures[page] |= classified(f"{address}/{page}/", device, flags)
     if options.json:
         sys.stdout.write(json.dumps(figures, indent=1) + "\n")
         return
@@ -72,7 +72,7 @@ def served(folder: Path) -> Iterator[str]:
         server.terminate()
 
 
-def judged(url: str, device: str, flags: list[str]) -> dict[str, float]:
+def classified(url: str, device: str, flags: list[str]) -> dict[str, float]:
     """Return Lighthouse's scores (of 100) and times (ms) of one page on one device."""
     chrome = os.environ.get("CHROME_PATH") or shutil.which("chromium") or shutil.which("google-chrome") or ""
     command = ["npx", "--yes", LIGHTHOUSE, url, *flags, "--quiet", "--output=json"]

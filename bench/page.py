@@ -92,7 +92,7 @@ def run(options: Options) -> tuple[dict[str, object], dict[str, str]]:
     sys.path.insert(0, str(ROOT))
     from playwright.sync_api import sync_playwright
 
-    from tests.browser import find
+    from tests.support.browser import find
 
     chromium = find()
     if not chromium:

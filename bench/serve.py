@@ -43,7 +43,7 @@ ASKED = {
 }
 """Kind of request → its headers; the ETag is filled in."""
 
-ON_UVLOOP = "import uvloop; uvloop.install(); from reportgen.cli import command; command()"
+ON_UVLOOP = "import uvloop; uvloop.install(); from reportgen.cli.main import command; command()"
 
 NGINX = """
 worker_processes 1; daemon off; master_process off; pid {folder}/pid; error_log /dev/null;

@@ -43,10 +43,10 @@ WHOLE = """
 import json, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
-from reportgen.fleet import publish_index
-from reportgen.overview import index_files
-from reportgen.sites import load_settings
-from reportgen.status import status_of_all
+from reportgen.sites.runner import publish_index
+from reportgen.sites.overview import index_files
+from reportgen.config.sites import load_settings
+from reportgen.build.status import status_of_all
 begun = time.perf_counter()
 sites = load_settings(Path("whole.toml"), {}, {})
 read, now = time.perf_counter(), datetime.now(UTC)
@@ -105,15 +105,15 @@ def settings(folder: Path, count: int, windows: str) -> Path:
 def cases(folders: Mapping[str, Path], address: str) -> dict[str, Callable[[], Mapping[str, float]]]:
     """Return what to run, by name."""
     found: dict[str, Callable[[], Mapping[str, float]]] = {}
-    ways = {
+    options = {
         "1 process": ("--processes", "1"),
         "2 processes": ("--processes", "2"),
         "Dask, 2 workers": ("--executor", address),
     }
     for kind, folder in folders.items():
         found[f"cold builds, {kind}"] = partial(cold, folder)
-        for way, options in ways.items():
-            found[f"{way}, {kind}"] = partial(a_round, folder, *options)
+        for way, given in options.items():
+            found[f"{way}, {kind}"] = partial(a_round, folder, *given)
         found[f"1 process, {kind}, nothing new"] = partial(
             a_round, folder, "--processes", "1", "--if-changed"
         )

@@ -23,20 +23,20 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 STAGES = {
-    "reportgen.build": {
+    "reportgen.build.pipeline": {
         "gather": "query", "fingerprint": "frames", "interactive": "HTML", "publish": "publish",
     },
-    "reportgen.packing": {"packed": "compress"},
-    "reportgen.report": {
+    "reportgen.core.compression": {"packed": "compress"},
+    "reportgen.pages.report": {
         "measure": "frames", "series": "frames", "stack": "frames", "colour_slots": "frames",
         "told_apart": "frames", "draw": "specs", "render": "HTML", "_for_programs": "CSV and JSON",
     },
-    "reportgen.exports": {"paths_csv": "CSV and JSON"},
-    "reportgen.gather": {"paths_csv": "CSV and JSON"},
-    "reportgen.aside": {},
-    "reportgen.ink": {"svg_of": "SVG", "fill": "SVG"},
-    "reportgen.proof": {"check_not_emptied": "proof", "prove": "proof"},
-    "reportgen.sparklines": {"sparkline": "SVG"},
+    "reportgen.pages.exports": {"paths_csv": "CSV and JSON"},
+    "reportgen.metrics.dataset": {"paths_csv": "CSV and JSON"},
+    "reportgen.core.processes": {},
+    "reportgen.charts.svg": {"svg_of": "SVG", "fill": "SVG"},
+    "reportgen.build.verify": {"check_not_emptied": "proof", "prove": "proof"},
+    "reportgen.charts.sparklines": {"sparkline": "SVG"},
 }  # fmt: skip
 """Module → function → the stage that it is. What is not there (any more) counts where it is called from."""
 
@@ -85,8 +85,8 @@ class Finder:
             for function, kind in STAGES[name].items():
                 if hasattr(module, function):
                     setattr(module, function, wrapped(getattr(module, function), kind))
-            if name == "reportgen.aside":  # all in one process, so that one clock sees it
-                module.aside = lambda work, _: (work(), 0)
+            if name == "reportgen.core.processes":  # all in one process, so that one clock sees it
+                module.run_in_child = lambda work, _: (work(), 0)
 
         spec.loader.exec_module = loaded  # type: ignore[method-assign]
         return spec
@@ -113,7 +113,7 @@ def main() -> None:
     sys.argv = ["reportgen", *sys.argv[3:]]
     try:
         with stage("rest"):
-            from reportgen.cli import main as run
+            from reportgen.cli.main import main as run
 
             run()
     finally:

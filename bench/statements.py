@@ -21,11 +21,11 @@ Statements = list[tuple[str, dict[str, Any]]]
 
 def record(url: str) -> Statements:
     """Gather as a build does; return its statements."""
-    from reportgen import gather
-    from reportgen.config import load_config
+    from reportgen.config.settings import load_config
+    from reportgen.metrics import dataset
 
     found: Statements = []
-    opened = gather.open_source
+    opened = dataset.open_source
 
     def listening(*given: Any) -> Any:
         source = opened(*given)
@@ -38,9 +38,9 @@ def record(url: str) -> Statements:
         source.rows = rows  # type: ignore[method-assign]
         return source
 
-    gather.open_source = listening
+    dataset.open_source = listening
     config = load_config(None, {}, {"source": {"url": url}})
-    gather.gather(config, datetime.now(UTC), LAST)
+    dataset.gather(config, datetime.now(UTC), LAST)
     return found
 
 

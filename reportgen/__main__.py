@@ -4,7 +4,7 @@ import gc
 
 gc.disable()  # what a start loads stays: to look through it again and again takes a twentieth of the start
 
-from reportgen.cli import command  # noqa: E402 - in that order
+from reportgen.cli.main import command  # noqa: E402 - in that order
 
 gc.freeze()
 gc.enable()

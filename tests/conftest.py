@@ -20,19 +20,20 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 from psycopg import sql
 
-from reportgen.config import SourceSettings
-from reportgen.gather import read
-from reportgen.report import Measured, measure
+from reportgen.config.settings import SourceSettings
+from reportgen.core.windows import Window
+from reportgen.metrics.dataset import read
+from reportgen.pages.exports import paths_csv
+from reportgen.pages.report import ReportFigures, compute_figures
 from reportgen.sources.sample import sample_rows
 from reportgen.sources.sqlite import SqliteSource
-from reportgen.windows import Window
-from tests import browser
-from tests.engines import needs_ibis
-from tests.planted import clean, pytest_sessionfinish, pytest_terminal_summary
-from tests.releases import CASES, Published, released, served
-from tests.spark import NO_JAVA, SETTINGS, cluster
-from tests.stores import Proxy, proxied, seaweed
-from tests.visits import Visit, visited
+from tests.support import browser
+from tests.support.engines import needs_ibis
+from tests.support.planted import clean, pytest_sessionfinish, pytest_terminal_summary
+from tests.support.releases import CASES, Published, released, served
+from tests.support.spark import NO_JAVA, SETTINGS, cluster
+from tests.support.stores import Proxy, proxied, seaweed
+from tests.support.visits import Visit, visited
 
 __all__ = ["pytest_sessionfinish", "pytest_terminal_summary"]  # hooks: nothing planted is left behind
 ROOT = Path(__file__).parent.parent
@@ -188,7 +189,7 @@ def visit(chromium: Browser) -> Iterator[Open]:
 
 def gathered(
     rows: Iterable[tuple[int, str, int]], windows: Sequence[Window], top_paths: int = 100
-) -> Measured:
+) -> ReportFigures:
     """Read a table of (days before the windows' end, path, visits) as a build would."""
     uri = f"file:gathered{next(DATABASES)}?mode=memory&cache=shared"
     today = windows[0].span.last
@@ -198,7 +199,7 @@ def gathered(
         table.executemany("INSERT INTO metrics VALUES (?, ?, ?)", stored)
         table.commit()
         with SqliteSource("test", uri, SourceSettings()) as source:
-            return measure(read(source, windows, top_paths))
+            return compute_figures(read(source, windows, top_paths, paths_csv))
 
 
 @pytest.fixture(scope="module")

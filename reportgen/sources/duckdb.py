@@ -17,10 +17,10 @@ from typing import Any, Self
 
 import duckdb
 
-from reportgen.config import SourceSettings
-from reportgen.errors import SourceError, SourceUnavailable
-from reportgen.sources import Dialect, Finding, bare_query, quoted, table_name
-from reportgen.sources.sqlite import file_of, missing
+from reportgen.config.settings import SourceSettings
+from reportgen.core.errors import SourceError, SourceUnavailable
+from reportgen.sources.base import Dialect, Finding, bare_query, quoted, table_name
+from reportgen.sources.files import file_of, missing
 
 WHOLE = {
     "TINYINT",
@@ -66,7 +66,7 @@ class DuckdbSource:
             raise SourceUnavailable(f"{self.name}: {kind}. The path is relative to {Path.cwd()}")
         if self._is_database and not Path(self._files[0]).is_file():
             raise SourceUnavailable(missing(Path(self._files[0]), "duckdb"))
-        with self._border():
+        with self._translate_errors():
             self._signature = _signature(self._files)
             self._connection = self._connect()
             try:
@@ -85,7 +85,7 @@ class DuckdbSource:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        with self._border():
+        with self._translate_errors():
             changed = not self._is_database and _signature(self._files) != self._signature
         if changed and kind is None:
             raise SourceUnavailable(f"{self.name}: the file was changed while it was read; try again")
@@ -125,7 +125,7 @@ class DuckdbSource:
         """Run one statement, stopped after ``statement_timeout_s``."""
         if self._connection is None:
             raise RuntimeError("the source is not open")
-        with self._border(), self._deadline(self._connection):
+        with self._translate_errors(), self._deadline(self._connection):
             cursor = self._connection.execute(sql, dict(values))
             while chunk := cursor.fetchmany(5_000):
                 yield from chunk
@@ -219,7 +219,7 @@ class DuckdbSource:
             timer.cancel()
 
     @contextmanager
-    def _border(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """Turn DuckDB's and the file system's errors into ours."""
         try:
             yield

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from importlib import resources
 
-from reportgen.config import SourceSettings
+from reportgen.config.settings import SourceSettings
+from reportgen.core.windows import Span
 from reportgen.sources.sqlite import SqliteSource
-from reportgen.windows import Span
 
 STRETCH = Span(date(2024, 9, 16), date(2025, 11, 16))
 FILE = "jarv-is-daily-hits.csv.gz"

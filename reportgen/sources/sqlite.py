@@ -1,6 +1,6 @@
 """SQLite through the standard library: opened read-only, one read transaction a build.
 
-SQLite's columns hold any type, so every value is judged by its own: dates are ISO text, visits
+SQLite's columns hold any type, so every value is classified by its own: dates are ISO text, visits
 whole numbers (or text that spells one, as ``.import`` leaves it).
 """
 
@@ -13,11 +13,11 @@ from datetime import date
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote
 
-from reportgen.config import SourceSettings
-from reportgen.errors import ConfigError, SourceError, SourceUnavailable
-from reportgen.sources import Dialect, Finding, bare_query, quoted, table_name
+from reportgen.config.settings import SourceSettings
+from reportgen.core.errors import SourceError, SourceUnavailable
+from reportgen.sources.base import Dialect, Finding, bare_query, quoted, table_name
+from reportgen.sources.files import file_of, missing
 
 STEPS_BETWEEN_CLOCKS = 10_000
 """Virtual machine steps between two looks at the clock: some 10,000 a second."""
@@ -48,7 +48,7 @@ class SqliteSource:
         """Open the file and take a read snapshot."""
         if self.file is not None and not self.file.is_file():
             raise SourceUnavailable(missing(self.file, "sqlite"))
-        with self._border():
+        with self._translate_errors():
             self._connection = self.connect()
             self._limit(self._connection)
             self._connection.execute("PRAGMA query_only = ON")
@@ -120,7 +120,7 @@ class SqliteSource:
             if isinstance(value, str) and value in self._stored:
                 bound[name] = self._stored[value]
                 sql = re.sub(rf":{name}\b", f"CAST(:{name} AS TEXT)", sql)
-        with self._border():
+        with self._translate_errors():
             yield from self._connection.execute(sql, bound)
 
     def _limit(self, connection: sqlite3.Connection) -> None:
@@ -170,7 +170,7 @@ class SqliteSource:
             )
 
     @contextmanager
-    def _border(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """Turn sqlite3's errors into ours."""
         try:
             yield
@@ -210,33 +210,3 @@ def _translated(exc: Exception, name: str, settings: SourceSettings) -> SourceEr
     if "readonly database" in text or "attempt to write" in text:
         return SourceError(f"{name}: [source] query tried to write; it may only read")
     return SourceError(f"{name}: {text}. Check [source] query, table and columns")
-
-
-def file_of(url: str, scheme: str) -> Path:
-    """Return the file a ``scheme:///…`` URL names: three slashes relative, four absolute.
-
-    ``sqlite:///tmp/x.db`` is also taken for ``/tmp/x.db`` where only that exists: the slip is
-    common, and no other file can be meant.
-
-    Raises:
-        ConfigError: the URL names a host, or no file.
-
-    """
-    host, _, name = url[len(scheme) + len("://") :].partition("?")[0].partition("/")
-    if host:
-        raise ConfigError(f"source.url: a {scheme} URL names a file, not a host: write {scheme}:///name")
-    if not name.strip("/"):
-        raise ConfigError(f"source.url: names no file: write {scheme}:///name")
-    relative, absolute = Path(unquote(name)), Path("/" + unquote(name))
-    try:
-        return absolute if not relative.exists() and absolute.exists() else relative
-    except OSError as exc:  # a name that is too long, a directory that may not be looked into
-        raise ConfigError(f"source.url: {exc.strerror}: write {scheme}:///name of a file") from None
-
-
-def missing(file: Path, scheme: str) -> str:
-    """Return the message for a file that is not there."""
-    return (
-        f"{file}: no such file. {scheme}:///name is relative to the working directory ({Path.cwd()}); "
-        f"an absolute path takes four slashes: {scheme}:////data/name"
-    )

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
-from tests import hostile
+from tests.support import hostile
 
 Stored = tuple[str | None, str | bytes | None, int | float | str | None]
 """Date, path and visits, as an SQLite table holds them; a path in bytes is no UTF-8."""

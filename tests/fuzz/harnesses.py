@@ -24,18 +24,18 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr, ValidationError
 
-from reportgen.config import Config, SourceSettings, load_config, url_secrets
-from reportgen.errors import ConfigError, SourceError, mask_logins, scrub
-from reportgen.gather import read
-from reportgen.messages import Answer, Request, encoded
-from reportgen.rendering import intro_html
-from reportgen.resources import Resource, Shelf, Variant
-from reportgen.sources import open_source
-from reportgen.spelling import Spelling
-from reportgen.timetable import next_due
-from reportgen.views import PATH_SAFE
-from reportgen.website import Published, application
-from reportgen.windows import Span, look_back, make_window, window_days
+from reportgen.config.settings import Config, SourceSettings, load_config, url_secrets
+from reportgen.core.cron import next_due
+from reportgen.core.errors import ConfigError, SourceError, mask_logins, scrub
+from reportgen.core.formatting import LocaleFormatter
+from reportgen.core.windows import Span, look_back, make_window, window_days
+from reportgen.metrics.dataset import read
+from reportgen.pages.context import PATH_SAFE
+from reportgen.pages.environment import intro_html
+from reportgen.serve.app import CurrentRelease, application
+from reportgen.serve.messages import Answer, Request, encoded
+from reportgen.serve.release_cache import ReleaseCache, Resource, Variant
+from reportgen.sources.registry import open_source
 
 PLANT = "Xyzzy1Plugh2"
 """A password, or a part of one, that nothing may ever show."""
@@ -153,21 +153,21 @@ def configuration(data: bytes) -> None:
 def usable(config: Config) -> None:
     """Whatever passes the checks of the settings serves a build."""
     shown(repr(config.source.url))
-    spelling = Spelling.of(config.locale)
+    formatter = LocaleFormatter.of(config.locale)
     for moment in MOMENTS:
         due = next_due(config.schedule, config.zone, moment, config.jitter_s)
         assert due.at > moment
         assert due.grace_s > 0
-        assert spelling.moment(moment.astimezone(config.zone))
+        assert formatter.moment(moment.astimezone(config.zone))
     for value in (0, 1, -1, 1234, 2**63 - 1, -(2**63)):
-        assert spelling.number(value)
-        assert spelling.signed(value)
+        assert formatter.number(value)
+        assert formatter.signed(value)
     for share in (0.0, 0.00001, 0.5, 1.0, 1e18, -1.0, None):
-        assert spelling.percent(share)
-        assert share is None or spelling.share(share)
-    assert spelling.span(Span(date(2024, 2, 29), date(2026, 1, 1)))
-    assert spelling.vega_locale()
-    json.dumps(spelling.vega_locale()).encode()
+        assert formatter.percent(share)
+        assert share is None or formatter.share(share)
+    assert formatter.span(Span(date(2024, 2, 29), date(2026, 1, 1)))
+    assert formatter.vega_locale()
+    json.dumps(formatter.vega_locale()).encode()
     windows = [make_window(name, TODAY, today_complete=False) for name in config.windows]
     assert all(1 <= window_days(name) <= 366 for name in config.windows)
     assert look_back(windows).last == TODAY
@@ -301,7 +301,7 @@ def _query(url: str, data: bytes) -> None:
 
 
 @cache
-def _shelf() -> Shelf:
+def _shelf() -> ReleaseCache:
     """Return a small release in memory."""
 
     def resource(name: str) -> Resource:
@@ -319,13 +319,15 @@ def _shelf() -> Shelf:
         )
 
     names = ("/", "/index.html", "/7d/", "/7d/index.html", "/7d/report.json", "/404.html")
-    return Shelf("id", {name: resource(name) for name in names}, {"/7d": "/7d/"}, resource("/404.html"))
+    return ReleaseCache(
+        "id", {name: resource(name) for name in names}, {"/7d": "/7d/"}, resource("/404.html")
+    )
 
 
 def _app(password: str | None) -> Answer:
     """Return the website, which has seen no one yet."""
-    published = Published(scratch())
-    published.shelf = _shelf()
+    published = CurrentRelease(scratch())
+    published.cache = _shelf()
     return application(
         published, lambda: {"stale": False}, password=password, client_header="X-Forwarded-For"
     )

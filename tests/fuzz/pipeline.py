@@ -19,12 +19,15 @@ from urllib.parse import quote, unquote
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
-from reportgen import changes, report
-from reportgen.config import Config
-from reportgen.errors import SourceError
-from reportgen.gather import fingerprint, gather
-from reportgen.spelling import CLOSE, OPEN, isolated, visible
-from reportgen.views import LONGEST_LINK, PATH_SAFE, WHOLE_UP_TO, Page
+from reportgen.build.pipeline import fingerprint
+from reportgen.config.settings import Config
+from reportgen.core.errors import SourceError
+from reportgen.core.text import CLOSE, OPEN, isolated, visible
+from reportgen.metrics import highlights
+from reportgen.metrics.dataset import read_dataset
+from reportgen.pages import report
+from reportgen.pages.context import LONGEST_LINK, PATH_SAFE, WHOLE_UP_TO, Page
+from reportgen.pages.exports import paths_csv
 from tests.fuzz.cases import Case, TooMuchError, Truth, cases, figures, length, truth
 from tests.fuzz.harnesses import scratch
 
@@ -101,17 +104,19 @@ def config_of(case: Case, url: str) -> Config:
 
 def undrawn(config: Config, case: Case) -> tuple[dict[str, bytes], dict[str, list[str]]]:
     """Make every file of a release but the drawings; return them, and the sentences of each window."""
-    gathered = gather(config, case.now, case.as_of)
-    assert fingerprint(config, gathered) == fingerprint(config, gathered)
-    site = report.site_of(config, gathered, case.now, case.as_of)
-    measured = report.measure(gathered)
+    dataset = read_dataset(config, case.now, case.as_of, paths_csv)
+    assert fingerprint(config, dataset) == fingerprint(config, dataset)
+    site = report.site_of(config, dataset, case.now, case.as_of)
+    measured = report.measure(dataset)
     content = [
-        Page(metrics, [], changes.sentences(metrics, site.spelling), report.series(metrics, measured.cells))
+        Page(
+            metrics, [], highlights.sentences(metrics, site.formatter), report.series(metrics, measured.cells)
+        )
         for metrics in measured.metrics
     ]
     said = {page.metrics.window.name: list(page.changes) for page in content}
-    draft = report.render(site, content, gathered, own=None, vega=None)
-    return {**draft.files, **gathered.files}, said
+    draft = report.render(site, content, dataset, own=None, vega=None)
+    return {**draft.files, **dataset.files}, said
 
 
 def check_case(case: Case) -> None:

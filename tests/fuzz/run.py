@@ -1,7 +1,7 @@
 """Drive one harness by coverage, with atheris: ``python -m tests.fuzz.run NAME --seconds 60``.
 
 Inputs that led further are kept in ``.fuzz/NAME/corpus``, finds in ``.fuzz/NAME/finds``: one a place in the
-code, the shortest that came. A find is mended, and moves to ``tests/regressions/NAME/``.
+code, the shortest that came. A find is mended, and moves to ``tests/fuzz/regressions/NAME/``.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import atheris
 
-ROOT = Path(__file__).parent.parent
+HERE = Path(__file__).parent
 PACKAGES = [
     "reportgen",
     "tests.fuzz",
@@ -41,8 +41,8 @@ def main() -> None:
     corpus, finds = given.folder / given.name / "corpus", given.folder / given.name / "finds"
     for folder in (corpus, finds):
         folder.mkdir(parents=True, exist_ok=True)
-    seeds = [ROOT / "fuzz" / "seeds" / given.name, ROOT / "regressions" / given.name]
-    words = ROOT / "fuzz" / "words.txt"
+    seeds = [HERE / "seeds" / given.name, HERE / "regressions" / given.name]
+    words = HERE / "words.txt"
     harness = HARNESSES[given.name]
     logging.disable()
     shortest: dict[str, int] = {}

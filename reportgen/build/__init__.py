@@ -1,0 +1,1 @@
+"""One build: the pipeline, and what is checked before and after it."""

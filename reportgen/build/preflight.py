@@ -1,0 +1,99 @@
+"""``reportgen check``: what stands between this configuration and a report, line by line."""
+
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+
+from reportgen.config.settings import Config
+from reportgen.core.errors import OutputBusy, PublishError, ReportgenError
+from reportgen.core.windows import look_back, make_window
+from reportgen.pages.templates import TEMPLATES
+from reportgen.publish.release import current_release, lock_output
+from reportgen.sources.base import Finding
+from reportgen.sources.registry import open_source
+from reportgen.sources.statements import read_daily, read_rows_out_of_range
+
+
+def check(config: Config, today: date) -> Iterator[Finding]:
+    """Yield a finding for each thing a build needs: source, table, index, rights, zone, output."""
+    yield Finding("ok", "config", f"windows {', '.join(config.windows)}; default {config.default_window}")
+    if config.templates_dir:
+        yield _templates(config.templates_dir)
+    yield Finding("ok", "zone", f"{config.timezone}, where today is {today.isoformat()}")
+    try:
+        yield from _source(config, today)
+    except ReportgenError as exc:
+        yield Finding("error", "source", str(exc))
+    yield from check_output(config)
+
+
+def check_output(config: Config) -> Iterator[Finding]:
+    """Yield whether releases can be published: into the output directory, and the bucket if one is set."""
+    yield _output(config.output.dir)
+    if config.output.bucket:
+        yield from _bucket(config.output.bucket)
+
+
+def _source(config: Config, today: date) -> Iterator[Finding]:
+    windows = [make_window(name, today, today_complete=False) for name in config.windows]
+    span = look_back(windows)
+    with open_source(config.source, config.timezone, span) as source:
+        columns = config.source.columns
+        what = "query" if config.source.query else f'table "{config.source.table}"'
+        yield Finding("ok", "source", source.name)
+        yield Finding("ok", "table", f'{what} has "{columns.date}", "{columns.path}", "{columns.visits}"')
+        yield from source.inspect()
+        daily = read_daily(source, span)
+        dates = f"{span.first.isoformat()} to {span.last.isoformat()}, the dates a build reads"
+        if daily.rows:
+            yield Finding("ok", "rows", f"{daily.rows:,} rows on {dates}")
+        else:
+            yield Finding(
+                "warning", "rows", f"none on {dates}: the report will say that nothing was recorded"
+            )
+        for kind, rows in sorted((daily.notes + read_rows_out_of_range(source, span, beyond=True)).items()):
+            yield Finding("warning", "rows", f"{rows:,} will be left out: {kind.replace('_', ' ')}")
+
+
+def _templates(folder: Path) -> Finding:
+    found = {path.name for path in folder.iterdir()}
+    overriding = ", ".join(name for name in TEMPLATES if name in found) or "nothing"
+    idle = ", ".join(sorted(found - set(TEMPLATES)))
+    said = f"{folder} overrides {overriding}"
+    if not idle:
+        return Finding("ok", "pages", said)
+    return Finding("warning", "pages", f"{said}; not used unless a template names it: {idle}")
+
+
+def _output(root: Path) -> Finding:
+    try:
+        with lock_output(root, wait=False):
+            pass
+    except OutputBusy:
+        return Finding("ok", "output", f"{root}: a build is running there now")
+    except PublishError as exc:
+        return Finding("error", "output", str(exc))
+    release = current_release(root)
+    return Finding(
+        "ok", "output", f"{root}: {f'published: {release.id}' if release else 'nothing published yet'}"
+    )
+
+
+def _bucket(url: str) -> Iterator[Finding]:
+    from reportgen.publish.bucket.client import open_bucket, trial
+    from reportgen.publish.bucket.index import CURRENT, parsed
+
+    try:
+        bucket = open_bucket(url)
+        found = bucket.read(CURRENT)
+        bucket.folder("")
+        wrong = list(trial(bucket))
+    except ReportgenError as exc:
+        yield Finding("error", "bucket", str(exc))
+        return
+    if wrong:
+        yield Finding("warning", "bucket", f"{url}: {'; '.join(wrong)}")
+        return
+    release = parsed(found[0]).release if found else None
+    said = f"published: {release}" if release else "nothing published yet"
+    yield Finding("ok", "bucket", f"{url}: may be read, listed, written and deleted; {said}")

@@ -1,0 +1,161 @@
+"""How the report stands: the document of ``/status.json`` and ``reportgen status``."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from reportgen import __version__
+from reportgen.config.settings import Config
+from reportgen.config.sites import Site, Sites
+from reportgen.core.cron import Due, interval_s, next_due
+from reportgen.publish.history import Runs, read_runs
+from reportgen.publish.release import CLOCKS_APART, current_release
+
+STALE = 4
+"""The exit code of a report that is overdue."""
+
+FROM_MANIFEST = ("built_at", "as_of", "version", "source", "rows", "notes", "timings_s", "peak_memory_bytes")
+
+JOIN_S = 3600
+"""For so long sites that become due join a round of builds: it has to end some time, to be put on record."""
+
+SITES_FAILED = "SitesFailed"
+"""The error on record of a round in which sites failed, and the page over all was published."""
+
+SLACK_S = 60
+"""So much earlier than its time a site may be built with others."""
+
+
+def due(config: Config, runs: Runs) -> Due | None:
+    """Return when the next build is due, counted from the last success; ``None`` before the first.
+
+    A build that found nothing new counts: the report was checked.
+    """
+    if runs.last_success is None:
+        return None
+    return next_due(config.schedule, config.zone, runs.last_success.at, config.jitter_s)
+
+
+def is_due(config: Config, now: datetime) -> bool:
+    """Tell whether a build is due at once: by the schedule, or because another version made the last one."""
+    runs, release = read_runs(config.output.dir), current_release(config.output.dir)
+    expected = due(config, runs)
+    if expected is None or runs.success_by(now) is None or release is None:
+        return True
+    return release.manifest.get("version") != __version__ or now >= expected.at
+
+
+def wants_a_build(config: Config, now: datetime) -> bool:
+    """Tell whether one of many sites is due in a round that begins at ``now``, or its last build failed.
+
+    An interval counts from a build that began a little after its round. More slack than that little would
+    build a site of six hours in a round of one of fifteen minutes, long before its time.
+    """
+    slack = timedelta(seconds=min(SLACK_S, (interval_s(config.schedule) or 0) / 2))
+    return bool(read_runs(config.output.dir).failures) or is_due(config, now + slack)
+
+
+def is_stale(expected: Due | None, now: datetime) -> bool:
+    """Tell whether a build is overdue by more than one interval, at least 15 minutes."""
+    return expected is None or now > expected.overdue_after
+
+
+def status(config: Config, runs: Runs, now: datetime) -> dict[str, Any]:
+    """Return all that is known, ready for JSON. Times are UTC; ``next_due`` lies in the past when late."""
+    expected, release = due(config, runs), current_release(config.output.dir)
+    return {
+        "schema_version": 1,
+        "version": __version__,
+        "now": _stamp(now),
+        "schedule": config.schedule,
+        "timezone": config.timezone,
+        "next_due": _stamp(expected.at) if expected else None,
+        "overdue_after": _stamp(expected.overdue_after) if expected else None,
+        "stale": is_stale(expected, now) or runs.success_by(now + CLOCKS_APART) is None,
+        "consecutive_failures": runs.failures,
+        "last_success": _plain(runs.last_success),
+        "last_failure": _plain(runs.last_failure),
+        "release": {"id": release.id} | {name: release.manifest.get(name) for name in FROM_MANIFEST}
+        if release
+        else None,
+    }
+
+
+def status_of_all(sites: Sites, chosen: Sequence[Site], now: datetime) -> dict[str, Any]:
+    """Return how many sites stand: as one, and each of the ``chosen``.
+
+    As one they are stale where any of the chosen is, or the page over all.
+    """
+    runs, index = read_runs(sites.root), current_release(sites.root)
+    each = [
+        {"name": site.name, "prefix": site.prefix}
+        | status(site.config, read_runs(site.config.output.dir), now)
+        for site in chosen
+    ]
+    return {
+        "schema_version": 1,
+        "version": __version__,
+        "now": _stamp(now),
+        "next_due": min((one["next_due"] for one in each if one["next_due"]), default=None),
+        "stale": any(one["stale"] for one in each) or _is_index_stale(sites, runs, now),
+        "consecutive_failures": runs.failures,
+        "last_success": _plain(runs.last_success),
+        "last_failure": _plain(runs.last_failure),
+        "release": {"id": index.id} | {name: index.manifest.get(name) for name in ("built_at", "version")}
+        if index
+        else None,
+        "sites": each,
+    }
+
+
+def _is_index_stale(sites: Sites, runs: Runs, now: datetime) -> bool:
+    """Tell whether the page over all is what fails, and has for longer than any site's figures may be old."""
+    if not runs.failures or runs.last_failure is None or runs.last_failure.error == SITES_FAILED:
+        return False
+    return any(is_stale(due(site.config, runs), now) for site in sites.all)
+
+
+def without_details(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document as everybody may read it: neither names of hosts nor messages for the operator."""
+    failure, release = document["last_failure"], document["release"]
+    sites = {"sites": [without_details(one) for one in document["sites"]]} if "sites" in document else {}
+    return (
+        document
+        | sites
+        | {
+            "last_failure": failure and failure | {"message": None},
+            "release": release and release | {"source": None},
+        }
+    )
+
+
+def _plain(run: Any) -> dict[str, Any] | None:
+    return asdict(run) | {"at": _stamp(run.at)} if run else None
+
+
+def _stamp(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def in_words(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the document of :func:`status` as lines for people."""
+    release, success, failure = (document[name] for name in ("release", "last_success", "last_failure"))
+    if release:
+        yield f"published     {release['id']}, {release['rows']:,} rows, data as of {release['as_of']}"
+    else:
+        yield "published     nothing yet"
+    if success:
+        found = "published" if success["changed"] else "nothing new"
+        took = f"{success['seconds']:.1f} s, {success['cpu_seconds']:.1f} s of CPU"
+        yield f"last success  {success['at']}: {found}, {took}"
+    else:
+        yield "last success  none"
+    if failure:
+        count = document["consecutive_failures"]
+        since = f", {count} since the last success" if count else ", and a success since"
+        yield f"last failure  {failure['at']}{since}: {failure['message']}"
+    if document["next_due"]:
+        schedule = f"{document['schedule']}, {document['timezone']}"
+        yield f"next due      {document['next_due']} (schedule {schedule})"
+    yield f"state         {'STALE: a build is overdue' if document['stale'] else 'fresh'}"

@@ -1,0 +1,1 @@
+"""From figures to Vega-Lite specifications, and from those to SVG."""

@@ -1,0 +1,299 @@
+"""Figures in, charts out: one function a chart. :mod:`reportgen.charts.spec` turns them into SVG."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
+from itertools import islice
+
+import altair as alt
+import pandas as pd
+
+from reportgen.charts import theme
+from reportgen.charts.spec import (
+    SIZES,
+    Chart,
+    Rows,
+    Size,
+    date_axis,
+    draw,
+    fitting_labels,
+    labels,
+    letters_px,
+    unrecorded,
+    visits_axis,
+)
+from reportgen.core.formatting import LocaleFormatter
+from reportgen.core.text import LONGEST_NAME, shorten, visible
+from reportgen.core.windows import runs
+from reportgen.metrics.figures import OTHER, Day, WindowMetrics
+
+PICKED = "picked"
+"""The selection that a click on the legend makes."""
+
+ROOM_FOR_GAPS_PX = 6
+"""Width of a date from which on bars have a gap of paper around them; it would hide narrower ones."""
+
+FAINT = 0.15
+RUNNING = 0.4
+"""Opacity of what a click on the legend leaves aside, and of the inside of a day that is not over."""
+
+
+def visits_by_path(
+    metrics: WindowMetrics, stack: pd.DataFrame, slots: Mapping[str, int], formatter: LocaleFormatter
+) -> Chart:
+    """Draw visits per day, stacked by path, largest at the bottom.
+
+    ``stack`` is what :func:`reportgen.metrics.figures.stack` returns: dates x series, ints. ``slots`` names
+    the colour of each path.
+    """
+    series = [(path, visits) for path, visits in _series(stack) if sum(visits)]
+    names = labels([path for path, _ in series])
+    colours = [theme.series_colour(None if path is OTHER else slots[path]) for path, _ in series]
+    days = metrics.day_rows()
+    rows = [
+        {
+            "date": day.date.isoformat(),
+            "series": names[at],
+            "order": at,
+            "visits": count,
+            "running": not day.complete,
+            "outline": "var(--paper)" if day.complete else colours[at],
+            "day": formatter.day(day.date),
+            "path": _name(path),
+            "count": formatter.number(count) + ("" if day.complete else " so far"),
+        }
+        for at, (path, visits) in enumerate(series)
+        for day, count in zip(days, visits, strict=True)
+        if count
+    ]
+
+    def plan(size: Size) -> alt.LayerChart:
+        picked = alt.selection_point(name=PICKED, fields=["series"], bind="legend", toggle="true")
+        base = alt.Chart(alt.NamedData("visits"))
+        band_px = size.width_px / len(days)
+        bars = base.mark_bar().encode(
+            y=alt.Y("visits:Q", stack="zero", axis=visits_axis(max(day.visits for day in days))),
+            color=alt.Color(
+                "series:N",
+                scale=alt.Scale(domain=names, range=colours),
+                # Beside a stack one reads up or down: below it, the highest bar comes first.
+                legend=alt.Legend(**size.legend(names if size.name == "wide" else names[::-1])),
+            ),
+            order=alt.Order("order:Q"),
+            opacity=_opacity(),
+            # Today's bars are light with an outline in full colour; the others have a thin gap between them.
+            stroke=alt.Stroke("outline:N", scale=None),
+            strokeWidth=alt.StrokeWidth(
+                condition=[{"test": "datum.running", "value": min(1.5, band_px / 4)}],
+                value=0.75 if band_px >= ROOM_FOR_GAPS_PX else 0,
+            ),
+            fillOpacity=alt.FillOpacity(condition=[{"test": "datum.running", "value": RUNNING}], value=1),
+            tooltip=_tooltip(day="Date", path="Path", count="Visits"),
+        )
+        return _by_date([bars.add_params(picked)], metrics, size, formatter)
+
+    highest = max(days, key=lambda day: day.visits)
+    parts = [
+        f"{'all other paths' if path is OTHER else _name(path)} {formatter.number(sum(visits))}"
+        for path, visits in series
+    ]
+    most = formatter.number(highest.visits) + ("" if highest.complete else " so far")
+    text = (
+        f"{formatter.count(metrics.total, 'visit')} on {_dates(metrics, formatter)}; most on "
+        f"{formatter.day(highest.date)}: {most}. "
+        f"By path: {', '.join(parts)}.{_no_rows(metrics, formatter)}"
+    )
+    data = {"visits": rows, "dates": _date_rows(days)}
+    return draw("visits-by-path", "Visits per day by path", text, data, plan, formatter)
+
+
+def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Chart:
+    """Draw daily visits as a line before those of the previous window; today hangs on a dashed end."""
+    days = metrics.day_rows()
+    now, before = formatter.span(metrics.window.span), formatter.span(metrics.window.previous)
+    step = metrics.window.days
+
+    def plan(size: Size) -> alt.LayerChart:
+        picked = alt.selection_point(name=PICKED, fields=["series"], bind="legend", toggle="true")
+        highest = max(max(day.visits, day.previous) for day in days)
+        base = alt.Chart(alt.NamedData("visits")).encode(
+            y=alt.Y("visits:Q", axis=visits_axis(highest), scale=alt.Scale(zero=True, nice=True)),
+            color=alt.Color(
+                "series:N",
+                scale=alt.Scale(domain=[now, before], range=["var(--accent)", "var(--ghost)"]),
+                legend=alt.Legend(**size.legend([now, before]), symbolType="stroke", symbolStrokeWidth=3),
+            ),
+            opacity=_opacity(),
+        )
+        thick = size.name == "wide" and step <= 62  # noqa: PLR2004 - points would touch
+        lines = [
+            _part(base, "previous").mark_line(strokeWidth=1.5).add_params(picked),
+            _part(base, "complete").mark_line(strokeWidth=2.25, point={"size": 30} if thick else False),
+        ]
+        if not days[-1].complete:
+            lines += [
+                _part(base, "dashed").mark_line(strokeWidth=1.75, strokeDash=[3, 4]),
+                _part(base, "running").mark_point(size=52, fill="var(--paper)", strokeWidth=1.75),
+            ]
+        # A date's whole height answers to the pointer.
+        answers = alt.Chart(alt.NamedData("dates")).mark_rect(color="transparent")
+        answers = answers.encode(tooltip=_tooltip(day="Date", count="Visits", previous="Previous"))
+        return _by_date([*lines, answers], metrics, size, formatter)
+
+    dates = [
+        row
+        | {
+            "day": formatter.day(day.date),
+            "count": formatter.number(day.visits)
+            + (" so far" if not day.complete else "" if day.recorded else ", no rows"),
+            "previous": f"{formatter.number(day.previous)} on "
+            f"{formatter.day(day.date - timedelta(days=step))}",
+        }
+        for row, day in zip(_date_rows(days), days, strict=True)
+    ]
+    title = f"Visits per day against the {step} days before"
+    data = {"visits": _points(days, now, before), "dates": dates}
+    return draw("against-previous", title, _compared_text(metrics, formatter), data, plan, formatter)
+
+
+def top_paths(
+    metrics: WindowMetrics, slots: Mapping[str, int], formatter: LocaleFormatter, most: int = 20
+) -> Chart:
+    """Draw the first paths of one day as horizontal bars.
+
+    A path that has a colour on other pages has it here, the others are grey; no colour stands twice.
+    """
+    paths = list(islice(metrics.path_rows(), most))
+    longest_number = max((formatter.number(row.visits) for row in paths), key=len)
+    names = {size.name: fitting_labels([row.path for row in paths], longest_number, size) for size in SIZES}
+    owners = {slots[row.path]: row.path for row in reversed(paths) if row.path in slots}
+    rows = [
+        {
+            **{size: labelled[at] for size, labelled in names.items()},
+            "path": _name(row.path),
+            "visits": row.visits,
+            "count": formatter.number(row.visits),
+            "colour": theme.series_colour(slot if owners.get(slot) == row.path else None),
+        }
+        for at, row in enumerate(paths)
+        for slot in [slots.get(row.path, -1)]
+    ]
+
+    most_visits = max(row.visits for row in paths)
+
+    def plan(size: Size) -> alt.LayerChart:
+        # Readers' fonts differ from the one that vl-convert measures with. Labels set from the left edge, in
+        # room kept for a wide font, stay inside the drawing and clear of the bars in all usual ones.
+        room = round(max(letters_px(name, size.font_px) for name in names[size.name])) + 12
+        axis = alt.Axis(
+            domain=False, labelLimit=0, labelColor="var(--ink)", labelAlign="left",
+            labelPadding=room, minExtent=room,
+        )  # fmt: skip
+        # Behind the longest bar stands its number, inside the drawing.
+        plot_px = size.width_px - room
+        bars_px = plot_px - letters_px(longest_number, size.font_px) - 10
+        base = alt.Chart(alt.NamedData("visits")).encode(
+            y=alt.Y(f"{size.name}:N", sort=None, axis=axis),
+            x=alt.X(
+                "visits:Q",
+                axis=None,
+                scale=alt.Scale(domain=[0, most_visits * plot_px / bars_px], nice=False),
+            ),
+            tooltip=_tooltip(path="Path", count="Visits"),
+        )
+        bars = base.mark_bar().encode(color=alt.Color("colour:N", scale=None, legend=None))
+        words = base.mark_text(align="left", dx=5).encode(text="count:N")
+        return alt.LayerChart(layer=[bars, words], height=round(size.font_px * 1.8) * len(rows))
+
+    parts = [f"{row['path']} {row['count']}" for row in rows]
+    text = f"{formatter.count(metrics.total, 'visit')} on {_dates(metrics, formatter)}. {', '.join(parts)}."
+    return draw("top-paths", "Visits by path", text, {"visits": rows}, plan, formatter)
+
+
+def _by_date(
+    layers: Iterable[alt.Chart], metrics: WindowMetrics, size: Size, formatter: LocaleFormatter
+) -> alt.LayerChart:
+    """Put layers on the axis of the window's dates, which marks those without rows."""
+    span, missing = metrics.window.span, metrics.unrecorded
+    words = dict.fromkeys(missing, "no rows")
+    if not metrics.window.today_complete:
+        words[span.last] = "so far"
+    marks = [unrecorded(alt.Chart(alt.NamedData("dates")), missing, size)] if missing else []
+    axis = date_axis(span.dates(), words, size, formatter)
+    placed = [layer.encode(x=axis) for layer in (*layers, *marks)]
+    return alt.LayerChart(layer=placed, height=size.height_px)
+
+
+def _points(days: Sequence[Day], now: str, before: str) -> Rows:
+    """Return the points of each line: ``now`` and ``before`` name the two windows in the legend."""
+    complete = [day for day in days if day.complete]
+    running = [day for day in days if not day.complete]
+    lines = {
+        "previous": [(before, day.date, day.previous) for day in days],
+        "complete": [(now, day.date, day.visits) for day in complete],
+        "dashed": [(now, day.date, day.visits) for day in complete[-1:] + running] if running else [],
+        "running": [(now, day.date, day.visits) for day in running],
+    }
+    return [
+        {"part": part, "series": series, "date": day.isoformat(), "visits": visits}
+        for part, points in lines.items()
+        for series, day, visits in points
+    ]
+
+
+def _part(base: alt.Chart, name: str) -> alt.Chart:
+    filtered: alt.Chart = base.transform_filter(alt.FieldEqualPredicate(field="part", equal=name))
+    return filtered
+
+
+def _compared_text(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
+    both, today = metrics.comparison, metrics.day_rows()[-1]
+    if both.span is None or both.previous_span is None:
+        raise ValueError("a window without complete days has no comparison")
+    text = (
+        f"{formatter.count(both.total, 'visit')} on {formatter.count(both.days, 'complete day')} "
+        f"({formatter.span(both.span)}) against {formatter.number(both.previous_total)} on "
+        f"{formatter.span(both.previous_span)}."
+    )
+    if best := metrics.best_day:
+        text += f" Most on a complete day: {formatter.number(best[1])} on {formatter.day(best[0])}."
+    if not today.complete:
+        earlier = formatter.count(metrics.window.days, "day")
+        unknown = "" if metrics.daily["previous_recorded"].iloc[-1] else ", which has no rows"
+        text += (
+            f" Today so far {formatter.number(today.visits)}, "
+            f"against {formatter.number(today.previous)} on the whole of the day {earlier} before{unknown}."
+        )
+    return f"{_dates(metrics, formatter)}: {text}{_no_rows(metrics, formatter)}"
+
+
+def _no_rows(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
+    """Name the dates that nobody recorded: they are drawn as 0, and may not be."""
+    if not metrics.unrecorded:
+        return ""
+    return f" No rows on {'; '.join(map(formatter.span, runs(metrics.unrecorded)))}."
+
+
+def _opacity() -> alt.Opacity:
+    """Make what is not picked faint."""
+    return alt.Opacity(condition=[{"test": {"not": {"param": PICKED}}, "value": FAINT}], value=1)
+
+
+def _tooltip(**titles: str) -> list[alt.Tooltip]:
+    return [alt.Tooltip(f"{field}:N", title=title) for field, title in titles.items()]
+
+
+def _date_rows(days: Sequence[Day]) -> list[dict[str, object]]:
+    return [{"date": day.date.isoformat()} for day in days]
+
+
+def _series(stack: pd.DataFrame) -> list[tuple[str | None, list[int]]]:
+    """Return each column of a stack with its visits by date."""
+    return list(zip(stack.columns, stack.to_numpy().T.tolist(), strict=True))
+
+
+def _name(path: str | None) -> str:
+    return "Other" if path is OTHER else shorten(visible(path), LONGEST_NAME)
+
+
+def _dates(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
+    return f"{formatter.span(metrics.window.span)} ({formatter.count(metrics.window.days, 'day')})"

@@ -1,0 +1,305 @@
+"""The commands. The only room that prints errors and exits.
+
+What a command needs of the heavy wing (pandas, Altair, drivers) it imports when it runs.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from reportgen import __version__
+from reportgen.cli.options import (
+    ConfigOption,
+    ExecutorOption,
+    JsonOption,
+    OutputOption,
+    ProcessesOption,
+    SiteOption,
+    SourceOption,
+)
+from reportgen.cli.output import open_standard_streams, print_built, print_findings, print_json, reporting
+from reportgen.cli.progress import progress
+from reportgen.config.settings import Config
+from reportgen.config.sites import Sites, load_settings
+from reportgen.core.errors import ConfigError, mask_logins
+from reportgen.core.windows import today_in
+from reportgen.publish.history import read_runs
+
+if TYPE_CHECKING:
+    from reportgen.build.pipeline import Built
+
+app = typer.Typer(
+    name="reportgen",
+    help="Static reports from a table metrics(date, path, visits).",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback(invoke_without_command=True)
+def _top(
+    context: typer.Context,
+    *,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"reportgen {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(ConfigError.exit_code)
+
+
+@app.command()
+def build(  # noqa: PLR0913 - a command's options are its arguments
+    *,
+    as_of: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="Build the report as at the end of this day (2026-11-23)."),
+    ] = None,
+    source: SourceOption = None,
+    output: OutputOption = None,
+    config: ConfigOption = None,
+    if_changed: Annotated[
+        bool, typer.Option("--if-changed", help="Publish only if the report would say something else.")
+    ] = False,
+    allow_empty: Annotated[
+        bool, typer.Option("--allow-empty", help="Publish no visits where the last release had some.")
+    ] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Exit with 3 if another build is running, instead of waiting.")
+    ] = False,
+    site: SiteOption = None,
+    due: Annotated[bool, typer.Option("--due", help="Of many sites, those whose schedule is due.")] = False,
+    processes: ProcessesOption = None,
+    executor: ExecutorOption = None,
+    as_json: JsonOption = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Build the report once and publish it; of many sites each, and the page over all."""
+    with reporting(as_json=as_json) as secrets:
+        settings = _settings(config, source, output)
+        secrets.extend(settings.secrets)
+        if isinstance(settings, Sites):
+            from reportgen.cli import multi
+
+            options = {
+                "as_of": as_of,
+                "if_changed": if_changed,
+                "allow_empty": allow_empty,
+                "wait": not no_wait,
+            }
+            where = multi.Where(executor, processes, due=due)
+            raise typer.Exit(multi.build(settings, site or [], options, where, as_json=as_json, quiet=quiet))
+        _check_alone(site=site, due=due, processes=processes, executor=executor)
+        built = _build(
+            settings, as_of=as_of, if_changed=if_changed, allow_empty=allow_empty, wait=not no_wait,
+            quiet=quiet or as_json,
+        )  # fmt: skip
+        if as_json:
+            print_json(_summary(built))
+        elif not quiet:
+            print_built(built, settings.output.dir)
+            if "url" not in settings.source.model_fields_set:
+                typer.echo("note: no source is set, so this is the sample site; set DATABASE_URL", err=True)
+
+
+@app.command()
+def check(
+    *,
+    source: SourceOption = None,
+    output: OutputOption = None,
+    config: ConfigOption = None,
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check settings, source, table, rights, zone and output, and say what to do."""
+    with reporting(as_json=as_json) as secrets:
+        settings = _settings(config, source, output)
+        secrets.extend(settings.secrets)
+        if isinstance(settings, Sites):
+            from reportgen.cli import multi
+
+            raise typer.Exit(multi.check(settings, site or [], as_json=as_json))
+        _check_alone(site=site)
+        from reportgen.build.preflight import check as findings_of
+
+        findings = list(findings_of(settings, today_in(settings.zone, datetime.now(UTC))))
+        if print_findings({"": findings}, as_json=as_json):
+            raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    *,
+    host: Annotated[str | None, typer.Option(help="Address to listen on; default: server.host.")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
+    schedule: Annotated[
+        bool, typer.Option(" /--no-schedule", help="Serve only; whoever else builds, builds.")
+    ] = True,
+    source: SourceOption = None,
+    output: OutputOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Build by schedule, and serve what is published."""
+    with reporting(as_json=False) as secrets:
+        given = {"host": host, "port": port}
+        server = {name: value for name, value in given.items() if value is not None}
+        settings = _settings(config, source, output, server=server)
+        secrets.extend(settings.secrets)
+        common = settings.common if isinstance(settings, Sites) else settings
+        # The output as it is resolved now: whatever becomes of the file, builds go where this serves from.
+        options = {"--config": config, "--source": source, "--output": common.output.dir}
+        arguments = [
+            text for name, value in options.items() if value is not None for text in (name, str(value))
+        ]
+        if isinstance(settings, Sites):
+            from reportgen.serve.multi import serve as serve_all
+
+            raise typer.Exit(serve_all(settings, arguments, os.environ, scheduled=schedule))
+        from reportgen.serve.single import serve as run
+
+        raise typer.Exit(run(settings, arguments, os.environ, scheduled=schedule))
+
+
+@app.command()
+def status(
+    *,
+    output: OutputOption = None,
+    config: ConfigOption = None,
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the last build, the last failure and when the next is due; exit with 4 when it is overdue."""
+    with reporting(as_json=as_json):
+        settings = _settings(config, None, output)
+        if isinstance(settings, Sites):
+            from reportgen.cli import multi
+
+            raise typer.Exit(multi.tell_status(settings, site or [], as_json=as_json))
+        _check_alone(site=site)
+        from reportgen.build.status import STALE, in_words
+        from reportgen.build.status import status as status_of
+
+        document = status_of(settings, read_runs(settings.output.dir), datetime.now(UTC))
+        if as_json:
+            print_json(document)
+        else:
+            for line in in_words(document):
+                typer.echo(line)
+        if document["stale"]:
+            raise typer.Exit(STALE)
+
+
+@app.command()
+def demo(
+    *,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    output: OutputOption = "output",
+    serve: Annotated[bool, typer.Option(help="Serve the pages, or only build them.")] = True,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the sample site and serve it."""
+    with reporting(as_json=as_json):
+        given = {"url": "sample"}, {"dir": output}, {"host": host, "port": port}
+        settings = Config.model_validate(dict(zip(("source", "output", "server"), given, strict=True)))
+        listening = None
+        if serve:
+            from reportgen.serve.server import address_of, check_exposure, listen
+
+            check_exposure(host, None, public=False)
+            listening = listen(host, port)
+        built = _build(settings, quiet=as_json)
+        address = address_of(listening) if listening else None
+        if as_json:
+            print_json(_summary(built) | {"address": address})
+        else:
+            print_built(built, settings.output.dir)
+        if listening:
+            if not as_json:
+                typer.echo(f"The sample site is on {address} (Ctrl-C ends it)")
+            from reportgen.serve.single import show
+
+            raise typer.Exit(show(settings, listening))
+
+
+def main() -> NoReturn:
+    """Run the command line and raise ``SystemExit`` with the code that docs/reference.md gives."""
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except typer.TyperException as exc:  # a wrong option or argument
+        typer.echo(f"error: {mask_logins(_usage(exc)).rstrip('.')}. See reportgen --help", err=True)
+        sys.exit(ConfigError.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+
+
+def command() -> NoReturn:
+    """Be the command, and end at once: to take V8 and pandas apart takes a tenth of a build, for nothing."""
+    open_standard_streams()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it, and starts us, hides how our builds end
+    status = 1
+    try:
+        main()
+    except SystemExit as exc:
+        status = exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+        if isinstance(exc.code, str):
+            typer.echo(exc.code, err=True)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # nobody reads any more
+        status = status or 1
+    os._exit(status)
+
+
+def _usage(exc: typer.TyperException) -> str:
+    tell = getattr(exc, "format_message", None)
+    return tell() if tell else str(exc)
+
+
+def _summary(built: "Built") -> dict[str, Any]:
+    from reportgen.build.pipeline import summary
+
+    return summary(built)
+
+
+def _settings(
+    config: Path | None, source: str | None, output: str | None, server: Mapping[str, Any] | None = None
+) -> Config | Sites:
+    options: dict[str, Any] = {"server": server} if server else {}
+    if source is not None:
+        options["source"] = {"url": source}
+    if output is not None:
+        options["output"] = {"dir": output}
+    return load_settings(config, os.environ, options)
+
+
+def _check_alone(**given: object) -> None:
+    """Refuse options that are about one site among many where there is only one.
+
+    Raises:
+        ConfigError: one is given.
+
+    """
+    for name, value in given.items():
+        if value:
+            raise ConfigError(f"--{name}: is for many sites, and the settings have no [[sites]]")
+
+
+def _build(settings: Config, *, as_of: str | None = None, quiet: bool = False, **options: Any) -> "Built":
+    """Build here, and show how it goes."""
+    from reportgen.build.job import BuildOptions, day_of, run
+
+    told = (
+        (lambda _: None) if quiet else lambda who: typer.echo(f"waiting for another build ({who})", err=True)
+    )
+    day = day_of(as_of, settings) if as_of is not None else None
+    return run(settings, BuildOptions(day, **options), on_wait=told, watching=progress(quiet=quiet))

@@ -1,0 +1,153 @@
+"""The commands where there are many sites: one line a site, and an exit code that tells of all."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import typer
+
+from reportgen.build.job import BuildOptions, BuildResult, day_of
+from reportgen.build.status import SITES_FAILED, STALE, status_of_all, wants_a_build
+from reportgen.cli.output import print_findings, print_json
+from reportgen.config.sites import Site, Sites
+from reportgen.core.errors import OutputBusy
+from reportgen.core.windows import today_in
+from reportgen.sites.runner import SitesRun, build_sites, in_words, opened
+
+
+@dataclass(frozen=True)
+class Where:
+    """What builds: a cluster's address, or so many processes here (default: one a processor).
+
+    With ``due`` only the sites whose schedule is.
+    """
+
+    executor: str | None
+    processes: int | None
+    due: bool
+
+
+def build(
+    sites: Sites,
+    names: Sequence[str],
+    options: Mapping[str, Any],
+    where: Where,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Build the named sites, or all, or those of them that are due; return the exit code.
+
+    ``ways`` are the options of one build, ``as_of`` as it was written.
+
+    Raises:
+        ConfigError: there is no such site, date or executor.
+        ClusterError: the cluster cannot be reached.
+
+    """
+    named = sites.named(names)
+    if (text := options["as_of"]) is not None:
+        days = [day_of(text, site.config) for site in named]
+        options = {**options, "as_of": days[0]}
+    due = partial(_due, named) if where.due else None
+
+    def tell(result: BuildResult) -> None:
+        if not result.is_good:
+            for line in result.message.splitlines() or [""]:
+                typer.echo(f"error: {result.name}: {line}", err=True)
+        elif not quiet and not as_json:
+            rows = (result.report or {}).get("rows", 0)
+            typer.echo(f"{result.name}: {result.state}, {rows:,} rows, {result.seconds:.2f} s")
+
+    with opened(where.executor, where.processes) as runs_them:
+        ended = build_sites(
+            sites, due() if due else named,
+            BuildOptions(**options, follow=where.executor is not None), runs_them, tell,
+            whole=not names, joins=due if due and text is None else tuple,
+        )  # fmt: skip
+    if as_json:
+        print_json(summary(ended, only_failed=quiet))
+    elif not quiet and ended.index:
+        typer.echo(f"{len(sites.all)} sites on one page: {sites.root / 'current'}")
+    if ended.index is None:
+        typer.echo(f"error: the page over all sites: {ended.error}: {ended.message}", err=True)
+    return exit_code(ended)
+
+
+def _due(sites: Sequence[Site]) -> Sequence[Site]:
+    """Return which of the sites are due by now, or failed the last time."""
+    now = datetime.now(UTC)
+    return [site for site in sites if wants_a_build(site.config, now)]
+
+
+def exit_code(ended: SitesRun) -> int:
+    """Return 1 where something failed, 3 where another build runs, 0 otherwise."""
+    if ended.of("failed") or ended.index_failed:
+        return 1
+    return OutputBusy.exit_code if ended.of("busy") or ended.index is None else 0
+
+
+def summary(ended: SitesRun, *, only_failed: bool = False) -> dict[str, Any]:
+    """Return what a round came to, for scripts, and for the service that asked for it."""
+    code = exit_code(ended)
+    state = "failed" if code else "published" if ended.of("published") else "unchanged"
+    return {
+        "status": state,
+        "release": ended.index.id if ended.index else None,
+        "error": (SITES_FAILED if ended.of("failed") else ended.error) if code == 1 else None,
+        "message": in_words(ended),
+        "exit_code": code,
+        "retry": ended.retry or any(result.retry for result in ended.results),
+        "sites": [dict(_plain(result)) for result in ended.results if not only_failed or not result.is_good],
+    }
+
+
+def _plain(result: BuildResult) -> Iterator[tuple[str, Any]]:
+    yield from (("name", result.name), ("status", result.state), ("seconds", result.seconds))
+    yield "cpu_seconds", result.cpu_seconds
+    if result.report:
+        yield from ((key, value) for key, value in result.report.items() if key != "status")
+    else:
+        yield from (("error", result.error), ("message", result.message), ("retry", result.retry))
+
+
+def check(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:
+    """Check the named sites, or all and where the page over them goes; return the exit code.
+
+    Raises:
+        ConfigError: there is no such site.
+
+    """
+    from reportgen.build.preflight import check as findings_of
+    from reportgen.build.preflight import check_output
+
+    now = datetime.now(UTC)
+    found = {"": list(check_output(sites.common))} if not names else {}
+    found |= {
+        site.name: list(findings_of(site.config, today_in(site.config.zone, now)))
+        for site in sites.named(names)
+    }
+    return int(print_findings(found, as_json=as_json))
+
+
+def tell_status(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:
+    """Print how the named sites stand, or all; return the exit code.
+
+    Raises:
+        ConfigError: there is no such site.
+
+    """
+    document = status_of_all(sites, sites.named(names), datetime.now(UTC))
+    if as_json:
+        print_json(document)
+    for one in document["sites"] if not as_json else ():
+        success, failure = one["last_success"], one["last_failure"]
+        parts = [f"last success {success['at']}" if success else "never built"]
+        if one["consecutive_failures"]:
+            parts.append(f"failed since: {failure['message']}")
+        if one["next_due"]:
+            parts.append(f"next due {one['next_due']}")
+        typer.echo(f"{one['name']}: {'STALE' if one['stale'] else 'fresh'}, {', '.join(parts)}")
+    return STALE if document["stale"] else 0

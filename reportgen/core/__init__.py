@@ -1,0 +1,1 @@
+"""What three or more packages need: errors, calendar, schedules, logs, child processes, text."""

@@ -1,0 +1,148 @@
+"""How numbers, dates and paths are written.
+
+:class:`LocaleFormatter` follows the conventions of a locale, by Unicode's CLDR through Babel: separators,
+signs, the order of a date, names of weekdays and months. Plain ``en`` belongs to no country and is
+written as the field does: "Tue 17 Nov 2026". Paths are written so that a reader recognises them.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from babel import Locale
+from babel.dates import format_date, format_interval, format_skeleton
+from babel.numbers import format_decimal
+
+from reportgen.core.windows import Span
+
+
+@dataclass(frozen=True)
+class LocaleFormatter:
+    """The conventions of one locale."""
+
+    locale: Locale
+
+    @classmethod
+    def of(cls, name: str) -> "LocaleFormatter":
+        """Return the spelling of a locale such as ``en``, ``de`` or ``pt-BR``."""
+        return cls(Locale.parse(name, sep="-"))
+
+    @property
+    def tag(self) -> str:
+        """The locale as a language tag (BCP 47)."""
+        return str(self.locale).replace("_", "-")
+
+    @property
+    def direction(self) -> str:
+        """``ltr`` or ``rtl``."""
+        return str(self.locale.text_direction)
+
+    def number(self, value: int) -> str:
+        """Write a whole number with thousands separators."""
+        return self._signed_text(value, format_decimal(abs(value), locale=self.locale), plus=False)
+
+    def decimal(self, value: float) -> str:
+        """Write a number with at most one decimal."""
+        return self._signed_text(value, self._rounded(abs(value), "0.#"), plus=False)
+
+    def signed(self, value: int) -> str:
+        """Write a whole number with its sign; 0 has none."""
+        return self._signed_text(value, format_decimal(abs(value), locale=self.locale), plus=True)
+
+    def percent(self, value: float | None) -> str:
+        """Write a relative change with its sign, whole from 10 % on; "new" where nothing was before."""
+        if value is None or value != value:  # noqa: PLR0124 - NaN, as frames spell None
+            return "new"
+        points = round(value * 100, 1)
+        shown = round(value * 100) if abs(points) >= 10 else points  # noqa: PLR2004
+        digits = "0.0" if 0 < abs(points) < 10 else "0"  # noqa: PLR2004
+        return self._signed_text(shown, self._percent(abs(shown), digits), plus=True)
+
+    def share(self, value: float) -> str:
+        """Write a share of the whole with one decimal."""
+        least = 0 < value < 0.0005  # noqa: PLR2004 - rounds to 0.0
+        return f"< {self._percent(0.1, '0.0')}" if least else self._percent(value * 100, "0.0")
+
+    def count(self, value: int, noun: str) -> str:
+        """Write how many: "1 visit", "2 visits"."""
+        return f"{self.number(value)} {noun}{'' if value == 1 else 's'}"
+
+    def day(self, value: date) -> str:
+        """Write a date with its weekday: "Tue 17 Nov 2026"."""
+        return self._date(value, "EEE d MMM y", "yMMMEd")
+
+    def tick(self, value: date, *, weekday: bool) -> str:
+        """Write a date below an axis: "17 Nov", "Tue 17 Nov"."""
+        if weekday:
+            return self._date(value, "EEE d MMM", "MMMEd")
+        return self._date(value, "d MMM", "MMMd")
+
+    def span(self, value: Span) -> str:
+        """Write first and last date, saying what they share once: "Tue 17 - Mon 23 Nov 2026"."""
+        first, last = value.first, value.last
+        if first == last:
+            return self.day(last)
+        if not self._plain:
+            return self._apart(format_interval(first, last, "yMMMEd", locale=self.locale))
+        shared = "EEE d MMM y" if first.year != last.year else "EEE d MMM"
+        shared = "EEE d" if (first.year, first.month) == (last.year, last.month) else shared
+        return f"{format_date(first, shared, locale=self.locale)} \N{EN DASH} {self.day(last)}"
+
+    def clock(self, value: datetime) -> str:
+        """Write the time of day as it stands in ``value``: "16:00"."""
+        return str(format_skeleton("Hm", value.replace(tzinfo=None), locale=self.locale))
+
+    def moment(self, value: datetime) -> str:
+        """Write date and time of day as they stand in ``value``: "Mon 23 Nov 2026, 16:00"."""
+        return f"{self.day(value.date())}, {self.clock(value)}"
+
+    def vega_locale(self) -> dict[str, Any]:
+        """Return Vega's number locale (https://github.com/d3/d3-format#formatLocale)."""
+        symbols = self.locale.number_symbols["latn"]
+        last, others = self.locale.decimal_formats[None].grouping
+        return {
+            "decimal": symbols["decimal"],
+            "thousands": symbols["group"],
+            "grouping": [last] + [others] * 6,
+            "currency": ["", ""],
+        }
+
+    @property
+    def _plain(self) -> bool:
+        return str(self.locale) == "en"
+
+    def _date(self, value: date, pattern: str, skeleton: str) -> str:
+        if self._plain:
+            return str(format_date(value, pattern, locale=self.locale))
+        return self._apart(format_skeleton(skeleton, value, locale=self.locale))
+
+    def _apart(self, text: str) -> str:
+        """Isolate words that run from right to left: those of a page around them may not."""
+        if self.direction == "ltr":
+            return text
+        return f"\N{RIGHT-TO-LEFT ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
+
+    def _rounded(self, value: float, digits: str) -> str:
+        pattern = self.locale.decimal_formats[None].pattern.replace("0.###", digits)
+        return str(format_decimal(round(value, 1), pattern, locale=self.locale))
+
+    def _percent(self, points: float, digits: str) -> str:
+        """Write points of a percentage with the locale's sign where the locale puts it."""
+        around = self.locale.percent_formats[None]
+        sign = self.locale.number_symbols["latn"]["percentSign"]
+        before, after = (part.replace("%", sign) for part in (around.prefix[0], around.suffix[0]))
+        return f"{before}{self._rounded(points, digits)}{after}"
+
+    def _signed_text(self, value: float, text: str, *, plus: bool) -> str:
+        symbols = self.locale.number_symbols["latn"]
+        if value < 0:
+            return f"{symbols['minusSign']}{text}".replace("-", "\N{MINUS SIGN}")
+        return f"{symbols['plusSign']}{text}" if plus and value > 0 else text
+
+
+ENGLISH = LocaleFormatter.of("en")
+
+
+def window_title(name: str, formatter: LocaleFormatter) -> str:
+    """Return a window's name for readers: "Today", "7 days"."""
+    return "Today" if name == "today" else formatter.count(int(name.removesuffix("d")), "day")

@@ -1,0 +1,24 @@
+"""Rows that were left out, told to readers and operators in the same words."""
+
+from collections.abc import Mapping
+
+from reportgen.core.formatting import LocaleFormatter
+
+NOTE_WORDS = {
+    "null_path": ("row without a path", "rows without a path"),
+    "null_visits": ("row without a number of visits", "rows without a number of visits"),
+    "invalid_visits": ("row whose visits are no whole number", "rows whose visits are no whole number"),
+    "negative_visits": ("row with negative visits", "rows with negative visits"),
+    "invalid_date": ("row whose date is no date", "rows whose date is no date"),
+    "null_date": ("row without a date", "rows without a date"),
+    "future_date": ("row dated after today", "rows dated after today"),
+}
+
+
+def note_sentences(notes: Mapping[str, int], formatter: LocaleFormatter) -> list[str]:
+    """Return one phrase for each kind of row that was left out, the same as on the page."""
+    return [
+        f"{formatter.number(rows)} {NOTE_WORDS[kind][rows != 1]}"
+        for kind, rows in sorted(notes.items())
+        if rows
+    ]

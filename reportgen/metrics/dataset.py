@@ -1,0 +1,123 @@
+"""What a build reads, as plain values, and the digest that tells whether a report would say anything new.
+
+Light on purpose: a build that finds nothing new ends here, before pandas and its kind are loaded.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from reportgen.config.settings import Config
+from reportgen.core.windows import Span, Window, look_back, make_window, today_in
+from reportgen.metrics.paths import PathRow, named_from, path_row
+from reportgen.sources.base import Source
+from reportgen.sources.registry import open_source
+from reportgen.sources.statements import (
+    Cell,
+    DailyReading,
+    PathsReading,
+    PathTotals,
+    read_cells,
+    read_daily,
+    read_paths,
+    read_rows_out_of_range,
+)
+
+PathsWriter = Callable[[Iterable[PathRow]], bytes]
+"""Writes ``paths.csv`` from the rows of one window."""
+
+MOST_LISTED = 100_000
+"""How many paths ``paths.csv`` lists at most."""
+
+
+@dataclass(frozen=True)
+class WindowPaths:
+    """The paths of one window: those to list, those to name in a sentence, and ``paths.csv``."""
+
+    listed: Sequence[PathRow]
+    movers: Sequence[PathTotals]
+    path_count: int
+    csv: bytes
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All that a build reads, from one snapshot. ``paths`` has an entry for each of ``windows``."""
+
+    windows: Sequence[Window]
+    read: Span
+    daily: DailyReading
+    paths: Sequence[WindowPaths]
+    cells: Sequence[Cell]
+    notes: Counter[str]
+    source: str
+    site: str | None
+    notice: str | None
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Return the files of the release that are ready as they were read, by their path in it."""
+        return {
+            f"{window.name}/paths.csv": found.csv
+            for window, found in zip(self.windows, self.paths, strict=True)
+        }
+
+
+def read_dataset(config: Config, now: datetime, as_of: date | None, paths_csv: PathsWriter) -> Dataset:
+    """Read all windows from one snapshot of the source.
+
+    Raises:
+        SourceError: the data could not be read.
+
+    """
+    today = as_of or today_in(config.zone, now)
+    windows = [make_window(name, today, today_complete=as_of is not None) for name in config.windows]
+    with open_source(config.source, config.timezone, look_back(windows)) as source:
+        return read(source, windows, config.top_paths, paths_csv)
+
+
+def read(source: Source, windows: Sequence[Window], top_paths: int, paths_csv: PathsWriter) -> Dataset:
+    """Read what ``windows`` show from an open source. Long lists of paths become CSV one at a time."""
+    span = look_back(windows)
+    daily = read_daily(source, span)
+    out_of_range = read_rows_out_of_range(source, span, beyond=not windows[0].today_complete)
+    notes = Counter(dict(sorted((daily.notes + out_of_range).items())))  # engines group in any order
+    paths = []
+    for window in windows:
+        total = daily.over(window.span)
+        named = named_from(total)
+        reading = read_paths(source, window, MOST_LISTED, named)
+        paths.append(_window_paths(reading, total, named, top_paths, paths_csv))
+    drawn = {
+        row.path
+        for window, found in zip(windows, paths, strict=True)
+        if window.days > 1
+        for row in found.listed
+    }
+    longest = max(windows, key=lambda window: window.days)
+    cells = read_cells(source, longest.span, sorted(drawn))
+    return Dataset(windows, span, daily, paths, cells, notes, source.name, source.site, source.notice)
+
+
+def _window_paths(
+    reading: PathsReading, total: int, named: int, top_paths: int, paths_csv: PathsWriter
+) -> WindowPaths:
+    """Sort one stream of paths to where they are shown; a change of ``named`` visits makes a sentence."""
+    listed: list[PathRow] = []
+    movers: list[PathTotals] = []
+
+    def visited() -> Iterator[PathRow]:
+        place = 0
+        for totals in reading.rows:
+            if abs(totals.complete - totals.previous) >= named:
+                movers.append(totals)
+            if totals.visits and place < MOST_LISTED:
+                place += 1
+                row = path_row(totals, total)
+                if place <= top_paths:
+                    listed.append(row)
+                yield row
+
+    csv = paths_csv(visited())
+    return WindowPaths(listed, movers, reading.path_count, csv)

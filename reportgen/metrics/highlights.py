@@ -1,0 +1,110 @@
+"""What changed: sentences about one window, each provable from its tables.
+
+No model and no judgement: the total and its change on complete days, the paths that explain most
+of it, what is new, what is gone, and a day that stands out. Nothing is said about noise.
+"""
+
+import statistics
+
+import pandas as pd
+
+from reportgen.core.formatting import LocaleFormatter
+from reportgen.core.text import isolated
+from reportgen.metrics.figures import WindowMetrics
+from reportgen.metrics.paths import NAMED_VISITS, named_from
+
+MOST_SENTENCES = 6
+MOST_NAMED = 3
+STANDS_OUT = 2
+"""The best day is worth a sentence above this many times the median."""
+
+
+def sentences(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
+    """Return at most six sentences, the most important first.
+
+    Paths in them stand between :data:`reportgen.core.text.OPEN` and ``CLOSE``.
+    """
+    if not metrics.comparison.days or not (metrics.total or metrics.comparison.previous_total):
+        return []
+    if metrics.begins_today:
+        return ["The first rows are of today: there is nothing to compare yet."]
+    said = [_total(metrics, formatter) + _gaps(metrics, formatter)]
+    movers = metrics.movers.assign(moved=metrics.movers["complete"] - metrics.movers["previous"])
+    movers = movers.sort_values("moved", key=abs, ascending=False, kind="stable")
+    said += _explained(metrics, movers.head(MOST_NAMED), formatter)
+    enough = named_from(metrics.total)
+    new = movers.loc[(movers["before"] == 0) & (movers["complete"] >= enough)]
+    gone = movers.loc[(movers["visits"] == 0) & (movers["previous"] >= enough)]
+    if len(new):
+        said.append(f"New: {_listed(new, 'complete', formatter)}.")
+    if len(gone):
+        said.append(f"Gone: {_listed(gone, 'previous', formatter, 'before')}.")
+    said += _best_day(metrics, formatter)
+    return said[:MOST_SENTENCES]
+
+
+def _total(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
+    both = metrics.comparison
+    if both.span is None or both.previous_span is None:
+        raise ValueError("a window without complete days has no comparison")
+    days = f"{formatter.count(both.days, 'complete day')} ({formatter.span(both.span)})"
+    before = formatter.span(both.previous_span)
+    now = formatter.count(both.total, "visit")
+    if not both.previous_total:
+        return f"{now if both.total else 'No visits'} on {days}; none on {before}."
+    moved = both.total - both.previous_total
+    if not moved:
+        return f"{now} on {days}, as many as on {before}."
+    more = "more" if moved > 0 else "fewer"
+    # A page of one day shows no percentages.
+    relative = f" ({formatter.percent(both.change)})" if metrics.window.days > 1 else ""
+    return (
+        f"{now} on {days}: {formatter.number(abs(moved))} {more} than "
+        f"the {formatter.number(both.previous_total)} on {before}{relative}."
+    )
+
+
+def _gaps(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
+    """Tell how many of the dates that are compared have no rows: they count 0, and may not be."""
+    missing = metrics.compared_unrecorded
+    if not missing:
+        return ""
+    have = "has no rows, and counts" if missing == 1 else "have no rows, and count"
+    return f" {formatter.number(missing)} of these dates {have} 0."
+
+
+def _explained(metrics: WindowMetrics, movers: pd.DataFrame, formatter: LocaleFormatter) -> list[str]:
+    """Name the largest contributions; with all other paths, they sum to the change."""
+    moved = metrics.comparison.total - metrics.comparison.previous_total
+    if movers.empty and moved:
+        enough = named_from(metrics.total)
+        share = ", 5 % of the window's" if enough > NAMED_VISITS else ""
+        return [f"No path changed by {formatter.count(enough, 'visit')} or more{share}."]
+    if movers.empty:
+        return []
+    parts = [
+        f"{isolated(path)} {formatter.signed(by)}"
+        for path, by in zip(movers["path"], movers["moved"], strict=True)
+    ]
+    rest, together = formatter.signed(moved - int(movers["moved"].sum())), formatter.signed(moved)
+    return [f"By path: {', '.join(parts)}; all other paths {rest}; together {together}."]
+
+
+def _listed(paths: pd.DataFrame, column: str, formatter: LocaleFormatter, when: str = "") -> str:
+    named = paths.head(MOST_NAMED)
+    parts = [
+        f"{isolated(path)} ({formatter.count(int(visits), 'visit')}{' ' + when if when else ''})"
+        for path, visits in zip(named["path"], named[column], strict=True)
+    ]
+    more = len(paths) - len(named)
+    return ", ".join(parts) + (f" and {formatter.count(more, 'more path')}" if more else "")
+
+
+def _best_day(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
+    best = metrics.best_day
+    median = statistics.median(day.visits for day in metrics.day_rows() if day.complete)
+    if best is None or metrics.comparison.days == 1 or best[1] <= max(STANDS_OUT * median, NAMED_VISITS - 1):
+        return []
+    day, visits = best
+    said = f"The best day was {formatter.day(day)} with {formatter.count(visits, 'visit')}"
+    return [f"{said}, against a median of {formatter.decimal(median)}."]

@@ -1,0 +1,1 @@
+"""From figures and charts to the files of a release."""

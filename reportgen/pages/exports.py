@@ -1,0 +1,108 @@
+"""The files for programs: ``report.json``, ``daily.csv`` and ``paths.csv``.
+
+Fields and order are the public interface; ``report.schema.json`` beside this module describes the JSON.
+CSV is RFC 4180 in UTF-8. A cell that a spreadsheet would run as a formula gets a leading ``'``.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any
+
+from reportgen.metrics.paths import PathRow
+
+if TYPE_CHECKING:  # a check for changes writes CSV, and never loads pandas
+    from reportgen.metrics.figures import WindowMetrics
+
+SCHEMA_VERSION = 1
+ROWS_AT_ONCE = 1000
+"""So many rows are text at a time, which takes four bytes a letter."""
+
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def report_json(
+    metrics: "WindowMetrics", changes: Sequence[str], notes: Mapping[str, int], about: Mapping[str, Any]
+) -> bytes:
+    """Return ``report.json`` of one window.
+
+    ``about`` holds what is the same in all windows: ``site``, ``timezone``, ``built_at``, ``as_of``,
+    ``sample``.
+    """
+    both = metrics.comparison
+    report = {
+        "schema_version": SCHEMA_VERSION,
+        "site": about["site"],
+        "window": metrics.window.name,
+        "start": metrics.window.span.first.isoformat(),
+        "end": metrics.window.span.last.isoformat(),
+        "days": metrics.window.days,
+        "timezone": about["timezone"],
+        "built_at": about["built_at"],
+        "as_of": about["as_of"],
+        "sample": about["sample"],
+        "total": metrics.total,
+        "complete": {
+            "days": both.days,
+            "total": both.total,
+            "previous_total": both.previous_total,
+            "change": both.change,
+        },
+        "daily": [
+            {
+                "date": day.date.isoformat(),
+                "visits": day.visits,
+                "previous": day.previous,
+                "recorded": day.recorded,
+            }
+            for day in metrics.day_rows()
+        ],
+        "paths": [
+            {
+                "path": row.path,
+                "visits": row.visits,
+                "share": row.share,
+                "previous": row.previous,
+                "change": row.change,
+            }
+            for row in metrics.path_rows()
+        ],
+        "path_count": metrics.path_count,
+        "other": metrics.other,
+        "changes": list(changes),
+        "notes": [{"kind": kind, "rows": rows} for kind, rows in sorted(notes.items())],
+    }
+    return (json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+
+
+def daily_csv(metrics: "WindowMetrics") -> bytes:
+    """Return one row a date, ascending: date, visits, previous, recorded."""
+    rows = (
+        (day.date.isoformat(), day.visits, day.previous, str(day.recorded).lower())
+        for day in metrics.day_rows()
+    )
+    return _csv(("date", "visits", "previous", "recorded"), rows)
+
+
+def paths_csv(paths: Iterable[PathRow]) -> bytes:
+    """Return one row a path, most visits first: path, visits, share, previous, change.
+
+    ``change`` is empty where a path had no previous visit.
+    """
+    rows = ((_safe(row.path), row.visits, row.share, row.previous, row.change) for row in paths)
+    return _csv(("path", "visits", "share", "previous", "change"), rows)
+
+
+def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    content, left = io.BytesIO(), chain([header], rows)
+    while some := list(islice(left, ROWS_AT_ONCE)):
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows(some)
+        content.write(text.getvalue().encode())
+    return content.getvalue()
+
+
+def _safe(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell

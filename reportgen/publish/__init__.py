@@ -1,0 +1,1 @@
+"""From files to a release: written to the disk, switched atomically, recorded."""

@@ -1,0 +1,1 @@
+"""A release in an object store: upload, index, download."""

@@ -1,0 +1,194 @@
+"""What stands in a bucket: the objects of a release, and ``current.json``, which tells what was put where.
+
+A file with a compressed form is stored as gzip, under its own name: a bucket answers everybody with the same
+bytes, and gzip is what every HTTP client takes. The ledger holds the store's own tag of each object that it
+lists, so that an object is known to be the one that was put, and not only to have its name.
+"""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import PurePosixPath
+from typing import Any
+
+from reportgen.core.compression import SUFFIXES, TYPES
+from reportgen.core.errors import PublishError
+from reportgen.publish.release import CLOCKS_APART, MANIFEST, OURS, Release
+
+CURRENT = "current.json"
+FOREVER = "public, max-age=31536000, immutable"
+ALWAYS_ASK = "no-cache"
+GZIP, BROTLI = SUFFIXES["gzip"], SUFFIXES["br"]
+HEADERS = {"Content-Type": TYPES[".json"], "Cache-Control": ALWAYS_ASK}
+"""Of ``current.json`` itself."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One object to be: the file ``name`` of a release, as it is stored, with its headers."""
+
+    name: str
+    body: bytes
+    headers: Mapping[str, str]
+
+    @cached_property
+    def digest(self) -> str:
+        """Tell this object from every other, headers included."""
+        return hashlib.sha256(json.dumps(self.headers, sort_keys=True).encode() + self.body).hexdigest()
+
+    @property
+    def plain(self) -> bytes:
+        """The body as some stores give it to who does not ask for gzip: Google's, for one."""
+        return gzip.decompress(self.body) if "Content-Encoding" in self.headers else self.body
+
+    @cached_property
+    def md5(self) -> str:
+        """The tag that most stores give to such a body."""
+        return hashlib.md5(self.body, usedforsecurity=False).hexdigest()
+
+
+@dataclass(frozen=True)
+class Put:
+    """An object that was put: its item's digest, its size, and the tag that the store gave it."""
+
+    digest: str
+    size_bytes: int
+    tag: str
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Who is putting the pages of which release into their places, and since when."""
+
+    release: str
+    by: str
+    since: datetime
+
+
+@dataclass(frozen=True)
+class BucketIndex:
+    """What ``current.json`` tells: the current release, its objects, and who is about to replace them."""
+
+    release: str | None = None
+    objects: Mapping[str, Put] = field(default_factory=dict)
+    lease: Lease | None = None
+
+
+def written(index: BucketIndex) -> bytes:
+    """Return a ledger as ``current.json``; one with a claim is like no other."""
+    lease = index.lease
+    document = {
+        "schema_version": 1,
+        "release": index.release,
+        "claim": {"release": lease.release, "by": lease.by, "since": lease.since.isoformat()}
+        if lease
+        else None,
+        "objects": {key: vars(put) for key, put in sorted(index.objects.items())},
+    }
+    return (json.dumps(document, ensure_ascii=False, indent=0) + "\n").encode()
+
+
+def parsed(content: bytes) -> BucketIndex:
+    """Return the ledger that ``current.json`` holds; a damaged one knows of nothing."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError):
+        document = json.loads(content)
+        objects = {str(key): _put(told) for key, told in document["objects"].items()}
+        told, release = document["claim"], document["release"]
+        lease = Lease(told["release"], told["by"], _moment(told["since"])) if told else None
+        if release is not None:
+            made_at(release)
+        return BucketIndex(release, objects, lease)
+    return BucketIndex()
+
+
+def made_at(release_id: str) -> datetime:
+    """Return when a release was made, by its id.
+
+    Raises:
+        ValueError: this is no id of a release.
+
+    """
+    if not OURS.fullmatch(release_id):
+        raise ValueError(f"{release_id}: no id of a release")
+    return datetime.strptime(release_id.partition("-")[0], "%Y%m%dT%H%M%S.%f%z")
+
+
+def is_newer(release_id: str, than: str, now: datetime) -> bool:
+    """Tell whether a release was made after another, and not by a clock that was wrong."""
+    return made_at(than) < made_at(release_id) <= now + CLOCKS_APART
+
+
+def is_as_new(release_id: str, other: str, now: datetime) -> bool:
+    """Tell whether a release is the other one, or newer."""
+    return release_id == other or is_newer(release_id, other, now)
+
+
+def items(release: Release) -> Iterator[Item]:
+    """Yield each object of a release, as it stands below ``releases/<id>/``.
+
+    Raises:
+        PublishError: a file is not what its manifest says.
+
+    """
+    files = release.manifest["files"]
+    for name in files:
+        if name.endswith(GZIP) and name.removesuffix(GZIP) in files:
+            continue  # it is stored in the place of what it stands for
+        packed = name + GZIP in files
+        body = _sound(release, name + GZIP if packed else name)
+        yield Item(name, body, headers_of(name, packed=packed))
+    body = _read(release, MANIFEST)
+    yield Item(MANIFEST, body, headers_of(MANIFEST, packed=False))
+
+
+def is_page(name: str) -> bool:
+    """Tell whether a file is what readers come to first."""
+    return name.endswith(".html")
+
+
+def is_asset(name: str) -> bool:
+    """Tell whether a file's name stands for its content, so that it never changes."""
+    return name.startswith("assets/")
+
+
+def is_served(name: str) -> bool:
+    """Tell whether a file stands at the prefix as well; other compressed forms than gzip do not."""
+    return not name.endswith(BROTLI)
+
+
+def headers_of(name: str, *, packed: bool) -> dict[str, str]:
+    """Return what a store is to say of a file."""
+    kind = TYPES.get(PurePosixPath(name).suffix, "application/octet-stream")
+    headers = {"Content-Type": kind, "Cache-Control": FOREVER if is_asset(name) else ALWAYS_ASK}
+    return headers | ({"Content-Encoding": "gzip"} if packed else {})
+
+
+def _sound(release: Release, name: str) -> bytes:
+    """Return a file's bytes, if they are those that were published."""
+    body = _read(release, name)
+    if hashlib.sha256(body).hexdigest() != release.manifest["files"][name]["sha256"]:
+        raise PublishError(f"{release.path / name}: is not what was published; the next build replaces it")
+    return body
+
+
+def _read(release: Release, name: str) -> bytes:
+    try:
+        return (release.path / name).read_bytes()
+    except OSError as exc:
+        raise PublishError(f"{release.path / name}: cannot be read: {exc.strerror}") from exc
+
+
+def _put(told: Mapping[str, Any]) -> Put:
+    return Put(str(told["digest"]), int(told["size_bytes"]), str(told["tag"]))
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment.astimezone(UTC)

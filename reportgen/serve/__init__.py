@@ -1,0 +1,1 @@
+"""The process that stays: scheduler, worker and web server."""

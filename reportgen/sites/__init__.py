@@ -1,0 +1,1 @@
+"""Many sites: build them all, and the page over them."""

@@ -1,0 +1,158 @@
+"""The page over all sites: what each one's current release says, and how old that is.
+
+It asks no database and draws no chart: the figures are those of each site's ``report.json``, its record of
+runs tells whether a build has failed since, and pictures are our own paths. A site whose build failed keeps
+its last figures, and says so.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from reportgen import __version__
+from reportgen.charts import sparklines
+from reportgen.charts.sparklines import Spark
+from reportgen.config.sites import Site, Sites
+from reportgen.core.compression import packed
+from reportgen.core.cron import next_due
+from reportgen.core.formatting import LocaleFormatter
+from reportgen.core.text import visible
+from reportgen.core.windows import Span
+from reportgen.pages.environment import environment, translate_errors
+from reportgen.publish.history import read_runs
+from reportgen.publish.release import current_release
+
+TITLE = "Sites"
+UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
+
+
+@dataclass(frozen=True)
+class Front:
+    """What the templates' common parts show of the page: it has no windows and no notice."""
+
+    name: str
+    formatter: LocaleFormatter
+    version: str
+    windows: Sequence[str] = ()
+    notice: None = None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One site in the table. Of one that was never built only the first three are known."""
+
+    name: str
+    prefix: str
+    failed_at: datetime | None
+    shown: bool = False
+    window: str = ""
+    span: Span | None = None
+    total: int = 0
+    compared: bool = False
+    change: float | None = None
+    basis: str = ""
+    spark: Spark | None = None
+    built_at: datetime | None = None
+    age: str = ""
+    overdue: bool = False
+    sample: bool = False
+
+
+def index_files(sites: Sites, now: datetime) -> dict[str, bytes]:
+    """Return the files of the page over all sites, as they stand at ``now`` (aware).
+
+    Raises:
+        RenderError: a template is wrong.
+
+    """
+    common = sites.common
+    formatter = LocaleFormatter.of(common.locale)
+    front = Front(visible(common.site or TITLE), formatter, __version__)
+    rows = [row_of(site, formatter, now) for site in sites.all]
+    with translate_errors():
+        made = environment(
+            common.templates_dir, formatter, common.intro, sheets=("style.css", "overview.css"), site=front
+        )
+        page = made.get_template("overview.html").render(
+            sites=rows,
+            count=formatter.count(len(rows), "site"),
+            failed=sum(row.failed_at is not None or row.overdue for row in rows),
+            built_at=now.astimezone(common.zone),
+            timezone=common.timezone,
+        )
+        files = {
+            "index.html": page.encode(),
+            "404.html": made.get_template("404.html").render(root=common.base_path).encode(),
+            "robots.txt": made.get_template("robots.txt").render().encode(),
+            "sites.json": _for_programs(front.name, rows),
+        }
+    return files | packed(files)
+
+
+def row_of(site: Site, formatter: LocaleFormatter, now: datetime) -> Row:
+    """Return what the page says of a site."""
+    config, runs = site.config, read_runs(site.config.output.dir)
+    name = visible(config.site or site.name)
+    failed = runs.last_failure.at.astimezone(config.zone) if runs.failures and runs.last_failure else None
+    try:
+        return _built(site, name, formatter, now, failed)
+    except (OSError, ValueError, LookupError, TypeError):  # no release, or one that is damaged
+        return Row(name, site.prefix, failed)
+
+
+def _built(site: Site, name: str, formatter: LocaleFormatter, now: datetime, failed: datetime | None) -> Row:
+    config, runs = site.config, read_runs(site.config.output.dir)
+    release = current_release(config.output.dir)
+    if release is None:
+        raise LookupError("no release")
+    report: dict[str, Any] = json.loads((release.path / config.default_window / "report.json").read_bytes())
+    both = report["complete"]
+    built_at = datetime.fromisoformat(report["built_at"])
+    checked = runs.last_success.at if runs.last_success else built_at
+    expected = next_due(config.schedule, config.zone, checked, config.jitter_s)
+    visits = [day["visits"] for day in report["daily"]]
+    return Row(
+        name,
+        site.prefix,
+        failed,
+        shown=True,
+        window=report["window"],
+        span=Span(date.fromisoformat(report["start"]), date.fromisoformat(report["end"])),
+        total=report["total"],
+        compared=bool(both["days"] and (both["total"] or both["previous_total"])),
+        change=both["change"],
+        basis=f"{formatter.number(both['total'])} against {formatter.number(both['previous_total'])} "
+        "on complete days",
+        spark=sparklines.bars(visits, faint=both["days"] if both["days"] < len(visits) else None),
+        built_at=max(built_at, checked).astimezone(config.zone),
+        age=age_of(max(built_at, checked), now),
+        overdue=now > expected.overdue_after,
+        sample=report["sample"],
+    )
+
+
+def age_of(moment: datetime, now: datetime) -> str:
+    """Return how long ago something was, in words: "3 hours"."""
+    seconds = max(0, round((now - moment).total_seconds()))
+    unit, size = next((each for each in UNITS if seconds >= each[1]), UNITS[-1])
+    count = seconds // size
+    return f"{count} {unit}{'' if count == 1 else 's'}"
+
+
+def _for_programs(name: str, rows: Sequence[Row]) -> bytes:
+    """Return the page's table as JSON. ``null`` stands for what is not known of a site."""
+    document = {"schema_version": 1, "name": name, "sites": [dict(_plain(row)) for row in rows]}
+    return (json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _plain(row: Row) -> Iterator[tuple[str, Any]]:
+    yield from (("name", row.name), ("prefix", row.prefix), ("window", row.window or None))
+    yield "start", row.span and row.span.first.isoformat()
+    yield "end", row.span and row.span.last.isoformat()
+    yield "total", row.total if row.shown else None
+    yield "change", row.change
+    yield "figures_of", row.built_at and row.built_at.isoformat(timespec="seconds")
+    yield "failed_at", row.failed_at and row.failed_at.isoformat(timespec="seconds")
+    yield "overdue", row.overdue

@@ -1,0 +1,1 @@
+"""PostgreSQL, and the databases that speak its protocol."""

@@ -1,0 +1,677 @@
+"""Charts are valid Vega-Lite, plain SVG for both colour schemes, and words."""
+
+import json
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pytest
+
+from reportgen.charts.charts import against_previous
+from reportgen.charts.spec import SIZES, Chart, letters_px
+from reportgen.charts.svg import PageDraft, Sheet, insert_svgs, placeholder, standalone, svg_of
+from reportgen.core.errors import RenderError
+from reportgen.core.formatting import ENGLISH, LocaleFormatter
+from reportgen.core.text import columns
+from reportgen.core.windows import make_window
+from reportgen.pages.report import draw
+from tests.conftest import gathered
+
+TODAY = date(2026, 11, 23)
+NOW, BEFORE = "Tue 17 \u2013 Mon 23 Nov 2026", "Tue 10 \u2013 Mon 16 Nov 2026"
+SVG = "{http://www.w3.org/2000/svg}"
+TWELVE = [(days, f"/p{n}", 10 + n * 7 + days % 5) for n in range(12) for days in range(60)]
+HOSTILE = {
+    "</g><script>x</script>": "</g><script>x</script>",
+    "/'\"&amp;&lt;`": "/'\"&amp;&lt;`",
+    "/]]><!--x": "/]]><!--x",
+    "/\x00\x1b\n": "/\u2400\u241b\u240a",
+    "/\u202egnp.exe": "/<U+202E>gnp.exe",
+    "/" + "a" * 2000 + "/end": "aaa/end",
+    "/" + "a" * 2001 + "/end": "aaa/end (2)",
+    "Other": "Other",
+}  # fmt: skip
+"""Paths with the text by which a reader recognises each."""
+
+Row = tuple[int, str, int]
+"""Days ago, path, visits."""
+
+
+def drawn(
+    rows: Iterable[Row], *names: str, over: bool = False, formatter: LocaleFormatter = ENGLISH
+) -> list[Chart]:
+    """Draw the charts of these windows as a build would; ``over``: today is complete."""
+    windows = [make_window(name, TODAY, today_complete=over) for name in names]
+    return [chart for page in draw(gathered(rows, windows), formatter) for chart in page.charts]
+
+
+def stacked(
+    rows: Iterable[Row], *names: str, over: bool = False, formatter: LocaleFormatter = ENGLISH
+) -> list[Chart]:
+    """Draw of each window the bars of each path."""
+    charts = drawn(rows, *names, over=over, formatter=formatter)
+    return [chart for chart in charts if chart.name != "against-previous"]
+
+
+def compared(
+    rows: Iterable[Row], name: str = "7d", *, over: bool = False, formatter: LocaleFormatter = ENGLISH
+) -> Chart:
+    """Draw one window against the one before."""
+    metrics = gathered(rows, [make_window(name, TODAY, today_complete=over)]).metrics[0]
+    return against_previous(metrics, formatter)
+
+
+@pytest.fixture(scope="module")
+def usual() -> list[Chart]:
+    """Give the five charts of a default build of twelve paths."""
+    return drawn(TWELVE, "today", "7d", "30d")
+
+
+@pytest.fixture(scope="module")
+def hostile() -> list[Chart]:
+    """Give the charts of paths that are no good."""
+    return drawn([(days, path, 100 - n) for n, path in enumerate(HOSTILE) for days in (0, 1)], "today", "7d")
+
+
+once = cache(svg_of)
+
+
+def svgs(chart: Chart) -> dict[str, str]:
+    """Return a chart's drawings, by size."""
+    return {size: once(chart.whole(size)) for size in chart.specs}
+
+
+def in_a_file(chart: Chart, about: str) -> bytes:
+    """Return a chart's wide drawing as a file of its own."""
+    return standalone(svgs(chart)["wide"], Sheet("a.svg", "key", chart.title, chart.alt, about))
+
+
+def all_svgs(charts: Iterable[Chart]) -> list[str]:
+    """Return every drawing."""
+    return [svg for chart in charts for svg in svgs(chart).values()]
+
+
+def words(svg: str | bytes) -> list[str]:
+    """Return the texts of a drawing, of real text elements; lines of one text are joined with ``|``."""
+    return ["|".join(text.itertext()) for text in ET.fromstring(svg).iter(f"{SVG}text")]
+
+
+def painted(svg: str, **attributes: str) -> int:
+    """Count the shapes of a drawing that have these attributes; ``_`` stands for a hyphen."""
+    wanted = {name.replace("_", "-"): value for name, value in attributes.items()}
+    paths = [path for path in ET.fromstring(svg).iter(f"{SVG}path") if wanted.items() <= path.attrib.items()]
+    return sum(path.get("d", "").count("M") for path in paths)
+
+
+def scale(chart: Chart) -> dict[str, str]:
+    """Return the colour of each series, by its name in the legend."""
+    colour = chart.specs["wide"]["layer"][0]["encoding"]["color"]["scale"]
+    return dict(zip(colour["domain"], colour["range"], strict=True))
+
+
+def test_every_specification_is_valid_vega_lite_with_the_named_rows(
+    usual: list[Chart], hostile: list[Chart]
+) -> None:
+    """A specification names its rows, so that both sizes share them; each name it calls is there."""
+    names = [chart.name for chart in usual]
+    assert names == ["top-paths", *["visits-by-path", "against-previous"] * 2]
+    for chart in (*usual, *hostile):
+        for spec in chart.specs.values():
+            assert "datasets" not in spec
+            alt.LayerChart.from_dict(spec | {"datasets": chart.rows})  # raises where the schema is not kept
+            called = {layer["data"]["name"] for layer in spec["layer"] if "data" in layer}
+            assert called | ({spec["data"]["name"]} if "data" in spec else set()) <= chart.rows.keys()
+
+
+def test_drawings_are_plain_svg_with_real_text_that_any_policy_allows(
+    usual: list[Chart], hostile: list[Chart]
+) -> None:
+    """Nothing that a strict policy forbids, two drawings on a page could share, or is fetched."""
+    for svg in all_svgs([*usual, *hostile]):
+        elements = list(ET.fromstring(svg).iter())
+        tags = {element.tag.rpartition("}")[2] for element in elements}
+        names = {name.rpartition("}")[2] for element in elements for name in element.attrib}
+        assert tags <= {"svg", "g", "path", "text", "tspan", "line"}
+        assert names.isdisjoint({"id", "style", "href", "src", "clip-path"})
+        assert not [name for name in names if name.startswith("on")]
+        assert len(words(svg)) > 1
+
+
+def test_drawings_name_css_variables_and_no_colour(usual: list[Chart]) -> None:
+    """One drawing serves light and dark; the house theme declares the variables."""
+    for svg in all_svgs(usual):
+        colours = {element.get(kind) for element in ET.fromstring(svg).iter() for kind in ("fill", "stroke")}
+        assert {str(colour) for colour in colours if not str(colour).startswith("var(--")} <= {
+            "None",
+            "none",
+            "transparent",
+        }
+        assert re.findall(r"#[0-9a-fA-F]{3,8}|rgb|hsl|url\(", svg) == []
+
+
+def test_the_same_figures_give_the_same_drawing_byte_by_byte(usual: list[Chart]) -> None:
+    assert drawn(reversed(TWELVE), "today", "7d", "30d") == usual
+
+
+def test_wide_and_narrow_drawings_have_exactly_their_widths(usual: list[Chart], hostile: list[Chart]) -> None:
+    year = drawn([(days, f"/{days}", 10**12) for days in range(366)], "366d")
+    for chart in (*usual, *hostile, *year):
+        roots = {size: ET.fromstring(svg) for size, svg in svgs(chart).items()}
+        assert {size: root.get("width") for size, root in roots.items()} == {
+            size.name: str(size.width_px) for size in SIZES
+        }
+        assert [root.get("viewBox") for root in roots.values()] == [
+            f"0 0 {root.get('width')} {root.get('height')}" for root in roots.values()
+        ]
+
+
+def test_bars_add_up_to_each_days_visits(usual: list[Chart]) -> None:
+    """Eight paths by name and the others as Other, on every date."""
+    chart = usual[1]
+    names = [f"/p{n}" for n in range(11, 3, -1)]
+    assert list(scale(chart)) == [*names, "Other"]
+    drawn_visits, stored = Counter[str](), Counter[str]()
+    for row in chart.rows["visits"]:
+        drawn_visits[row["date"]] += row["visits"]
+    for days, _, visits in TWELVE:
+        stored[(TODAY - timedelta(days)).isoformat()] += visits if days < 7 else 0
+    assert drawn_visits == +stored
+    assert [row["visits"] for row in chart.rows["visits"] if row["path"] == "/p11"] == [
+        visits for days, path, visits in sorted(TWELVE, reverse=True) if path == "/p11" and days < 7
+    ]
+
+
+def test_a_path_keeps_its_colour_on_every_page_and_shares_it_with_none() -> None:
+    """Another path leads the week than the month, so the two pages name different eight."""
+    rows = [(days, f"/{n}", 500 - 9 * n if days > 6 else 10 + n * 9) for n in range(12) for days in range(30)]
+    week, month = map(scale, stacked(rows, "7d", "30d"))
+    assert (len(set(week.values())), len(set(month.values()))) == (9, 9)
+    shared = week.keys() & month.keys()
+    assert 1 < len(shared) < 9
+    assert {path: week[path] for path in shared} == {path: month[path] for path in shared}
+
+
+def test_what_has_no_visits_is_neither_drawn_nor_named() -> None:
+    """No bar without height, whose outline would still show, and no *Other* that stands for nothing."""
+    rows = [(days, "/a", 9) for days in range(7)] + [(2, "/b", 5), (3, "/b", 0)]
+    chart = stacked(rows, "7d")[0]
+    assert list(scale(chart)) == ["/a", "/b"]
+    assert [row["visits"] for row in chart.rows["visits"]] == [9] * 7 + [5]
+    for svg in svgs(chart).values():
+        assert "Other" not in words(svg)
+        assert painted(svg, stroke="var(--paper)", stroke_width="0.75") == 7
+        assert painted(svg, stroke=scale(chart)["/a"], fill_opacity="0.4") == 1  # today's
+    assert "all other paths" not in chart.alt
+
+
+def test_other_is_named_where_it_has_visits() -> None:
+    chart = stacked([(1, f"/{n}", 20 - n) for n in range(9)], "7d")[0]
+    assert list(scale(chart))[-1] == "Other"
+    assert "Other" in words(svgs(chart)["wide"])
+    assert "/7 13, all other paths 12." in chart.alt
+
+
+def strokes(svg: str) -> dict[str, set[str]]:
+    """Return the widths of the outlines of a drawing's bars, by their colours."""
+    found: dict[str, set[str]] = {}
+    for path in ET.fromstring(svg).iter(f"{SVG}path"):
+        if path.get("stroke") and path.get("aria-label") is None:
+            found.setdefault(path.attrib["stroke"], set()).add(path.get("stroke-width", "1"))
+    return found
+
+
+@pytest.mark.parametrize(("days", "gaps", "today"), [
+    (7, ["0.75", "0.75"], [1.5, 1.5]),
+    (90, ["0.75", "0"], [1.5, 340 / 90 / 4]),
+    (366, ["0", "0"], [960 / 366 / 4, 340 / 366 / 4]),
+])  # fmt: skip
+def test_bars_lose_the_gaps_between_them_where_dates_are_too_narrow(
+    days: int, gaps: list[str], today: list[float]
+) -> None:
+    """Paper around bars of under 6 px would leave nothing of them; today's outline is thin there, too."""
+    chart = stacked([(day, f"/{n}", 9 + n + day % 7) for day in range(days) for n in range(9)], f"{days}d")[0]
+    for svg, gap, width in zip(svgs(chart).values(), gaps, today, strict=True):
+        found = strokes(svg)
+        assert found.pop("var(--paper)") == {gap}
+        assert found.keys() == set(scale(chart).values())
+        (outline,) = set.union(*found.values())
+        assert float(outline) == pytest.approx(width, abs=0.01)
+
+
+def test_below_a_narrow_stack_the_legend_begins_with_its_highest_bar(usual: list[Chart]) -> None:
+    """Above a wide one, where it stands first, with the paths of most visits."""
+    chart = usual[1]
+    names = list(scale(chart))
+    for size, order in (("wide", names), ("narrow", names[::-1])):
+        legend = chart.specs[size]["layer"][0]["encoding"]["color"]["legend"]
+        assert legend["values"] == order
+        assert [word for word in words(svgs(chart)[size]) if word in names] == order
+
+
+def test_entries_of_a_legend_in_full_width_letters_stand_apart() -> None:
+    """The font that Vega measures with has no such letters."""
+    paths = ["/" + "\u6771\u4eac" * 7 + str(number) for number in range(9)]
+    chart = stacked([(day, path, 50 - at) for at, path in enumerate(paths) for day in range(7)], "7d")[0]
+    entry = (
+        r'<g transform="translate\(([\d.]+),[\d.]+\)"><path class="background"[^>]*><g><g class="mark-symbol'
+    )
+    starts = sorted(set(map(float, re.findall(entry, svgs(chart)["wide"]))))
+    label = next(iter(scale(chart)))
+    full = sum(char in "\u6771\u4eac" for char in label)
+    assert (len(starts), full > 10) == (2, True)
+    assert starts[1] - starts[0] > 14.5 * (1.3 + full + 0.6 * (len(label) - full))
+
+
+def test_todays_bar_is_marked_so_far_until_the_day_is_over(usual: list[Chart]) -> None:
+    """A second line of its label says it, and the bar is lighter."""
+    running, over = usual[1], stacked(TWELVE, "7d", over=True)[0]
+    for size in svgs(running):
+        labels = [
+            next(word for word in words(svgs(chart)[size]) if "23" in word) for chart in (running, over)
+        ]
+        assert [label.partition("|")[2] for label in labels] == ["so far", ""]
+        assert 'fill-opacity="0.4"' in svgs(running)[size]
+        assert 'fill-opacity="0.4"' not in svgs(over)[size]
+    assert {row["date"] for row in running.rows["visits"] if row["running"]} == {TODAY.isoformat()}
+
+
+def test_today_is_drawn_as_bars_of_its_first_20_paths() -> None:
+    chart = drawn([(0, f"/{n}", 1000 * n) for n in range(1, 30)], "today")[0]
+    for svg in svgs(chart).values():
+        assert words(svg) == [f"/{n}" for n in range(29, 9, -1)] + [f"{n},000" for n in range(29, 9, -1)]
+
+
+LONGEST = [
+    ("/", 5),
+    ("/" + "a" * 60, 1_000_000),
+    ("/" + "mW" * 30, 12),
+    ("/\u6771\u4eac" * 20, 99_999),
+    ("/" + "mW" * 30, 10**9),
+    ("/" + "mW" * 30, 10**18),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "visits"), LONGEST)
+def test_the_number_behind_the_longest_bar_stands_inside_the_drawing(path: str, visits: int) -> None:
+    """In a wide font as well; and the bar has a length, in proportion to the others."""
+    chart = drawn([(0, path, visits), (0, "/half", visits // 2)], "today")[0]
+    for size in SIZES:
+        svg = svgs(chart)[size.name]
+        bars = sorted(float(length) for length in re.findall(r"M0,[\d.]+h([\d.]+)v[\d.]+h-\1Z", svg))[:2]
+        (plot,) = re.findall(r'role-frame root"><g transform="translate\(([\d.]+),0\)', svg)
+        assert bars[1] >= 10
+        assert bars[0] == pytest.approx(bars[1] * (visits // 2) / visits, abs=0.02)
+        end = float(plot) + bars[1] + 5 + letters_px(f"{visits:,}", size.font_px)
+        assert end <= size.width_px
+
+
+def test_room_is_kept_for_letters_of_a_wide_font() -> None:
+    """Narrow, usual and wide letters, those of two columns among them, in proportion to their size."""
+    assert [letters_px(text, 10) for text in ("", "i", "a", "W", "\u6771")] == [0, 4.2, 6.5, 9.8, 13]
+    assert letters_px("/news", 20) == 2 * letters_px("/news", 10) == pytest.approx(2 * (4.2 + 3 * 6.5 + 9.8))
+
+
+def test_the_axis_names_first_week_and_today(usual: list[Chart]) -> None:
+    assert [word for word in words(svgs(usual[1])["wide"]) if "Nov" in word] == [
+        "Tue 17 Nov", "Wed 18 Nov", "Thu 19 Nov", "Fri 20 Nov", "Sat 21 Nov", "Sun 22 Nov",
+        "Mon 23 Nov|so far",
+    ]  # fmt: skip
+    for svg in all_svgs(usual[1:]):
+        dates = [word for word in words(svg) if "Nov" in word and "2026" not in word]
+        assert dates[-1].endswith("23 Nov|so far")
+
+
+def test_every_date_that_the_axis_is_meant_to_name_is_there() -> None:
+    """In windows of any length: rounding once put the first date out of the range, and its label was lost.
+
+    The names stand evenly, at most so many as fit, and the last is always today.
+    """
+    lengths = range(2, 32)
+    windows = [make_window(f"{days}d", TODAY, today_complete=True) for days in lengths]
+    for metrics in gathered(TWELVE, windows).metrics:
+        dates = metrics.window.span.dates()
+        ticks = {ENGLISH.tick(day, weekday=weekday): day for day in dates for weekday in (True, False)}
+        chart = against_previous(metrics, ENGLISH)
+        for size in SIZES:
+            shown = [dates.index(ticks[word]) for word in words(svgs(chart)[size.name]) if word in ticks]
+            gaps = {two - one for one, two in pairwise(shown)}
+            step = -(-len(dates) // size.ticks)
+            assert (gaps or {step}, shown[-1], shown[0] < step) == ({step}, len(dates) - 1, True), (
+                len(dates),
+                size.name,
+            )
+
+
+def test_dates_without_rows_are_marked_and_named_on_both_charts() -> None:
+    """Below the axis, each by a mark of its own; a date with rows of 0 visits is none of them."""
+    rows = [(days, "/", 0 if days == 4 else 10) for days in range(14) if days not in {2, 3, 9}]
+    for chart in drawn(rows, "7d"):
+        labels = words(svgs(chart)["wide"])
+        assert [word for word in labels if "|" in word] == [
+            "Fri 20 Nov|no rows", "Sat 21 Nov|no rows", "Mon 23 Nov|so far",
+        ]  # fmt: skip
+        for svg in svgs(chart).values():
+            assert painted(svg, fill="var(--quiet)") == 2
+        assert chart.alt.endswith(" No rows on Fri 20 \u2013 Sat 21 Nov 2026.")
+    whole = drawn([(days, "/", 10) for days in range(14)], "7d")
+    assert [painted(svg, fill="var(--quiet)") for svg in all_svgs(whole)] == [0, 0, 0, 0]
+    assert [chart.alt for chart in whole if "No rows" in chart.alt] == []
+    apart = compared([(days, "/", 10) for days in range(14) if days not in {1, 3, 4}])
+    assert apart.alt.endswith(" No rows on Thu 19 \u2013 Fri 20 Nov 2026; Sun 22 Nov 2026.")
+    assert [row["count"] for row in apart.rows["dates"]] == [
+        "10", "10", "0, no rows", "0, no rows", "10", "0, no rows", "10 so far",
+    ]  # fmt: skip
+
+
+def test_todays_numbers_are_told_so_far_until_the_day_is_over() -> None:
+    rows = [(days, "/", 1000 if days == 0 else 9) for days in range(14)]
+    running, over = (stacked(rows, "7d", over=over)[0] for over in (False, True))
+    assert [row["count"] for row in running.rows["visits"]] == ["9"] * 6 + ["1,000 so far"]
+    assert [row["count"] for row in over.rows["visits"]] == ["9"] * 6 + ["1,000"]
+    most = "most on Mon 23 Nov 2026: 1,000"
+    assert f"{most} so far. By path:" in running.alt
+    assert f"{most}. By path:" in over.alt
+
+
+def test_there_is_no_comparison_where_only_today_has_rows() -> None:
+    assert [chart.name for chart in drawn([(0, "/", 9)], "7d")] == ["visits-by-path"]
+    for before in (1, 6, 13):
+        assert len(drawn([(0, "/", 9), (before, "/", 0)], "7d")) == 2
+    assert len(drawn([(0, "/", 9)], "7d", over=True)) == 2
+
+
+# Against the window before.
+
+
+def lines(chart: Chart) -> dict[str, list[tuple[str, int]]]:
+    """Return the day of the month and the visits of each point, by line."""
+    found: dict[str, list[tuple[str, int]]] = {}
+    for row in chart.rows["visits"]:
+        found.setdefault(f"{row['part']} {row['series']}", []).append((row["date"][-2:], row["visits"]))
+    return found
+
+
+def test_the_days_before_lie_under_those_of_the_window() -> None:
+    """The previous line is whole; today hangs on the last complete day by a line of its own."""
+    chart = compared([(days, "/", 100 - days) for days in range(14)])
+    dates = [str(day) for day in range(17, 24)]
+    assert lines(chart) == {
+        f"previous {BEFORE}": list(zip(dates, range(87, 94), strict=True)),
+        f"complete {NOW}": list(zip(dates[:-1], range(94, 100), strict=True)),
+        f"dashed {NOW}": [("22", 99), ("23", 100)],
+        f"running {NOW}": [("23", 100)],
+    }
+
+
+def test_a_window_that_is_over_has_two_whole_lines() -> None:
+    chart = compared([(days, "/", 100 - days) for days in range(14)], over=True)
+    assert {name: len(points) for name, points in lines(chart).items()} == {
+        f"previous {BEFORE}": 7,
+        f"complete {NOW}": 7,
+    }
+
+
+def test_today_is_dashed_and_hollow_only_while_it_runs(usual: list[Chart]) -> None:
+    """With points on the complete days where they do not touch: on a wide drawing of a short window."""
+    running, over = usual[2], compared(TWELVE, over=True)
+    for size in svgs(running):
+        for chart, there in ((running, 1), (over, 0)):
+            svg = svgs(chart)[size]
+            assert svg.count("stroke-dasharray") == there
+            assert painted(svg, fill="var(--paper)", stroke="var(--accent)") == there
+    points = [painted(svg, fill="var(--accent)", stroke_width="2") for svg in svgs(over).values()]
+    assert points == [7, 0]
+
+
+def test_a_window_of_two_days_has_one_complete_day_and_is_drawn_nevertheless() -> None:
+    chart = compared([(days, "/", 10 + days) for days in range(4)], "2d")
+    assert lines(chart)["complete Sun 22 \u2013 Mon 23 Nov 2026"] == [("22", 11)]
+    for svg in svgs(chart).values():
+        assert svg.count("stroke-dasharray") == 1
+
+
+def test_the_legend_names_both_spans_in_their_colours(usual: list[Chart]) -> None:
+    assert scale(usual[2]) == {NOW: "var(--accent)", BEFORE: "var(--ghost)"}
+    for svg in svgs(usual[2]).values():
+        assert words(svg)[-2:] == [NOW, BEFORE]
+
+
+def test_each_date_answers_with_both_numbers_and_both_dates() -> None:
+    rows = compared([(0, "/", 1500), (7, "/", 2500), (1, "/", 3)]).rows["dates"]
+    assert len(rows) == 7
+    assert rows[-1] == {
+        "date": "2026-11-23",
+        "day": "Mon 23 Nov 2026",
+        "count": "1,500 so far",
+        "previous": "2,500 on Mon 16 Nov 2026",
+    }
+    assert (rows[-2]["count"], rows[-2]["previous"]) == ("3", "0 on Sun 15 Nov 2026")
+
+
+SUNDAY, SATURDAY = "Sun 22 Nov 2026", "Sat 21 Nov 2026"
+COMPARED = [
+    (
+        7,
+        False,
+        (
+            f"{NOW} (7 days): 7,000 visits on 6 complete days (Tue 17 \u2013 {SUNDAY}) against 2,503 on"
+            " Tue 10 \u2013 Sun 15 Nov 2026."
+            f" Most on a complete day: 6,999 on {SATURDAY}."
+            " Today so far 4, against 9 on the whole of the day 7 days before."
+        ),
+    ),
+    (
+        7,
+        True,
+        (
+            f"{NOW} (7 days): 7,004 visits on 7 complete days ({NOW}) against 2,512 on {BEFORE}."
+            f" Most on a complete day: 6,999 on {SATURDAY}."
+        ),
+    ),
+    (
+        2,
+        False,
+        (
+            f"Sun 22 \u2013 Mon 23 Nov 2026 (2 days): 1 visit on 1 complete day ({SUNDAY}) against"
+            " 0 on Fri 20 Nov 2026."
+            f" Most on a complete day: 1 on {SUNDAY}."
+            " Today so far 4, against 6,999 on the whole of the day 2 days before."
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("days", "over", "text"), COMPARED)
+def test_the_alternative_states_both_totals_the_best_day_and_today(days: int, over: bool, text: str) -> None:
+    rows = [(0, "/", 4), (1, "/", 1), (2, "/", 6999), (7, "/", 9), (9, "/", 2500), (13, "/", 3)]
+    rows += [(day, "/", 0) for day in range(14)]
+    chart = compared(rows, f"{days}d", over=over)
+    assert (chart.title, chart.alt) == (f"Visits per day against the {days} days before", text)
+
+
+def test_the_alternative_of_nothing_names_no_best_day() -> None:
+    assert compared([(8, "/", 5)]).alt == (
+        f"{NOW} (7 days): 0 visits on 6 complete days (Tue 17 \u2013 Sun 22 Nov 2026) against 5 on "
+        "Tue 10 \u2013 Sun 15 Nov 2026. Today so far 0, against 0 on the whole of the day 7 days before, "
+        f"which has no rows. No rows on {NOW}."
+    )
+
+
+# In every locale, and of any size.
+
+
+@pytest.mark.parametrize(
+    ("name", "visits", "ticks"),
+    [
+        ("en", 4000, ["0", "1,000", "2,000", "3,000", "4,000"]),
+        ("de", 4000, ["0", "1.000", "2.000", "3.000", "4.000"]),
+        ("en", 99_999, ["0", "20,000", "40,000", "60,000", "80,000"]),
+        ("hi", 99_999, ["0", "20,000", "40,000", "60,000", "80,000"]),
+        ("fr", 99_999, ["0", *(f"{n}\u202f000" for n in (20, 40, 60, 80))]),
+        ("en", 100_000, ["0", "20k", "40k", "60k", "80k"]),
+        ("de", 2_500_000, ["0", "500k", "1M", "1,5M", "2M"]),
+        ("en", 3_000_000_000, ["0", "1B", "2B", "3B"]),
+        ("en", 3, ["0", "1", "2", "3"]),
+    ],
+)
+def test_an_axis_counts_in_the_locale_and_compactly_from_100_000(
+    name: str, visits: int, ticks: list[str]
+) -> None:
+    """Whole numbers, however few visits there are; 0 is 0, and a billion has no letter of engineers."""
+    for chart in drawn([(1, "/", visits)], "2d", formatter=LocaleFormatter.of(name)):
+        numbers = [
+            word for word in words(svgs(chart)["wide"]) if re.fullmatch(r"[\d.,\u202f]+[A-Za-z]?", word)
+        ]
+        assert numbers[: len(ticks)] == ticks
+
+
+def test_dates_and_counts_of_a_chart_follow_the_locale() -> None:
+    bars, comparison = drawn([(1, "/", 1234), (8, "/", 1000)], "7d", formatter=LocaleFormatter.of("de"))
+    assert bars.rows["visits"][0] | {"order": 0} == {
+        "date": "2026-11-22", "series": "/", "order": 0, "visits": 1234, "running": False,
+        "day": "So., 22. Nov. 2026", "path": "/", "count": "1.234", "outline": "var(--paper)",
+    }  # fmt: skip
+    assert comparison.rows["dates"][-2]["previous"] == "1.000 on So., 15. Nov. 2026"
+    assert "So., 22. Nov." in words(svgs(bars)["wide"])
+    assert next(iter(scale(comparison))) == "Di., 17.\u2009\u2013\u2009Mo., 23. Nov. 2026"
+    assert "1.234 visits" in bars.alt
+
+
+def test_hostile_paths_are_drawn_as_text_one_by_one(hostile: list[Chart]) -> None:
+    for chart in hostile[:2]:
+        for size, svg in svgs(chart).items():
+            labels = words(svg)
+            assert [end for end in HOSTILE.values() if not any(label.endswith(end) for label in labels)] == []
+            assert max(map(columns, labels)) <= {"wide": 52, "narrow": 34}[size]  # with " (2)"
+    colours = scale(hostile[1])
+    assert len(colours) == len(set(colours.values())) == len(HOSTILE)
+    assert [row["visits"] for row in hostile[0].rows["visits"]] == [100 - n for n in range(len(HOSTILE))]
+
+
+def test_a_path_named_other_is_told_apart_from_other() -> None:
+    chart = stacked([*((1, f"/{n}", 20 - n) for n in range(9)), (1, "Other", 99)], "7d")[0]
+    assert [name for name in scale(chart) if "Other" in name] == ["Other (2)", "Other"]
+
+
+def test_the_alternative_states_total_dates_and_each_path(usual: list[Chart]) -> None:
+    rows = [(1, "/a", 1000), (2, "/a", 500), (0, "/b\n", 7), *((3, f"/{n}", 10 + n) for n in range(8))]
+    rows += [(day, "/a", 0) for day in range(4, 7)]
+    day, week = stacked([*rows, (0, "/c", 1)], "today", "7d")
+    assert day.alt == "8 visits on Mon 23 Nov 2026 (1 day). /b\u240a 7, /c 1."
+    assert week.alt == (
+        "1,616 visits on Tue 17 \u2013 Mon 23 Nov 2026 (7 days); most on Sun 22 Nov 2026: 1,000. "
+        "By path: /a 1,500, /7 17, /6 16, /5 15, /4 14, /3 13, /2 12, /1 11, all other paths 18."
+    )
+
+
+# As a file of its own.
+
+
+def test_a_drawing_of_its_own_is_an_image_with_its_text_on_light_paper(usual: list[Chart]) -> None:
+    """It needs no style sheet; title, description and two lines of text tell what the page tells around it.
+
+    Around the drawing of the page is a margin of 24 px, above it 64 px for the words.
+    """
+    for chart in usual:
+        file = in_a_file(chart, "example.com \u00b7 7 days")
+        root, inner = ET.fromstring(file), ET.fromstring(svgs(chart)["wide"])
+        assert "var(" not in file.decode()
+        assert (root.tag, root.get("role")) == (f"{SVG}svg", "img")
+        width, height = 960 + 48, int(inner.attrib["height"]) + 48 + 64
+        assert [root.get(name) for name in ("width", "height", "viewBox")] == [
+            str(width), str(height), f"-24 -88 {width} {height}",
+        ]  # fmt: skip
+        title, text, paper = list(root)[:3]
+        assert [(each.tag, each.text) for each in (title, text)] == [
+            (f"{SVG}title", chart.title), (f"{SVG}desc", chart.alt),
+        ]  # fmt: skip
+        assert (paper.tag, paper.attrib) == (
+            f"{SVG}rect", {"x": "-24", "y": "-88", "width": "100%", "height": "100%", "fill": "#ffffff"},
+        )  # fmt: skip
+        assert words(file) == [chart.title, "example.com \u00b7 7 days", *words(svgs(chart)["wide"])]
+        for text in list(root)[3:5]:
+            assert -88 + float(text.attrib["font-size"]) <= float(text.attrib["y"]) < -12
+
+
+def test_a_drawing_of_hostile_paths_is_still_an_image(hostile: list[Chart]) -> None:
+    for chart in hostile:
+        root = ET.fromstring(in_a_file(chart, "</text><script>&"))
+        assert words(in_a_file(chart, "</text><script>&"))[1] == "</text><script>&"
+        assert root.findtext(f"{SVG}desc") == chart.alt
+        assert {element.tag.removeprefix(SVG) for element in root.iter()} <= {
+            "svg", "title", "desc", "rect", "g", "path", "text", "tspan", "line",
+        }  # fmt: skip
+
+
+def test_a_path_that_looks_like_a_variable_stays_as_it_is() -> None:
+    paths = ['/"var(--ink)"', "/var(--evil)", "/-->&<"]
+    chart = stacked([(0, path, 3) for path in paths], "today")[0]
+    about, *found = words(in_a_file(chart, "var(--ink)"))[1:]
+    assert (about, found[:3]) == ("var(--ink)", sorted(paths))
+
+
+@contextmanager
+def web_server(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Serve a folder from another process; the list holds, in the end, who asked for what."""
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "http.server",
+        "0",
+        "--bind",
+        "127.0.0.1",
+        "--directory",
+        str(folder),
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        asked: list[str] = []
+        address = re.search(r"http://[\d.:]+", server.stdout.readline())
+        assert address is not None
+        yield address[0], asked
+        server.terminate()
+        asked += server.communicate()[1].splitlines()
+
+
+@pytest.mark.parametrize("spec", [
+    {"data": {"url": "URL/data.json"}, "mark": "point", "encoding": {"x": {"field": "a"}}},
+    {"data": {"values": [{"a": 1}]}, "mark": "point", "transform": [
+        {"lookup": "a", "from": {"data": {"url": "URL/data.json"}, "key": "a", "fields": ["b"]}}]},
+])  # fmt: skip
+def test_nothing_that_a_specification_names_is_fetched(spec: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text('[{"a": 1, "b": 2}]')
+    refused: list[str] = []
+    with web_server(tmp_path) as (address, asked):
+        try:
+            svg_of(json.dumps(spec).replace("URL", address))
+        except RenderError as exc:
+            refused.append(str(exc))
+    assert asked == []
+    assert ["not allowed" in message for message in refused] == [True]
+
+
+def test_a_specification_that_cannot_be_drawn_is_an_error_of_ours() -> None:
+    with pytest.raises(RenderError, match="could not be drawn"):
+        svg_of('{"data": {"values": []}, "mark": "nonsense"}')
+
+
+def test_drawings_take_the_places_kept_for_them_and_no_others(usual: list[Chart]) -> None:
+    """A comment in a template of one's own that looks alike stays; files that are no pages are left alone."""
+    page = f"<p>{placeholder('7d/a.wide')}</p><!--drawing of mine--><!--drawing mine-->"
+    draft = PageDraft(
+        {"a.html": page.encode(), "a.csv": page.encode()}, {"7d/a.wide": usual[0].whole("wide")}, []
+    )
+    files = insert_svgs(draft)
+    expected = page.replace(placeholder("7d/a.wide"), svgs(usual[0])["wide"])
+    assert (files["a.html"].decode(), files["a.csv"].decode()) == (expected, page)

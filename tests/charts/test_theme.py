@@ -1,0 +1,186 @@
+"""Which colours and fonts there are, in both schemes, and what they are called."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import combinations, pairwise, permutations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reportgen.charts import theme
+from reportgen.config.settings import Config
+from reportgen.metrics.dataset import read_dataset
+from reportgen.metrics.figures import colour_slots
+from reportgen.pages.exports import paths_csv
+from reportgen.pages.report import coloured_paths, compute_figures, told_apart
+from reportgen.pages.templates import packaged_templates
+
+SCHEMES = {"light": (theme.LIGHT, theme.SERIES_LIGHT), "dark": (theme.DARK, theme.SERIES_DARK)}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_every_colour_is_written_in_six_hex_digits(scheme: str) -> None:
+    named, series = SCHEMES[scheme]
+    assert [colour for colour in (*named.values(), *series) if not re.fullmatch("#[0-9a-f]{6}", colour)] == []
+    assert len(set(series)) == len(series) == theme.SERIES
+
+
+def variables(scheme: str) -> list[str]:
+    """Return the names of the CSS variables that a scheme declares."""
+    return re.findall(r"--([\w-]+): #[0-9a-f]{6};", theme.css_variables(scheme))
+
+
+def test_light_and_dark_give_a_colour_to_the_same_names() -> None:
+    assert list(theme.LIGHT) == list(theme.DARK)
+    assert variables("light") == variables("dark")
+    assert variables("light") == [*theme.LIGHT, *(f"series-{n}" for n in range(1, theme.SERIES + 1))]
+
+
+def test_charts_and_style_sheet_use_only_colours_that_are_declared() -> None:
+    slots = [theme.series_colour(slot) for slot in (None, *range(theme.SERIES))]
+    style = (packaged_templates() / "style.css").read_text(encoding="utf-8")
+    used = re.findall(r"var\(--([\w-]+)\)", " ".join(slots) + json.dumps(theme.vega_config(12)) + style)
+    assert set(used) <= set(variables("light"))
+    assert len(set(slots)) == theme.SERIES + 1
+    assert re.findall(r"#[0-9a-f]{3,8}\b", json.dumps(theme.vega_config(12)) + style) == []
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_scheme_declares_the_colours_that_it_has(scheme: str) -> None:
+    named, series = SCHEMES[scheme]
+    declared = dict(re.findall(r"--([\w-]+): ([^;]*);", theme.css_variables(scheme)))
+    assert declared == named | {f"series-{n}": colour for n, colour in enumerate(series, start=1)}
+
+
+def test_light_is_on_paper_and_dark_on_ink() -> None:
+    """Text and its ground change places."""
+
+    def brightness(colour: str) -> int:
+        return sum(bytes.fromhex(colour[1:]))
+
+    for ground in ("paper", "wash"):
+        assert brightness(theme.LIGHT[ground]) > brightness(theme.LIGHT["ink"])
+        assert brightness(theme.DARK[ground]) < brightness(theme.DARK["ink"])
+
+
+def test_text_of_a_chart_has_the_size_and_the_font_that_are_asked_for() -> None:
+    small, large = theme.vega_config(11), theme.vega_config(22)
+    for part, size in (("axis", "labelFontSize"), ("legend", "labelFontSize"), ("text", "fontSize")):
+        assert (small[part][size], large[part][size]) == (11, 22)
+    assert small["font"] == theme.FONT
+    assert small | {"axis": 0, "legend": 0, "text": 0} == large | {"axis": 0, "legend": 0, "text": 0}
+
+
+def test_a_chart_paints_no_ground_and_leaves_its_words_to_the_page() -> None:
+    """Paper shows through in light, dark and print; the figure around it carries the text alternative."""
+    config = theme.vega_config(12)
+    assert (config["background"], config["view"]["stroke"], config["aria"]) == ("transparent", None, False)
+
+
+def test_a_drawing_in_light_colours_names_no_variable() -> None:
+    """Every variable that charts use has its colour; other text stays as it is."""
+    names = [*theme.LIGHT, *(f"series-{n}" for n in range(1, theme.SERIES + 1))]
+    drawing = "".join(f'<path fill="var(--{name})"/>' for name in names)
+    colours = [*theme.LIGHT.values(), *theme.SERIES_LIGHT]
+    assert theme.light(drawing) == "".join(f'<path fill="{colour}"/>' for colour in colours)
+    assert theme.light("<text>--ink, var(), $1</text>") == "<text>--ink, var(), $1</text>"
+
+
+def test_a_variable_that_does_not_exist_has_no_colour() -> None:
+    """Better no drawing than one with holes."""
+    with pytest.raises(KeyError, match="nobody"):
+        theme.light('<path fill="var(--nobody)"/>')
+
+
+# Neighbours in a stack.
+
+
+def test_slots_are_alike_where_either_scheme_gives_them_about_one_lightness() -> None:
+    """Both ways round, each to itself; black and white are as far apart as can be."""
+    slots = [None, *range(theme.SERIES)]
+    assert all(theme.alike(slot, slot) for slot in slots)
+    pairs = list(combinations(slots, 2))
+    assert [theme.alike(two, one) for one, two in pairs] == [theme.alike(one, two) for one, two in pairs]
+    assert 0 < sum(theme.alike(one, two) for one, two in pairs) < len(pairs) / 2
+
+
+@pytest.mark.parametrize(
+    ("colour", "lightness"),
+    [("#000000", 0), ("#ffffff", 100), ("#777777", 50.03), ("#ff0000", 53.24), ("#010101", 0.27)],
+)
+def test_lightness_is_that_of_cielab(colour: str, lightness: float) -> None:
+    assert theme._lightness(colour) == pytest.approx(lightness, abs=0.01)
+
+
+def test_a_pair_is_alike_up_to_8_steps_of_lightness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one scheme or in the other: a page is read in both."""
+    grey, close, apart = "#777777", "#8a8a8a", "#8d8d8d"  # L* 50.0, 57.3, 58.4
+    for name, other in (("SERIES_LIGHT", "SERIES_DARK"), ("SERIES_DARK", "SERIES_LIGHT")):
+        monkeypatch.setattr(theme, name, (grey, close, apart))
+        monkeypatch.setattr(theme, other, ("#000000", "#777777", "#ffffff"))
+        assert [theme.alike(0, 1), theme.alike(0, 2)] == [True, False]
+
+
+Slots = Mapping[str, int]
+Stacks = Sequence[Sequence[str]]
+
+
+def neighbours(slots: Slots, tops: Stacks) -> list[tuple[int | None, int | None]]:
+    """Return the slots that touch in each page's stack, which *Other* closes."""
+    return [pair for top in tops for pair in pairwise([*(slots[path] for path in top), None])]
+
+
+def likenesses(slots: Slots, tops: Stacks) -> int:
+    """Count the neighbours that are about equally light."""
+    return sum(theme.alike(one, two) for one, two in neighbours(slots, tops))
+
+
+stacks = st.lists(
+    st.lists(st.sampled_from([f"/{n}" for n in range(12)]), max_size=8, unique=True), max_size=4
+)
+
+
+@given(stacks)
+def test_slots_are_swapped_for_no_more_likenesses_and_no_fewer_colours(tops: Stacks) -> None:
+    """Every path keeps a slot of its own on each page where it had one; the same pages give the same."""
+    given_slots = colour_slots(tops, theme.SERIES)
+    found = told_apart(given_slots, tops)
+    assert likenesses(found, tops) <= likenesses(given_slots, tops)
+    assert found.keys() == given_slots.keys()
+    assert set(found.values()) <= set(range(theme.SERIES))
+    for one, two in combinations(found, 2):
+        assert (found[one] == found[two]) == (given_slots[one] == given_slots[two])
+    assert told_apart(given_slots, tops) == found
+
+
+def test_a_stack_whose_neighbours_are_alike_is_taken_apart() -> None:
+    """Whatever order its paths come in, a page on its own has no two of them side by side."""
+    top = [f"/{n}" for n in range(theme.SERIES)]
+    likest = max(
+        permutations(range(theme.SERIES), 3), key=lambda few: sum(theme.alike(*two) for two in pairwise(few))
+    )
+    order = [*likest, *(slot for slot in range(theme.SERIES) if slot not in likest)]
+    slots = dict(zip(top, order, strict=True))
+    assert likenesses(slots, [top]) > 1
+    assert likenesses(told_apart(slots, [top]), [top]) == 0
+
+
+def test_the_samples_stacks_have_as_few_likenesses_as_any_order_of_the_colours() -> None:
+    """Against all 40,320 of them, over the pages of 7 and 30 days."""
+    read = read_dataset(
+        Config(windows=("7d", "30d")), datetime(2026, 11, 23, 16, tzinfo=UTC), None, paths_csv
+    )
+    tops = [coloured_paths(metrics) for metrics in reversed(compute_figures(read).metrics)]
+    slots = colour_slots(tops, theme.SERIES)
+    pairs = neighbours(slots, tops)
+    slotted = [None, *range(theme.SERIES)]
+    like = {(one, two): theme.alike(one, two) for one in slotted for two in slotted}
+    fewest = min(
+        sum(like[new[one], new[two]] for one, two in pairs)
+        for order in permutations(range(theme.SERIES))
+        for new in [{None: None, **dict(enumerate(order))}]
+    )
+    assert likenesses(told_apart(slots, tops), tops) == fewest < likenesses(slots, tops)

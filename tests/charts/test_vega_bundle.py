@@ -1,0 +1,189 @@
+"""The script that makes charts interactive: found, or made once, apart, and never in the way."""
+
+import gzip
+import json
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import brotli
+import pytest
+
+from reportgen.charts import vega_bundle
+from reportgen.core.errors import RenderError
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a bundle made by the command that packagers use."""
+    target = tmp_path_factory.mktemp("made") / "assets" / "bundle.js"
+    subprocess.run([sys.executable, "-m", "reportgen.charts.vega_bundle", str(target)], check=True)
+    return target
+
+
+@pytest.fixture
+def bare_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Take the installed bundle away; give a folder for builds to keep one in."""
+    monkeypatch.setattr(vega_bundle, "LICENCES", tmp_path / "none" / "vega.LICENSES.txt")
+    return tmp_path / "state"
+
+
+def keep(place: Path, script: bytes) -> None:
+    """Put a bundle there, in each form."""
+    for form in vega_bundle.FORMS:
+        place.with_name(place.name + form).write_bytes(script)
+
+
+def forms(script: bytes) -> dict[str, bytes]:
+    """Return what is loaded of a bundle that :func:`keep` put there."""
+    return {vega_bundle.hashed("assets/vega.js", script) + form: script for form in vega_bundle.FORMS}
+
+
+def test_a_bundle_that_is_not_whole_is_made_anew(bare_install: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare_install.mkdir()
+    (bare_install / vega_bundle.name()).write_bytes(b"without its compressed forms")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RenderError):
+        vega_bundle.load(bare_install)
+
+
+def test_the_name_tells_which_version_draws_the_same_charts() -> None:
+    assert vega_bundle.name() == f"vega-{version('vl-convert-python')}.js"
+
+
+def test_the_bundle_is_one_classic_script_with_its_licences_in_front(made: Path) -> None:
+    """No module: pages load it from the file system, too. Nothing else is left beside it."""
+    text = made.read_text(encoding="utf-8")
+    licences = vega_bundle.LICENCES.read_text(encoding="utf-8")
+    assert "*/" not in licences
+    assert text.startswith(f"/*!\n{licences}*/\n(() => {{\n")
+    assert text.endswith("\n})();\n")
+    assert {path.name for path in made.parent.iterdir()} == {made.name + form for form in ("", ".br", ".gz")}
+    assert brotli.decompress(made.with_name(made.name + ".br").read_bytes()) == made.read_bytes()
+    assert gzip.decompress(made.with_name(made.name + ".gz").read_bytes()) == made.read_bytes()
+
+
+PARTS = {
+    "vega-embed-style": ("University of Washington Interactive Data Lab",),  # Vega, BSD-3-Clause
+    "naturalEarth1": ("Mike Bostock", "Charles Karney"),  # D3 (d3-geo), ISC and MIT
+    "hullPrev": ("Mapbox", "Observable"),  # Delaunator and d3-delaunay, ISC
+    "fbb4aeb3cde3ccebc5": ("Cynthia Brewer",),  # ColorBrewer in d3-scale-chromatic, Apache-2.0
+    "topojson": ("Michael Bostock",),  # TopoJSON, ISC
+    "SEMVER_SPEC_VERSION": ("Isaac Z. Schlueter",),  # semver, ISC
+    "Octal literals are not allowed in strict mode": ("Ariya Hidayat",),  # Esprima, BSD-2-Clause
+    "OPERATION_OP_INVALID": ("Joachim Wester",),  # fast-json-patch, MIT
+    r'/("(?:[^\\"]|\\.)*")|[:,]/g': ("Simon Lydell",),  # json-stringify-pretty-compact, MIT
+    "Converting circular structure to JSON": (
+        "Evgeny Poberezkin",
+        "James Halliday",
+    ),  # fast-json-stable-…, MIT
+    "process.binding is not supported": ("Roman Shtylman",),  # node-process, MIT
+}
+"""What each library is recognised by, and whom its licence wants named in every copy."""
+
+
+@pytest.mark.parametrize("mark", PARTS, ids=[" and ".join(holders) for holders in PARTS.values()])
+def test_the_licences_name_whoever_wrote_what_is_in_the_bundle(made: Path, mark: str) -> None:
+    licences, _, code = made.read_text(encoding="utf-8").partition("*/")
+    assert mark in code, "no longer in the bundle: it may leave this list and the licences"
+    assert [holder for holder in PARTS[mark] if holder not in licences] == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Redistributions in binary form must reproduce the above copyright notice",
+        "Permission to use, copy, modify, and/or distribute this software for any purpose",
+        "The above copyright notice and this permission notice shall be included in all copies",
+        "http://www.apache.org/licenses/LICENSE-2.0",
+    ],
+    ids=["BSD", "ISC", "MIT", "Apache"],
+)
+def test_each_licence_stands_there_with_its_words(words: str) -> None:
+    assert words in " ".join(vega_bundle.LICENCES.read_text(encoding="utf-8").split())
+
+
+def test_the_bundle_leaves_one_name_behind(made: Path, tmp_path: Path) -> None:
+    """Its hundreds of short names cannot meet those of a page, nor their own when it is loaded again."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node.js is not here: this test runs the bundle with it, outside of a browser")
+    probe = tmp_path / "probe.js"
+    probe.write_text(
+        "const vm = require('vm'), fs = require('fs');"
+        "const page = {console, setTimeout, clearTimeout, setInterval, clearInterval,"
+        " URL, structuredClone, TextEncoder, TextDecoder};"
+        "page.window = page; page.self = page; page.globalThis = page;"
+        "const before = new Set(Object.getOwnPropertyNames(vm.createContext(page)));"
+        f"const script = new vm.Script(fs.readFileSync({json.dumps(str(made))}, 'utf8'));"
+        "script.runInContext(page); script.runInContext(page);"
+        "const names = Object.getOwnPropertyNames(page).filter((name) => !before.has(name));"
+        "console.log(JSON.stringify([names, typeof page.vegaEmbed]));"
+    )
+    done = subprocess.run([node, probe], capture_output=True, text=True, check=False, timeout=60)
+    assert done.stderr == ""
+    assert json.loads(done.stdout) == [["vegaEmbed"], "function"]
+
+
+def test_a_bundle_that_was_kept_is_read_and_none_is_made(bare_install: Path) -> None:
+    bare_install.mkdir()
+    keep(bare_install / vega_bundle.name(), b"kept")
+    assert vega_bundle.load(bare_install) == forms(b"kept")
+
+
+def test_the_installed_bundle_comes_first(bare_install: Path) -> None:
+    for folder in (bare_install, vega_bundle.LICENCES.parent):
+        folder.mkdir()
+        keep(folder / vega_bundle.name(), folder.name.encode())
+    assert vega_bundle.load(bare_install) == forms(b"none")
+
+
+def test_a_bundle_of_another_version_is_not_taken(
+    bare_install: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Charts that come alive would not look as they are drawn."""
+    bare_install.mkdir()
+    (bare_install / "vega-0.1.js").write_bytes(b"old")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(RenderError):
+        vega_bundle.load(bare_install)
+
+
+def test_without_one_it_is_made_apart_and_kept(bare_install: Path, made: Path) -> None:
+    """The engine's memory goes with the process that made it."""
+    found = vega_bundle.load(bare_install)
+    assert next(iter(found.values())) == made.read_bytes()
+    assert {file.name for file in bare_install.iterdir()} == {
+        vega_bundle.name() + form for form in vega_bundle.FORMS
+    }
+    assert vega_bundle.load(bare_install) == found
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        ("import sys; print('first'); sys.exit('the last line')", "the last line"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "exit status -9 (out of memory?)"),
+        ("import time; time.sleep(60)", "timed out"),
+    ],
+)
+def test_what_goes_wrong_while_it_is_made_is_told(
+    bare_install: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, says: str
+) -> None:
+    """A process in the place of the one that makes it: failing, killed, or stuck."""
+    interpreter = tmp_path / "interpreter"
+    interpreter.write_text(f"#!{sys.executable}\n{script}\n")
+    interpreter.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(interpreter))
+    monkeypatch.setattr(vega_bundle, "TIMEOUT_S", 1)
+    with pytest.raises(RenderError, match="the interactive charts' script could not be made") as caught:
+        vega_bundle.load(bare_install)
+    assert says in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(bare_install: Path) -> None:
+    bare_install.write_text("a file, no folder")
+    with pytest.raises(RenderError, match=r"could not be made: .*(exists|directory)"):
+        vega_bundle.load(bare_install)

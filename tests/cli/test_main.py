@@ -1,0 +1,211 @@
+"""The commands as a person, or a script, meets them."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from reportgen import __version__
+from reportgen.publish.release import current_release
+from tests.conftest import Run
+from tests.support.services import environment, store
+
+STAGES = ["query", "load", "charts", "pages", "svg", "pack", "proof", "publish"]
+SAMPLE_NOTE = "note: no source is set, so this is the sample site; set DATABASE_URL"
+
+
+def test_a_build_says_in_plain_lines_what_it_does(run: Run, tmp_path: Path) -> None:
+    """Stages with their times on standard error; the result, and only that, on standard output."""
+    done = run("build")
+    assert done.returncode == 0
+    *stages, note = done.stderr.splitlines()
+    assert [line.split()[0] for line in stages] == STAGES
+    assert all(re.fullmatch(r"\w+ +\d+\.\d\d s", line) for line in stages)
+    assert note == SAMPLE_NOTE
+    release = (tmp_path / "output" / "current").resolve().name
+    assert re.fullmatch(rf"published {release} to output/current: [\d,]+ rows, \d+\.\d\d s\n", done.stdout)
+
+
+@pytest.mark.parametrize("place", ["option", "variable", "file"])
+def test_a_build_of_the_sample_by_choice_needs_no_note(run: Run, tmp_path: Path, place: str) -> None:
+    """Only where nothing names a source may it be a mistake."""
+    if place == "file":
+        (tmp_path / "reportgen.toml").write_text('source.url = "sample"\n')
+    options = ["--source", "sample"] if place == "option" else []
+    done = run("build", *options, **({"DATABASE_URL": "sample"} if place == "variable" else {}))
+    assert done.returncode == 0
+    assert "note:" not in done.stderr + done.stdout
+
+
+def test_a_build_for_scripts_is_one_json_document(run: Run, tmp_path: Path) -> None:
+    done = run("build", "--json")
+    summary = json.loads(done.stdout)
+    assert done.stderr == ""
+    assert summary["status"] == "published"
+    assert Path(tmp_path / summary["path"]).resolve() == (tmp_path / "output" / "current").resolve()
+    assert list(summary["timings_s"]) == STAGES
+    assert (summary["source"], summary["notes"], summary["version"]) == ("sample", [], __version__)
+
+
+def test_a_quiet_build_says_nothing(run: Run) -> None:
+    done = run("build", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_an_unchanged_report_is_not_published_again(run: Run, tmp_path: Path) -> None:
+    assert run("build", "--if-changed", "--quiet").returncode == 0
+    release = (tmp_path / "output" / "current").readlink()
+    again = run("build", "--if-changed", "--json")
+    assert json.loads(again.stdout)["status"] == "unchanged"
+    assert (tmp_path / "output" / "current").readlink() == release
+    changed = run("build", "--if-changed", "--json", REPORTGEN_SITE="another name")
+    assert json.loads(changed.stdout)["status"] == "published"
+
+
+def test_progress_on_a_terminal_shows_each_stage(tmp_path: Path) -> None:
+    """A real pseudo-terminal: a live line while a stage runs, a line with its time when it is done."""
+    main, side = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-m", "reportgen", "build"],
+        cwd=tmp_path, stdout=side, stderr=side, stdin=side, env=os.environ | {"TERM": "xterm"},
+    )  # fmt: skip
+    os.close(side)
+    shown = b""
+    while True:
+        try:
+            block = os.read(main, 65536)
+        except OSError:  # the other side is closed: the child has ended
+            break
+        shown += block
+    os.close(main)
+    assert child.wait() == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
+    assert [stage for stage in STAGES if re.search(rf"\b{stage} +\d+\.\d\d s\r\n", text)] == STAGES
+    assert b"\x1b[?25l" in shown  # the cursor hides while the live line runs
+
+
+def test_data_notes_stand_in_the_builds_output(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(
+        "date,path,visits\n2026-11-22,/a,3\n2026-11-22,/a,-1\n2026-11-21,,1\n,/x,1\n"
+    )
+    done = run("build", "--source", "m.csv", "--as-of", "2026-11-23")
+    assert done.stdout.splitlines()[1:] == [
+        "left out: 1 row with negative visits",
+        "left out: 1 row without a date",
+        "left out: 1 row without a path",
+    ]
+
+
+def test_check_says_what_is_in_order(run: Run, pg: str) -> None:
+    done = run("check", "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert {finding["level"] for finding in found} == {"ok"}
+    assert [finding["subject"] for finding in found] == [
+        "config", "zone", "source", "table", "rights", "index", "rows", "output",
+    ]  # fmt: skip
+
+
+def test_the_demo_serves_the_sample_until_it_is_told_to_stop(tmp_path: Path) -> None:
+    """Every page and file of the release is served, nothing else is, and Ctrl-C ends it."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "reportgen", "demo", "--port", "0"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        # A background job's children ignore SIGINT; a person's terminal does not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - no thread runs here
+    )  # fmt: skip
+    try:
+        assert child.stdout
+        assert child.stdout.readline().startswith("published ")
+        address = child.stdout.readline().split()[5]
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address)
+        current = tmp_path / "output" / "current"
+        for name in json.loads((current / "manifest.json").read_text())["files"]:
+            with urllib.request.urlopen(f"{address}/{name}") as answer:
+                assert answer.read() == (current / name).read_bytes()
+        for absent in ("nothing", "..%2f..%2fstate/lock", "7d/../../../state/lock"):
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                urllib.request.urlopen(f"{address}/{absent}")
+            assert refused.value.code == 404
+            assert b"There is no such page" in refused.value.read()
+            refused.value.close()
+        child.send_signal(signal.SIGINT)
+        assert child.wait(timeout=10) == 0
+    finally:
+        child.kill()
+        child.wait()
+        if child.stdout:
+            child.stdout.close()
+
+
+def test_the_demo_only_builds_if_told_so(run: Run, tmp_path: Path) -> None:
+    """It shows the sample whatever the settings in this directory say."""
+    (tmp_path / "reportgen.toml").write_text('[source]\nurl = "postgresql://nobody@127.0.0.1:1/none"\n')
+    done = run("demo", "--no-serve", "--json")
+    summary = json.loads(done.stdout)
+    assert (summary["status"], summary["source"], summary["address"]) == ("published", "sample", None)
+
+
+def test_a_port_in_use_is_said_before_anything_is_built(tmp_path: Path, run: Run) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("demo", "--port", taken.getsockname()[1])
+    assert done.returncode == 2
+    assert re.fullmatch(
+        r"error: cannot listen on 127\.0\.0\.1:\d+: Address already in use\. .*--port.*\n", done.stderr
+    )
+    assert not (tmp_path / "output").exists()
+
+
+def test_the_sample_is_labelled_on_every_page(run: Run, tmp_path: Path) -> None:
+    """Whose data it is, under which licence, and by how much the dates were moved."""
+    assert run("build", "--quiet").returncode == 0
+    current = tmp_path / "output" / "current"
+    for page in ("index.html", "today/index.html", "7d/index.html", "30d/index.html"):
+        text = (current / page).read_text()
+        assert re.search(
+            r"Sample data: real visits of jarv\.is, .*\(MIT licence\), .* moved by \d+ weeks\.", text
+        )
+    assert (current / "robots.txt").read_text() == "User-agent: *\nDisallow: /\n"
+
+
+def test_a_url_in_the_wrong_place_does_not_show_its_password(run: Run) -> None:
+    for words in (
+        ["build", "postgresql://app:geheim@127.0.0.1/x"],
+        ["build", "--as-of", "postgresql://app:geheim@h/x"],
+    ):
+        done = run(*words)
+        assert (done.returncode, "geheim" in done.stderr + done.stdout) == (2, False)
+
+
+def test_a_password_that_is_a_common_word_does_not_garble_messages(run: Run) -> None:
+    done = run("check", DATABASE_URL="postgresql://postgres:postgres@127.0.0.1:1/postgres")
+    assert "postgresql://127.0.0.1:1/postgres: cannot connect" in done.stdout
+
+
+def test_the_version_is_told(run: Run) -> None:
+    assert run("--version").stdout == f"reportgen {__version__}\n"
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_and_a_parent_that_ignores_its_children_stop_no_build(
+    closed: str, tmp_path: Path
+) -> None:
+    """As some supervisors start what they start."""
+    source = store(tmp_path / "metrics.csv")
+    command = f"{sys.executable} -m reportgen build --source {source} --output {tmp_path / 'output'} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", command], env=environment(), check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert current_release(tmp_path / "output")

@@ -1,0 +1,585 @@
+"""Settings: file, then DATABASE_URL, then REPORTGEN_*, then options; all problems at once, no secret ever."""
+
+import json
+import os
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from reportgen.config.settings import Config, load_config
+from reportgen.core.errors import ConfigError
+from reportgen.core.formatting import LocaleFormatter
+
+Load = Callable[..., Config]
+
+SECRET = "geheim7f3a"
+URL = f"postgresql://app:{SECRET}@db.example.com:5432/stats?sslmode=require"
+EXAMPLE = """\
+site = "example.com"
+site_url = "https://example.com"      # paths become links
+base_path = "/"                       # where the report is served
+intro = ""                            # Markdown, below the site's name
+locale = "en"                         # of numbers, dates and the direction of the page
+# templates_dir = "templates"         # files that override the page's own
+timezone = "UTC"                      # the zone in which the table's dates were written
+windows = ["today", "7d", "30d"]
+default_window = "7d"
+top_paths = 100
+schedule = "*/15 * * * *"             # cron in `timezone`, or an interval: "15m", "6h"
+jitter_s = 0
+build_timeout_s = 600
+
+[source]
+url = "postgresql://…"                # better in DATABASE_URL; with neither: sample
+schema = "public"                     # where the engine has schemas
+table = "metrics"
+columns = { date = "date", path = "path", visits = "visits" }
+# query = "SELECT …"                  # instead of a table
+connect_timeout_s = 10
+statement_timeout_s = 60
+
+[output]
+dir = "output"
+keep = 10                             # releases
+max_page_mb = 5                       # a larger page is not published
+# bucket = "s3://bucket/prefix"       # where releases go as well
+
+[server]
+host = "127.0.0.1"
+port = 8080
+public = false                        # the password is REPORTGEN_PASSWORD
+# client_header = "Fly-Client-IP"     # where a proxy in front names the client
+access_log = false
+"""
+"""The documented settings, each with its documented default but for the site and the source."""
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work in an empty directory, without settings from outside."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith("REPORTGEN_") or name == "DATABASE_URL":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Give a function that loads a reportgen.toml of this text, under these variables and options."""
+
+    def loaded(text: str = "", options: Mapping[str, Any] | None = None, **environment: str) -> Config:
+        Path("reportgen.toml").write_text(text, encoding="utf-8")
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        return load_config(None, os.environ, options)
+
+    return loaded
+
+
+def problems(load: Load, text: str = "", **environment: str) -> list[str]:
+    """Return the lines of the error that these settings are."""
+    with pytest.raises(ConfigError) as caught:
+        load(text, **environment)
+    assert caught.value.exit_code == 2
+    assert SECRET not in str(caught.value)
+    assert SECRET not in repr(caught.value)
+    return str(caught.value).splitlines()
+
+
+def url_of(config: Config) -> str:
+    return config.source.url.get_secret_value()
+
+
+# What is written, and what is not.
+
+
+def test_the_documented_example_loads_as_it_is_written(load: Load) -> None:
+    written = tomllib.loads(EXAMPLE)
+    config = load(EXAMPLE)
+    assert url_of(config) == written["source"].pop("url")
+    assert plain(config) == written
+
+
+def test_every_default_is_the_documented_one(load: Load) -> None:
+    written = tomllib.loads(EXAMPLE)
+    for key in ("site", "site_url"):
+        del written[key]
+    for key in ("url", "schema"):
+        del written["source"][key]
+    config = load()
+    assert plain(config) == written
+    assert url_of(config) == "sample"
+    unset = (config.site, config.site_url, config.templates_dir, config.source.query, config.source.schema_)
+    assert unset == (None,) * 5
+
+
+def plain(config: Config) -> dict[str, Any]:
+    """Return what is set, as TOML holds it, without the source's URL."""
+    return config.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"source": {"url"}})
+
+
+def test_the_file_may_be_absent_unless_it_is_named() -> None:
+    assert load_config(None, {}).top_paths == 100
+    with pytest.raises(ConfigError, match=r"absent\.toml: no such file; name an existing one with --config"):
+        load_config(Path("absent.toml"), {})
+
+
+def test_a_named_file_takes_the_place_of_the_one_here(load: Load) -> None:
+    load("top_paths = 1")
+    Path("other.toml").write_text("top_paths = 2", encoding="utf-8")
+    assert load_config(Path("other.toml"), {}).top_paths == 2
+
+
+# Which layer wins.
+
+
+@pytest.mark.parametrize(
+    ("text", "environment", "options", "url"),
+    [
+        ("", {}, None, "sample"),
+        ('source.url = "file.csv"', {}, None, "file.csv"),
+        ('source.url = "file.csv"', {"DATABASE_URL": URL}, None, URL),
+        ('source.url = "file.csv"', {"REPORTGEN_SOURCE__URL": "ours.csv"}, None, "ours.csv"),
+        ("", {"DATABASE_URL": URL, "REPORTGEN_SOURCE__URL": "ours.csv"}, None, "ours.csv"),
+        (
+            'source.url = "file.csv"',
+            {"DATABASE_URL": URL, "REPORTGEN_SOURCE__URL": "ours.csv"},
+            {"source": {"url": "option.csv"}},
+            "option.csv",
+        ),
+        ('source.url = "file.csv"', {"DATABASE_URL": ""}, None, "file.csv"),
+    ],
+)
+def test_the_source_comes_from_the_highest_layer_that_names_one(
+    load: Load, text: str, environment: dict[str, str], options: dict[str, Any] | None, url: str
+) -> None:
+    assert url_of(load(text, options, **environment)) == url
+
+
+def test_each_setting_comes_from_its_own_highest_layer(load: Load) -> None:
+    """Layers merge key by key: a higher one hides only what it sets."""
+    text = 'top_paths = 1\nsite = "file"\n[output]\ndir = "file"\nkeep = 1\n[source]\ntable = "hits"\n'
+    config = load(
+        text,
+        {"output": {"dir": Path("option")}},
+        REPORTGEN_SITE="variable",
+        REPORTGEN_OUTPUT__DIR="variable",
+        REPORTGEN_OUTPUT__KEEP="2",
+        DATABASE_URL=URL,
+    )
+    assert (config.top_paths, config.site) == (1, "variable")
+    assert (config.output.dir, config.output.keep) == (Path("option"), 2)
+    assert (config.source.table, url_of(config)) == ("hits", URL)
+
+
+@pytest.mark.parametrize("variable", [{"REPORTGEN_SOURCE__COLUMNS__VISITS": "hits"}])
+def test_columns_merge_by_name(load: Load, variable: dict[str, str]) -> None:
+    columns = load('[source]\ncolumns = { date = "day" }\n', **variable).source.columns
+    assert (columns.date, columns.path, columns.visits) == ("day", "path", "hits")
+
+
+def test_every_setting_has_a_variable(load: Load) -> None:
+    """Two underscores stand for each level of nesting."""
+    Path("own").mkdir()
+    wanted = {
+        "site": "example.com", "site_url": "https://example.com", "base_path": "/stats/",
+        "intro": "Hello, *you*", "locale": "de",
+        "templates_dir": "own", "timezone": "Europe/Berlin",
+        "windows": ["1d", "3d"], "default_window": "3d", "top_paths": 7, "schedule": "6h",
+        "jitter_s": 9, "build_timeout_s": 60,
+        "source": {
+            "schema": "web", "table": "hits", "columns": {"date": "d", "path": "p", "visits": "v"},
+            "query": "SELECT 1", "connect_timeout_s": 1, "statement_timeout_s": 2,
+        },
+        "output": {"dir": "pages", "keep": 3, "max_page_mb": 7},
+        "server": {
+            "host": "::1", "port": 80, "public": True, "client_header": "X-Real-IP", "access_log": True,
+        },
+    }  # fmt: skip
+    assert plain(load(**variables(wanted))) == wanted
+    assert set(wanted) == set(Config.model_fields)
+
+
+def variables(settings: Mapping[str, Any], prefix: str = "REPORTGEN") -> dict[str, str]:
+    found = {}
+    for key, value in settings.items():
+        name = f"{prefix}_{key}".upper()
+        if isinstance(value, Mapping):
+            found |= variables(value, f"{name}_")
+        else:
+            found[name] = ",".join(value) if isinstance(value, list) else str(value)
+    return found
+
+
+def test_the_environment_is_the_one_that_is_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mapping of one's own counts as it is, whatever the process has been started with."""
+    monkeypatch.setenv("REPORTGEN_TOP_PATHS", "3")
+    assert load_config(None, {"REPORTGEN_TOP_PATHS": "5"}).top_paths == 5
+    assert load_config(None, {}).top_paths == 100
+
+
+# Single settings.
+
+
+@pytest.mark.parametrize("text", ["today,14d", "today, 14d", " today ,14d "])
+def test_windows_may_be_a_list_with_commas(load: Load, text: str) -> None:
+    assert load(REPORTGEN_WINDOWS=text, REPORTGEN_DEFAULT_WINDOW="14d").windows == ("today", "14d")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('windows = ["7d", "week"]', '"week" is no window: write "today"'),
+        ('windows = ["7d", "367d"]', '"367d" is no window'),
+        ('windows = ["7d", 7]', "windows.1"),
+        ("windows = []", "windows"),
+        ('windows = ["7d", "today", "7d"]', "a window is named twice"),
+        ('windows = ["today", "30d"]', 'default_window: "7d" is not among windows'),
+        ('default_window = "14d"', 'default_window: "14d" is not among windows'),
+        ('default_window = "soon"', '"soon" is no window'),
+    ],
+)
+def test_windows_that_cannot_be(load: Load, text: str, says: str) -> None:
+    [problem] = problems(load, text)
+    assert says in problem
+
+
+@pytest.mark.parametrize(
+    "text", ["*/15 * * * *", "0 6 * * mon-fri", "5,35 */2 1 1-6 *", "30s", "15m", "6h", "1d"]
+)
+def test_a_schedule_is_cron_or_an_interval(load: Load, text: str) -> None:
+    assert load(f'schedule = "{text}"').schedule == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "15", "m", "0m", "-5m", "1.5h", "15 m", "15M", "1w", "often", "* * * *", "* * * * * *",
+        "99 * * * *", "* 24 * * *", "* * 0 * *", "* * * bla *", "*/0 * * * *", "999999999999d",
+    ],
+)  # fmt: skip
+def test_other_schedules_are_refused_with_the_forms_that_work(load: Load, text: str) -> None:
+    """Refused when the settings are read, not when the server starts."""
+    [problem] = problems(load, f'schedule = "{text}"')
+    assert problem.startswith("reportgen.toml:1: schedule: ")
+    assert '"*/15 * * * *"' in problem
+    assert '"15m"' in problem
+
+
+@pytest.mark.parametrize("name", ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+12"])
+def test_zones_are_those_of_the_zone_database(load: Load, name: str) -> None:
+    assert load(f'timezone = "{name}"').zone.key == name
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("Europe/Berlim", 'did you mean "Europe/Berlin"?'),
+        ("America/NewYork", 'did you mean "America/New_York"?'),
+        ("Mars/Olympus", '"Europe/Berlin"'),
+        ("Europe", ""),
+        ("+02:00", '"UTC" or "Europe/Berlin"'),
+        ("", '"UTC" or "Europe/Berlin"'),
+        ("/etc/passwd", '"UTC" or "Europe/Berlin"'),
+        ("../UTC", ""),
+    ],
+)
+def test_an_unknown_zone_is_refused_with_the_likely_one(load: Load, name: str, hint: str) -> None:
+    [problem] = problems(load, f'timezone = "{name}"')
+    assert problem.startswith("reportgen.toml:1: timezone: unknown zone; ")
+    assert hint in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("https://example.com", "https://example.com"),
+        ("https://example.com/", "https://example.com"),
+        ("http://localhost:8000/blog/", "http://localhost:8000/blog"),
+    ],
+)
+def test_the_sites_address_is_kept_without_the_last_slash(load: Load, text: str, kept: str) -> None:
+    assert load(f'site_url = "{text}"').site_url == kept
+
+
+@pytest.mark.parametrize(
+    "text", ["example.com", "//example.com", "https://", "ftp://example.com", "javascript:alert(1)", "", "http://[::1"]
+)  # fmt: skip
+def test_other_addresses_are_refused_with_the_form_that_works(load: Load, text: str) -> None:
+    [problem] = problems(load, f'site_url = "{text}"')
+    assert problem.startswith("reportgen.toml:1: site_url: ")
+    assert '"https://example.com"' in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("en", "en"), ("de", "de"), ("ar", "ar"), ("en-GB", "en_GB"), ("pt_BR", "pt_BR"), ("DE-at", "de_AT"),
+        ("zh-Hans-CN", "zh_Hans_CN"), ("de_DE.UTF-8", "de_DE"),
+    ],
+)  # fmt: skip
+def test_a_locale_is_written_with_hyphens_or_underscores(load: Load, text: str, kept: str) -> None:
+    """What is kept spells a page's numbers as its name in the file would."""
+    locale = load(f'locale = "{text}"').locale
+    assert locale.replace("-", "_") == kept
+    assert LocaleFormatter.of(locale).tag == kept.replace("_", "-")
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "xx", "english", "de-XX-YY", "C", "../de", "en;de", "d", "12"]
+)  # fmt: skip
+def test_an_unknown_locale_is_refused_with_some_that_work(load: Load, text: str) -> None:
+    [problem] = problems(load, f'locale = "{text}"')
+    assert problem.startswith("reportgen.toml:1: locale: ")
+    assert '"en-GB", "de" or "pt-BR"' in problem
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ('""', ""),
+        ('"  \\n "', ""),
+        ('" Hello, *you* "', "Hello, *you*"),
+        ('"""\n# One\n\nTwo\n"""', "# One\n\nTwo"),
+        (f'"{"x" * 10_000}"', "x" * 10_000),
+    ],
+)
+def test_an_intro_is_a_text_of_up_to_10000_letters(load: Load, value: str, kept: str) -> None:
+    assert load(f"intro = {value}").intro == kept
+
+
+def test_a_longer_intro_is_refused_without_being_told_back(load: Load) -> None:
+    [problem] = problems(load, f'intro = "{"x" * 10_001}"')
+    assert problem.startswith("reportgen.toml:1: intro: ")
+    assert "10000" in problem
+    assert len(problem) < 300
+
+
+@pytest.mark.parametrize(
+    "link",
+    ["[x](about.html)", "[x](../x)", "[x](<a b>)", "*[x](7d/)*", "- [x][1]\n\n[1]: ./y", "![x](x.png)"],
+)
+def test_a_relative_link_of_an_intro_is_refused(load: Load, link: str) -> None:
+    """Pages stand in several directories, so it would lead to another place from each of them."""
+    [problem] = problems(load, f"intro = {json.dumps('Hello ' + link)}")
+    assert problem.startswith("reportgen.toml:1: intro: the link ")
+    assert 'or one from the root, such as "/about"' in problem
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[x](https://a.test/b)", "[x](/about)", "[x](#paths)", "[x](?a=b)", "[x]()", "[x](mailto:a@b.test)",
+     "[x](//a.test)", "<https://a.test>", "`[x](about.html)`", "[x] (about.html)", "a < b", "[x](data:,y)"],
+)  # fmt: skip
+def test_other_links_of_an_intro_are_taken(load: Load, text: str) -> None:
+    assert load(f"intro = {json.dumps(text)}").intro == text
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("s3://bucket", "s3://bucket"), ("S3://bucket/P", "s3://bucket/P"), ("s3://bucket/", "s3://bucket"),
+        (" s3://b/a/c/ ", "s3://b/a/c"),
+        ("gs://my-bucket/report", "gs://my-bucket/report"), ("az://container/x", "az://container/x"),
+    ],
+)  # fmt: skip
+def test_a_bucket_is_named_by_its_store_its_name_and_a_prefix(load: Load, text: str, kept: str) -> None:
+    assert load(f'output.bucket = "{text}"').output.bucket == kept
+    assert load(REPORTGEN_OUTPUT__BUCKET=text).output.bucket == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "bucket", "s3:bucket", "s3://", "s3:///prefix", "https://bucket.s3.amazonaws.com", "file:///x", "S4://b",
+     "s3://b:9000/x", "s3://b/../x", "s3://b/a//c", "s3://b/a%2Fc", "s3://[b"],
+)  # fmt: skip
+def test_other_buckets_are_refused_with_the_form_that_works(load: Load, text: str) -> None:
+    [problem] = problems(load, f'output.bucket = "{text}"')
+    assert problem.startswith("reportgen.toml:1: output.bucket: ")
+    assert '"s3://bucket/prefix"' in problem
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        (f"s3://AKIA:{SECRET}@bucket/x", "AWS_SECRET_ACCESS_KEY"),
+        (f"s3://{SECRET}@bucket", "AWS_SECRET_ACCESS_KEY"),
+        (f"s3://bucket/x?secret={SECRET}", "AWS_SECRET_ACCESS_KEY"),
+        (f"s3://bucket/x#{SECRET}", "AWS_SECRET_ACCESS_KEY"),
+        (f"az://container/x?sig={SECRET}", "AZURE_STORAGE_ACCOUNT_KEY"),
+    ],
+)
+def test_a_bucket_with_a_login_is_refused_with_where_it_belongs(load: Load, url: str, named: str) -> None:
+    for [problem] in (
+        problems(load, f'output.bucket = "{url}"'),
+        problems(load, REPORTGEN_OUTPUT__BUCKET=url),
+    ):
+        assert "output.bucket: must hold no login and no query" in problem
+        assert named in problem
+
+
+def test_a_bucket_without_what_it_needs_is_told_before_anything_is_built(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reportgen.config.types.find_spec", lambda _: None)
+    [problem] = problems(load, 'output.bucket = "s3://bucket"')
+    assert 'pip install "reportgen[s3]"' in problem
+    assert load().output.bucket is None
+
+
+def test_templates_stand_in_a_directory_that_exists(load: Load) -> None:
+    """Named as from the working directory; a link to one will do."""
+    Path("own").mkdir()
+    Path("link").symlink_to("own")
+    for name in ("own", "./own/", "link", str(Path("own").resolve())):
+        assert load(f'templates_dir = "{name}"').templates_dir == Path(name)
+
+
+@pytest.mark.parametrize("name", ["absent", "reportgen.toml", "own/absent", "dangling"])
+def test_a_directory_of_templates_that_is_not_there_is_refused(load: Load, name: str) -> None:
+    Path("own").mkdir()
+    Path("dangling").symlink_to("nowhere")
+    [problem] = problems(load, f'templates_dir = "{name}"')
+    assert problem.startswith("reportgen.toml:1: templates_dir: ")
+    assert "there is no such directory" in problem
+    assert name in problem
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("intro", "5"), ("intro", '["a"]'), ("locale", "5"), ("locale", '["de"]'), ("templates_dir", '""'),
+        ("templates_dir", "7"), ("templates_dir", '"a\\u0000b"'),
+        ("site", '" "'), ("site", "5"), ("top_paths", "0"), ("top_paths", "1001"), ("top_paths", "1.5"),
+        ("source.table", '""'), ("source.columns", '"date"'), ("source.connect_timeout_s", "0"),
+        ("source.statement_timeout_s", '"60s"'), ("source.query", '"  "'), ("output.keep", "0"),
+        ("output.dir", '""'), ("output.dir", '"a\\u0000b"'), ("output.dir", "7"), ("server.port", "65536"),
+        ("server.port", "-1"), ("server.host", '""'), ("server.public", '"perhaps"'),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_is_refused_where_it_stands(load: Load, key: str, value: str) -> None:
+    [problem] = problems(load, f"\n{key} = {value}\n")
+    assert problem.startswith(f"reportgen.toml:2: {key}: ")
+
+
+# How problems are told.
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("[output]\nkeep = 0", 2),
+        ("output.keep = 0", 1),
+        ('# output\n\noutput = { dir = "x", keep = 0 }', 3),
+        ("[source]\n[ output ]\n# keep = 1\n  keep=0", 4),
+        ('["output"]\n"keep" = 0', 2),
+        ('[source]\nquery = """\nSELECT *\n"""\n[output]\nkeep = 0\n[server]\nport = 1', 6),
+        ('[output]\nkeep = 0\ndir = """\\\nkeep = 5\n"""', 2),
+    ],
+)
+def test_a_problem_names_its_line(load: Load, text: str, line: int) -> None:
+    """However the file spells the nesting, and whatever a text in it looks like."""
+    [problem] = problems(load, text)
+    assert problem.startswith(f"reportgen.toml:{line}: output.keep: ")
+
+
+def test_a_problem_names_the_variable_that_set_the_value(load: Load) -> None:
+    [problem] = problems(load, "[output]\nkeep = 5\n", REPORTGEN_OUTPUT__KEEP="none")
+    assert problem.startswith("REPORTGEN_OUTPUT__KEEP: output.keep: ")
+    assert problem.endswith("(is 'none')")
+
+
+def test_a_rule_over_two_settings_names_its_line_or_variable(load: Load) -> None:
+    [problem] = problems(load, 'site = "x"\ndefault_window = "14d"')
+    assert problem.startswith("reportgen.toml:2: default_window: ")
+    [problem] = problems(load, 'site = "x"', REPORTGEN_DEFAULT_WINDOW="14d")
+    assert problem.startswith("REPORTGEN_DEFAULT_WINDOW: default_window: ")
+
+
+def test_all_problems_are_told_at_once(load: Load) -> None:
+    """A rule over two settings is no less a problem where another one is wrong by itself."""
+    told = problems(load, 'timezone = "Nowhere"\ntop_path = 3\ndefault_window = "14d"', REPORTGEN_SIDE="x")
+    assert len(told) == 4
+    for name in ("timezone", "top_path:", "default_window", "REPORTGEN_SIDE"):
+        assert any(name in line for line in told), name
+
+
+@pytest.mark.parametrize("name", ["REPORTGEN_SIDE", "REPORTGEN_URL", "REPORTGEN_SOURCE__TABEL", "REPORTGEN_"])
+def test_an_unknown_variable_of_ours_is_an_error(load: Load, name: str) -> None:
+    [problem] = problems(load, **{name: SECRET if name == "REPORTGEN_URL" else "x"})
+    assert problem.startswith(f"{name}: ")
+    assert "no such setting" in problem
+
+
+@pytest.mark.parametrize("name", ["REPORTGEN_PASSWORD", "REPORTGEN_DEBUG", "REPORTGEN_LOG", "OTHER_SIDE"])
+def test_other_variables_are_not_ours_to_judge(load: Load, name: str) -> None:
+    assert load(**{name: "x"}) == load()
+
+
+# Secrets, and settings that stay as they are.
+
+
+@pytest.mark.parametrize("place", ["file", "DATABASE_URL", "REPORTGEN_SOURCE__URL", "option"])
+def test_no_representation_of_the_settings_shows_the_password(load: Load, place: str) -> None:
+    if place == "file":
+        config = load(f'source.url = "{URL}"')
+    elif place == "option":
+        config = load("", {"source": {"url": URL}})
+    else:
+        config = load(**{place: URL})
+    assert url_of(config) == URL
+    shown = [repr(config), str(config), f"{config!r:>9}", config.model_dump_json(), str(config.model_dump())]
+    assert not any(SECRET in text for text in shown)
+
+
+@pytest.mark.parametrize(
+    ("text", "environment"),
+    [
+        ("top_paths = 0", {"DATABASE_URL": URL}),
+        (f'[source]\nurl = "{URL}"\ntabel = "x"', {}),
+        (f'[source]\nurl = ["{URL}"]', {}),
+        (f'[source]\nurl = {{ dsn = "{URL}" }}', {}),
+        (f'source = "{URL}"', {}),
+        (f'source = ["{URL}"]', {}),
+        (f'database_url = "{URL}"', {}),
+        (f'[source]\npassword = "{SECRET}"', {}),
+        (f'[source]\npwd = "{SECRET}"', {}),
+        (f'[source]\ndsn = "host=db password={SECRET}"', {}),
+        (f'[server]\npassword = "{SECRET}"', {}),
+        (f'source = "host=db password={SECRET}"', {}),
+        ("", {"REPORTGEN_SOURCE": f'{{"url": "{URL}", "tabel": 1}}'}),
+        ("", {"REPORTGEN_SOURCE": f'{{"url": "{URL}"'}),
+        ("", {"REPORTGEN_SOURCE__PASSWORD": SECRET}),
+        ("", {"REPORTGEN_PASWORD": SECRET}),
+        (f'[source]\nurl = "{URL}\n', {}),
+        (f"[source]\nurl = {URL}\n", {}),
+    ],
+)
+def test_no_error_shows_the_password(load: Load, text: str, environment: dict[str, str]) -> None:
+    """Wherever it was put by mistake, an error names the key and not the value."""
+    assert problems(load, text, **environment)
+
+
+@pytest.mark.parametrize("password", [SECRET, "sp ace", "sla/sh", "at@sign", "pér%cent", "plus+sign"])
+def test_the_secrets_to_keep_out_of_messages_are_known(load: Load, password: str) -> None:
+    """As written in the URL, and as the server is told."""
+    written = quote(password, safe="")
+    config = load(DATABASE_URL=f"postgresql://app:{written}@db/stats?sslpassword=other{written}")
+    assert {password, written, f"other{password}"} <= set(config.secrets)
+
+
+def test_settings_do_not_change_once_they_are_loaded(load: Load) -> None:
+    config = load()
+    parts: list[tuple[BaseModel, str]] = [
+        (config, "site"), (config.source, "table"), (config.source.columns, "date"), (config.output, "keep"),
+        (config.server, "port"),
+    ]  # fmt: skip
+    for part, name in parts:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(part, name, "other")
+    assert config == load()

@@ -1,0 +1,137 @@
+"""Work in a copy of the process: what it returns, what it raises, how it may end."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from reportgen.core.errors import RenderError, RenderKilled
+from reportgen.core.processes import run_in_child
+from tests.support.services import eventually
+
+
+def nothing() -> None:
+    """Do nothing meanwhile."""
+
+
+def test_what_the_copy_returns_is_returned(tmp_path: Path) -> None:
+    """Of any size: more than a pipe holds, while nobody reads yet."""
+    (pid, text), held = run_in_child(lambda: (os.getpid(), "ä" * 10**6), lambda: time.sleep(0.1))
+    assert (pid != os.getpid(), text) == (True, "ä" * 10**6)
+    assert held > 10**7
+
+
+def test_both_work_at_the_same_time(tmp_path: Path) -> None:
+    def wait_for(name: str, other: str) -> bool:
+        (tmp_path / name).touch()
+        deadline = time.monotonic() + 20
+        while not (tmp_path / other).exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return (tmp_path / other).exists()
+
+    met = []
+    (there, _) = run_in_child(lambda: wait_for("one", "two"), lambda: met.append(wait_for("two", "one")))
+    assert (there, met) == (True, [True])
+
+
+def test_what_the_copy_raises_is_raised_with_its_traceback() -> None:
+    def work() -> NoReturn:
+        raise RenderError("report.html, line 3 cannot be rendered: …")
+
+    with pytest.raises(RenderError, match="line 3") as caught:
+        run_in_child(work, nothing)
+    assert "test_processes.py" in caught.value.__notes__[0]
+
+
+def test_what_cannot_be_handed_over_is_told() -> None:
+    """It is a defect, not a death: another try would come to the same."""
+    with pytest.raises(RuntimeError, match="ended with 1"):
+        run_in_child(threading.Lock, nothing)
+
+
+class TwoThingsError(Exception):
+    """Cannot be made again from its text, as many an exception."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(f"{one} and {other}")
+
+
+def test_an_error_that_cannot_be_handed_over_is_told_by_its_name() -> None:
+    def work() -> NoReturn:
+        raise TwoThingsError("this", "that")
+
+    with pytest.raises(RuntimeError, match="TwoThingsError: this and that") as caught:
+        run_in_child(work, nothing)
+    assert "test_processes.py" in caught.value.__notes__[0]
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(signal.SIGKILL, r"was killed \(out of memory\?\)"), (signal.SIGSEGV, "ended by signal 11")],
+)
+def test_a_copy_that_is_ended_is_told_and_worth_another_try(number: int, words: str) -> None:
+    with pytest.raises(RenderKilled, match=words) as caught:
+        run_in_child(lambda: os.kill(os.getpid(), number), nothing)
+    assert caught.value.retry
+
+
+def test_the_copy_ends_with_what_it_was_made_for() -> None:
+    """An error or Ctrl-C meanwhile leaves no process behind."""
+    seen: list[int] = []
+
+    def meanwhile() -> NoReturn:
+        seen.extend(children())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_in_child(lambda: time.sleep(60), meanwhile)
+    assert (len(seen), children()) == (1, [])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_copy_ends_with_a_process_that_is_ended(number: int, tmp_path: Path) -> None:
+    """A drawing that hangs does not outlive its build."""
+    code = """
+import os, sys, time
+from pathlib import Path
+from reportgen.core.processes import run_in_child
+def work():
+    Path(sys.argv[1]).write_text(str(os.getpid()))
+    while True: pass
+run_in_child(work, lambda: None)
+"""
+    file = tmp_path / "pid"
+    with subprocess.Popen([sys.executable, "-c", code, str(file)]) as process:
+        eventually(lambda: file.exists() and file.read_text())
+        process.send_signal(number)
+        process.wait(10)
+    copy = Path(f"/proc/{file.read_text()}")
+    eventually(lambda: not copy.exists() or " Z " in (copy / "stat").read_text())
+
+
+def test_the_copy_holds_no_file_of_ours(tmp_path: Path) -> None:
+    """Above all not the lock of the output, which would stay taken if only the copy lived on."""
+    with (tmp_path / "lock").open("w"):
+        files, _ = run_in_child(open_files, nothing)
+    assert [file for file in files if str(tmp_path) in file] == []
+
+
+def open_files() -> list[str]:
+    """Return what this process has open."""
+    found = []
+    for each in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):  # the listing's own
+            found.append(str(each.readlink()))
+    return found
+
+
+def children() -> list[int]:
+    """Return the processes that this one has started."""
+    return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]

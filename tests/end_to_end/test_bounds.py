@@ -1,0 +1,168 @@
+"""What a release and a build take may shrink by itself, but grow only where somebody decides it.
+
+Where one of these tests fails, something new is loaded, read or written. If it is worth that, raise the bound
+here, in the same change; `make bench` tells what it costs.
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reportgen.build.pipeline import build
+from reportgen.config.settings import Config
+from reportgen.metrics import dataset
+from reportgen.publish.release import Release, lock_output
+from reportgen.sources.base import Source
+from tests.support.postgres import Database, temporary_database
+from tests.support.services import environment
+
+START = {
+    "annotated_doc", "annotated_types", "cronsim", "dotenv", "pydantic", "pydantic_core", "pydantic_settings",
+    "shellingham", "typer", "typing_extensions", "typing_inspection",
+}  # fmt: skip
+"""What every command loads that is neither Python's nor ours: time of each start."""
+
+READING = START | {"babel"}
+"""What a build loads that finds nothing new: most of them."""
+
+DRAWING = READING | {
+    "altair", "attr", "attrs", "brotli", "dateutil", "jinja2", "jsonschema", "jsonschema_specifications",
+    "markupsafe", "narwhals", "numpy", "packaging", "pandas", "referencing", "rpds", "vl_convert",
+}  # fmt: skip
+"""What a build of the sample loads that draws."""
+
+SERVICE = START | {"apscheduler", "httptools", "tzlocal"}
+"""What stays in memory for weeks."""
+
+STATEMENTS = 6
+MOST_FILES = 61
+MOST_BYTES = {"pages": 450_000, "drawings": 56_000, "data": 24_000, "compressed": 175_000, "manifest": 9_000}
+"""Of the sample's release as of a fixed day, the bundle of Vega and its licences left aside."""
+
+BUNDLE = re.compile(r"assets/vega\.")
+
+
+TELL = """
+import os, sys
+end = os._exit
+def tell(status):
+    with open("loaded", "a") as file:
+        print(*{name.partition(".")[0] for name in sys.modules}, file=file)
+    end(status)
+os._exit = tell
+"""
+"""Of a process and its copies: which packages are loaded where they end."""
+
+COMMAND = "sys.argv = ['reportgen', *{}]; from reportgen.__main__ import command; command()"
+
+
+def loaded(code: str, folder: Path, **settings: str) -> set[str]:
+    """Run a program; return the packages that it and its copies load, but Python's and ours."""
+    (folder / "loaded").unlink(missing_ok=True)
+    done = subprocess.run(
+        [sys.executable, "-c", f"{TELL}{code}"],
+        cwd=folder, env=environment(**settings), capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    names = set((folder / "loaded").read_text().split())
+    known = sys.stdlib_module_names | {"cython_runtime", "reportgen", "sitecustomize"}
+    return {name for name in names - known if not name.startswith("_")}
+
+
+def test_a_command_loads_nothing_new(tmp_path: Path) -> None:
+    found = loaded(COMMAND.format(["--version"]), tmp_path)
+    assert (found - START, "typer" in found) == (set(), True)
+
+
+def test_an_unchanged_build_loads_next_to_nothing_more(tmp_path: Path) -> None:
+    """It is what a service does most of the time: no pandas, no V8, no templates."""
+    loaded(COMMAND.format(["build", "--quiet"]), tmp_path)
+    found = loaded(COMMAND.format(["build", "--quiet", "--if-changed"]), tmp_path)
+    assert (found - READING, "babel" in found) == (set(), True)
+
+
+def test_a_build_loads_nothing_new(tmp_path: Path) -> None:
+    """In its copy, which draws, either."""
+    found = loaded(COMMAND.format(["build", "--quiet"]), tmp_path)
+    assert (found - DRAWING, {"altair", "vl_convert"} <= found) == (set(), True)
+
+
+def test_a_build_from_postgresql_loads_its_driver_besides(db: Database, tmp_path: Path) -> None:
+    found = loaded(COMMAND.format(["build", "--quiet"]), tmp_path, DATABASE_URL=db.url)
+    assert found - DRAWING == {"psycopg", "psycopg_binary"}
+
+
+def test_the_service_loads_nothing_new(tmp_path: Path) -> None:
+    found = loaded("import reportgen.cli.main, reportgen.serve.single; os._exit(0)", tmp_path)
+    assert (found - SERVICE, "httptools" in found) == (set(), True)
+
+
+@pytest.fixture(scope="module")
+def db() -> Iterator[Database]:
+    """Give a PostgreSQL server of this module's own."""
+    with temporary_database() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def statements() -> list[str]:
+    """Collect the statements of the build below."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory, statements: list[str]) -> Iterator[Release]:
+    """Give the sample's release as of a fixed day."""
+    opened = dataset.open_source
+
+    def listening(*given: Any) -> Source:
+        source = opened(*given)
+        run = source.rows
+
+        def rows(sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
+            statements.append(sql)
+            return run(sql, values)
+
+        source.rows = rows  # type: ignore[method-assign]
+        return source
+
+    root = tmp_path_factory.mktemp("bounds") / "output"
+    with pytest.MonkeyPatch.context() as patch, lock_output(root) as lock:
+        patch.setattr(dataset, "open_source", listening)
+        now = datetime(2026, 11, 23, 16, tzinfo=UTC)
+        yield build(Config(), lock, now=now, as_of=date(2026, 5, 25)).release
+
+
+def test_a_build_asks_no_more_statements(release: Release, statements: list[str]) -> None:
+    """Of a day that is over; of today it asks one more, for rows of later days."""
+    assert len(statements) == STATEMENTS
+
+
+def test_a_release_holds_no_more_files(release: Release) -> None:
+    assert MOST_FILES - 3 <= sum(file.is_file() for file in release.path.rglob("*")) <= MOST_FILES
+
+
+def kind(name: str) -> str:
+    """Return which kind a file of a release is."""
+    if name.endswith((".br", ".gz")):
+        return "compressed"
+    if name == "manifest.json":
+        return "manifest"
+    return {".html": "pages", ".svg": "drawings", ".js": "pages"}.get(Path(name).suffix, "data")
+
+
+def test_a_release_holds_no_more_bytes(release: Release) -> None:
+    """A tenth below the bound is too far from it: then it bounds nothing any more, or half a page is lost."""
+    found = dict.fromkeys(MOST_BYTES, 0)
+    for file in release.path.rglob("*"):
+        name = file.relative_to(release.path).as_posix()
+        if file.is_file() and not BUNDLE.match(name):
+            found[kind(name)] += file.stat().st_size
+    beside = {name: found[name] for name, most in MOST_BYTES.items() if not 0.9 * most < found[name] <= most}
+    assert beside == {}

@@ -1,0 +1,259 @@
+"""Builds and services with a bucket, as commands: what is restored, mended, refused, and told."""
+
+import gzip
+import json
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from reportgen.publish.bucket.client import open_bucket
+from reportgen.publish.bucket.index import CURRENT, HEADERS, BucketIndex, Lease, written
+from reportgen.publish.bucket.upload import put_release
+from reportgen.publish.history import read_runs
+from reportgen.publish.release import Release, current_release
+from tests.support import manysites
+from tests.support.services import Service, eventually, reportgen, serving
+from tests.support.stores import NAME, Proxy, know, variables
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give an output with a report of the table, as any machine would make it."""
+    folder = tmp_path_factory.mktemp("report")
+    assert built(folder, DATABASE_URL=f"sqlite:///{table(folder / 'visits.db')}")["status"] == "published"
+    return folder / "output"
+
+
+@pytest.fixture
+def known(proxy: Proxy, tmp_path: Path) -> dict[str, str]:
+    """Give the environment of a machine with a source and an empty prefix of the bucket."""
+    return variables(proxy.address) | {
+        "REPORTGEN_OUTPUT__BUCKET": f"s3://{NAME}/{uuid4().hex}",
+        "DATABASE_URL": f"sqlite:///{table(tmp_path / 'visits.db')}",
+    }
+
+
+def table(file: Path, rows: int = 5) -> Path:
+    """Write a table of so many rows, one a day until today."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS metrics (date TEXT, path TEXT, visits INTEGER)")
+        connection.execute("DELETE FROM metrics")
+        days = [(datetime.now(UTC).date() - timedelta(days)).isoformat() for days in range(rows)]
+        connection.executemany("INSERT INTO metrics VALUES (?, '/', 7)", [(day,) for day in days])
+        connection.commit()
+    return file
+
+
+def built(folder: Path, *options: str, **environment: str) -> dict[str, Any]:
+    """Build in ``folder``; return what the command says, with its exit status."""
+    done = reportgen(folder, "build", "--json", *options, **environment)
+    return json.loads(done.stdout) | {"exit": done.returncode}
+
+
+def published(output: Path, known: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Release:
+    """Put what is current in an output into the bucket, as another machine would have."""
+    know(known["AWS_ENDPOINT_URL"], monkeypatch)
+    release = current_release(output)
+    assert release
+    assert put_release(open_bucket(known["REPORTGEN_OUTPUT__BUCKET"]), release, by="another", keep=10)
+    return release
+
+
+def machine(tmp_path: Path) -> Path:
+    """Return the empty directory of a new machine."""
+    folder = tmp_path / uuid4().hex
+    folder.mkdir()
+    return folder
+
+
+def files(root: Path) -> dict[str, bytes]:
+    """Return what is published below an output."""
+    top = root / "current"
+    return {path.relative_to(top).as_posix(): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+
+
+def test_a_new_machine_has_the_report_of_the_old_one_and_finds_nothing_new(
+    tmp_path: Path, report: Path, known: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, new = published(report, known, monkeypatch), machine(tmp_path)
+    told = built(new, "--if-changed", **known)
+    assert (told["status"], told["release"]) == ("unchanged", release.id)
+    assert list(told["timings_s"]) == ["restore", "query", "upload"]
+    assert files(new / "output") == files(report)
+
+
+def test_a_new_machine_whose_table_is_empty_publishes_nothing(
+    tmp_path: Path, report: Path, known: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The promise holds where only the bucket knows what the last release had."""
+    published(report, known, monkeypatch)
+    table(tmp_path / "visits.db", rows=0)
+    refused = built(machine(tmp_path), **known)
+    assert (refused["exit"], refused["error"], refused["retry"]) == (1, "SourceEmptied", True)
+
+
+def test_an_upload_that_failed_is_made_up_for_by_the_next_check_without_drawing(
+    tmp_path: Path, known: dict[str, str], proxy: Proxy
+) -> None:
+    """Meanwhile the report is published here, and what went wrong is on record."""
+    folder = machine(tmp_path)
+    proxy.meet = lambda _, request: 403 if request.method == "PUT" else None
+    failed = built(folder, **known)
+    assert (failed["exit"], failed["error"], failed["retry"]) == (1, "PublishError", False)
+    assert "7d/index.html" in files(folder / "output")
+    failure = read_runs(folder / "output").last_failure
+    assert failure
+    assert "their rights" in failure.message
+    proxy.quiet()
+    mended = built(folder, "--if-changed", **known)
+    assert (mended["status"], list(mended["timings_s"])) == ("unchanged", ["query", "upload"])
+    assert len(proxy.since("PUT")) > 20
+    proxy.quiet()
+    assert built(folder, "--if-changed", **known)["status"] == "unchanged"
+    assert [request.method for request in proxy.requests] == ["GET"]
+
+
+def test_a_bucket_that_is_harmed_stops_no_build(
+    tmp_path: Path, report: Path, known: dict[str, str], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release, folder = published(report, known, monkeypatch), machine(tmp_path)
+    proxy.meet = lambda _, request: 404 if f"{release.id}/7d/index.html" in request.key else None
+    done = reportgen(folder, "build", **known)
+    assert done.returncode == 0
+    assert "index.html: is not there. Nothing was restored from the bucket" in done.stderr
+    assert [path.name for path in (folder / "output" / "releases").iterdir()] != [release.id]
+
+
+def test_another_machine_that_publishes_right_now_makes_this_one_busy(
+    tmp_path: Path, report: Path, known: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That is no failure of this build, and nothing to repeat at once."""
+    published(report, known, monkeypatch)
+    bucket = open_bucket(known["REPORTGEN_OUTPUT__BUCKET"])
+    lease = Lease("20261123T120000.000Z-0a1b2c3d", "another", datetime.now(UTC))
+    bucket.write(CURRENT, written(BucketIndex(None, {}, lease)), HEADERS)
+    folder = machine(tmp_path)
+    shutil.copytree(report, folder / "output", symlinks=True)
+    told = built(folder, "--if-changed", **known)
+    assert (told["exit"], told["error"]) == (3, "OutputBusy")
+    assert "another machine publishes there" in told["message"]
+
+
+def test_a_service_on_a_new_machine_serves_the_buckets_report_though_its_database_is_down(
+    tmp_path: Path, report: Path, known: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = published(report, known, monkeypatch).id
+    down = known | {"DATABASE_URL": "postgresql://app@127.0.0.1:1/stats"}
+    with serving(machine(tmp_path), **down) as service:
+        eventually(lambda: service.ask("/").status == 200, 20, lambda: "\n".join(service.lines))
+        assert service.ask("/7d/").body == (report / "current" / "7d" / "index.html").read_bytes()
+        assert service.await_event("release_served")["release"] == release
+        assert service.await_event("build_failed")["error"] == "SourceUnavailable"
+        assert not _has_obstore(service)
+
+
+def _has_obstore(service: Service) -> bool:
+    """Tell whether the process that stays in memory has loaded obstore."""
+    return "_obstore" in Path(f"/proc/{service.process.pid}/maps").read_text()
+
+
+def test_the_service_publishes_into_the_bucket(tmp_path: Path, known: dict[str, str]) -> None:
+    with serving(machine(tmp_path), **known) as service:
+        release = service.await_event("build_published", within_s=60)["release"]
+    assert built(machine(tmp_path), "--if-changed", **known)["release"] == release
+
+
+@pytest.mark.parametrize(
+    ("harm", "level", "said"),
+    [
+        ({}, "ok", "may be read, listed, written and deleted; nothing published yet"),
+        ({"AWS_ACCESS_KEY_ID": "AKIANOBODY"}, "error", "Check the credentials"),
+        ({"REPORTGEN_OUTPUT__BUCKET": "s3://absent"}, "error", "There is no such bucket"),
+        ({"AWS_ENDPOINT_URL": "127.0.0.1"}, "error", "AWS_ENDPOINT_URL: write the whole address"),
+    ],
+)
+def test_check_tries_the_bucket(
+    tmp_path: Path, known: dict[str, str], harm: dict[str, str], level: str, said: str
+) -> None:
+    done = reportgen(machine(tmp_path), "check", "--json", **known | harm)
+    (finding,) = [found for found in json.loads(done.stdout) if found["subject"] == "bucket"]
+    assert (finding["level"], said in finding["message"]) == (level, True), finding
+    assert done.returncode == (level == "error")
+
+
+def test_check_warns_of_rights_that_are_missing(tmp_path: Path, known: dict[str, str], proxy: Proxy) -> None:
+    proxy.meet = lambda _, request: 403 if request.method in {"DELETE", "POST"} else None
+    done = reportgen(machine(tmp_path), "check", **known)
+    assert "error    bucket" in done.stdout
+    assert "rights (docs/object-storage.md)" in done.stdout
+
+
+def test_many_sites_stand_below_the_page_over_them(known: dict[str, str], tmp_path: Path) -> None:
+    """Each under its prefix, with a current release of its own."""
+    del known["DATABASE_URL"]
+    folder = machine(tmp_path)
+    sites = ("blog", "shop", "wiki")  # of which one process makes all, after the first with obstore's threads
+    manysites.written(folder, {name: manysites.table(folder, name) for name in sites})
+    done = reportgen(folder, "build", "--json", "--processes", "1", **known)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout  # obstore panics in a copy of a process
+    with pytest.MonkeyPatch.context() as patch:
+        know(known["AWS_ENDPOINT_URL"], patch)
+        for prefix, page in {
+            "": b"blog/",
+            "/blog": b"/blog/1",
+            "/shop": b"/shop/1",
+            "/wiki": b"/wiki/1",
+        }.items():
+            below = open_bucket(known["REPORTGEN_OUTPUT__BUCKET"] + prefix)
+            release = current_release(folder / "output" / prefix.strip("/"))
+            assert release
+            current, index = below.read(CURRENT), below.read("index.html")
+            assert current
+            assert index
+            assert json.loads(current[0])["release"] == release.id
+            assert page in gzip.decompress(index[0])
+
+
+def test_a_new_machine_has_the_page_over_all_before_its_sites_are_built(
+    known: dict[str, str], tmp_path: Path
+) -> None:
+    """It comes back from the bucket, while a database hangs; ``check`` tries the bucket for it, too."""
+    del known["DATABASE_URL"]
+    old, new = machine(tmp_path), machine(tmp_path)
+    manysites.written(old, {"blog": manysites.table(old, "blog")})
+    assert reportgen(old, "build", "--quiet", **known).returncode == 0
+    found = json.loads(reportgen(old, "check", "--json", **known).stdout)
+    assert [(one["level"], one["subject"]) for one in found if "site" not in one] == [
+        ("ok", "output"),
+        ("ok", "bucket"),
+    ]
+    with manysites.silent() as database:
+        manysites.written(new, {"blog": database.source})
+        process = manysites.begun(new, "build", **known)
+        database.await_caller()
+        try:
+            assert files(new / "output")["sites.json"] == files(old / "output")["sites.json"]
+        finally:
+            process.terminate()
+            process.communicate()
+
+
+def test_a_new_machine_that_builds_one_site_shows_the_others_as_they_were(
+    known: dict[str, str], tmp_path: Path
+) -> None:
+    del known["DATABASE_URL"]
+    old, new = machine(tmp_path), machine(tmp_path)
+    sites = {name: manysites.table(old, name) for name in ("blog", "shop")}
+    for folder in (old, new):
+        manysites.written(folder, sites)
+    assert reportgen(old, "build", "--quiet", **known).returncode == 0
+    assert reportgen(new, "build", "--quiet", "--site", "shop", **known).returncode == 0
+    before, after = (json.loads(files(folder / "output")["sites.json"])["sites"] for folder in (old, new))
+    assert (before[0], before[0]["total"] is not None) == (after[0], True)

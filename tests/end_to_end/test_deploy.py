@@ -1,0 +1,235 @@
+"""What is written for platforms: fly.toml, the systemd unit, and the two guides."""
+
+import json
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import psycopg
+import pytest
+
+from reportgen.config.settings import load_config
+from reportgen.serve.app import OPEN
+from reportgen.serve.server import DRAIN_S
+from reportgen.serve.worker import GRACE_S
+from tests.conftest import METRICS_TABLE, Run
+from tests.support.image import ROOT, read_dockerfile
+
+FLY: dict[str, Any] = tomllib.loads((ROOT / "fly.toml").read_text())
+SCHEMA = json.loads((ROOT / "tests" / "end_to_end" / "fly.schema.json").read_text())
+IMAGE = read_dockerfile((ROOT / "Dockerfile").read_text())[-1]
+UNIT = ROOT / "deploy" / "reportgen.service"
+GUIDE = (ROOT / "docs" / "deploy-fly.md").read_text()
+HOST_GUIDE = (ROOT / "docs" / "deploy-systemd.md").read_text()
+Place = tuple[str | int, ...]
+
+
+def problems(document: dict[str, Any]) -> list[str]:
+    """Return what the schema finds wrong."""
+    return [error.message for error in jsonschema.Draft202012Validator(SCHEMA).iter_errors(document)]
+
+
+def keys(document: Any, place: Place = ()) -> Iterator[Place]:
+    """Yield the place of each key, but of those whose names are free: variables, and names of checks."""
+    if isinstance(document, dict):
+        for key, value in document.items():
+            if place not in {("env",), ("checks",)}:
+                yield (*place, key)
+            yield from keys(value, (*place, key))
+    elif isinstance(document, list):
+        for number, value in enumerate(document):
+            yield from keys(value, (*place, number))
+
+
+def at(document: Any, place: Place) -> Any:
+    for step in place:
+        document = document[step]
+    return document
+
+
+def test_fly_toml_holds_only_keys_that_fly_documents() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert problems(FLY) == []
+
+
+@pytest.mark.parametrize("place", list(keys(FLY)), ids=lambda place: ".".join(map(str, place)))
+def test_a_typo_in_any_key_of_fly_toml_is_found(place: Place) -> None:
+    broken = deepcopy(FLY)
+    section = at(broken, place[:-1])
+    section[f"{place[-1]}s"] = section.pop(place[-1])
+    assert problems(broken) != []
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("app",), "My Report"),
+        (("kill_signal",), "TERM"),
+        (("kill_timeout",), "10 seconds"),
+        (("kill_timeout",), 301),
+        (("env", "FLY_REGION"), "fra"),
+        (("env", "REPORTGEN_SERVER__PUBLIC"), True),
+        (("http_service", "internal_port"), "8080"),
+        (("http_service", "auto_stop_machines"), "of"),
+        (("http_service", "checks", 0, "timeout"), "5 s"),
+        (("http_service", "checks", 0, "path"), "healthz"),
+        (("checks", "fresh", "type"), "https"),
+        (("checks", "fresh", "type"), "tcp"),
+        (("restart", 0, "policy"), "on-fail"),
+        (("mounts", 0, "destination"), "/"),
+        (("vm", 0, "size"), "shared-cpu-1"),
+        (("vm", 0, "memory"), "256"),
+    ],
+)
+def test_a_value_that_fly_would_refuse_is_found(place: Place, value: Any) -> None:
+    broken = deepcopy(FLY)
+    at(broken, place[:-1])[place[-1]] = value
+    assert problems(broken) != []
+
+
+def test_fly_and_image_agree_on_port_and_volume() -> None:
+    assert {str(FLY["http_service"]["internal_port"]), str(FLY["checks"]["fresh"]["port"])} == {
+        IMAGE.environment["REPORTGEN_SERVER__PORT"]
+    }
+    assert IMAGE.last("EXPOSE").text == IMAGE.environment["REPORTGEN_SERVER__PORT"]
+    assert [mount["destination"] for mount in FLY["mounts"]] == [IMAGE.environment["REPORTGEN_OUTPUT__DIR"]]
+    assert IMAGE.last("VOLUME").text == IMAGE.environment["REPORTGEN_OUTPUT__DIR"]
+
+
+def test_the_machine_never_stops_by_itself() -> None:
+    """The schedule lives in the process."""
+    service = FLY["http_service"]
+    assert (service["auto_stop_machines"], service["min_machines_running"]) == ("off", 1)
+    assert FLY["kill_timeout"] >= DRAIN_S + GRACE_S + 2
+    assert "processes" not in FLY
+
+
+def test_an_old_report_is_served_rather_than_none() -> None:
+    """Checks of a service decide whether readers reach the machine; those of ``[checks]`` do not."""
+    assert [check["path"] for check in FLY["http_service"]["checks"]] == ["/healthz"]
+    assert [check["path"] for check in FLY["checks"].values()] == ["/healthz/fresh"]
+    assert set(OPEN) == {"/healthz", "/healthz/fresh"}
+
+
+def test_the_variables_of_fly_and_image_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config(None, IMAGE.environment | FLY["env"])
+    assert (config.server.host, config.server.port) == ("0.0.0.0", 8080)
+    assert config.server.client_header == "Fly-Client-IP"
+
+
+def test_no_secret_is_written_into_fly_toml() -> None:
+    """The comments name them; ``fly secrets set`` takes them."""
+    text = (ROOT / "fly.toml").read_text()
+    for secret in ("DATABASE_URL", "REPORTGEN_PASSWORD"):
+        assert secret not in FLY["env"]
+        assert re.search(rf"^# +{secret} ", text, re.MULTILINE)
+
+
+def blocks(guide: str, language: str) -> list[str]:
+    """Return the code blocks of a guide."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+
+
+def test_six_commands_lead_from_a_clone_to_a_report() -> None:
+    """They name what fly.toml names."""
+    (found,) = (block.splitlines() for block in blocks(GUIDE, "sh") if "fly deploy" in block)
+    (mount,) = FLY["mounts"]
+    begun = [
+        f"fly apps create {FLY['app']}",
+        f"fly volumes create {mount['source']} --region {FLY['primary_region']} ",
+        "fly secrets set DATABASE_URL='postgresql://",
+        "fly deploy --ha=false",
+        "fly logs",
+        'fly ssh console -C "reportgen build"',
+    ]
+    assert len(found) == len(begun)
+    assert [
+        command for command, start in zip(found, begun, strict=True) if not command.startswith(start)
+    ] == []
+    assert "REPORTGEN_PASSWORD='" in found[2]
+
+
+def test_the_role_of_the_guide_reads_and_does_no_more(pg: str, run: Run) -> None:
+    """Carried out as written: check has no warning, a build works, and nothing can be written."""
+    (statements,) = blocks(GUIDE, "sql")
+    with psycopg.connect(pg, autocommit=True) as owner:
+        owner.execute(METRICS_TABLE)
+        owner.execute("INSERT INTO metrics VALUES (CURRENT_DATE, '/', 3)")
+        owner.execute(statements.encode())
+        try:
+            url = re.sub(r"^(\w+://)[^@/]*@", r"\1", pg, count=1)
+            url += f"{'&' if '?' in url else '?'}user=reportgen_reader&password=choose%20one"
+            findings = json.loads(run("check", "--json", DATABASE_URL=url).stdout)
+            assert [finding for finding in findings if finding["level"] != "ok"] == []
+            assert "rights" in {finding["subject"] for finding in findings}
+            assert run("build", DATABASE_URL=url).returncode == 0
+            with psycopg.connect(url, autocommit=True) as reader:
+                (timeout,) = reader.execute("SHOW statement_timeout").fetchone() or ("",)
+                assert timeout == "1min"
+                with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+                    reader.execute("DELETE FROM metrics")
+                reader.execute("SET default_transaction_read_only = off")
+                with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                    reader.execute("DELETE FROM metrics")
+        finally:
+            owner.execute("DROP OWNED BY reportgen_reader; DROP ROLE reportgen_reader")
+
+
+def test_a_host_gets_what_the_image_gets() -> None:
+    """The guide installs as the Dockerfile does."""
+    command = read_dockerfile((ROOT / "Dockerfile").read_text())[0].last("RUN").text
+    sync, _, bundle = command.partition(" && /app/.venv/bin/")
+    assert f"{sync} --python /usr/bin/python3\n" in HOST_GUIDE
+    assert f"/opt/reportgen/bin/{bundle}\n" in HOST_GUIDE
+
+
+def analysed(tmp_path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Let systemd read the unit, with a program that exists here."""
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("systemd-analyze is not here")
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/opt/reportgen/bin/reportgen", "/bin/true"))
+    return subprocess.run([program, *arguments, str(unit)], capture_output=True, text=True, check=False)
+
+
+def test_systemd_understands_the_unit(tmp_path: Path) -> None:
+    done = analysed(tmp_path, "verify")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_systemd_finds_the_unit_well_hardened(tmp_path: Path) -> None:
+    """As the guide says: 1.4, where 10 is a unit without any of this."""
+    done = analysed(tmp_path, "security", "--offline=true", "--threshold=15", "--no-pager")
+    if "unrecognized option" in done.stderr:
+        pytest.skip("this systemd-analyze cannot judge a unit that is not installed")
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_unit_lets_v8_run_and_the_server_live() -> None:
+    settings = [line.partition("=")[::2] for line in UNIT.read_text().splitlines() if "=" in line]
+    found = dict(settings)
+    assert "MemoryDenyWriteExecute" not in found
+    assert found["OOMPolicy"] == "continue"
+    assert int(found["TimeoutStopSec"]) >= DRAIN_S + GRACE_S + 2
+    assert (found["KillMode"], found["RestartPreventExitStatus"]) == ("mixed", "2")
+
+
+@pytest.mark.parametrize("guide", ["deploy-fly.md", "deploy-systemd.md"])
+def test_the_guides_are_found_and_their_links_lead_somewhere(guide: str) -> None:
+    assert f"](docs/{guide})" in (ROOT / "README.md").read_text()
+    for target in re.findall(r"\]\(([^)]+)\)", (ROOT / "docs" / guide).read_text()):
+        file, _, heading = target.partition("#")
+        if not target.startswith("https://"):
+            text = (ROOT / "docs" / file).read_text()
+            titles = {
+                title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+            }
+            assert not heading or heading in titles

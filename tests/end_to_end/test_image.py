@@ -1,0 +1,346 @@
+"""The image: what the Dockerfile says, and its steps carried out, started, asked, and stopped."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+import tomllib
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from packaging.markers import Marker
+from packaging.tags import Tag, compatible_tags, cpython_tags
+from packaging.utils import parse_wheel_filename
+
+from tests.support import image
+from tests.support.image import ROOT, Workshop, as_user, in_root
+
+BUILDER, FINAL = STAGES = image.read_dockerfile((ROOT / "Dockerfile").read_text())
+USER = FINAL.last("USER").text
+UID = int(USER.partition(":")[0])
+OUTPUT = FINAL.environment["REPORTGEN_OUTPUT__DIR"]
+PASSWORD = "open sesame"
+
+
+def test_both_stages_begin_with_the_same_slim_python() -> None:
+    """The environment is copied from one to the other, and links to its Python."""
+    assert BUILDER.base == FINAL.base
+    assert re.fullmatch(r"python:3\.\d+-slim", FINAL.base)
+
+
+def test_uv_is_the_version_of_the_makefile() -> None:
+    found = re.search(r"^UV_VERSION := (.+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert found
+    assert f"uv=={found[1]}" in BUILDER.steps[2].words
+
+
+def test_the_final_stage_installs_nothing() -> None:
+    """No package manager runs there, hence no compiler comes with one."""
+    commands = " ".join(step.text for step in FINAL.steps if step.name == "RUN")
+    assert not re.search(r"\b(apt|apt-get|pip|uv|gcc|curl|wget)\b", commands)
+
+
+def test_it_starts_without_a_shell_that_would_keep_signals() -> None:
+    assert FINAL.last("ENTRYPOINT").listed
+    assert FINAL.last("CMD").listed
+    assert FINAL.last("HEALTHCHECK").text.startswith("CMD [")
+
+
+def test_the_user_is_a_number_that_is_not_root() -> None:
+    """Whoever must know that an image does not run as root looks for a number."""
+    assert UID > 0
+    assert f"useradd --uid {UID} --gid {USER.partition(':')[2]} " in FINAL.steps[0].text
+
+
+def test_a_build_sees_sources_and_nothing_else() -> None:
+    seen = image.context_files()
+    assert {path.partition("/")[0] for path in seen} - {"reportgen.toml"} == {
+        "Dockerfile", "LICENSE", "README.md", "deploy", "pyproject.toml", "reportgen", "templates",
+        "uv.lock",
+    }  # fmt: skip
+    assert [path for path in seen if "__pycache__" in path or path.endswith((".js", ".br", ".gz"))] == [
+        path for path in seen if path.endswith(("report.js", ".csv.gz"))
+    ]
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_every_locked_dependency_has_a_wheel_for_its_python(machine: str) -> None:
+    """The image has no compiler."""
+    found = re.search(r"3\.(\d+)", FINAL.base)
+    assert found
+    version = (3, int(found[1]))
+    platforms = [f"manylinux_2_{minor}_{machine}" for minor in range(36, 4, -1)]
+    platforms += [f"manylinux2014_{machine}", f"manylinux1_{machine}", f"linux_{machine}"]
+    interpreter = f"cp{version[0]}{version[1]}"
+    tags = set(cpython_tags(version, platforms=platforms))
+    tags |= set(compatible_tags(version, interpreter, platforms))
+    assert locked(version, machine) > {"pandas", "duckdb", "vl-convert-python", "psycopg-binary"}
+    assert [name for name in locked(version, machine) if not _has_wheel(name, tags)] == []
+
+
+LOCK = {package["name"]: package for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
+
+
+def locked(version: tuple[int, int], machine: str) -> set[str]:
+    """Return the names of all packages that the service needs on Linux."""
+    number = f"{version[0]}.{version[1]}"
+    here = {
+        "python_version": number, "python_full_version": f"{number}.0", "sys_platform": "linux",
+        "platform_system": "Linux", "os_name": "posix", "platform_machine": machine,
+        "platform_python_implementation": "CPython", "implementation_name": "cpython",
+    }  # fmt: skip
+    found: set[str] = set()
+    waiting: list[tuple[str, tuple[str, ...]]] = [("reportgen", ())]
+    seen = set(waiting)
+    while waiting:
+        name, extras = waiting.pop()
+        found.add(name)
+        package = LOCK[name]
+        needed = list(package.get("dependencies", ()))
+        for extra in extras:
+            needed += package.get("optional-dependencies", {}).get(extra, ())
+        for need in needed:
+            if "marker" not in need or Marker(need["marker"]).evaluate(here):
+                each = (need["name"], tuple(need.get("extra", ())))
+                if each not in seen:
+                    seen.add(each)
+                    waiting.append(each)
+    return found - {"reportgen"}
+
+
+def _has_wheel(name: str, tags: set[Tag]) -> bool:
+    names = [wheel["url"].rpartition("/")[2] for wheel in LOCK[name].get("wheels", ())]
+    return any(tags & parse_wheel_filename(wheel)[3] for wheel in names)
+
+
+class Image:
+    """The stage that runs, with a volume for the output as platforms give one. The rest is read-only."""
+
+    def __init__(self, shop: Workshop, root: Path, log: Path) -> None:
+        """``log`` takes what the service says."""
+        self._shop, self._root, self._log = shop, root, log
+        self.password: str | None = PASSWORD
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = int(free.getsockname()[1])
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The image's variables, a free port, and the secret."""
+        given = {"PATH": image.PATH, **FINAL.environment, "REPORTGEN_SERVER__PORT": str(self.port)}
+        return given | ({"REPORTGEN_PASSWORD": self.password} if self.password else {})
+
+    def fresh_volume(self) -> None:
+        """Give an empty volume, as Fly.io mounts one: owned by the image's user."""
+        place = f"{self._root}{OUTPUT}"
+        mounted = ["mount", "-t", "tmpfs", "-o", f"mode=755,uid={UID},gid={UID}", "tmpfs", place]
+        script = 'if mountpoint -q "$1"; then umount "$1"; fi; shift; "$@"'
+        self._shop.do("sh", "-ec", script, "sh", place, *mounted)
+
+    def read_only(self) -> None:
+        """Take away the right to write anywhere."""
+        for place in ("", "/usr/local", "/tmp"):
+            path = f"{self._root}{place}"
+            if place != "/usr/local" or self._shop.do("sh", "-c", f"mountpoint {path} || true"):
+                self._shop.do("mount", "-o", "remount,ro,bind", path)
+
+    @contextmanager
+    def started(self) -> Iterator["Running"]:
+        """Run entry point and command as the image's user, as process 1 of a machine of its own."""
+        self.fresh_volume()
+        words = [*FINAL.last("ENTRYPOINT").words, *FINAL.last("CMD").words]
+        inner = in_root(self._root, self.environment, FINAL.last("WORKDIR").text, *as_user(USER), *words)
+        apart = ["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={self._root}/proc"]
+        with self._log.open("wb") as log, subprocess.Popen(
+            self._shop.command(*apart, *inner), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        ) as process:  # fmt: skip
+            running = Running(self, process)
+            try:
+                yield running
+            finally:
+                running.kill()
+
+    @property
+    def log(self) -> str:
+        """What the service has said."""
+        return self._log.read_text()
+
+
+class Running:
+    """The service, in its machine."""
+
+    def __init__(self, of: Image, process: "subprocess.Popen[bytes]") -> None:
+        """``process`` is the one outside that waits for the machine's first."""
+        self._of, self._process = of, process
+        self.first = self._first()
+
+    def _first(self) -> int:
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        for _ in range(200):
+            if self._process.poll() is None and (found := children.read_text().split()):
+                return int(found[0])
+            time.sleep(0.01)
+        raise AssertionError(self._of.log)
+
+    def kill(self) -> None:
+        """End it, however it stands."""
+        if self._process.poll() is None:
+            os.kill(self.first, signal.SIGKILL)
+            self._process.wait()
+
+    def stop(self) -> tuple[int, float]:
+        """Send SIGTERM to the first process; return the exit status, and how long it took."""
+        begun = time.monotonic()
+        os.kill(self.first, signal.SIGTERM)
+        return self._process.wait(timeout=20), time.monotonic() - begun
+
+    def get(self, path: str, password: str | None = None) -> tuple[int, str]:
+        """Return status and body of an answer; 0 where there is none."""
+        request = urllib.request.Request(f"http://127.0.0.1:{self._of.port}{path}")
+        if password:
+            request.add_header("Authorization", f"Basic {b64encode(f'reader:{password}'.encode()).decode()}")
+        try:
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as exc:
+            with exc:
+                return exc.code, exc.read().decode()
+        except OSError:
+            return 0, ""
+
+    def wait_for(self, path: str, timeout_s: float, password: str | None = None) -> None:
+        """Wait until an address answers with 200."""
+        end = time.monotonic() + timeout_s
+        while self.get(path, password)[0] != 200:
+            assert self._process.poll() is None, self._of.log
+            assert time.monotonic() < end, f"{path}: not within {timeout_s} s\n{self._of.log}"
+            time.sleep(0.1)
+
+    def ask(self, *words: str, user: str = "0:0", **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command in the machine, by default as a login by SSH would: root, with its home, from /."""
+        environment = {**self._of.environment, "HOME": "/root", **variables}
+        pairs = [f"{name}={value}" for name, value in environment.items()]
+        inside = ["nsenter", "--target", str(self.first), "--mount", "--pid", "--root", "--"]
+        return subprocess.run(
+            [*inside, "env", "-i", "-C", "/", *pairs, *as_user(user), *words],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """Give the image, its steps carried out."""
+    folder = tmp_path_factory.mktemp("image")
+    if reason := image.obstacle(folder):
+        pytest.skip(reason)
+    with image.workshop(folder) as shop:
+        built = Image(shop, image.build(shop, STAGES), tmp_path_factory.mktemp("log") / "log")
+        built.fresh_volume()
+        built.read_only()
+        yield built
+
+
+@pytest.fixture
+def running(made: Image) -> Iterator[Running]:
+    """Give the service, started, with the first report built."""
+    with made.started() as service:
+        service.wait_for("/healthz", 20)
+        service.wait_for("/", 60, PASSWORD)
+        yield service
+
+
+def test_it_serves_builds_obeys_root_and_stops(made: Image, running: Running) -> None:
+    """A machine's life: first report, health, a build asked for by SSH, the next of its own, the end."""
+    assert running.get("/")[0] == 401
+    assert "jarv.is" in running.get("/", PASSWORD)[1]
+    assert running.get("/healthz/fresh") == (200, "fresh\n")
+
+    words = json.loads(FINAL.last("HEALTHCHECK").text.removeprefix("CMD "))
+    assert running.ask(*words, user=USER).returncode == 0
+    assert running.ask(*words, user=USER, REPORTGEN_SERVER__PORT="1").returncode != 0
+
+    first = Path(f"/proc/{running.first}")
+    assert f"Uid:\t{UID}\t{UID}\t{UID}\t{UID}" in (first / "status").read_text()
+    assert (first / "cmdline").read_bytes().startswith(b"/app/.venv/bin/python")
+    assert b"HOME=/app" in (first / "environ").read_bytes().split(b"\0")
+
+    asked = running.ask("reportgen", "build", "--json")
+    assert asked.returncode == 0, asked.stderr
+    assert json.loads(asked.stdout)["status"] == "published"
+    foreign = running.ask("find", OUTPUT, "!", "-uid", str(UID))
+    assert (foreign.stdout, foreign.stderr) == ("", "")
+    own = running.ask("reportgen", "build", "--json", user=USER)
+    assert own.returncode == 0, own.stdout
+
+    state = running.ask("reportgen", "status", "--json", "--output", "output")  # as seen from /app
+    assert state.returncode == 0, state.stdout
+    document = json.loads(state.stdout)
+    assert document["release"]["id"] == Path(json.loads(own.stdout)["path"]).name
+    assert document["consecutive_failures"] == 0
+
+    code, seconds = running.stop()
+    assert (code, seconds < 5) == (0, True), made.log
+    assert all(json.loads(line)["level"] == "info" for line in made.log.splitlines())
+
+
+def test_it_stops_in_the_middle_of_a_build(made: Image) -> None:
+    """The first process of a machine gets no signal that it does not wait for: this one does."""
+    with made.started() as service:
+        service.wait_for("/healthz", 20)
+        code, seconds = service.stop()
+        assert (code, seconds < 5) == (0, True), made.log
+        assert "build_published" not in made.log
+
+
+def test_it_refuses_to_show_the_pages_to_everybody_by_mistake(made: Image) -> None:
+    made.password = None
+    try:
+        with made.started() as service:
+            assert service._process.wait(timeout=20) == 2
+    finally:
+        made.password = PASSWORD
+    assert "REPORTGEN_PASSWORD" in made.log
+
+
+def test_its_user_can_write_to_the_output_only(made: Image, running: Running) -> None:
+    """And root itself finds everything else read-only here, so nothing that worked above wrote elsewhere."""
+    found = running.ask("find", "/app", "/usr/local", "-writable", "!", "-type", "l", user=USER)
+    assert [path for path in found.stdout.split() if not path.startswith(OUTPUT)] == []
+    assert running.ask("touch", "/app/x").returncode != 0
+
+
+def test_bytecode_is_compiled_and_the_bundle_is_there(running: Running) -> None:
+    """What no process of the service can write stands ready: otherwise each would make it again."""
+    script = """
+import importlib.util, json, pathlib, sys, sysconfig
+import reportgen
+from reportgen.charts import vega_bundle as bundle
+def lacking(folder, left_out):
+    found = [path for path in pathlib.Path(folder).rglob("*.py") if not left_out & set(path.parts)]
+    return [str(path) for path in found
+            if not pathlib.Path(importlib.util.cache_from_source(path)).is_file()]
+stdlib = lacking(sysconfig.get_path("stdlib"), {"test", "tests", "idlelib", "site-packages"})
+packages = lacking(sysconfig.get_path("purelib"), {"__pycache__"})
+forms = [bundle.LICENCES.with_name(bundle.name() + form).is_file() for form in bundle.FORMS]
+print(json.dumps([reportgen.__file__, stdlib, packages, forms]))
+"""
+    done = running.ask("/app/.venv/bin/python", "-c", script, user=USER)
+    assert done.returncode == 0, done.stderr
+    place, stdlib, packages, forms = json.loads(done.stdout)
+    assert re.fullmatch(r"/app/\.venv/lib/python3\.\d+/site-packages/reportgen/__init__\.py", place)
+    assert stdlib == []
+    assert [name for name in packages if "/pandas/tests/" not in name] == []
+    assert forms == [True, True, True]
+
+
+def test_neither_installer_nor_sources_nor_tests_come_along(running: Running) -> None:
+    listed = running.ask("sh", "-c", "ls -A / /app; ls /app/.venv/bin; command -v uv || true")
+    assert not {"src", "uv", "pip", "pytest", "ruff", "pyproject.toml"} & set(listed.stdout.split())

@@ -1,0 +1,120 @@
+"""Builds that cannot end, releases that lost a file, directories with traps in them."""
+
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from reportgen.build.status import without_details
+from reportgen.publish.history import read_runs
+from reportgen.serve.auth import client_of
+from reportgen.serve.worker import Worker
+from tests.conftest import Run
+
+HANGING = """
+import sys, time
+from pathlib import Path
+from reportgen.publish.release import lock_output
+from reportgen.publish.history import give_up_after
+with lock_output(Path("output")):
+    give_up_after(4, Path("output"))
+    print("locked", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_build_that_hangs_ends_itself_and_leaves_the_lock(tmp_path: Path, run: Run) -> None:
+    """Also where nobody watches over it: one by hand, or one whose service was killed."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HANGING],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as hanging:
+        assert hanging.stdout
+        assert hanging.stdout.readline() == "locked\n"
+        assert run("build", "--no-wait", "--quiet").returncode == 3
+        assert hanging.wait(timeout=30) == 1
+        assert hanging.stderr
+        assert "not done after 4 s" in hanging.stderr.read()
+    failure = read_runs(tmp_path / "output").last_failure
+    assert failure is not None
+    assert (failure.error, failure.retry) == ("TimedOut", True)
+    assert run("build", "--no-wait", "--quiet").returncode == 0
+
+
+def test_a_build_by_hand_has_the_limit_of_a_scheduled_one(tmp_path: Path, run: Run) -> None:
+    """A named pipe that nobody writes to: reading it never ends."""
+    fifo = tmp_path / "visits.csv"
+    subprocess.run(["mkfifo", str(fifo)], check=True)
+    begun = time.monotonic()
+    done = run("build", "--source", "visits.csv", REPORTGEN_BUILD_TIMEOUT_S="2")
+    assert done.returncode == 1
+    assert time.monotonic() - begun < 30
+
+
+@pytest.mark.parametrize("name", ["30d/index.html", "7d/daily.csv", "assets"])
+def test_a_release_that_lost_a_file_is_built_again_though_nothing_changed(
+    tmp_path: Path, run: Run, name: str
+) -> None:
+    assert run("build", "--quiet").returncode == 0
+    assert json.loads(run("build", "--if-changed", "--json").stdout)["status"] == "unchanged"
+    lost = tmp_path / "output" / "current" / name
+    for file in lost.iterdir() if lost.is_dir() else [lost]:
+        file.unlink()
+    assert json.loads(run("build", "--if-changed", "--json").stdout)["status"] == "published"
+    assert (tmp_path / "output" / "current" / name).exists()
+
+
+def test_a_file_in_the_working_directory_shadows_no_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "calendar.py").write_text("raise RuntimeError('the wrong calendar')\n")
+    monkeypatch.chdir(tmp_path)
+    worker = Worker(tmp_path / "output", ["--quiet"], timeout_s=60, clock=lambda: datetime.now(UTC))
+    assert worker.run().state == "published"
+
+
+def test_an_unchanged_run_tells_its_own_stages(tmp_path: Path, run: Run) -> None:
+    """Not those of the build before, which drew charts."""
+    assert "charts" in json.loads(run("build", "--json").stdout)["timings_s"]
+    second = json.loads(run("build", "--if-changed", "--json").stdout)
+    assert list(second["timings_s"]) == ["query"]
+    # Not compared: a process that is started by a large one counts that one's memory as its own past.
+    assert second["peak_memory_bytes"] > 0
+    success = read_runs(tmp_path / "output").last_success
+    assert success is not None
+    assert (success.changed, success.timings_s) == (False, second["timings_s"])
+
+
+@pytest.mark.parametrize(
+    ("named", "peer", "client"),
+    [
+        ("", "192.0.2.7", "192.0.2.7"),
+        ("198.51.100.9", "10.0.0.1", "198.51.100.9"),
+        ("not an address" * 1000, "10.0.0.1", "10.0.0.1"),
+        ("198.51.100.9, 203.0.113.5", "10.0.0.1", "10.0.0.1"),
+        ("2001:db8:1:2:3:4:5:6", "10.0.0.1", "2001:db8:1:2::/64"),
+        ("::ffff:198.51.100.9", "10.0.0.1", "198.51.100.9"),
+        ("", "", ""),
+    ],
+)
+def test_a_client_is_an_address_or_a_network_of_one_customer(named: str, peer: str, client: str) -> None:
+    assert client_of(named, peer) == client
+
+
+def test_everybody_is_told_how_fresh_the_report_is_and_nothing_of_the_operators() -> None:
+    document = {
+        "stale": True,
+        "last_failure": {"error": "SourceUnavailable", "message": "db.internal: refused"},
+        "release": {"id": "r", "source": "postgresql://db.internal/app"},
+    }
+    shown = without_details(document)
+    assert "internal" not in str(shown)
+    assert shown["last_failure"]["error"] == "SourceUnavailable"
+    assert without_details({"last_failure": None, "release": None})["release"] is None

@@ -1,0 +1,154 @@
+"""No password or token leaves the process that was told it: in no word, log, record, page or traceback."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.planted import SECRET, clean, finds
+from tests.support.services import Service, eventually, put, reportgen, serving, site
+
+ROOT = Path(__file__).parents[2]
+ODD = f"{SECRET}/@ #ü"
+"""What must be percent-encoded in a URL."""
+
+BASE = "postgresql://app:{}@127.0.0.1:1/stats"
+"""Nothing listens on port 1."""
+
+PLACES: dict[str, dict[str, str]] = {
+    "DATABASE_URL": {"DATABASE_URL": BASE.format(SECRET)},
+    "percent-encoded": {"DATABASE_URL": BASE.format(quote(ODD, safe=""))},
+    "not encoded": {"DATABASE_URL": BASE.format(f"{SECRET}/@x")},
+    "sslpassword": {"DATABASE_URL": f"postgresql://app@127.0.0.1:1/stats?sslpassword={SECRET}"},
+    "password in the query": {"DATABASE_URL": f"postgresql://127.0.0.1:1/stats?user=app&password={SECRET}"},
+    "bad parameter": {"DATABASE_URL": f"postgresql://127.0.0.1:1/stats?password={SECRET}&sslmode=nonsense"},
+    "bad port": {"DATABASE_URL": f"postgresql://app:{SECRET}@127.0.0.1:port/stats"},
+    "REPORTGEN_SOURCE__URL": {"REPORTGEN_SOURCE__URL": BASE.format(SECRET)},
+    "PGPASSWORD": {"DATABASE_URL": "postgresql://app@127.0.0.1:1/stats", "PGPASSWORD": SECRET},
+    "REPORTGEN_PASSWORD": {"DATABASE_URL": BASE.format("x"), "REPORTGEN_PASSWORD": SECRET},
+    "unknown engine": {"DATABASE_URL": f"oracle://app:{SECRET}@db/stats"},
+    "a file's URL": {"DATABASE_URL": f"sqlite://app:{SECRET}@db/stats"},
+    "unknown setting": {"DATABASE_URL": BASE.format("x"), "REPORTGEN_SOURCE__PASSWORD": SECRET},
+    "settings": {"toml": f'[source]\nurl = "{BASE.format(SECRET)}"\n'},
+    "broken settings": {"toml": f'[source]\nurl = "{BASE.format(SECRET)}\n'},
+    "misplaced setting": {"toml": f'password = "{SECRET}"\n[source]\nurl = "sample"\n'},
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_command_tells_a_secret_when_it_fails(tmp_path: Path, place: str) -> None:
+    """Nor its traceback, which shows the errors of drivers as they are."""
+    given = dict(PLACES[place])
+    if settings := given.pop("toml", ""):
+        (tmp_path / "reportgen.toml").write_text(settings)
+    put(tmp_path / "output", site("one"))
+    for command in ("build", "build --json", "check --json")[:: 1 if place == "DATABASE_URL" else 2]:
+        done = reportgen(tmp_path, *command.split(), REPORTGEN_DEBUG="1", **given)
+        assert (done.returncode, done.stdout + done.stderr != "") in {(1, True), (2, True)}
+        clean(done.stdout + done.stderr, quote(ODD, safe=""), ODD)
+    status = reportgen(tmp_path, "status", REPORTGEN_DEBUG="1", **given)
+    clean(status.stdout + status.stderr, quote(ODD, safe=""), ODD)
+    assert list(finds(tmp_path, quote(ODD, safe=""), ODD)) == []
+
+
+def test_no_option_tells_a_secret(tmp_path: Path) -> None:
+    url = BASE.format(SECRET)
+    for words in (["build", "--source", url], ["build", url], ["--source", url],
+                  ["build", "--as-of", url], ["serve", "--host", url]):  # fmt: skip
+        done = reportgen(tmp_path, *words, REPORTGEN_DEBUG="1")
+        assert done.returncode != 0
+        assert done.stdout + done.stderr
+    assert list(finds(tmp_path)) == []
+
+
+@pytest.mark.parametrize("form", ["json", "logfmt"])
+def test_the_service_tells_no_secret(tmp_path: Path, form: str) -> None:
+    """While its builds fail: neither its log nor its pages, its status, its records."""
+    put(tmp_path / "output", site("one"), ago_s=86_400)
+    (tmp_path / "reportgen.toml").write_text("[server]\naccess_log = true\n")
+    given = {
+        "DATABASE_URL": BASE.format(quote(ODD, safe="")) + f"?sslpassword={SECRET}",
+        "PGPASSWORD": SECRET,
+    }
+    record = tmp_path / "output" / "state" / "runs.json"
+    with serving(
+        tmp_path,
+        REPORTGEN_LOG=form,
+        REPORTGEN_PASSWORD=SECRET,
+        REPORTGEN_SCHEDULE="1s",
+        REPORTGEN_DEBUG="1",
+        **given,
+    ) as service:
+        eventually(lambda: any("build_failed" in line for line in service.lines), 30)
+        said = "".join(everything(service))
+        clean(said, ODD, quote(ODD, safe=""))
+        assert "cannot connect" in said
+        clean(record.read_text(), ODD)
+        service.process.terminate()
+        service.process.wait(10)
+    clean("".join(service.lines), ODD, quote(ODD, safe=""))
+    assert "cannot connect" in "".join(service.lines)
+    assert list(finds(tmp_path, ODD)) == []
+
+
+def everything(service: Service) -> list[str]:
+    """Return all that a reader with the password, and one without, can make it say."""
+    import base64
+    import re
+    from http.client import HTTPConnection
+
+    right = {"Authorization": "Basic " + base64.b64encode(f"reader:{SECRET}".encode()).decode()}
+    found = re.search(r"http://127\.0\.0\.1:(\d+)", "".join(service.lines))
+    assert found
+    said = []
+    for path in ("/", "/7d/", "/nothing", "/status.json", "/healthz/fresh", "/manifest.json"):
+        for method in ("GET", "POST"):
+            for headers in ({}, right):
+                connection = HTTPConnection("127.0.0.1", int(found[1]), timeout=10)
+                connection.request(method, f"{path}?token=query-zebra", headers=headers)
+                answer = connection.getresponse()
+                said.append(f"{answer.getheaders()}{answer.read().decode()}")
+                connection.close()
+    return said
+
+
+LEAVING = """
+def test_leaves_something(tmp_path):
+    (tmp_path / "{name}").write_text("login with {word}")
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "status"),
+    [
+        ("state.json", "no secret", 0),
+        ("state.json", SECRET, 1),
+        ("reportgen.toml", SECRET, 0),
+        ("log", "open sesame", 1),
+    ],
+)
+def test_a_secret_that_is_left_behind_fails_the_session(
+    tmp_path: Path, name: str, word: str, status: int
+) -> None:
+    """The search at the end of this session is itself searched."""
+    (tmp_path / "test_it.py").write_text(LEAVING.format(name=name, word=word))
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "tests.planted", "-p", "no:cacheprovider", "--basetemp",
+         str(tmp_path / "base"), "-c", os.devnull, "--rootdir", str(tmp_path), str(tmp_path / "test_it.py")],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, "1 passed" in done.stdout) == (status, True), done.stdout + done.stderr
+    assert ("planted secrets were left behind" in done.stdout) == bool(status)
+    for left in (tmp_path / "base").rglob(name):
+        left.unlink()
+
+
+def test_what_a_process_says_is_searched() -> None:
+    assert clean("all is well") == "all is well"
+    for said in (f"login with {SECRET}", json.dumps({"message": "guess-zebra"})):
+        with pytest.raises(AssertionError, match="a planted secret is shown"):
+            clean(said)

@@ -1,0 +1,502 @@
+"""What a database, or the way to it, can do to a build: it fails in time, says why, and changes nothing.
+
+A real PostgreSQL, a proxy in front that knows the protocol, and real builds. Builds that only wait do so at
+the same time: each case starts once, with the first test that asks for an outcome, in a folder of its own.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.support.postgres import Database, Fault, Proxy, temporary_database
+from tests.support.services import eventually, reportgen
+
+CONNECT_S, STATEMENT_S, GRACE_S = 2, 1, 2
+SLACK_S = 15
+"""For the start of Python on a busy machine."""
+LIMITS = {
+    "REPORTGEN_SOURCE__CONNECT_TIMEOUT_S": str(CONNECT_S),
+    "REPORTGEN_SOURCE__STATEMENT_TIMEOUT_S": str(STATEMENT_S),
+}
+PATIENT = {"REPORTGEN_SOURCE__STATEMENT_TIMEOUT_S": "30"}
+SECRET = "geheim"
+WINDOWS = {"REPORTGEN_WINDOWS": "7d"}
+"""One, for a quick build."""
+
+CONNECTING = ["ssl request", "ssl answer", "startup", "authentication", "parameter status", "ready"]
+RUNNING = [
+    ("parse", "set_config"),
+    ("complete", "set_config"),
+    ("parse", "classified"),
+    ("bind", "classified"),
+    ("parsed", "classified"),
+    ("row description", "per_path"),
+    ("rows", "per_path"),
+    ("complete", "per_path"),
+]
+NO_ANSWER = f"no whole answer within {STATEMENT_S + GRACE_S} s"
+CASES = {
+    **{Fault(phase, "reset"): ("cannot connect", 0) for phase in CONNECTING},
+    **{Fault(phase, "silent"): ("cannot connect: connection timeout", CONNECT_S) for phase in CONNECTING},
+    Fault("authentication", "drip"): ("cannot connect: connection timeout", CONNECT_S),
+    **{Fault(phase, "reset", sql): ("Try again", 0) for phase, sql in RUNNING},
+    **{Fault(phase, "silent", sql): (NO_ANSWER, STATEMENT_S + GRACE_S) for phase, sql in RUNNING},
+    Fault("rows", "drip", "per_path"): (NO_ANSWER, STATEMENT_S + GRACE_S),
+}
+"""Each fault, with what the operator reads, and the seconds after which the build gives up."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a build under a fault, and the next one without it, came to."""
+
+    status: int
+    document: dict[str, Any]
+    stderr: str
+    seconds: float
+    happened: bool
+    before: dict[str, str]
+    after: dict[str, str]
+    again: dict[str, Any] | None
+
+
+@pytest.fixture(scope="module")
+def db() -> Iterator[Database]:
+    """Give a PostgreSQL server of this module's own, with ten days of ten paths."""
+    with temporary_database() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def good(db: Database, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with a published report of it."""
+    folder = tmp_path_factory.mktemp("good")
+    assert built(folder, db.url)["status"] == "published"
+    return folder
+
+
+@pytest.fixture
+def site(good: Path, tmp_path: Path) -> Path:
+    """Give a copy of that folder."""
+    return shutil.copytree(good, tmp_path / "site", symlinks=True)
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    db: Database, good: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Fault, Future[Outcome]]]:
+    """Give the outcome of every case: begun at once, six at a time."""
+    root = tmp_path_factory.mktemp("faults")
+    with ThreadPoolExecutor(6) as pool:
+        yield {
+            fault: pool.submit(outcome, db, fault, shutil.copytree(good, root / str(number), symlinks=True))
+            for number, fault in enumerate(CASES)
+        }
+
+
+def outcome(db: Database, fault: Fault, folder: Path) -> Outcome:
+    proxy = Proxy(db.proxy.target)
+    try:
+        proxy.fault = fault
+        before, start = published(folder), time.monotonic()
+        done = attempt(folder, address(proxy.port), **LIMITS)
+        seconds, after = time.monotonic() - start, published(folder)
+        proxy.fault = None
+        # Nothing is kept between builds that a phase could spoil: once a kind of fault is enough.
+        repeated = fault.phase in {"ready", "rows"}
+        again = built(folder, address(proxy.port), "--if-changed") if repeated else None
+        document = json.loads(done.stdout)
+        return Outcome(
+            done.returncode, document, done.stderr, seconds, proxy.happened.is_set(), before, after, again
+        )
+    finally:
+        proxy.close()
+
+
+def address(*ports: int, user: str = "postgres") -> str:
+    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+    return f"postgresql://{user}:{SECRET}@{hosts}/postgres"
+
+
+def attempt(folder: Path, url: str, *options: str, **settings: str) -> CompletedProcess[str]:
+    return reportgen(folder, "build", "--json", *options, DATABASE_URL=url, **WINDOWS, **settings)
+
+
+def built(folder: Path, url: str, *options: str, **settings: str) -> dict[str, Any]:
+    """Build, which succeeds, and return what it says of itself."""
+    done = attempt(folder, url, *options, **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def failed(folder: Path, url: str, error: str, *words: str, **settings: str) -> None:
+    """Build, which fails with ``error`` and ``words``, shows no password, and leaves all as it was."""
+    before = published(folder)
+    done = attempt(folder, url, **(LIMITS | settings))
+    assert done.returncode == 1, done.stdout + done.stderr
+    document = json.loads(done.stdout)
+    assert (document["error"], document["retry"]) == (error, error == "SourceUnavailable"), document
+    assert [word for word in words if word not in document["message"]] == [], document["message"]
+    assert SECRET not in done.stdout + done.stderr
+    assert published(folder) == before
+
+
+def published(folder: Path) -> dict[str, str]:
+    """Return what readers are given: where ``current`` leads, and each file of each release."""
+    output = folder / "output"
+    files = (file for file in (output / "releases").rglob("*") if file.is_file())
+    found = {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    assert not list((output / "state" / "staging").iterdir())
+    return found | {"current": str((output / "current").readlink())}
+
+
+def report(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((folder / "output/current/7d/report.json").read_text())
+    daily, listed = (sum(row["visits"] for row in document[part]) for part in ("daily", "paths"))
+    assert daily == document["total"] == listed + document["other"]
+    return document
+
+
+def stored(db: Database, table: str = "metrics") -> int:
+    ((total,),) = db.execute(f"SELECT sum(visits) FROM {table} WHERE date > current_date - 7")
+    return int(total)
+
+
+def waiting(db: Database, application: str) -> bool:
+    """Whether a process of this application waits for a lock."""
+    sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = "
+    return bool(db.execute(f"{sql}'{application}'"))
+
+
+@pytest.mark.parametrize("fault", CASES, ids=lambda fault: f"{fault.what}-{fault.statement}-{fault.phase}")
+def test_whatever_happens_to_the_connection_the_build_ends_in_time_and_the_last_report_stays(
+    fault: Fault, outcomes: dict[Fault, Future[Outcome]]
+) -> None:
+    """Reset, black-holed or slow, at each phase of the protocol."""
+    found, (words, wait_s) = outcomes[fault].result(), CASES[fault]
+    assert found.happened
+    assert (found.status, found.document["error"]) == (1, "SourceUnavailable"), found
+    assert words in found.document["message"]
+    assert found.document["retry"] is True
+    assert SECRET not in json.dumps(found.document) + found.stderr
+    assert wait_s <= found.seconds < wait_s + SLACK_S
+    assert found.after == found.before
+    assert found.again is None or found.again["status"] == "unchanged"
+
+
+def test_a_server_that_refuses(site: Path, db: Database) -> None:
+    proxy = Proxy(db.proxy.target)
+    url = address(proxy.port)
+    proxy.close()
+    failed(site, url, "SourceUnavailable", "Connection refused", "Check host and port")
+    assert built(site, db.url, "--if-changed")["status"] == "unchanged"
+
+
+def test_a_server_that_freezes_in_the_middle_of_a_statement(site: Path, db: Database) -> None:
+    """Its kernel acknowledges all that is sent, so no keep-alive would notice."""
+    with db.locked(), background(lambda: attempt(site, db.url, **PATIENT | LIMITS)) as build:
+        eventually(db.readers)
+        frozen = db.readers()
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            done = build.result(STATEMENT_S + GRACE_S + SLACK_S)
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+    document = json.loads(done.stdout)
+    assert (document["error"], document["retry"]) == ("SourceUnavailable", True)
+    assert NO_ANSWER in document["message"]
+    assert "statement_timeout_s" in document["message"]
+    assert built(site, db.url, "--if-changed")["status"] == "unchanged"
+
+
+@contextmanager
+def background(work: Callable[[], Any]) -> Iterator["Future[Any]"]:
+    """Run ``work`` beside the block."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(work)
+
+
+def test_a_lock_held_on_the_table_is_named(site: Path, db: Database) -> None:
+    with db.locked():
+        start = time.monotonic()
+        failed(site, db.url, "SourceUnavailable", "lock timeout", "Another session holds a lock on the table")
+        assert time.monotonic() - start < STATEMENT_S + GRACE_S + SLACK_S
+    assert built(site, db.url, "--if-changed")["status"] == "unchanged"
+
+
+def test_a_query_cannot_lift_its_own_time_limit(site: Path, db: Database) -> None:
+    """The server's limit is a setting of the session, which a query can change: the client keeps the time."""
+    # The first statement lifts it, the second is slow.
+    query = (
+        "SELECT * FROM metrics WHERE (SELECT CASE WHEN current_setting('statement_timeout') = '0'"
+        " THEN pg_sleep(100)::text ELSE set_config('statement_timeout', '0', true) END) IS NOT NULL"
+    )
+    start = time.monotonic()
+    failed(site, db.url, "SourceUnavailable", NO_ANSWER, REPORTGEN_SOURCE__QUERY=query)
+    assert time.monotonic() - start < STATEMENT_S + GRACE_S + SLACK_S
+
+
+def test_a_restart_of_the_server_in_the_middle_of_a_build(site: Path, db: Database) -> None:
+    """The build fails whole, and the next one needs no help."""
+    proxy = Proxy(db.proxy.target)
+
+    def restart() -> None:
+        db.stop()
+        db.start()
+
+    proxy.fault = Fault("rows", restart, "per_path")
+    before = published(site)
+    done = attempt(site, address(proxy.port), **LIMITS | PATIENT)
+    proxy.fault = None
+    document = json.loads(done.stdout)
+    if proxy.happened.is_set() and done.returncode == 0:  # the rest was on its way before the end
+        pytest.fail("the build outlived its server: hold it earlier")
+    assert (done.returncode, document["error"], document["retry"]) == (1, "SourceUnavailable", True)
+    assert published(site) == before
+    assert built(site, address(proxy.port), "--if-changed")["status"] == "unchanged"
+    proxy.close()
+
+
+def test_failover_to_an_older_snapshot_in_the_middle_of_a_build_mixes_nothing(
+    site: Path, db: Database
+) -> None:
+    """One report is of one server: the build that loses its server fails, the next is of the other, whole."""
+    with temporary_database() as older:
+        older.execute("DELETE FROM metrics WHERE path IN ('/0', '/1')")
+        first = Proxy(db.proxy.target)
+        url = address(first.port, older.proxy.port)
+        assert built(site, url, "--if-changed")["status"] == "unchanged"
+
+        first.fault = Fault("complete", first.close, "per_path")
+        failed(site, url, "SourceUnavailable", "Try again", **PATIENT)
+        assert first.happened.is_set()
+
+        assert built(site, url)["status"] == "published"
+        assert report(site)["total"] == stored(older) == stored(db) - 3
+        assert {row["path"] for row in report(site)["paths"]} == {f"/{n}" for n in range(2, 7)}
+
+
+def test_rows_and_columns_that_change_between_two_statements_of_a_build(site: Path, db: Database) -> None:
+    """New rows are not seen by the snapshot; a change of the table's shape waits until the build is done."""
+    proxy, refused = Proxy(db.proxy.target), threading.Event()
+
+    def change() -> None:
+        db.execute("INSERT INTO metrics VALUES (current_date, '/late', 1000)")
+        try:
+            db.execute("SET lock_timeout = '100ms'; ALTER TABLE metrics DROP COLUMN visits")
+        except psycopg.errors.LockNotAvailable:
+            refused.set()
+
+    proxy.fault = Fault("complete", change, "GROUP BY day, kind")
+    try:
+        assert built(site, address(proxy.port), "--if-changed", **PATIENT)["status"] == "unchanged"
+        assert refused.is_set()
+        assert stored(db) == report(site)["total"] + 1000
+    finally:
+        proxy.close()
+        db.execute("DELETE FROM metrics WHERE path = '/late'")
+
+
+@pytest.mark.parametrize("source", ["table", "query"])
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        "ALTER TABLE moved ALTER visits TYPE bigint",
+        "CREATE TEMP TABLE kept AS TABLE moved; TRUNCATE moved; INSERT INTO moved TABLE kept",
+    ],
+    ids=["alter", "truncate"],
+)  # fmt: skip
+def test_a_table_that_is_rewritten_while_the_build_waits_for_it_is_not_empty(
+    site: Path, db: Database, rewrite: str, source: str
+) -> None:
+    """To a snapshot from before a rewrite the table holds nothing; the build reads what it held."""
+    db.execute("DROP TABLE IF EXISTS moved; CREATE TABLE moved AS TABLE metrics")
+    chosen = {
+        "table": {"REPORTGEN_SOURCE__TABLE": "moved"},
+        "query": {"REPORTGEN_SOURCE__QUERY": "SELECT * FROM moved"},
+    }[source]
+    with psycopg.connect(db.server.get_uri()) as writer:
+        writer.execute(rewrite.encode())
+        with background(lambda: built(site, db.url, "--if-changed", **chosen, **PATIENT)) as build:
+            eventually(db.readers)
+            writer.commit()
+            assert build.result()["status"] == "unchanged"
+
+
+MOVED = {
+    "table": "CREATE TABLE moved AS TABLE metrics",
+    "partitions": "CREATE TABLE moved (date date, path text, visits integer) PARTITION BY RANGE (date);"
+    " CREATE TABLE moved_part PARTITION OF moved DEFAULT; INSERT INTO moved TABLE metrics",
+}
+FILL = "INSERT INTO moved TABLE metrics"
+REWRITES = {
+    "truncate": f"TRUNCATE {{0}}; {FILL}",
+    "alter": "ALTER TABLE moved ALTER visits TYPE bigint",
+    "swap": f"DROP TABLE moved; CREATE TABLE moved (LIKE metrics); {FILL}",
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "rewrite", "relation"),
+    [
+        ("table", "truncate", "moved"),
+        ("table", "alter", "moved"),
+        ("table", "swap", "moved"),
+        ("partitions", "truncate", "moved_part"),
+    ],
+)
+def test_a_table_that_two_writers_rewrite_one_after_the_other_is_not_empty(
+    site: Path, db: Database, kind: str, rewrite: str, relation: str
+) -> None:
+    """The second writer waits when the build does, and has its turn between the build's two snapshots."""
+    db.execute(f"DROP TABLE IF EXISTS moved CASCADE; {MOVED[kind]}")
+    lock, uri = f"LOCK TABLE {relation} IN ACCESS EXCLUSIVE MODE", db.server.get_uri()
+
+    def follow() -> None:
+        second.execute(lock.encode())
+        eventually(lambda: waiting(db, "reportgen"))
+        second.execute(REWRITES[rewrite].format(relation).encode())
+        second.commit()
+
+    with psycopg.connect(uri) as first, psycopg.connect(uri, application_name="second") as second:
+        first.execute(lock.encode())
+        with background(
+            lambda: built(site, db.url, "--if-changed", REPORTGEN_SOURCE__TABLE="moved", **PATIENT)
+        ) as build:
+            eventually(lambda: waiting(db, "reportgen"))
+            with background(follow) as follower:
+                eventually(lambda: waiting(db, "second"))
+                first.execute(f"TRUNCATE {relation}; {FILL}".encode())
+                first.commit()
+                follower.result()
+            assert build.result()["status"] == "unchanged"
+
+
+def test_a_table_that_is_rewritten_again_and_again(site: Path, db: Database) -> None:
+    """Two writers take turns, and each lets the build wait for it: it gives up in time, and says why."""
+    db.execute(f"DROP TABLE IF EXISTS moved CASCADE; {MOVED['table']}")
+    done = threading.Event()
+
+    def rewrites(own: str, other: str) -> None:
+        with psycopg.connect(db.server.get_uri(), application_name=own) as writer:
+            while not done.is_set():
+                writer.execute(f"TRUNCATE moved; {FILL}".encode())
+                eventually(
+                    lambda: done.is_set() or (waiting(db, "reportgen") and waiting(db, other)), within_s=60
+                )
+                writer.commit()
+
+    settings = {"REPORTGEN_SOURCE__TABLE": "moved", "REPORTGEN_SOURCE__STATEMENT_TIMEOUT_S": "5"}
+    with background(lambda: rewrites("one", "two")), background(lambda: rewrites("two", "one")):
+        try:
+            eventually(lambda: waiting(db, "one") or waiting(db, "two"))
+            failed(
+                site, db.url, "SourceUnavailable", "rewritten again and again", "Try again later", **settings
+            )
+        finally:
+            done.set()
+
+
+@pytest.mark.parametrize(
+    ("other", "back"),
+    [
+        ("REVOKE SELECT ON pg_locks FROM PUBLIC", "GRANT SELECT ON pg_locks TO PUBLIC"),
+        (
+            "CREATE FUNCTION pg_relation_filenode(oid) RETURNS oid RETURN 1",
+            "DROP FUNCTION pg_relation_filenode(oid)",
+        ),
+    ],
+    ids=["no-locks", "other-files"],
+)
+def test_a_server_that_does_not_tell_of_rewrites(site: Path, db: Database, other: str, back: str) -> None:
+    """It is read all the same."""
+    db.execute(
+        "DO $$ BEGIN IF to_regrole('reader') IS NULL THEN CREATE ROLE reader LOGIN; END IF; END $$;"
+        f" GRANT SELECT ON metrics TO reader; {other}"
+    )
+    try:
+        url = address(db.proxy.port, user="reader")
+        assert built(site, url, "--if-changed")["status"] == "unchanged"
+    finally:
+        db.execute(back)
+
+
+@pytest.mark.parametrize(
+    ("fault", "mend", "words"),
+    [
+        (
+            "REVOKE SELECT ON metrics FROM reader", "GRANT SELECT ON metrics TO reader",
+            ["permission denied", "GRANT SELECT on the table"],
+        ),
+        (
+            "ALTER TABLE metrics RENAME TO renamed", "ALTER TABLE renamed RENAME TO metrics",
+            ['"public.metrics" does not exist', "Set schema and table"],
+        ),
+        (
+            "ALTER TABLE metrics RENAME visits TO hits", "ALTER TABLE metrics RENAME hits TO visits",
+            ['column "visits" does not exist', "Set columns"],
+        ),
+        (
+            "ALTER TABLE metrics ALTER visits TYPE text",
+            "ALTER TABLE metrics ALTER visits TYPE integer USING visits::integer",
+            ['"visits" is of type text, not a number', "cast it with query"],
+        ),
+        (
+            "ALTER TABLE metrics ALTER date TYPE text",
+            "ALTER TABLE metrics ALTER date TYPE date USING date::date",
+            ['"date" is of type text, not a date', "cast it with query"],
+        ),
+    ],
+    ids=["revoked", "renamed", "column-renamed", "visits-text", "date-text"],
+)  # fmt: skip
+def test_a_table_that_changes_between_builds(
+    site: Path, db: Database, fault: str, mend: str, words: list[str]
+) -> None:
+    db.execute(
+        "DO $$ BEGIN IF to_regrole('reader') IS NULL THEN CREATE ROLE reader LOGIN; END IF; END $$;"
+        " GRANT SELECT ON metrics TO reader"
+    )
+    url = address(db.proxy.port, user="reader")
+    assert built(site, url, "--if-changed")["status"] == "unchanged"
+    db.execute(fault)
+    try:
+        failed(site, url, "SourceError", *words, **PATIENT)
+    finally:
+        db.execute(mend)
+    assert built(site, url, "--if-changed")["status"] == "unchanged"
+
+
+def test_ten_thousand_bad_rows_are_counted_and_change_no_figure(tmp_path: Path, db: Database) -> None:
+    db.execute(
+        "CREATE TABLE untidy (date date, path text, visits numeric); INSERT INTO untidy TABLE metrics;"
+        " INSERT INTO untidy SELECT current_date - n % 7, CASE WHEN n % 4 > 0 THEN '/bad' END,"
+        " CASE n % 4 WHEN 1 THEN NULL WHEN 2 THEN -1 ELSE 0.5 END FROM generate_series(0, 7999) n;"
+        " INSERT INTO untidy SELECT CASE WHEN n % 2 = 0 THEN current_date + 1 END, '/bad', 1"
+        " FROM generate_series(1, 2000) n"
+    )
+    told = built(tmp_path, db.url, REPORTGEN_SOURCE__TABLE="untidy")
+    expected = {
+        "null_path": 2000, "null_visits": 2000, "negative_visits": 2000, "invalid_visits": 2000,
+        "null_date": 1000, "future_date": 1000,
+    }  # fmt: skip
+    for document in (told, report(tmp_path)):
+        assert {note["kind"]: note["rows"] for note in document["notes"]} == expected
+    assert report(tmp_path)["total"] == stored(db)
+    assert "/bad" not in {row["path"] for row in report(tmp_path)["paths"]}

@@ -1,0 +1,368 @@
+"""What goes wrong with the output: words that say what to do, the last release whole, recovery."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from reportgen.core.errors import PublishError
+from reportgen.publish.release import OURS, current_release, is_whole, lock_output, publish
+from reportgen.serve.app import CurrentRelease
+from tests.support import disks
+from tests.support.calls import KEEP, NOON, base, damaged, litter, put
+from tests.support.services import Service, eventually, serving, store
+from tests.support.services import put as put_now
+from tests.support.services import site as site_of
+
+LARGE = {f"{n}.html": os.urandom(9000 * n + 1) for n in range(6)} | {"7d/index.html": b"<p>"}
+
+
+def put_large(root: Path) -> None:
+    """Publish a release of several pages of memory a file."""
+    with lock_output(root) as lock:
+        publish(lock, LARGE, {}, built_at=NOON + timedelta(seconds=60), keep=KEEP)
+
+
+def refused(root: Path, action: Callable[[Path], object], *says: str) -> None:
+    """Let an action fail: it says what to do, and all that was published is as it was."""
+    before = current_release(root)
+    ids = {path.name for path in (root / "releases").glob("*")} if before else set()
+    with pytest.raises(PublishError) as told:
+        action(root)
+    assert [text for text in says if text not in str(told.value)] == [], told.value
+    if before:
+        assert current_release(root) == before
+        assert is_whole(before)
+        assert {path.name for path in (root / "releases").iterdir()} == ids
+
+
+@pytest.mark.parametrize("scarce", ["space", "files"])
+def test_a_disk_that_is_full_at_any_write(tmp_path: Path, scarce: str) -> None:
+    """With no page free, then one, then two, until the release fits; and so with the number of files."""
+    options, left = ("size=2m", disks.free_pages) if scarce == "space" else ("nr_inodes=60", disks.free_files)
+    failed = 0
+    for free in range(500):
+        with disks.disk(tmp_path / "disk", options) as place:
+            root = place / "output"
+            base(root)
+            fillers = place / "fillers"
+            fillers.mkdir()
+            if scarce == "space":
+                (fillers / "one").write_bytes(b"x" * max(0, left(place) - free) * disks.PAGE)
+            else:
+                for number in range(left(place) - free):
+                    (fillers / str(number)).touch()
+            assert left(place) == free
+            try:
+                put_large(root)
+                fits = True
+            except PublishError:
+                fits = False
+                failed += 1
+                refused(root, put_large, "No space left", "The disk is full: free some space")
+                assert litter(root) == []
+                shutil.rmtree(fillers)
+                put_large(root)
+            assert damaged(root) == []
+            assert litter(root) == []
+        if fits:
+            break
+    assert failed > 5
+
+
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+import encodings.ascii, encodings.idna
+from reportgen.core.errors import PublishError
+from tests.calls import put
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+try:
+    print(put(Path(sys.argv[1]), int(sys.argv[2])).id)
+except PublishError as exc:
+    print(exc)
+    sys.exit(1)
+"""
+"""A publication by somebody else, as root may write everywhere."""
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """Give a folder that other users can reach."""
+    with tempfile.TemporaryDirectory(prefix="reportgen-disk-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.mark.parametrize("closed", ["releases", "state/staging", "state/lock", "."])
+def test_a_part_of_the_output_that_this_user_may_not_write(shared: Path, closed: str) -> None:
+    """A build by root has left it so; the message names the place; mended, all is well."""
+    if os.geteuid():
+        pytest.skip("only root can become somebody else")
+    root = shared / "output"
+    root.mkdir()
+    root.chmod(0o777)
+
+    def nobody(number: int) -> "subprocess.CompletedProcess[str]":
+        command = [sys.executable, "-c", AS_NOBODY, str(root), str(number)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+    first = nobody(0)
+    assert first.returncode == 0, first.stderr
+    owner = (root / closed).stat()
+    mode = owner.st_mode & 0o7777
+    os.chown(root / closed, 0, 0)
+    (root / closed).chmod(0o755)
+    done = nobody(1)
+    assert done.returncode == 1, done
+    for text in ("Permission denied", str(root / closed), "Let this user write there", "--output"):
+        assert text in done.stdout
+    release = current_release(root)
+    assert release is not None
+    assert (release.id, is_whole(release)) == (first.stdout.strip(), True)
+    os.chown(root / closed, owner.st_uid, owner.st_gid)
+    (root / closed).chmod(mode)
+    assert nobody(2).returncode == 0
+    assert litter(root) == []
+
+
+@pytest.mark.parametrize("name", ["state", "releases", "state/staging"])
+@pytest.mark.parametrize("what", ["file", "dangling link"])
+def test_something_else_where_a_directory_of_ours_should_be(tmp_path: Path, name: str, what: str) -> None:
+    root = tmp_path / "output"
+    place = root / name
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"mine") if what == "file" else place.symlink_to("nowhere")
+    advice = "is a file" if (name, what) == ("state", "file") else "move it away"
+    refused(root, lambda root: put(root, 1), str(place), advice, "--output")
+    assert place.is_symlink() or place.read_bytes() == b"mine"
+    place.unlink()
+    put(root, 2)
+    assert litter(root) == []
+
+
+def test_releases_on_another_file_system_than_the_staging(tmp_path: Path) -> None:
+    """One rename cannot bring a release there: the message says which two must be together."""
+    with disks.disk(tmp_path / "disk", "size=2m") as other:
+        root = tmp_path / "output"
+        root.mkdir()
+        (root / "releases").symlink_to(other)
+        refused(root, lambda root: put(root, 1), "state and releases must be on one file system")
+        assert (list(other.iterdir()), litter(root)) == ([], [])
+
+
+def test_an_output_on_another_file_system_than_the_temporary_directory(tmp_path: Path) -> None:
+    with disks.disk(tmp_path / "disk", "size=2m") as other:
+        assert other.stat().st_dev != Path(tempfile.gettempdir()).stat().st_dev
+        base(other / "output")
+        put(other / "output", 9)
+        assert litter(other / "output") == []
+
+
+# What current may be.
+
+
+def test_a_link_that_leads_elsewhere_is_neither_read_nor_served_and_the_next_build_replaces_it(
+    tmp_path: Path,
+) -> None:
+    """Though a whole release stands there: it is none of this output."""
+    other = put(tmp_path / "other", 1)
+    root = tmp_path / "output"
+    put(root, 2)
+    for target in (other.path, other.path / "7d", root / "releases", root / "state", "current", "/"):
+        (root / "current").unlink()
+        (root / "current").symlink_to(target)
+        assert current_release(root) is None
+        website = CurrentRelease(root)
+        website.look()
+        assert website.cache is None
+        release = put(root, 3)
+        website.look()
+        assert website.cache is not None
+        assert website.cache.id == release.id
+        (root / "current").unlink()
+        (root / "current").symlink_to(f"releases/{release.id}")
+    assert is_whole(other)
+
+
+def test_a_dangling_link_is_mended_by_the_next_build(tmp_path: Path) -> None:
+    """Meanwhile a service that has read the last release serves it on, and says once what is wrong."""
+    put_now(tmp_path / "output", site_of("one"), ago_s=9)
+    with serving(tmp_path, "--no-schedule") as service:
+        page = service.ask("/7d/").body
+        link = tmp_path / "output" / "state" / "link"
+        link.symlink_to("releases/20200101T000000.000Z-00000000")
+        link.replace(tmp_path / "output" / "current")
+        service.await_event("release_unreadable")
+        assert service.ask("/7d/").body == page
+        put_now(tmp_path / "output", site_of("two"))
+        service.await_event("release_served", 2)
+        assert service.ask("/7d/").body == site_of("two")["7d/index.html"]
+        assert len(service.events("release_unreadable")) == 1
+
+
+def test_a_release_that_vanishes_while_it_is_read_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one has become current, and retention keeps only that: it is read at once."""
+    root = tmp_path / "output"
+    put_now(root, site_of("one"), ago_s=60, keep=1)
+    told: list[str] = []
+    monkeypatch.setattr("reportgen.serve.app.event", lambda name, **_: told.append(name))
+    number, real = 0, Path.read_bytes
+
+    def read(path: Path) -> bytes:
+        nonlocal number
+        if path.name == "index.html" and number < 3 and "releases" in path.parts:
+            number += 1
+            monkeypatch.setattr(Path, "read_bytes", real)
+            put_now(root, site_of(f"after {number}"), ago_s=50 - number, keep=1)
+            monkeypatch.setattr(Path, "read_bytes", read)
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read)
+    website = CurrentRelease(root)
+    website.look()
+    assert (number, told) == (3, ["release_served"])
+    assert website.cache is not None
+    assert website.cache.resources["/7d/"].variants["identity"].body == site_of("after 3")["7d/index.html"]
+
+
+# Retention.
+
+
+def test_only_releases_of_ours_are_counted_and_removed(tmp_path: Path) -> None:
+    """Whatever else stands beside them was put there by somebody: a backup, a file, a link."""
+    root = tmp_path / "output"
+    whole = put(root, 0, keep=10)
+    foreign = [root / "releases" / name for name in ("0-backup", "backup", "z.tar", "20261123T115900.000Z")]
+    for place in foreign:
+        place.mkdir()
+        (place / "index.html").write_bytes(b"by hand")
+    (root / "releases" / "notes").write_bytes(b"by hand")
+    (root / "releases" / "20261123T000000.000Z-0a1b2c3d").symlink_to(whole.path)
+    (root / "releases" / "20261123T000000.000Z-00000000").write_bytes(b"by hand")
+    ids = [put(root, number, keep=3).id for number in range(1, 6)]
+    names = {path.name for path in (root / "releases").iterdir()}
+    ours = {path.name for path in (root / "releases").iterdir() if path.is_dir() and not path.is_symlink()}
+    assert {name for name in ours if OURS.fullmatch(name)} == set(ids[-3:])
+    assert names - set(ids) == {
+        *(place.name for place in foreign),
+        "notes",
+        "20261123T000000.000Z-0a1b2c3d",
+        "20261123T000000.000Z-00000000",
+    }
+
+
+def test_builds_after_the_clock_was_put_back_keep_as_many_and_what_is_current(tmp_path: Path) -> None:
+    root = tmp_path / "output"
+    late = [put(root, number, keep=3).id for number in (1000, 1001, 1002)]
+    for number in range(5):
+        early = put(root, number, keep=3)
+        release = current_release(root)
+        assert release is not None
+        assert (release.id, is_whole(release)) == (early.id, True)
+        assert {path.name for path in (root / "releases").iterdir()} == {early.id, *late[1:]}
+    assert litter(root) == []
+
+
+def test_a_release_that_cannot_be_removed_stays_and_stops_nothing(tmp_path: Path) -> None:
+    """One that is a mount, say: others go all the same, and each build is well."""
+    root = tmp_path / "output"
+    ids = [put(root, number, keep=10).id for number in range(3)]
+    with disks.disk(root / "releases" / ids[1], "size=64k"):
+        last = [put(root, number, keep=1).id for number in (10, 11)][-1]
+        assert {path.name for path in (root / "releases").iterdir()} == {ids[1], last}
+    put(root, 12, keep=1)
+    assert len(list((root / "releases").iterdir())) == 1
+    assert litter(root) == []
+
+
+@pytest.mark.parametrize("damage", ["same size", "cut", "gone", "manifest", "all"])
+def test_a_release_that_was_damaged_is_replaced_by_the_next_build(tmp_path: Path, damage: str) -> None:
+    """Nothing of it is served or carried over, and an unchanged run does not take it for whole."""
+    root = tmp_path / "output"
+    release = put(root, 1)
+    file = release.path / ("manifest.json" if damage == "manifest" else "same.css")
+    if damage == "all":
+        shutil.rmtree(release.path)
+    elif damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(b"p []" if damage == "same size" else b"p")
+    found = current_release(root)
+    assert found is None or not is_whole(found)
+    website = CurrentRelease(root)
+    website.look()
+    assert website.cache is None
+    put(root, 2)
+    website.look()
+    assert website.cache is not None
+    assert website.cache.resources["/same.css"].variants["identity"].body == b"p {}"
+    assert [flaw for flaw in damaged(root) if release.id not in flaw] == []
+
+
+# A service, through all of it.
+
+
+def test_a_service_lives_through_faults_of_its_disk_and_recovers_by_itself(tmp_path: Path) -> None:
+    """Full, read-only, and a directory in the place of current: readers get the last report throughout."""
+    with disks.disk(tmp_path / "disk", "size=12m") as place:
+        output, filler = place / "output", place / "filler"
+
+        @contextmanager
+        def full() -> Iterator[str]:
+            filler.write_bytes(b"x" * disks.free_pages(place) * disks.PAGE)
+            yield "free some space"
+            filler.unlink()
+
+        @contextmanager
+        def read_only() -> Iterator[str]:
+            disks.mount("-o", "remount,ro", str(place))
+            yield "The file system is read-only"
+            disks.mount("-o", "remount,rw", str(place))
+
+        @contextmanager
+        def no_link() -> Iterator[str]:
+            (output / "current").unlink()
+            (output / "current").mkdir()
+            yield "move the directory of that name away"
+            (output / "current").rmdir()
+
+        url = store(tmp_path / "metrics.csv")
+        with serving(tmp_path, "--source", url, "--output", output, REPORTGEN_SCHEDULE="1s") as service:
+            service.await_event("release_served", within_s=90)
+            current = output / "current" / "7d" / "index.html"
+            for number, fault in enumerate((full, read_only, no_link)):
+                eventually(lambda: service.ask("/7d/").body == current.read_bytes())
+                with fault() as says:
+                    store(tmp_path / "metrics.csv", rows=7 + number)
+                    page = failed(service, says)
+                done = len(service.events("build_published"))
+                service.await_event("build_published", done + 1, within_s=90)
+                assert service.status()["consecutive_failures"] == 0
+                assert page
+        assert damaged(output) == []
+
+
+def failed(service: Service, says: str) -> bytes:
+    """Wait for a build that fails and says so; the page is as before."""
+    page = service.ask("/7d/")
+    assert page.status == 200
+    end = time.monotonic() + 90
+    while not any(says in event["message"] for event in service.events("build_failed")):
+        assert time.monotonic() < end, "\n".join(service.lines)
+        time.sleep(0.05)
+    assert service.ask("/7d/").body == page.body
+    assert service.status()["consecutive_failures"] > 0
+    return page.body

@@ -1,0 +1,280 @@
+"""The figures of a window, against what counting by hand says."""
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from reportgen.core.windows import Span, make_window
+from reportgen.metrics.figures import OTHER, Day, WindowMetrics, by_date, colour_slots, stack
+from reportgen.metrics.paths import PathRow, change, named_from
+from reportgen.pages.report import ReportFigures
+from tests.conftest import gathered
+
+TODAY = date(2026, 11, 23)
+
+Row = tuple[int, str, int]
+"""Days ago, path, visits."""
+
+
+def ago(days: int) -> date:
+    """Return the date so many days before today."""
+    return TODAY - timedelta(days=days)
+
+
+def read(rows: Iterable[Row], name: str = "7d", *, over: bool = False, top_paths: int = 100) -> ReportFigures:
+    """Read a table of these rows as a build would; ``over`` says that today is complete."""
+    return gathered(rows, [make_window(name, TODAY, today_complete=over)], top_paths)
+
+
+def figures(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> WindowMetrics:
+    """Compute one window of a table of these rows."""
+    return read(rows, name, over=over).metrics[0]
+
+
+def test_dates_without_rows_count_0_and_are_listed_as_unrecorded() -> None:
+    metrics = figures([(0, "/", 3), (2, "/", 5), (9, "/", 7)], "3d")
+    assert metrics.day_rows() == [
+        Day(ago(2), 5, 0, recorded=True, complete=True),
+        Day(ago(1), 0, 0, recorded=False, complete=True),
+        Day(ago(0), 3, 0, recorded=True, complete=False),
+    ]
+    assert metrics.unrecorded == [ago(1)]
+
+
+def test_dates_of_the_window_before_without_rows_are_known_too() -> None:
+    """Each by the date of the window that it is compared with, and listed by its own."""
+    metrics = figures([(0, "/", 3), (1, "/", 1), (3, "/", 0), (5, "/", 7), (6, "/", 7)], "3d")
+    assert metrics.daily["previous_recorded"].tolist() == [True, False, True]
+    assert metrics.previous_unrecorded == [ago(4)]
+    assert metrics.unrecorded == [ago(2)]
+
+
+def test_a_comparison_counts_the_dates_without_rows_on_both_its_sides() -> None:
+    """Today, and the date that it would be compared with, are on none while it runs."""
+    rows = [(days, "/", 1) for days in range(14) if days not in {0, 2, 7, 9, 10}]
+    assert (figures(rows).compared_unrecorded, figures(rows, over=True).compared_unrecorded) == (3, 5)
+    assert figures(rows, "today").compared_unrecorded == 0
+
+
+@pytest.mark.parametrize(
+    ("days", "over", "begins"),
+    [
+        ({0}, False, True),
+        (set(), False, True),
+        (set(), True, False),
+        ({0}, True, False),
+        ({0, 1}, False, False),
+        ({0, 6}, False, False),
+        ({0, 7}, False, False),
+        ({0, 13}, False, False),
+    ],
+)
+def test_a_table_begins_today_where_no_date_of_both_windows_before_today_has_rows(
+    days: set[int], over: bool, begins: bool
+) -> None:
+    """A row of 0 visits is a row; a day that is over is one like the others."""
+    assert figures([(day, "/", 0) for day in days], over=over).begins_today == begins
+
+
+def test_a_date_whose_rows_all_say_0_visits_is_recorded() -> None:
+    metrics = figures([(1, "/", 0), (1, "/a", 0)], "2d", over=True)
+    assert metrics.unrecorded == [ago(0)]
+    assert (metrics.total, metrics.path_count, list(metrics.path_rows())) == (0, 0, [])
+
+
+def test_previous_is_the_same_date_one_window_earlier() -> None:
+    metrics = figures([(days, "/", 2**days) for days in range(16)])
+    assert [day.previous for day in metrics.day_rows()] == [2**days for days in range(13, 6, -1)]
+
+
+def test_comparisons_leave_today_out_until_it_is_over() -> None:
+    rows = [(days, "/", 10 if days < 7 else 5) for days in range(14)]
+    running, over = figures(rows).comparison, figures(rows, over=True).comparison
+    assert (running.span, running.previous_span) == (Span(ago(6), ago(1)), Span(ago(13), ago(8)))
+    assert (running.days, running.total, running.previous_total, running.change) == (6, 60, 30, 1.0)
+    assert (over.days, over.total, over.previous_total, over.change) == (7, 70, 35, 1.0)
+
+
+def test_today_alone_compares_nothing_but_knows_yesterday_and_the_same_weekday_last_week() -> None:
+    metrics = figures([(0, "/", 1), (1, "/", 2), (7, "/", 4), (7, "/a", 4)], "today")
+    assert (metrics.comparison.days, metrics.comparison.total, metrics.comparison.change) == (0, 0, None)
+    assert (metrics.total, metrics.yesterday, metrics.week_ago) == (1, 2, 8)
+    assert (metrics.daily_average, metrics.best_day) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("current", "previous", "expected"),
+    [(11, 10, 0.1), (0, 10, -1.0), (10, 10, 0.0), (5, 0, None), (0, 0, None)],
+)
+def test_change_is_relative_and_unsaid_where_nothing_was_before(
+    current: int, previous: int, expected: float | None
+) -> None:
+    assert change(current, previous) == (expected if expected is None else pytest.approx(expected))
+
+
+def test_shares_are_of_the_whole_window_and_changes_of_its_complete_days() -> None:
+    metrics = figures(
+        [(0, "/a", 50), (1, "/a", 30), (8, "/a", 20), (7, "/a", 9), (1, "/b", 20), (7, "/b", 9)]
+    )
+    assert list(metrics.path_rows()) == [
+        PathRow("/a", 80, 30, 20, 29, 0.8, 0.5),
+        PathRow("/b", 20, 20, 0, 9, 0.2, None),
+    ]
+
+
+def test_other_is_what_the_listed_paths_leave() -> None:
+    found = read([(1, f"/{n}", n) for n in range(1, 8)], top_paths=3)
+    metrics = found.metrics[0]
+    assert [row.path for row in metrics.path_rows()] == ["/7", "/6", "/5"]
+    assert (metrics.total, metrics.other, metrics.path_count) == (28, 1 + 2 + 3 + 4, 7)
+
+
+def test_ties_are_listed_in_code_point_order() -> None:
+    paths = ["/a", "/B", "/\u00e9", "/\uffee", "/\U0001f600", "/A", ""]
+    listed = [row.path for row in figures([(1, path, 1) for path in paths]).path_rows()]
+    assert listed == sorted(paths)
+
+
+def test_the_best_day_is_the_latest_of_equal_complete_days() -> None:
+    metrics = figures([(0, "/", 99), (1, "/", 4), (2, "/", 9), (4, "/", 9), (5, "/", 8)])
+    assert metrics.best_day == (ago(2), 9)
+
+
+def test_there_is_no_best_day_without_visits() -> None:
+    assert figures([(0, "/", 9), (1, "/", 0)]).best_day is None
+    assert figures([]).best_day is None
+
+
+def test_the_daily_average_is_over_complete_days_with_or_without_rows() -> None:
+    rows = [(0, "/", 100), (1, "/", 4), (2, "/", 5)]
+    assert figures(rows).daily_average == 9 / 6
+    assert figures(rows, over=True).daily_average == 109 / 7
+
+
+@pytest.mark.parametrize(
+    ("total", "least"),
+    [(0, 5), (1, 5), (99, 5), (100, 5), (101, 6), (120, 6), (121, 7), (2**63 - 1, 461168601842738791)],
+)
+def test_a_path_is_named_from_5_percent_of_the_total_and_5_visits_on(total: int, least: int) -> None:
+    assert named_from(total) == least
+
+
+small_tables = st.lists(
+    st.tuples(
+        st.integers(-1, 16), st.sampled_from(["/", "/a", "/A", "/\u00e9", "/\U0001f600"]), st.integers(0, 40)
+    ),
+    max_size=40,
+)
+windows = st.sampled_from([("today", 1), ("2d", 2), ("7d", 7)])
+
+
+def visits(rows: Iterable[Row], first: int, last: int, path: str | None = None) -> int:
+    """Add up by hand what ``path``, or every path, had from ``first`` to ``last`` days ago."""
+    return sum(number for days, name, number in rows if first >= days >= last and path in {None, name})
+
+
+@settings(deadline=None)
+@given(small_tables, windows, st.booleans())
+def test_all_figures_by_day_are_what_plain_counting_gives(
+    rows: list[Row], window: tuple[str, int], over: bool
+) -> None:
+    """Several rows for one date and path are summed; rows outside the window count nowhere."""
+    (name, days), last = window, 0 if over else 1
+    metrics = figures(rows, name, over=over)
+    recorded = {at for at, _, _ in rows}
+    listed = [
+        Day(ago(at), visits(rows, at, at), visits(rows, at + days, at + days), at in recorded, at >= last)
+        for at in range(days - 1, -1, -1)
+    ]
+    assert metrics.day_rows() == listed
+    assert metrics.total == visits(rows, days - 1, 0) == sum(day.visits for day in listed)
+    now, before = visits(rows, days - 1, last), visits(rows, 2 * days - 1, days + last)
+    both, complete = metrics.comparison, [day for day in listed if day.complete]
+    assert (both.days, both.total, both.previous_total) == (len(complete), now, before)
+    assert metrics.daily_average == (now / len(complete) if complete else None)
+    best = max(((day.visits, day.date) for day in complete if day.visits), default=None)
+    assert metrics.best_day == (best and best[::-1])
+    assert metrics.recent == tuple(visits(rows, at, at) for at in range(7, -1, -1))
+    assert metrics.recent_recorded == tuple(at in recorded for at in range(7, -1, -1))
+    missing = [at for at in range(2 * days - 1, days + last - 1, -1) if at not in recorded]
+    assert metrics.previous_unrecorded == [ago(at) for at in missing]
+    unpaired = [day for day in complete if not day.recorded]
+    assert metrics.compared_unrecorded == len(unpaired) + len(missing)
+    assert (metrics.yesterday, metrics.week_ago) == (visits(rows, 1, 1), visits(rows, 7, 7))
+
+
+@settings(deadline=None)
+@given(small_tables, windows, st.booleans(), st.integers(1, 5))
+def test_all_figures_by_path_are_what_plain_counting_gives(
+    rows: list[Row], window: tuple[str, int], over: bool, top_paths: int
+) -> None:
+    """The listed paths and other add up to the total; whatever moved enough is known, listed or not."""
+    (name, days), last = window, 0 if over else 1
+    metrics = read(rows, name, over=over, top_paths=top_paths).metrics[0]
+    counted = []
+    for path in {path for _, path, _ in rows}:
+        total, before = visits(rows, days - 1, 0, path), visits(rows, 2 * days - 1, days, path)
+        now, previous = visits(rows, days - 1, last, path), visits(rows, 2 * days - 1, days + last, path)
+        share, relative = total / max(metrics.total, 1), now / previous - 1 if previous else None
+        counted.append(PathRow(path, total, now, previous, before, share, relative))
+    visited = sorted((row for row in counted if row.visits), key=lambda row: (-row.visits, row.path))
+    assert list(metrics.path_rows()) == visited[:top_paths]
+    assert metrics.path_count == len(visited)
+    assert metrics.other == sum(row.visits for row in visited[top_paths:])
+    assert metrics.total == sum(row.visits for row in metrics.path_rows()) + metrics.other
+    moved = {row.path for row in counted if abs(row.complete - row.previous) >= named_from(metrics.total)}
+    assert set(metrics.movers["path"]) == moved
+
+
+@settings(deadline=None)
+@given(small_tables, st.lists(st.sampled_from(["/", "/a", "/A"]), unique=True))
+def test_a_stack_splits_each_days_visits_and_loses_none(rows: list[Row], series: Sequence[str]) -> None:
+    rows = [*rows, *((1, path, 41) for path in series)]  # so that the build reads these paths
+    found = read(rows)
+    split = stack(found.metrics[0], found.cells, series)
+    assert split.columns.tolist() == [*series, OTHER]
+    assert split.sum(axis="columns").tolist() == [day.visits for day in found.metrics[0].day_rows()]
+    for path in series:
+        assert split[path].tolist() == [visits(rows, at, at, path) for at in range(6, -1, -1)]
+
+
+@settings(deadline=None)
+@given(small_tables, st.lists(st.sampled_from(["/", "/a", "/none"]), unique=True))
+def test_visits_by_date_are_one_row_a_path_in_the_order_asked_for(
+    rows: list[Row], asked: Sequence[str]
+) -> None:
+    """Of a longer table's cells, only those of the window and of the paths are taken; others are 0."""
+    rows = [*rows, (0, "/", 41), (6, "/a", 41)]  # so that the build reads these paths
+    week, month = (make_window(name, TODAY, today_complete=False) for name in ("7d", "30d"))
+    found = gathered(rows, [week, month])
+    assert by_date(found.metrics[0], found.cells, asked).tolist() == [
+        [visits(rows, at, at, path) for at in range(6, -1, -1)] for path in asked
+    ]
+
+
+tops = st.lists(st.sampled_from([f"/{n}" for n in range(20)]), max_size=8, unique=True)
+
+
+@example(list("abcdefgh"), ["a", "x"], [["x", *"bcdefgh"]])
+@given(tops, tops, st.lists(tops, max_size=4))
+def test_on_two_pages_no_two_paths_share_a_colour_whatever_other_pages_there_are(
+    one: list[str], two: list[str], others: list[list[str]]
+) -> None:
+    """One mapping serves all pages, so that a path has its colour on each of them."""
+    slots = colour_slots([one, two, *others], 8)
+    assert [len({slots[path] for path in page}) for page in (one, two)] == [len(one), len(two)]
+
+
+@given(tops, st.integers(0, 8))
+def test_a_page_whose_paths_are_all_on_the_other_changes_no_colour(one: list[str], size: int) -> None:
+    assert colour_slots([one, one[:size][::-1]], 8) == colour_slots([one], 8)
+
+
+@given(st.lists(tops, max_size=6))
+def test_any_number_of_pages_gets_slots_that_exist(pages: list[list[str]]) -> None:
+    slots = colour_slots(pages, 8)
+    assert set(slots) == {path for page in pages for path in page}
+    assert set(slots.values()) <= set(range(8))

@@ -1,0 +1,304 @@
+"""What changed is said in few sentences, each provable from the tables, and none about noise."""
+
+import re
+from collections.abc import Iterable
+from datetime import date
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from reportgen.core.formatting import ENGLISH, LocaleFormatter
+from reportgen.core.text import CLOSE, OPEN, bare
+from reportgen.core.windows import make_window
+from reportgen.metrics.highlights import sentences
+from tests.conftest import gathered
+
+TODAY = date(2026, 11, 23)
+NOW = "on 6 complete days (Tue 17 \u2013 Sun 22 Nov 2026)"
+BEFORE = "on Tue 10 \u2013 Sun 15 Nov 2026"
+GAPS = re.compile(r" [\d,]+ of these dates ha(s|ve) no rows, and counts? 0\.$")
+
+Row = tuple[int, str, int]
+"""Days ago, path, visits."""
+
+
+def said(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> list[str]:
+    """Return what a build would say of a table of these rows, as text; ``over``: today is complete.
+
+    Without the words on dates that have no rows, of which tables of few rows have many.
+    """
+    return [GAPS.sub("", bare(sentence)) for sentence in marked(rows, name, over=over)]
+
+
+def gaps(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> list[str]:
+    """Return only those words, wherever they stand."""
+    return [found[0] for sentence in marked(rows, name, over=over) for found in GAPS.finditer(sentence)]
+
+
+def marked(
+    rows: Iterable[Row], name: str = "7d", *, over: bool = False, formatter: LocaleFormatter = ENGLISH
+) -> list[str]:
+    """Return the same with the marks around paths."""
+    window = make_window(name, TODAY, today_complete=over)
+    return sentences(gathered(rows, [window]).metrics[0], formatter)
+
+
+def evenly(path: str, now: int, before: int) -> list[Row]:
+    """Give a path so many visits on each complete day of the last seven days, and of the seven before."""
+    return [(days, path, now if days < 7 else before) for days in (*range(1, 7), *range(8, 14))]
+
+
+def beginning(start: str, found: list[str]) -> list[str]:
+    """Return the sentences that begin so."""
+    return [sentence for sentence in found if sentence.startswith(start)]
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "sentence"),
+    [
+        (1000, 2500, f"1,000 visits {NOW}: 1,500 fewer than the 2,500 {BEFORE} (\u221260%)."),
+        (3, 2, f"3 visits {NOW}: 1 more than the 2 {BEFORE} (+50%)."),
+        (2, 1, f"2 visits {NOW}: 1 more than the 1 {BEFORE} (+100%)."),
+        (1, 2, f"1 visit {NOW}: 1 fewer than the 2 {BEFORE} (\u221250%)."),
+        (0, 2, f"0 visits {NOW}: 2 fewer than the 2 {BEFORE} (\u2212100%)."),
+        (1, 1, f"1 visit {NOW}, as many as {BEFORE}."),
+        (5, 0, f"5 visits {NOW}; none {BEFORE}."),
+        (1, 0, f"1 visit {NOW}; none {BEFORE}."),
+        (0, 0, f"No visits {NOW}; none {BEFORE}."),  # but 100 today
+    ],
+)
+def test_the_first_sentence_tells_the_total_and_its_change_on_complete_days(
+    now: int, before: int, sentence: str
+) -> None:
+    """Today (100 visits) and the same date of the window before (50) are left out."""
+    assert said([(0, "/t", 100), (7, "/t", 50), (2, "/", now), (9, "/", before)])[0] == sentence
+
+
+def test_one_day_is_compared_with_another_without_a_percentage() -> None:
+    assert said([(0, "/", 9), (1, "/", 4)], "today", over=True) == [
+        "9 visits on 1 complete day (Mon 23 Nov 2026): 5 more than the 4 on Sun 22 Nov 2026.",
+        "By path: / +5; all other paths 0; together +5.",
+    ]
+    assert "%" not in " ".join(said([(0, "/", 600), (1, "/", 4), (1, "/a", 50)], "1d", over=True))
+
+
+def test_nothing_is_said_of_a_today_that_still_runs() -> None:
+    assert said([(0, "/", 600), (1, "/", 4), (7, "/", 9)], "today") == []
+
+
+@pytest.mark.parametrize("rows", [[], [(2, "/", 0), (9, "/", 0)], [(14, "/", 9)], [(7, "/", 9)]])
+def test_nothing_is_said_of_a_window_without_visits_against_none(rows: list[Row]) -> None:
+    """The page says already that it is empty; what lies outside of the comparison counts nowhere."""
+    assert marked(rows) == []
+
+
+@pytest.mark.parametrize("name", ["2d", "7d", "30d"])
+def test_where_only_today_has_rows_it_is_said_that_nothing_can_be_compared(name: str) -> None:
+    """Not that all of it is new, or none was there before: nobody recorded."""
+    alone = ["The first rows are of today: there is nothing to compare yet."]
+    assert marked([(0, "/", 600), (0, "/a", 1)], name) == alone
+    assert marked([(0, "/", 600), (1, "/", 0)], name) != alone
+    assert marked([(0, "/", 600)], name, over=True) != alone
+
+
+# Dates without rows.
+
+
+@pytest.mark.parametrize(
+    ("missing", "clause"),
+    [
+        (set(), []),
+        ({3}, [" 1 of these dates has no rows, and counts 0."]),
+        ({9}, [" 1 of these dates has no rows, and counts 0."]),
+        ({3, 9}, [" 2 of these dates have no rows, and count 0."]),
+        ({1, 2, 3, 8, 13}, [" 5 of these dates have no rows, and count 0."]),
+        ({0, 7}, []),
+    ],
+)
+def test_the_first_sentence_ends_with_how_many_of_its_dates_have_no_rows(
+    missing: set[int], clause: list[str]
+) -> None:
+    """On both sides of the comparison; today and its date before are compared with nothing."""
+    rows = [(days, "/", 10) for days in range(14) if days not in missing]
+    assert gaps(rows) == clause
+    assert marked(rows)[0].endswith("".join(clause))
+    assert gaps([*rows, *((days, "/", 0) for days in missing)]) == []
+
+
+def test_on_a_day_that_is_over_its_date_is_compared_and_can_be_missing() -> None:
+    rows = [(days, "/", 10) for days in range(1, 14)]
+    assert (gaps(rows), gaps(rows, over=True)) == ([], [" 1 of these dates has no rows, and counts 0."])
+    assert gaps([(1, "/", 9)], "366d") == [" 729 of these dates have no rows, and count 0."]
+
+
+# Paths that explain it.
+
+
+def test_a_change_that_no_path_explains_is_said_to_be_of_many() -> None:
+    """With the least that would be worth a name: 5 % of the window's visits, today's included."""
+    grown = [(day, f"/{n}", 20 + (day == 1)) for n in range(50) for day in (1, 8)]
+    assert said(grown)[:2] == [
+        f"1,050 visits {NOW}: 50 more than the 1,000 {BEFORE} (+5.0%).",
+        "No path changed by 53 visits or more, 5 % of the window's.",
+    ]
+    assert "No path changed by 57 visits or more, " in said([*grown, (0, "/", 90)])[1]
+    few = [(1, "/", 3), (8, "/", 2)]
+    assert said(few)[1:] == ["No path changed by 5 visits or more."]
+
+
+def test_where_the_total_stays_there_is_nothing_to_explain() -> None:
+    rows = [(day, path, 9) for n in range(50) for day, path, _ in evenly(f"/{n}", 9, 9)]
+    moved = [(day, path, 9 + (day == 8) * (1 if int(path[1:]) % 2 else -1)) for day, path, _ in rows]
+    assert said(moved) == said(rows) == [f"2,700 visits {NOW}, as many as {BEFORE}."]
+
+
+def test_paths_that_explain_the_change_are_named_with_what_they_contribute() -> None:
+    """The largest contributions first, three at most; with all other paths they are the change."""
+    rows = [*evenly("/a", 10, 30), *evenly("/b", 50, 20), *evenly("/c", 29, 20), *evenly("/d", 28, 20)]
+    assert said(rows)[1] == "By path: /b +180, /a \u2212120, /c +54; all other paths +48; together +162."
+
+
+def test_contributions_are_told_even_where_they_cancel_out() -> None:
+    rows = [*evenly("/a", 10, 20), *evenly("/b", 20, 10)]
+    assert said(rows)[1] == "By path: /b +60, /a \u221260; all other paths 0; together 0."
+
+
+tables = st.lists(
+    st.tuples(st.integers(0, 13), st.sampled_from(["/", "/a", "/b", "/c", "/d", "/e"]), st.integers(0, 2000)),
+    max_size=30,
+)
+
+
+@settings(deadline=None)
+@given(tables, st.booleans())
+def test_contributions_and_all_other_paths_sum_to_the_change(rows: list[Row], over: bool) -> None:
+    """The numbers are read back from the sentence and checked against the table, added by hand."""
+    total = sum(visits for days, _, visits in rows if days < 7)
+    moved = dict.fromkeys((path for _, path, _ in rows), 0)
+    for days, path, visits in rows:
+        moved[path] += (visits if days < 7 else -visits) if over or days % 7 else 0
+    loud = [by for by in moved.values() if abs(by) >= 5 and 20 * abs(by) >= total]
+    spoken = beginning("By path: ", said(rows, over=over))
+    assert len(spoken) == bool(loud)
+    quiet = beginning("No path changed by ", said(rows, over=over))
+    assert len(quiet) == (not loud and sum(moved.values()) != 0)
+    for sentence in spoken:
+        told = [
+            (path, int(by.replace(",", "").replace("\u2212", "-")))
+            for path, by in re.findall(r"([^ ,;]+) ([+\u2212]?[\d,]*\d)", sentence)
+        ]
+        named, rest, together = told[:-2], told[-2], told[-1]
+        assert (rest[0], together[0]) == ("paths", "together")
+        assert sum(by for _, by in named) + rest[1] == together[1] == sum(moved.values())
+        assert named == [(path, moved[path]) for path, _ in named]
+        assert [abs(by) for _, by in named] == sorted(map(abs, loud), reverse=True)[:3]
+
+
+@pytest.mark.parametrize(
+    ("total", "least"), [(20, 5), (99, 5), (100, 5), (101, 6), (120, 6), (200, 10), (201, 11), (2000, 100)]
+)
+def test_a_path_is_named_at_5_percent_of_the_total_and_5_visits_and_not_below(total: int, least: int) -> None:
+    for moved, named in ((least - 1, False), (least, True)):
+        grown = [(8, "/a", 1), (1, "/a", 1 + moved), (1, "/", total - moved - 1), (8, "/", total - moved - 1)]
+        assert len(beginning("By path: /a ", said(grown))) == named
+        new = [(1, "/a", moved), (1, "/", total - moved), (8, "/", total - moved)]
+        assert len(beginning("New: /a ", said(new))) == named
+        gone = [(8, "/a", moved), (1, "/", total), (8, "/", total)]
+        assert len(beginning("Gone: /a ", said(gone))) == named
+
+
+def test_visits_of_today_count_for_the_total_that_makes_a_path_worth_naming() -> None:
+    rows = [(8, "/a", 1), (1, "/a", 6), (1, "/", 94), (8, "/", 94)]
+    assert len(beginning("By path", said(rows))) == 1
+    assert len(beginning("By path", said([*rows, (0, "/", 20)]))) == 0
+
+
+def test_new_is_what_had_no_visit_in_the_whole_previous_window() -> None:
+    rows = [(1, "/a", 50), (2, "/b", 1), (2, "/b", 40), (8, "/c", 0), (3, "/c", 30), (14, "/b", 9)]
+    assert beginning("New", said(rows)) == ["New: /a (50 visits), /b (41 visits), /c (30 visits)."]
+    assert beginning("New", said([*rows, (7, "/a", 1)])) == ["New: /b (41 visits), /c (30 visits)."]
+
+
+def test_gone_is_what_has_no_visit_in_the_whole_window_today_included() -> None:
+    rows = [(8, "/a", 50), (9, "/b", 40), (7, "/b", 5), (1, "/c", 10), (8, "/c", 10), (1, "/b", 0)]
+    assert beginning("Gone", said(rows)) == ["Gone: /a (50 visits before), /b (40 visits before)."]
+    assert beginning("Gone", said([*rows, (0, "/a", 1)])) == ["Gone: /b (40 visits before)."]
+
+
+@pytest.mark.parametrize(("paths", "end"), [(3, "."), (4, " and 1 more path."), (5, " and 2 more paths.")])
+def test_three_paths_are_named_and_the_others_counted(paths: int, end: str) -> None:
+    new = "New: /0 (30 visits), /1 (29 visits), /2 (28 visits)"
+    assert beginning("New", said([(1, f"/{n}", 30 - n) for n in range(paths)])) == [new + end]
+    gone = "Gone: /0 (30 visits before), /1 (29 visits before), /2 (28 visits before)"
+    assert beginning("Gone", said([(8, f"/{n}", 30 - n) for n in range(paths)])) == [gone + end]
+
+
+@pytest.mark.parametrize(
+    ("visits", "told"),
+    [
+        ([10, 10, 10, 10, 10, 20], None),
+        ([10, 10, 10, 10, 10, 21], "Sun 22 Nov 2026 with 21 visits, against a median of 10."),
+        ([4, 5, 12, 4, 5, 4], "Thu 19 Nov 2026 with 12 visits, against a median of 4.5."),
+        ([0, 0, 0, 0, 4, 0], None),
+        ([0, 0, 0, 0, 5, 0], "Sat 21 Nov 2026 with 5 visits, against a median of 0."),
+        ([2, 2, 2, 2, 2, 5], "Sun 22 Nov 2026 with 5 visits, against a median of 2."),
+        ([0, 0, 0, 0, 0, 0], None),
+        ([9, 0, 0, 0, 0, 9], "Sun 22 Nov 2026 with 9 visits, against a median of 0."),
+    ],
+)
+def test_the_best_day_is_worth_a_sentence_only_above_twice_the_median(
+    visits: list[int], told: str | None
+) -> None:
+    """And 5 visits at least. The median is of the complete days: today, however busy, is none of them."""
+    rows = [(days, "/", number) for days, number in zip(range(6, 0, -1), visits, strict=True)]
+    found = beginning("The best day", said([*rows, (0, "/", 1000)]))
+    assert found == ([f"The best day was {told}"] if told else [])
+
+
+def test_one_complete_day_is_never_the_best() -> None:
+    assert beginning("The best day", said([(1, "/", 50)], "2d")) == []
+
+
+@settings(deadline=None)
+@given(tables.flatmap(lambda rows: st.tuples(st.just(rows), st.permutations(rows))))
+def test_the_same_rows_in_any_order_are_told_in_the_same_six_sentences_at_most(
+    orders: tuple[list[Row], list[Row]],
+) -> None:
+    one, other = (said(rows) for rows in orders)
+    assert one == other
+    assert len(one) <= 6
+    assert bool(one) == any(visits for days, _, visits in orders[0] if days != 7)
+    assert [sentence for sentence in one if not sentence.endswith(".") or "\n" in sentence] == []
+
+
+def test_a_hostile_path_is_spelled_out() -> None:
+    assert beginning("New", said([(1, "/\u202egnp.exe\n", 9)])) == ["New: /<U+202E>gnp.exe\u240a (9 visits)."]
+
+
+def test_paths_stand_between_marks_so_that_a_page_can_set_them_apart() -> None:
+    """Each one, in every kind of sentence, and nothing else."""
+    rows = [*evenly("/up", 90, 10), (1, "/new)", 80), (8, "/gone, (9 visits)", 70)]
+    paths = [re.findall(f"{OPEN}(.*?){CLOSE}", sentence) for sentence in marked(rows)]
+    assert paths == [[], ["/up", "/new)", "/gone, (9 visits)"], ["/new)"], ["/gone, (9 visits)"]]
+
+
+def test_a_path_cannot_forge_the_marks() -> None:
+    (sentence,) = beginning("New", marked([(1, f"/a{CLOSE} was {OPEN}b", 9)]))
+    assert sentence == f"New: {OPEN}/a\u2403 was \u2402b{CLOSE} (9 visits)."
+
+
+def test_a_long_path_is_cut_to_what_a_sentence_can_hold() -> None:
+    (sentence,) = beginning("New", said([(1, "/" + "a" * 5000 + "/end", 9)]))
+    assert len(sentence) == len("New:  (9 visits).") + 64
+    assert "aaa\u2026aaa" in sentence
+    assert "a/end (9 visits)." in sentence
+
+
+def test_numbers_and_dates_in_sentences_follow_the_locale() -> None:
+    rows = [(2, "/", 1000), (9, "/", 2500)]
+    assert marked(rows, formatter=LocaleFormatter.of("de"))[0] == (
+        "1.000 visits on 6 complete days (Di., 17.\u2009\u2013\u2009So., 22. Nov. 2026): 1.500 fewer than "
+        "the 2.500 on Di., 10.\u2009\u2013\u2009So., 15. Nov. 2026 (\u221260\xa0%). "
+        "10 of these dates have no rows, and count 0."
+    )

@@ -1,0 +1,234 @@
+"""What a page shows, before any markup: cut paths, sentences in parts, figures."""
+
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reportgen.core.formatting import ENGLISH, LocaleFormatter, window_title
+from reportgen.core.text import LONGEST_NAME, bare, columns, isolated, visible
+from reportgen.core.windows import Span, make_window
+from reportgen.metrics.data_quality import note_sentences
+from reportgen.metrics.figures import WindowMetrics
+from reportgen.pages.context import (
+    WHOLE_UP_TO,
+    Page,
+    SiteHeader,
+    cut_path,
+    figures,
+    page_view,
+    sentence_parts,
+)
+from tests.conftest import gathered
+
+TODAY = date(2026, 11, 23)
+
+
+def metrics_of(rows: list[tuple[int, str, int]], name: str = "7d", *, over: bool = False) -> WindowMetrics:
+    return gathered(rows, [make_window(name, TODAY, today_complete=over)]).metrics[0]
+
+
+# Paths.
+
+
+@given(st.text(st.characters(), max_size=200))
+def test_a_cut_path_is_whole_for_search_and_copy(path: str) -> None:
+    """Head, middle and tail are the path as a reader can recognise it; what is shown fits."""
+    found = cut_path(path)
+    assert found.whole == found.head + found.middle + found.tail == visible(path)
+    assert columns(found.head) + columns(found.tail) + bool(found.middle) <= LONGEST_NAME
+
+
+@pytest.mark.parametrize("letters", [LONGEST_NAME, LONGEST_NAME + 1, WHOLE_UP_TO])
+def test_a_path_of_up_to_4000_letters_is_whole_in_the_page(letters: int) -> None:
+    path = "/" + "abcdefg" * letters
+    found = cut_path(path[:letters])
+    assert found.whole == path[:letters]
+    assert bool(found.middle) == (letters > LONGEST_NAME)
+
+
+@pytest.mark.parametrize("letters", [WHOLE_UP_TO + 1, 1_000_000])
+def test_of_a_longer_one_the_page_says_how_much_is_left_out(letters: int) -> None:
+    path = "/" + "a" * (letters - 2) + "z"
+    found = cut_path(path)
+    assert (found.head[:2], found.tail[-1]) == ("/a", "z")
+    assert found.middle == f"\u2026 {letters - len(found.head) - len(found.tail)} characters \u2026"
+    assert len(found.whole) < 100
+
+
+def test_letters_that_are_spelled_out_count_as_they_are_shown() -> None:
+    found = cut_path("/" + "\u202e" * 20)
+    assert found.middle
+    assert found.whole == "/" + "<U+202E>" * 20
+
+
+# Sentences.
+
+
+@given(st.lists(st.tuples(st.text(st.characters(exclude_characters="\x02\x03")), st.text(st.characters()))))
+def test_a_sentence_comes_apart_into_words_and_paths(pieces: list[tuple[str, str]]) -> None:
+    sentence = "".join(words + isolated(path) for words, path in pieces)
+    parts = sentence_parts(sentence)
+    assert "".join(text for text, _ in parts) == bare(sentence)
+    assert [text for text, is_path in parts if is_path] == [bare(isolated(path)) for _, path in pieces]
+    assert all(text for text, _ in parts)
+
+
+def test_a_sentence_without_paths_is_one_part() -> None:
+    assert sentence_parts("None before.") == [("None before.", False)]
+    assert sentence_parts("") == []
+
+
+# Windows and notes.
+
+
+@pytest.mark.parametrize(
+    ("name", "title"), [("today", "Today"), ("1d", "1 day"), ("7d", "7 days"), ("366d", "366 days")]
+)
+def test_a_window_has_a_name_for_readers(name: str, title: str) -> None:
+    assert window_title(name, ENGLISH) == title
+
+
+def test_rows_left_out_are_told_by_kind_with_their_number() -> None:
+    notes = {"null_path": 1, "negative_visits": 2000, "future_date": 0}
+    assert note_sentences(notes, ENGLISH) == ["2,000 rows with negative visits", "1 row without a path"]
+    assert note_sentences(notes, LocaleFormatter.of("de"))[0] == "2.000 rows with negative visits"
+
+
+# Figures.
+
+
+def test_figures_of_a_running_window_point_at_today_with_a_faint_bar() -> None:
+    found = list(figures(metrics_of([(days, "/", 10 + days) for days in range(14)]), ENGLISH))
+    assert [figure.name for figure in found] == [
+        "Visits", "Change on complete days", "Daily average", "Best day", "Paths visited",
+    ]  # fmt: skip
+    names = [[name for name, _ in figure.spark.layers] if figure.spark else None for figure in found]
+    assert names == [["bar", "faint"], ["ghost", "line"], ["mute", "rule"], ["mute", "bar"], None]
+    assert [figure.spark.width for figure in found if figure.spark] == [7, 5, 6, 6]
+
+
+def test_figures_of_a_window_that_is_over_hold_nothing_faint() -> None:
+    found = next(figures(metrics_of([(days, "/", 10) for days in range(14)], over=True), ENGLISH))
+    assert (found.value, found.detail) == ("70", "on Tue 17 \u2013 Mon 23 Nov 2026")
+    assert found.spark is not None
+    assert [name for name, _ in found.spark.layers] == ["bar"]
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "value", "direction"),
+    [
+        (6, 4, "+50%", "up"),
+        (4, 6, "\u221233%", "down"),
+        (5, 5, "0%", ""),
+        (5, 0, "new", ""),
+        (0, 0, "\u2013", ""),
+    ],
+)
+def test_a_change_has_its_direction_and_a_dash_stands_for_none_of_nothing(
+    now: int, before: int, value: str, direction: str
+) -> None:
+    rows = [(0, "/", 1), (1, "/", now), (8, "/", before)]
+    (found,) = (each for each in figures(metrics_of(rows), ENGLISH) if each.name.startswith("Change"))
+    assert (found.value, found.direction) == (value, direction)
+
+
+def test_figures_of_today_light_the_day_they_name_in_the_same_picture() -> None:
+    """A week and a day: today is the last bar, yesterday the one before, the same weekday the first."""
+    found = list(figures(metrics_of([(days, "/", 1 + days) for days in range(9)], "today"), ENGLISH))
+    assert [figure.value for figure in found] == ["1", "2", "8", "1"]
+    lit = [dict(figure.spark.layers)["bar"] for figure in found if figure.spark]
+    assert [path.split("v")[0] for path in lit] == ["M.5 20m7 0", "M.5 20m6 0", "M.5 20"]
+
+
+@pytest.mark.parametrize(("gone", "known"), [
+    (set(), ["full day", "full day"]),
+    ({1}, ["no rows", "full day"]),
+    ({7}, ["full day", "no rows"]),
+])  # fmt: skip
+def test_a_day_beside_today_without_rows_is_not_called_a_full_one(gone: set[int], known: list[str]) -> None:
+    rows = [(days, "/", 0) for days in range(9) if days not in gone]
+    found = list(figures(metrics_of(rows, "today"), ENGLISH))[1:3]
+    assert [(figure.name, figure.detail) for figure in found] == [
+        ("Yesterday", f"{known[0]}, Sun 22 Nov 2026"),
+        ("Same day last week", f"{known[1]}, Mon 16 Nov 2026"),
+    ]
+
+
+@pytest.mark.parametrize(("gone", "end"), [
+    (set(), " Tue 10 \u2013 Sun 15 Nov 2026"),
+    ({0, 7}, " Tue 10 \u2013 Sun 15 Nov 2026"),
+    ({3}, "; 1 of these dates without rows"),
+    ({3, 9, 10}, "; 3 of these dates without rows"),
+])  # fmt: skip
+def test_a_change_tells_how_many_of_its_dates_have_no_rows(gone: set[int], end: str) -> None:
+    rows = [(days, "/", 10) for days in range(14) if days not in gone]
+    (found,) = (each for each in figures(metrics_of(rows), ENGLISH) if each.name.startswith("Change"))
+    assert found.detail.endswith(end)
+
+
+@pytest.mark.parametrize(("total", "mean"), [
+    (6 * 999 + 5, "999.8"),
+    (6 * 1000, "1,000"),
+    (6 * 1234 + 2, "1,234"),
+    (6 * 1234 + 3, "1,235"),
+    (2**63 - 1, "1,537,228,672,809,129,301"),
+])  # fmt: skip
+def test_a_daily_average_is_whole_and_exact_from_1000_on(total: int, mean: str) -> None:
+    (found,) = (each for each in figures(metrics_of([(1, "/", total)]), ENGLISH) if "average" in each.name)
+    assert found.value == mean
+
+
+def test_where_only_today_has_rows_there_are_no_figures_of_other_days() -> None:
+    for rows in ([(0, "/", 9)], []):
+        names = [figure.name for figure in figures(metrics_of(rows), ENGLISH)]
+        assert names == ["Visits", "Paths visited"]
+
+
+def test_without_visits_there_is_no_best_day_and_no_picture() -> None:
+    found = list(figures(metrics_of([(1, "/", 0)]), ENGLISH))
+    assert "Best day" not in [figure.name for figure in found]
+    assert [figure.spark for figure in found] == [None] * 4
+
+
+# The page.
+
+
+def page(rows: list[tuple[int, str, int]], name: str = "7d", site: str = "example.com") -> dict[str, Any]:
+    """Return what the template of a page is given, without drawings."""
+    whole = SiteHeader(
+        name=site, url=None, intro="", timezone="UTC", formatter=ENGLISH, notice=None, windows=[name],
+        default_window=name, built_at=datetime(2026, 11, 23, tzinfo=UTC), due=None, as_of=TODAY,
+        read=Span(TODAY, TODAY), notes={}, version="1",
+    )  # fmt: skip
+    return page_view(whole, Page(metrics_of(rows, name), [], [], {}), root="", here="")
+
+
+@pytest.mark.parametrize(("days", "stacked"), [(1, False), (31, False), (32, True), (366, True)])
+def test_long_tables_stand_one_below_the_other(days: int, stacked: bool) -> None:
+    assert page([(0, "/", 1)], f"{days}d")["stacked"] == stacked
+
+
+@pytest.mark.parametrize(("site", "stem"), [
+    ("example.com", "example.com-7d-2026-11-23"),
+    ("My SiteHeader & Co.", "my-site-co-7d-2026-11-23"),
+    ("../../etc/passwd", "etc-passwd-7d-2026-11-23"),
+    ("Caf\u00e9 \u6771\u4eac", "caf\u00e9-\u6771\u4eac-7d-2026-11-23"),
+    ('\u202e!"<>', "report-7d-2026-11-23"),
+])  # fmt: skip
+def test_files_are_saved_by_the_name_of_site_window_and_date(site: str, stem: str) -> None:
+    """Without anything that a file system, or an attribute, could take for something else."""
+    assert page([(0, "/", 1)], site=site)["stem"] == stem
+
+
+def test_dates_without_rows_are_listed_on_both_sides_of_the_comparison() -> None:
+    found = page([(days, "/", 1) for days in range(14) if days not in {2, 3, 9, 12}])
+    assert found["unrecorded"] == ["Fri 20 \u2013 Sat 21 Nov 2026"]
+    assert found["unrecorded_before"] == ["Wed 11 Nov 2026", "Sat 14 Nov 2026"]
+
+
+def test_a_path_tells_which_numbers_its_change_rests_on() -> None:
+    (found,) = page([(0, "/", 5), (1, "/", 1000), (8, "/", 40)])["paths"]
+    assert found["basis"] == "1,000 against 40 on complete days"

@@ -1,0 +1,243 @@
+"""Charts that come alive, by pointer, finger and keyboard; and the way of the keyboard through a page."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from playwright.sync_api import Locator
+
+from tests.conftest import Open, Sites
+from tests.support.releases import REPORTS
+from tests.support.visits import PHONE, Visit
+
+EVERYTHING = "h1, h2, nav, .fact, dl, section, .chart, .chart svg, section table, section tr, footer"
+MARKS = ".role-mark path"
+TOOLTIP = "#tooltip.visible"
+
+RECTANGLES = r"""(paths) => paths.filter((path) => path.checkVisibility()).flatMap((path) => {
+  const { a, d, e, f } = path.getScreenCTM();
+  const corners = path.getAttribute("d").matchAll(/M([\d.-]+),([\d.-]+)h([\d.-]+)v([\d.-]+)/g);
+  const round = (value) => Math.round(value * 10) / 10;
+  return [...corners].map(([, x, y, width, height]) => ({
+    x: round(a * x + e + scrollX), y: round(d * y + f + scrollY), width: round(a * width), height: d * height,
+  }));
+})"""
+"""Where each bar stands on the page: in a drawing, bars that look alike are one path."""
+
+
+def bar(reader: Visit, days_ago: int) -> Mapping[str, float]:
+    """Return the box of the lowest segment of a date's bar in the first chart on show, which is of "/"."""
+    marks = reader.page.locator(f"#visits-by-path ~ .chart .mark-rect{MARKS}")
+    boxes = [box for box in marks.evaluate_all(RECTANGLES) if box["height"] > 8]
+    columns = sorted({box["x"] for box in boxes})
+    unseen = [days for days in (3, 4) if days < days_ago]  # without visits, so without a bar
+    column = columns[-1 - days_ago + len(unseen)]
+    return max((box for box in boxes if box["x"] == column), key=lambda box: box["y"])
+
+
+def middle(box: Mapping[str, float]) -> tuple[float, float]:
+    """Return the point in the middle of a box."""
+    return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_what_is_under_the_pointer_answers_at_once_and_stays_in_its_place(
+    sites: Sites, visit: Open, scheme: str
+) -> None:
+    """The first hover brings the chart to life and the tooltip up, without another move; nothing shifts."""
+    reader = visit(getattr(sites("usual"), scheme)("7d/index.html"), size=(1440, 2400))
+    before, place = reader.boxes(EVERYTHING), bar(reader, 1)
+    reader.page.mouse.move(*middle(place))
+    tooltip = reader.page.locator(TOOLTIP)
+    tooltip.wait_for()
+    cells = tooltip.locator("td").all_inner_texts()
+    assert cells == ["Date", "Sun 22 Nov 2026", "Path", "/", "Visits", "67"]
+    assert bar(reader, 1) == pytest.approx(place, abs=1)
+    reader.page.mouse.move(*middle(bar(reader, 2)))
+    reader.page.locator(TOOLTIP).get_by_text("Sat 21 Nov 2026").wait_for()
+    reader.page.mouse.move(0, 0)
+    reader.page.locator(TOOLTIP).wait_for(state="hidden")
+    reader.charts()[1].hover()
+    reader.charts()[1].locator(".live").wait_for()
+    assert reader.shifts() == []
+    after = reader.boxes(EVERYTHING)
+    assert len(after) == len(before)
+    assert [(a, b) for a, b in zip(after, before, strict=True) if a != pytest.approx(b, abs=0.51)] == []
+
+
+@pytest.mark.parametrize("page", REPORTS)
+@pytest.mark.parametrize("width", [360, 800, 1440])
+def test_a_chart_that_comes_alive_keeps_its_size_and_moves_nothing(
+    sites: Sites, visit: Open, page: str, width: int
+) -> None:
+    reader = visit(sites("usual").http(page), size=(width, 900))
+    before, settled = reader.boxes(EVERYTHING), reader.shifts()
+    reader.enliven()
+    assert reader.shifts() == settled
+    after = reader.boxes(EVERYTHING)
+    assert len(after) == len(before)
+    assert [(a, b) for a, b in zip(after, before, strict=True) if a != pytest.approx(b, abs=0.51)] == []
+
+
+@pytest.mark.parametrize("page", REPORTS)
+def test_a_live_chart_shows_the_same_text_as_its_drawing(sites: Sites, visit: Open, page: str) -> None:
+    for size in ((1440, 900), (360, 900)):
+        reader = visit(sites("usual").http(page), size=size)
+        drawn = [chart.locator("svg text:visible").all_text_contents() for chart in reader.charts()]
+        reader.enliven()
+        alive = [chart.locator("svg text:visible").all_text_contents() for chart in reader.charts()]
+        assert alive == drawn
+
+
+def test_a_tap_brings_a_chart_to_life(sites: Sites, visit: Open) -> None:
+    """And shows what was tapped."""
+    reader = visit(sites("usual").http("7d/index.html"), size=PHONE, has_touch=True, is_mobile=True)
+    reader.charts()[0].scroll_into_view_if_needed()
+    assert len(reader.requests) == 2
+    x, y = middle(bar(reader, 1))
+    reader.page.touchscreen.tap(x, y - reader.page.evaluate("() => scrollY"))
+    reader.charts()[0].locator(".live").wait_for()
+    assert len(reader.requests) == 3
+    reader.page.locator(TOOLTIP).get_by_text("Sun 22 Nov 2026").wait_for()
+
+
+def faint(chart: Locator) -> dict[str, set[bool]]:
+    """Return for each colour of a chart's marks whether they are faint."""
+    marks = chart.locator(f".live .mark-rect{MARKS}[fill^='var(--']:not([fill='var(--quiet)'])")
+    found: dict[str, set[bool]] = {}
+    for fill, opacity in marks.evaluate_all(
+        "(all) => all.map((one) => [one.getAttribute('fill'), getComputedStyle(one).opacity])"
+    ):
+        found.setdefault(fill, set()).add(float(opacity) < 0.3)
+    return found
+
+
+def test_a_click_in_the_legend_makes_the_others_faint_and_another_click_undoes_it(
+    sites: Sites, visit: Open
+) -> None:
+    reader = visit(sites("usual").http("7d/index.html"))
+    reader.enliven()
+    chart = reader.charts()[0]
+    colours = set(faint(chart))
+    assert len(colours) == 9
+    assert faint(chart) == {colour: {False} for colour in colours}
+    entry = chart.locator(".live .role-legend-label text").nth(1)
+    (own,) = {chart.locator(".live .role-legend-symbol path").nth(1).get_attribute("fill")}
+    entry.click()
+    reader.frames()
+    assert faint(chart) == {colour: {colour != own} for colour in colours}
+    entry.click()
+    reader.frames()
+    assert faint(chart) == {colour: {False} for colour in colours}
+
+
+def test_the_keyboard_walks_through_marks_and_legend(sites: Sites, visit: Open) -> None:
+    """Right and left through the marks, said aloud and shown; down and up through the legend."""
+    reader = visit(sites("usual").http("7d/index.html"))
+    chart, keys = reader.charts()[0], reader.page.keyboard
+    said = reader.page.get_by_role("status").filter(visible=None).locator("xpath=self::p").first
+    chart.focus()
+    chart.locator(".live").wait_for()
+    heard = []
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowLeft", "ArrowRight"):
+        keys.press(key)
+        heard.append(said.text_content())
+        words = reader.page.locator(f"{TOOLTIP} td:nth-child(2)").all_inner_texts()
+        assert [word for word in words if word not in str(heard[-1])] == []
+        assert len(words) == 3
+    assert heard[0] == heard[2] == heard[4] == "Date: Tue 17 Nov 2026, Path: /, Visits: 71"
+    assert heard[1].startswith("Date: Tue 17 Nov 2026, Path: /post/")
+    assert heard[3].startswith("Date: Mon 23 Nov 2026, Path: ")
+    everything = faint(chart)
+    keys.press("ArrowDown")
+    reader.frames()
+    assert sorted(map(str, faint(chart).values())) == ["{False}"] + ["{True}"] * 8
+    keys.press("ArrowUp")
+    reader.frames()
+    assert faint(chart) == everything
+    keys.press("Tab")
+    reader.page.locator(TOOLTIP).wait_for(state="hidden")
+
+
+@pytest.mark.parametrize(("page", "words"), [
+    ("today/index.html", "Path: /, Visits: 60"),
+    ("30d/index.html", "Date: Sun 25 Oct 2026, Path: /, Visits: 77"),
+])  # fmt: skip
+def test_the_keyboard_starts_with_the_first_mark(sites: Sites, visit: Open, page: str, words: str) -> None:
+    reader = visit(sites("usual").http(page))
+    reader.charts()[0].focus()
+    reader.charts()[0].locator(".live").wait_for()
+    reader.page.keyboard.press("ArrowRight")
+    assert reader.charts()[0].locator("xpath=following-sibling::p").first.text_content() == words
+
+
+WHERE = """() => {
+  const one = document.activeElement;
+  if (one === document.body) return null;
+  window.__stops ||= [];
+  const follows = !window.__stops.length
+    || !!(window.__stops.at(-1).compareDocumentPosition(one) & Node.DOCUMENT_POSITION_FOLLOWING);
+  window.__stops.push(one);
+  const { outlineWidth, outlineStyle, outlineColor } = getComputedStyle(one);
+  const { width, height, left, right } = one.getBoundingClientRect();
+  const kinds = { skip: ".skip", tab: "nav a", chart: ".chart", filter: ".filter input",
+    header: "thead button", download: ".downloads a", path: ".path, .path a", link: "a" };
+  return {
+    kind: Object.keys(kinds).find((kind) => one.matches(kinds[kind])) || one.outerHTML.slice(0, 80), follows,
+    ring: outlineStyle !== "none" && outlineColor !== "rgba(0, 0, 0, 0)" ? parseFloat(outlineWidth) : 0,
+    seen: width > 0 && height > 0 && right > 0 && left < innerWidth,
+  };
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_tab_reaches_everything_in_the_order_of_the_page_with_a_visible_ring(
+    sites: Sites, visit: Open, scheme: str, width: int
+) -> None:
+    reader = visit(sites("usual").http("7d/index.html"), size=(width, 900), color_scheme=scheme)
+    stops: list[dict[str, Any]] = []
+    for _ in range(100):
+        reader.page.keyboard.press("Tab")
+        stop = reader.page.evaluate(WHERE)
+        if stop is None:
+            break
+        stops.append(stop)
+    assert [stop for stop in stops if not (stop["ring"] and stop["seen"] and stop["follows"])] == []
+    kinds = [stop["kind"] for stop in stops]
+    runs = [kind for at, kind in enumerate(kinds) if at == 0 or kinds[at - 1] != kind]
+    tables = ["filter", "header", "filter", "header", "path"]
+    assert [kind for kind in runs if kind != "link"] == ["skip", "tab", "chart", *tables, "download"]
+    counts = {kind: kinds.count(kind) for kind in ("tab", "chart", "filter", "header", "path", "download")}
+    headers = 8 if width == 360 else 9  # the rank is not shown on a phone
+    assert counts == {"tab": 3, "chart": 2, "filter": 2, "header": headers, "path": 18, "download": 5}
+
+
+def test_the_skip_link_leads_past_the_header(sites: Sites, visit: Open) -> None:
+    reader = visit(sites("usual").http("7d/index.html"))
+    reader.page.keyboard.press("Tab")
+    reader.page.keyboard.press("Enter")
+    assert reader.page.evaluate("() => location.hash") == "#content"
+    reader.page.keyboard.press("Tab")
+    assert reader.page.evaluate(WHERE)["kind"] == "chart"
+
+
+def test_a_long_path_is_whole_while_it_has_the_focus(sites: Sites, visit: Open) -> None:
+    reader = visit(sites("usual").http("30d/index.html"))
+    path = reader.page.locator(".paths .path[title]")
+    whole, cut = path.get_attribute("title") or "", path.locator(".cut")
+    assert path.inner_text().replace("\n", "") == whole
+    assert (cut.bounding_box() or {"width": 0})["width"] < 40
+    path.locator("a").focus()
+    assert (cut.bounding_box() or {"width": 0})["width"] > 100
+
+
+def test_escape_and_a_turn_of_the_wheel_close_the_tooltip(sites: Sites, visit: Open) -> None:
+    """What lies below it can be read without moving the pointer (WCAG 1.4.13)."""
+    reader = visit(sites("usual").http("7d/index.html"), size=(1440, 2400))
+    for close in (lambda: reader.page.keyboard.press("Escape"), lambda: reader.page.mouse.wheel(0, 1)):
+        reader.page.mouse.move(*middle(bar(reader, 1)))
+        reader.page.locator(TOOLTIP).wait_for()
+        close()
+        reader.page.locator(TOOLTIP).wait_for(state="hidden")
+        reader.page.mouse.move(0, 0)

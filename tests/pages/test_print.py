@@ -1,0 +1,129 @@
+"""A page on paper: A4, whole charts, all rows, table heads on every sheet."""
+
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import Open, Sites
+from tests.support.releases import REPORTS
+from tests.support.visits import DESKTOP, PHONE, Visit
+
+pypdf = pytest.importorskip("pypdf", reason="pypdf, which reads what was printed, is not installed")
+
+A4 = pytest.approx((595.3, 841.9), abs=1)
+MARGIN = 32
+"""12 mm in points, a little less."""
+
+
+class Sheets:
+    """A printed page without spaces: its text in order, each sheet's size, lines, and words with places."""
+
+    def __init__(self, reader: Visit, file: Path) -> None:
+        reader.page.pdf(path=file, prefer_css_page_size=True)
+        self.flow = ""
+        self.sizes: list[tuple[float, float]] = []
+        self.texts: list[str] = []
+        self.places: list[list[tuple[str, float, float]]] = []
+        for sheet in pypdf.PdfReader(file).pages:
+            self.sizes.append((float(sheet.mediabox.width), float(sheet.mediabox.height)))
+            self.places.append([])
+            self.flow += packed(sheet.extract_text(visitor_text=self._place))
+            self.texts.append(packed(sheet.extract_text(extraction_mode="layout")))
+
+    def _place(self, text: str, matrix: Any, text_matrix: Any, *_: object) -> None:
+        if text.strip():
+            across = matrix[0] * text_matrix[4] + matrix[2] * text_matrix[5] + matrix[4]
+            up = matrix[1] * text_matrix[4] + matrix[3] * text_matrix[5] + matrix[5]
+            self.places[-1].append((text.strip(), across, up))
+
+    @property
+    def text(self) -> str:
+        """The text of all sheets."""
+        return "".join(self.texts)
+
+    def outside(self) -> list[tuple[str, float, float]]:
+        """Return the words that begin in the margins."""
+        width, height = self.sizes[0]
+        return [
+            (word, across, up)
+            for places in self.places
+            for word, across, up in places
+            if not (MARGIN <= across <= width - MARGIN and MARGIN <= up <= height - MARGIN)
+        ]
+
+    def holding(self, words: list[str]) -> list[int]:
+        """Return the sheets that hold all of the words."""
+        return [at for at, text in enumerate(self.texts) if all(packed(word) in text for word in words)]
+
+
+def packed(text: str) -> str:
+    """Return a text without spaces and ligatures, which fonts and PDFs add and lose."""
+    return re.sub(r"\s+", "", unicodedata.normalize("NFKC", text))
+
+
+@pytest.mark.parametrize(
+    ("page", "state"),
+    [*((page, "drawn") for page in REPORTS), *((REPORTS[1], state) for state in ("alive", "phone", "dark"))],
+)
+def test_a_page_prints_whole_on_a4(sites: Sites, visit: Open, tmp_path: Path, page: str, state: str) -> None:
+    """Every heading, figure, sentence and row, each chart on one sheet; no tabs, buttons or downloads."""
+    reader = visit(
+        sites("usual").http(page),
+        size=PHONE if state == "phone" else DESKTOP,
+        color_scheme="dark" if state == "dark" else "light",
+    )
+    if state in {"alive", "phone"}:
+        reader.enliven()
+    printed = Sheets(reader, tmp_path / "page.pdf")
+    assert printed.sizes == [A4] * len(printed.sizes)
+    assert len(printed.sizes) <= 4
+    wanted = reader.texts("h1, h2:not(.unseen), dt, .changes li, .notes li")
+    wanted = [text for text in wanted if text != "Downloads"]
+    assert [text for text in wanted if packed(text) not in printed.flow] == []
+    unwanted = ["Downloads", "as CSV", "Skip to", "Filter", "of 18 paths", "Days as"]
+    assert [text for text in unwanted if packed(text) in printed.flow] == []
+    rows = reader.page.locator("table tbody tr:not(:has(.cut))").evaluate_all(
+        "(all) => all.map((row) => [...row.cells].map((cell) => cell.textContent).join(''))"
+    )
+    assert len(rows) > 14
+    assert [row for row in rows if packed(row) not in printed.text] == []
+    for path in reader.page.locator(".path[title]").all():  # on two lines
+        head, tail = (
+            packed(text) for text in str(path.text_content()).split(path.locator(".cut").inner_text())
+        )
+        assert f"{head}...{tail}" in printed.flow
+
+    # The charts' own words are all there, below their titles on the same sheet, and nothing hangs over.
+    for chart in reader.charts():
+        title = str(chart.locator("xpath=preceding-sibling::h2").text_content())
+        labels = chart.locator("xpath=descendant::*[local-name()='svg']").first
+        words = labels.locator("tspan, text:not(:has(tspan))").all_text_contents()
+        assert len(words) > 10
+        assert len(printed.holding([title, *words])) == 1
+    assert printed.outside() == []
+
+
+@pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])
+def test_the_head_of_a_long_table_stands_on_every_sheet(
+    sites: Sites, visit: Open, tmp_path: Path, scripts: bool
+) -> None:
+    """A hundred paths take three sheets, or parts of them."""
+    reader = visit(sites("10,000 paths").http("30d/index.html"), java_script_enabled=scripts)
+    printed = Sheets(reader, tmp_path / "page.pdf")
+    sheets = [at for at, text in enumerate(printed.texts) if len(re.findall(r"/p/\d{5}\d", text)) > 5]
+    assert len(sheets) >= 2
+    assert printed.holding(["RankPathVisitsShareChange"]) == sheets
+
+
+def test_paper_is_white_and_ink_is_dark_for_readers_of_dark_pages(sites: Sites, visit: Open) -> None:
+    reader = visit(sites("usual").http("7d/index.html"), color_scheme="dark")
+    reader.page.emulate_media(media="print", color_scheme="dark")
+    body = reader.page.locator("body")
+    ink, paper = (
+        body.evaluate(f"(one) => getComputedStyle(one).{colour}") for colour in ("color", "backgroundColor")
+    )
+    assert paper == "rgb(255, 255, 255)"
+    assert sum(map(int, re.findall(r"\d+", ink))) < 200

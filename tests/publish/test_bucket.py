@@ -1,0 +1,790 @@
+"""A bucket gets each release whole or not at all, and one machine's at a time. On a real S3 server."""
+
+import gzip
+import hashlib
+import json
+import re
+import urllib.request
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Barrier
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from reportgen.core.compression import packed
+from reportgen.core.errors import BucketUnavailable, ConfigError, OutputBusy, PublishError
+from reportgen.publish.bucket import client as bucket_room
+from reportgen.publish.bucket import upload as mirror_room
+from reportgen.publish.bucket.client import Bucket, open_bucket, trial
+from reportgen.publish.bucket.download import fetch
+from reportgen.publish.bucket.errors import cloud_secrets, translate_errors
+from reportgen.publish.bucket.index import (
+    CURRENT,
+    HEADERS,
+    BucketIndex,
+    Item,
+    Lease,
+    items,
+    made_at,
+    parsed,
+    written,
+)
+from reportgen.publish.bucket.upload import LEASE, put_release
+from reportgen.publish.release import Release, current_release
+from tests.support.planted import SECRET, clean
+from tests.support.services import put, site
+from tests.support.stores import NAME, OPEN, Proxy, Request, know, publisher, variables
+
+PAGES = ("index.html", "7d/index.html", "404.html")
+
+
+@pytest.fixture
+def proxy(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
+    """Give a proxy before the server, in an environment that leads there."""
+    know(proxy.address, monkeypatch)
+    return proxy
+
+
+@pytest.fixture
+def bucket(proxy: Proxy) -> Bucket:
+    """Give an empty prefix of the bucket."""
+    return open_bucket(f"s3://{NAME}/{uuid4().hex}")
+
+
+@pytest.fixture
+def open_to_all(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    """Give a prefix in the bucket that takes requests without a signature."""
+    monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
+    return open_bucket(f"s3://{OPEN}/{uuid4().hex}")
+
+
+def publish_to(
+    bucket: Bucket, release: Release, *, by: str = "me", keep: int = 10, mend: bool = False
+) -> bool:
+    """Publish a release into the bucket, as the machine ``by``."""
+    return put_release(bucket, release, by=by, keep=keep, mend=mend)
+
+
+def seen(bucket: Bucket) -> dict[str, bytes]:
+    """Return what readers of the bucket get: each file at the prefix, unpacked."""
+    found = {}
+    for key in bucket.listed(""):
+        if not key.startswith("releases/") and key != CURRENT:
+            got = bucket.read(key)
+            assert got
+            found[key] = gzip.decompress(got[0]) if got[0][:2] == b"\x1f\x8b" else got[0]
+    return found
+
+
+def shown(release: Release) -> dict[str, bytes]:
+    """Return what readers are to get of a release."""
+    names = [name for name in release.manifest["files"] if not name.endswith((".br", ".gz"))]
+    return {name: (release.path / name).read_bytes() for name in (*names, "manifest.json")}
+
+
+def current_of(bucket: Bucket) -> str | None:
+    """Return the id of the release that is current in the bucket."""
+    found = bucket.read(CURRENT)
+    return parsed(found[0]).release if found else None
+
+
+def whole(release: Release) -> dict[str, bytes]:
+    """Return all files of a release but its manifest."""
+    return {name: (release.path / name).read_bytes() for name in release.manifest["files"]}
+
+
+# What stands where.
+
+
+def test_readers_of_the_bucket_get_the_release_and_programs_find_it_below_its_id(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    release = put(tmp_path, site("one"))
+    assert publish_to(bucket, release) is True
+    assert seen(bucket) == shown(release)
+    assert current_of(bucket) == release.id
+    below = {key.removeprefix(f"releases/{release.id}/") for key in bucket.listed("releases")}
+    packed_away = {f"{name}.gz" for name in shown(release)}
+    assert below == {*release.manifest["files"], "manifest.json"} - packed_away
+    assert "index.html.br" in below
+
+
+@pytest.mark.parametrize(
+    ("key", "kind", "cached", "coding"),
+    [
+        ("index.html", "text/html; charset=utf-8", "no-cache", "gzip"),
+        ("7d/report.json", "application/json", "no-cache", "gzip"),
+        ("7d/daily.csv", "text/csv; charset=utf-8", "no-cache", None),
+        ("7d/visits.svg", "image/svg+xml", "no-cache", None),
+        (
+            "assets/app.0a1b.js",
+            "text/javascript; charset=utf-8",
+            "public, max-age=31536000, immutable",
+            "gzip",
+        ),
+        ("robots.txt", "text/plain; charset=utf-8", "no-cache", None),
+        ("current.json", "application/json", "no-cache", None),
+        ("manifest.json", "application/json", "no-cache", None),
+    ],
+)
+def test_each_object_says_what_it_is_and_how_long_it_may_be_kept(
+    tmp_path: Path, bucket: Bucket, key: str, kind: str, cached: str, coding: str | None
+) -> None:
+    """To any HTTP client: the headers are those of a plain GET, not what an S3 library makes of them."""
+    import obstore
+
+    publish_to(bucket, put(tmp_path, site("one")))
+    address = obstore.sign(bucket._store, "GET", key, timedelta(minutes=5))
+    with urllib.request.urlopen(address) as answer:
+        got = answer.headers
+    assert (got["Content-Type"], got["Cache-Control"], got["Content-Encoding"]) == (kind, cached, coding)
+
+
+def test_a_release_comes_back_byte_for_byte(tmp_path: Path, bucket: Bucket) -> None:
+    release = put(tmp_path, site("one"), source="postgresql://db/app")
+    publish_to(bucket, release)
+    assert fetch(bucket) == (release.manifest, whole(release))
+
+
+def test_where_something_unpacks_gzip_on_the_way_a_release_comes_back_as_well(
+    tmp_path: Path, bucket: Bucket, proxy: Proxy
+) -> None:
+    """As Google's does for whoever does not ask for gzip."""
+    release = put(tmp_path, site("one"))
+    publish_to(bucket, release)
+    proxy.unpack = True
+    found = fetch(bucket)
+    assert found is not None
+    assert found[1] == whole(release)
+    assert {key for key in proxy.unpacked if key.endswith("/index.html")}
+
+
+@pytest.mark.parametrize("harm", ["changed", "cut", "gone", "manifest", "leads out", "other id"])
+def test_what_was_harmed_in_the_bucket_does_not_come_back(tmp_path: Path, bucket: Bucket, harm: str) -> None:
+    release = put(tmp_path, site("one"))
+    publish_to(bucket, release)
+    folder, manifest = f"releases/{release.id}", dict(release.manifest)
+    if harm == "gone":
+        bucket.delete([f"{folder}/7d/daily.csv"])
+    elif harm in {"changed", "cut"}:
+        body = b"<p>" if harm == "changed" else gzip.compress(site("one")["index.html"])[:-9]
+        bucket.write(f"{folder}/index.html", body, {})
+    else:
+        manifest |= {"leads out": {"files": {"../../x": {"sha256": ""}}}, "other id": {"id": "x"}}.get(
+            harm, {}
+        )
+        body = b"{" if harm == "manifest" else json.dumps(manifest).encode()
+        bucket.write(f"{folder}/manifest.json", body, {})
+    told = (
+        "is no manifest of"
+        if harm in {"manifest", "leads out", "other id"}
+        else "is not (there|what was published)"
+    )
+    with pytest.raises(PublishError, match=f"{re.escape(bucket.url)}.*{told}"):
+        fetch(bucket)
+
+
+def test_an_empty_bucket_has_nothing_to_give(bucket: Bucket) -> None:
+    assert fetch(bucket) is None
+
+
+# What is sent, and what is not.
+
+
+def test_nothing_new_costs_one_request(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> None:
+    release = put(tmp_path, site("one"))
+    publish_to(bucket, release)
+    proxy.quiet()
+    assert publish_to(bucket, release) is False
+    assert [(request.method, request.key.rpartition("/")[2]) for request in proxy.requests] == [
+        ("GET", CURRENT)
+    ]
+
+
+def test_unchanged_objects_are_not_sent_again(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> None:
+    """At the prefix they stay; below the new id the store copies them itself."""
+    publish_to(bucket, put(tmp_path, site("one"), ago_s=60))
+    proxy.quiet()
+    changed = site("one") | {
+        "index.html": b"<p>new",
+        "index.html.br": b"",
+        "index.html.gz": gzip.compress(b"<p>new"),
+    }
+    release = put(tmp_path, changed)
+    publish_to(bucket, release)
+    writes = [request for request in proxy.requests if request.method == "PUT"]
+    prefix = bucket.url.rpartition("/")[2]
+    sent = {request.key.removeprefix(f"{prefix}/") for request in writes if not request.copied}
+    below = f"releases/{release.id}"
+    fresh = {"index.html", "manifest.json"}
+    assert sent == {CURRENT, *fresh, *(f"{below}/{name}" for name in (*fresh, "index.html.br"))}
+    copied = {request.key.removeprefix(f"{prefix}/{below}/") for request in writes if request.copied}
+    assert "assets/app.0a1b.js" in copied
+    assert "assets/app.0a1b.js.br" in copied
+    assert seen(bucket) == shown(release)
+    assert fetch(bucket) == (release.manifest, whole(release))
+
+
+def test_a_name_alone_is_no_proof_that_an_object_is_unchanged(tmp_path: Path, bucket: Bucket) -> None:
+    """What somebody has put over our objects, or deleted, is mended by the next release."""
+    publish_to(bucket, put(tmp_path, site("one"), ago_s=60))
+    bucket.write("robots.txt", b"User-agent: *\nAllow: /all/\n", {})
+    bucket.delete(["assets/app.0a1b.js", "7d/daily.csv"])
+    release = put(tmp_path, site("one"))
+    publish_to(bucket, release)
+    assert seen(bucket) == shown(release)
+
+
+def test_an_object_that_would_be_copied_is_sent_where_it_is_no_longer_what_it_was(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    before = put(tmp_path, site("one"), ago_s=60)
+    publish_to(bucket, before)
+    bucket.write(f"releases/{before.id}/404.html", b"harmed", {})
+    bucket.delete([f"releases/{before.id}/robots.txt"])
+    release = put(tmp_path, site("one"))
+    publish_to(bucket, release)
+    assert fetch(bucket) == (release.manifest, whole(release))
+
+
+def test_what_a_dead_build_has_sent_is_proven_before_it_counts(
+    tmp_path: Path, bucket: Bucket, proxy: Proxy
+) -> None:
+    release = put(tmp_path, site("one"))
+    sound, *rest = items(release)
+    bucket.write(f"releases/{release.id}/{sound.name}", sound.body, sound.headers)
+    for item in rest:  # as long as it should be, and something else
+        bucket.write(f"releases/{release.id}/{item.name}", b"x" * len(item.body), item.headers)
+    proxy.quiet()
+    publish_to(bucket, release)
+    assert fetch(bucket) == (release.manifest, whole(release))
+    assert [key for key in proxy.since("PUT") if key.endswith(f"{release.id}/{sound.name}")] == []
+
+
+@pytest.mark.parametrize("unpack", [False, True])
+def test_a_store_whose_tags_are_no_checksums_is_read_back(
+    tmp_path: Path, open_to_all: Bucket, proxy: Proxy, unpack: bool
+) -> None:
+    """As where objects are encrypted with a key of one's own, and at Azure, whatever unpacks them there."""
+    proxy.opaque, proxy.unpack = True, unpack
+    for word, ago_s in (("one", 60), ("two", 0)):
+        release = put(tmp_path, site(word), ago_s=ago_s)
+        publish_to(open_to_all, release)
+        assert seen(open_to_all) == shown(release)
+        assert fetch(open_to_all) == (release.manifest, whole(release))
+    read = {key for key in proxy.since("GET") if f"releases/{release.id}/" in key}
+    assert len(read) >= len(list(items(release)))
+    proxy.requests.clear()
+    assert publish_to(open_to_all, release) is False
+    assert len(proxy.requests) == 1
+
+
+def test_a_store_that_keeps_something_else_than_it_was_sent_gets_no_new_release(
+    tmp_path: Path, open_to_all: Bucket, proxy: Proxy
+) -> None:
+    before = put(tmp_path, site("one"), ago_s=60)
+    publish_to(open_to_all, before)
+    release = put(tmp_path, site("two"))
+    proxy.alter = lambda request, body: (body[:-1] + b"?") if request.key.endswith("7d/report.json") else body
+    with pytest.raises(BucketUnavailable, match=r"report\.json: is not what was sent"):
+        publish_to(open_to_all, release)
+    proxy.quiet()
+    assert seen(open_to_all) == shown(before)
+    assert fetch(open_to_all) == (before.manifest, whole(before))
+
+
+def test_a_file_that_was_damaged_here_is_not_sent(tmp_path: Path, bucket: Bucket) -> None:
+    release = put(tmp_path, site("one"))
+    (release.path / "7d" / "daily.csv").write_bytes(b"date")
+    with pytest.raises(PublishError, match=r"daily\.csv: is not what was published"):
+        publish_to(bucket, release)
+    assert bucket.listed("") == {}
+
+
+# What goes.
+
+
+def test_as_many_releases_stay_as_asked_and_nothing_that_is_not_ours_goes(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    """Scripts at the prefix stay as long as one of the releases has them."""
+    foreign = ["releases/notes/index.html", "releases/20261123/x", "assets/logo.svg", "press/kit.zip"]
+    for key in foreign:
+        bucket.write(key, b"mine", {})
+    ids = []
+    for n in range(4):
+        files = site(str(n)) | {f"assets/only.{n}.js": str(n).encode()}
+        files |= {"assets/shared.js": b"of all but the last"} if n < 3 else {}
+        ids.append(put(tmp_path, files, ago_s=100 - n).id)
+        publish_to(bucket, _current(tmp_path), keep=2)
+    kept = {key.split("/")[1] for key in bucket.listed("releases")}
+    assert kept == {*ids[2:], "notes", "20261123"}
+    scripts = {key for key in bucket.listed("assets") if "only" in key or "shared" in key}
+    assert scripts == {"assets/only.2.js", "assets/only.3.js", "assets/shared.js"}
+    assert [bucket.read(key) is not None for key in foreign] == [True] * 4
+
+
+def _current(root: Path) -> Release:
+    release = current_release(root)
+    assert release
+    return release
+
+
+def test_a_page_without_a_successor_goes_with_its_release(tmp_path: Path, bucket: Bucket) -> None:
+    publish_to(bucket, put(tmp_path, site("one") | {"30d/index.html": b"<p>30"}, ago_s=60))
+    publish_to(bucket, put(tmp_path, site("two")))
+    assert "30d/index.html" not in seen(bucket)
+
+
+def test_litter_that_cannot_be_deleted_is_no_failure(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> None:
+    publish_to(bucket, put(tmp_path, site("one"), ago_s=60))
+    release = put(tmp_path, site("two"))
+    proxy.meet = lambda _, request: 403 if request.method in {"POST", "DELETE"} else None
+    assert publish_to(bucket, release, keep=1) is True
+    assert seen(bucket) == shown(release)
+
+
+def test_what_is_gone_already_keeps_nothing_else_from_being_deleted(tmp_path: Path) -> None:
+    """As in a store that deletes one object after the other."""
+    from obstore.store import LocalStore
+
+    bucket = Bucket("file://here", LocalStore(tmp_path))
+    for name in ("a", "c"):
+        (tmp_path / name).write_bytes(b"x")
+    bucket.delete(["a", "b", "c", "d"])
+    bucket.delete([])
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_build_could_not_delete_the_next_one_does(
+    tmp_path: Path, bucket: Bucket, proxy: Proxy
+) -> None:
+    """The ledger no longer knows of it; the releases do."""
+    publish_to(bucket, put(tmp_path, site("one") | {"30d/index.html": b"<p>30"}, ago_s=60))
+    proxy.meet = lambda _, request: 403 if request.method in {"POST", "DELETE"} else None
+    publish_to(bucket, put(tmp_path, site("two"), ago_s=30))
+    assert "30d/index.html" in seen(bucket)
+    proxy.quiet()
+    release = put(tmp_path, site("three"))
+    publish_to(bucket, release)
+    assert seen(bucket) == shown(release)
+
+
+def test_what_a_build_put_into_place_before_it_died_goes_with_the_next_one(
+    tmp_path: Path, bucket: Bucket, proxy: Proxy
+) -> None:
+    """It was in no ledger that was ever written."""
+    publish_to(bucket, put(tmp_path, site("one"), ago_s=60))
+    proxy.meet = lambda _, request: 403 if request.method == "PUT" and request.key.count("/") == 2 else None
+    with pytest.raises(PublishError):
+        publish_to(bucket, put(tmp_path, site("two") | {"old.csv": b"1"}, ago_s=30))
+    proxy.quiet()
+    assert "old.csv" in seen(bucket)
+    release = put(tmp_path, site("three"))
+    publish_to(bucket, release)
+    assert seen(bucket) == shown(release)
+
+
+def test_a_newer_release_is_not_cleared_away_whoever_is_slow(tmp_path: Path, bucket: Bucket) -> None:
+    """Another machine may be uploading it, or have made it current meanwhile."""
+    publish_to(bucket, put(tmp_path / "a", site("zero"), ago_s=100), keep=1)
+    slow = put(tmp_path / "a", site("slow"), ago_s=60)
+    newer = put(tmp_path / "b", site("new") | {"30d/index.html": b"<p>30", "assets/new.js": b"new"}, ago_s=1)
+    clear, found = mirror_room._clear, list[dict[str, bytes]]()
+
+    def late(*given: Any) -> None:
+        monkeypatch.undo()
+        publish_to(bucket, newer, by="other", keep=1)
+        found.append(seen(bucket))
+        clear(*given)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(mirror_room, "_clear", late)
+        publish_to(bucket, slow, keep=1)
+    assert current_of(bucket) == newer.id
+    assert seen(bucket) == found[0] == shown(newer)
+    assert fetch(bucket) == (newer.manifest, whole(newer))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "AWS_STS_REGIONAL_ENDPOINTS=regional",
+        "AWS_USE_FIPS_ENDPOINT=false",
+        "AWS_USE_DUALSTACK_ENDPOINT=true",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE=IPv4",
+        "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS=false",
+        "AWS_S3_US_EAST_1_REGIONAL_ENDPOINT=regional",
+    ],
+)
+def test_a_variable_that_only_chooses_an_endpoint_is_no_address(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """Amazon's own tools set them, in its clusters for one."""
+    monkeypatch.setenv(*said.split("=", 1))
+    assert open_bucket(bucket.url).read("absent") is None
+
+
+# Two machines.
+
+
+@pytest.mark.parametrize(("ago_s", "wanted"), [(60, True), (-1, False), (-86_400, True)])
+def test_what_is_as_new_here_is_not_fetched_but_from_before_a_clock_was_put_right(
+    tmp_path: Path, bucket: Bucket, ago_s: float, wanted: bool
+) -> None:
+    release = put(tmp_path / "a", site("there"))
+    publish_to(bucket, release)
+    here = put(tmp_path / "b", site("here"), ago_s=ago_s)
+    assert (fetch(bucket, here) is not None) is wanted
+    assert fetch(bucket, release) is None
+
+
+def test_a_newer_release_of_another_machine_stays(tmp_path: Path, bucket: Bucket) -> None:
+    old, new = put(tmp_path / "a", site("old"), ago_s=60), put(tmp_path / "b", site("new"))
+    publish_to(bucket, new, by="other")
+    with pytest.raises(OutputBusy, match=rf"newer release \({new.id}\), which stays.*only one machine"):
+        publish_to(bucket, old)
+    assert publish_to(bucket, old, mend=True) is False
+    assert seen(bucket) == shown(new)
+
+
+def test_a_release_from_before_a_clock_was_put_right_is_newer_than_nothing(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    publish_to(bucket, put(tmp_path / "a", site("of tomorrow"), ago_s=-86_400))
+    release = put(tmp_path / "b", site("of today"))
+    assert publish_to(bucket, release) is True
+    assert seen(bucket) == shown(release)
+
+
+@pytest.mark.parametrize(
+    ("by", "age", "free"),
+    [
+        ("other", timedelta(seconds=5), False),
+        ("other", LEASE + timedelta(seconds=5), True),
+        ("other", -LEASE - timedelta(seconds=5), True),
+        ("me", timedelta(seconds=5), True),
+    ],
+)
+def test_a_claim_of_another_machine_counts_while_it_may_live(
+    tmp_path: Path, bucket: Bucket, by: str, age: timedelta, free: bool
+) -> None:
+    """Our own is a dead one's: who builds holds the lock of the output."""
+    before = put(tmp_path / "a", site("one"), ago_s=600)
+    publish_to(bucket, before, by=by)
+    found = bucket.read(CURRENT)
+    assert found
+    index = parsed(found[0])
+    lease = Lease("20261123T120000.000Z-0a1b2c3d", by, datetime.now(UTC) - age)
+    bucket.write(CURRENT, written(BucketIndex(index.release, index.objects, lease)), HEADERS)
+    release = put(tmp_path / "b", site("two"))
+    if free:
+        publish_to(bucket, release)
+    else:
+        with pytest.raises(OutputBusy, match="another machine publishes there"):
+            publish_to(bucket, release)
+    assert seen(bucket) == shown(release if free else before)
+
+
+def test_who_is_current_there_mends_what_a_dead_build_began(tmp_path: Path, bucket: Bucket) -> None:
+    """Its claim tells that pages may be its own, though the release before is still the current one."""
+    release = put(tmp_path, site("one"))
+    publish_to(bucket, release)
+    found = bucket.read(CURRENT)
+    assert found
+    index = parsed(found[0])
+    dead = Lease("20261123T120000.000Z-0a1b2c3d", "another", datetime.now(UTC) - 2 * LEASE)
+    bucket.write(CURRENT, written(BucketIndex(index.release, index.objects, dead)), HEADERS)
+    bucket.write("index.html", b"<p>of another release", {})
+    assert publish_to(bucket, release, mend=True) is True
+    assert seen(bucket) == shown(release)
+    assert publish_to(bucket, release, mend=True) is False
+
+
+def test_of_two_machines_at_once_one_publishes_and_the_other_is_told(
+    tmp_path: Path, store: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wins: its report is whole, and the loser has touched nothing of it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store)
+    bucket, lost = open_bucket(bucket.url), 0
+    for n in range(12):
+        releases = [put(tmp_path / side, small(3, side * n), ago_s=100 - n) for side in "ab"]
+        begin = Barrier(2)
+
+        def race(side: int, releases: list[Release] = releases, begin: Barrier = begin) -> str:
+            begin.wait()
+            try:
+                publish_to(bucket, releases[side], by=f"machine {side}")
+            except OutputBusy as exc:
+                return str(exc)
+            return ""
+
+        with ThreadPoolExecutor(2) as pool:
+            told = list(pool.map(race, range(2)))
+        assert "" in told
+        lost += sum(map(bool, told))
+        current = next(release for release in releases if release.id == current_of(bucket))
+        assert seen(bucket) == shown(current)
+        assert fetch(bucket) == (current.manifest, whole(current))
+    assert lost > 0
+
+
+def test_who_lost_the_race_for_the_claim_has_touched_no_page(
+    tmp_path: Path, bucket: Bucket, proxy: Proxy
+) -> None:
+    before = put(tmp_path / "a", site("before"), ago_s=600)
+    publish_to(bucket, before)
+    other = put(tmp_path / "b", site("other"), ago_s=10)
+    mine = put(tmp_path / "c", site("mine"))
+    pending = [other]
+
+    def overtaken(_: int, request: Request) -> None:
+        """Let another machine publish just before the claim of this one arrives."""
+        if request.method == "PUT" and request.key.endswith(CURRENT) and pending:
+            release = pending.pop()
+            proxy.lock.release()
+            try:
+                publish_to(bucket, release, by="other")
+            finally:
+                proxy.lock.acquire()
+
+    proxy.meet = overtaken
+    with pytest.raises(OutputBusy, match="meanwhile"):
+        publish_to(bucket, mine)
+    assert seen(bucket) == shown(other)
+    assert current_of(bucket) == other.id
+
+
+def test_who_was_too_slow_after_the_claim_writes_no_more_pages(
+    tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = put(tmp_path, site("before"), ago_s=600)
+    publish_to(bucket, before)
+    monkeypatch.setattr(mirror_room, "SWITCH_S", -1)
+    with pytest.raises(BucketUnavailable, match="so slow that another machine may take over"):
+        publish_to(bucket, put(tmp_path, site("late")))
+    assert seen(bucket) == shown(before)
+
+
+# Faults.
+
+
+def test_a_build_killed_before_any_request_leaves_a_whole_site_and_the_next_needs_no_help(
+    tmp_path: Path, bucket: Bucket, store: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until its claim nothing has changed; then each page is whole, of either release, and leads on."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store)
+    bucket = open_bucket(bucket.url)
+    root, killed, number, before = tmp_path, -9, 0, put(tmp_path, small(0), ago_s=1000)
+    states = set()
+    with publisher(bucket.url, root, variables(proxy.address)) as published:
+        assert published(proxy, 0) == 0
+        while killed:
+            number += 1
+            release = put(root, small(number), ago_s=1000 - number)
+            killed = published(proxy, number)
+            states.add(state_of(bucket, before, release))
+            assert fetch(bucket) in [(each.manifest, whole(each)) for each in (before, release)]
+            assert published(proxy, 0) == 0
+            assert pages_of(bucket) == shown(release)
+            assert fetch(bucket) == (release.manifest, whole(release))
+            before = release
+    assert number > 15
+    assert states == {"old", "switching", "new"}
+    assert len({key.split("/")[1] for key in bucket.listed("releases")}) == 3
+
+
+def small(number: int, word: str = "") -> dict[str, bytes]:
+    """Return a site whose pages and data are others for each number, and its script for every third."""
+    links = f'<script src="assets/a.{number // 3}.js"></script>'.encode()
+    pages = {name: f"<p>{number} {word} {name}".encode() + links for name in ("index.html", "7d.html")}
+    data = {"7d.json": str(number).encode(), f"assets/a.{number // 3}.js": str(number // 3).encode() * 700}
+    return pages | data | packed(data)
+
+
+def pages_of(bucket: Bucket) -> dict[str, bytes]:
+    """Return what readers get, if all that it leads to is there, but not the scripts of older releases."""
+    found = seen(bucket)
+    linked = {name.decode() for content in found.values() for name in re.findall(rb'src="([^"]+)"', content)}
+    assert linked <= set(found)
+    return {name: content for name, content in found.items() if name in linked or "assets/" not in name}
+
+
+def state_of(bucket: Bucket, before: Release, release: Release) -> str:
+    """Return where a build of ``release`` was killed, if what it left is as it should be."""
+    stored = bucket.read(CURRENT)
+    assert stored
+    index, found, old, new = parsed(stored[0]), pages_of(bucket), shown(before), shown(release)
+    if index.release == release.id:
+        assert found == new
+        return "new"
+    assert index.release == before.id
+    if index.lease is None:
+        assert found == old
+        return "old"
+    assert [name for name, content in found.items() if content not in {old.get(name), new.get(name)}] == []
+    assert {name for name in old if "assets/" not in name} <= set(found)
+    return "switching"
+
+
+@pytest.mark.parametrize("which", [1, 2])
+def test_a_conditional_write_whose_answer_was_lost_has_taken_place(
+    tmp_path: Path, bucket: Bucket, proxy: Proxy, which: int
+) -> None:
+    """The claim, or the last write: who finds its own words there has not lost a race against itself."""
+    release = put(tmp_path, site("one"))
+    count = 0
+
+    def lost(request: Request) -> bool:
+        nonlocal count
+        count += request.method == "PUT" and request.key.endswith(CURRENT)
+        return request.method == "PUT" and request.key.endswith(CURRENT) and count == which
+
+    proxy.lose = lost
+    assert publish_to(bucket, release) is True
+    assert count > which - 1
+    assert seen(bucket) == shown(release)
+    assert current_of(bucket) == release.id
+
+
+def test_requests_that_fail_for_a_passing_reason_are_repeated(
+    tmp_path: Path, bucket: Bucket, proxy: Proxy
+) -> None:
+    release = put(tmp_path, site("one"))
+    failed: set[tuple[str, str]] = set()
+
+    def once(_: int, request: Request) -> int | None:
+        if (request.method, request.key) in failed:
+            return None
+        failed.add((request.method, request.key))
+        return (503, 0, 500)[len(failed) % 3]
+
+    proxy.meet = once
+    publish_to(bucket, release)
+    assert len(failed) > 20
+    assert seen(bucket) == shown(release)
+
+
+def test_a_bucket_that_stays_down_is_worth_another_try(
+    tmp_path: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_room, "RETRIES", 1)
+    down = open_bucket(f"s3://{NAME}/{uuid4().hex}")
+    proxy.meet = lambda *_: 503
+    with pytest.raises(BucketUnavailable, match=r"503 Service Unavailable.*tried again") as caught:
+        publish_to(down, put(tmp_path, site("one")))
+    assert caught.value.retry
+
+
+@pytest.mark.parametrize(
+    ("url", "environment", "told"),
+    [
+        ("s3://absent/x", {}, "no such bucket: make it, or mend output.bucket"),
+        (
+            f"s3://{NAME}/x",
+            {"AWS_SECRET_ACCESS_KEY": f"{SECRET}-and-wrong"},
+            "SignatureDoesNotMatch.*credentials",
+        ),
+        (f"s3://{NAME}/x", {"AWS_ACCESS_KEY_ID": "AKIANOBODY"}, "InvalidAccessKeyId.*credentials"),
+        (f"s3://{NAME}/x", {"AWS_ENDPOINT_URL": "http://a b"}, "obstore failed"),
+        ("az://container/x", {}, "Account must be specified.*AZURE_STORAGE_ACCOUNT_NAME"),
+        ("gs://bucket/x", {"GOOGLE_APPLICATION_CREDENTIALS": "absent.json"}, r"absent\.json"),
+    ],
+)
+def test_what_cannot_work_is_told_with_what_to_do_and_without_a_secret(
+    tmp_path: Path,
+    proxy: Proxy,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str,
+    environment: Mapping[str, str],
+    told: str,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(PublishError, match=told) as caught:
+        publish_to(open_bucket(url), put(tmp_path, site("one")))
+    assert not caught.value.retry
+    clean(str(caught.value))
+
+
+def test_whatever_obstore_says_no_credential_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor a signature in a query."""
+    monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", f"{SECRET}-of-the-container")
+    told = (
+        f"Error performing GET https://a.test/x?sig=token-zebra in 1ms - bad header {SECRET}-of-the-container"
+    )
+    with pytest.raises(PublishError) as caught, translate_errors("az://container/x"):
+        raise ValueError(told)
+    assert clean(str(caught.value)).startswith("az://container/x: GET https://a.test/x: bad header ***. ")
+
+
+def test_an_endpoint_without_a_scheme_is_a_wrong_setting(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "s3.example.com")
+    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL: write the whole address"):
+        open_bucket(f"s3://{NAME}/x")
+
+
+def test_credentials_of_the_environment_are_secrets() -> None:
+    environment = {
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI",
+        "AZURE_STORAGE_SAS_TOKEN": "sv=2024&sig=abc",
+        "AWS_SSE_BUCKET_KEY_ENABLED": "true",
+        "AWS_REGION": "eu-central-1",
+        "HOME": "/home/key",
+    }
+    assert set(cloud_secrets(environment)) == {"wJalrXUtnFEMI", "sv=2024&sig=abc"}
+
+
+# The trial that `reportgen check` makes.
+
+
+def test_a_trial_leaves_nothing(bucket: Bucket) -> None:
+    assert list(trial(bucket)) == []
+    assert bucket.listed("") == {}
+
+
+@pytest.mark.parametrize(
+    ("lost", "named"),
+    [
+        (("if-match",), "If-Match"),
+        (("if-none-match",), "If-None-Match"),
+        (("if-match", "if-none-match"), "If-None-Match and If-Match"),
+    ],
+)
+def test_a_store_that_takes_no_notice_of_conditions_is_found_out(
+    open_to_all: Bucket, proxy: Proxy, lost: tuple[str, ...], named: str
+) -> None:
+    proxy.drop = lost
+    assert list(trial(open_to_all)) == [
+        f"it takes no notice of {named}, so two machines could mix their reports"
+    ]
+    assert open_to_all.listed("") == {}
+
+
+# Words.
+
+
+def test_a_ledger_is_read_as_it_was_written_and_a_damaged_one_knows_of_nothing() -> None:
+    lease = Lease("20261123T120000.000Z-0a1b2c3d", "me", datetime(2026, 11, 23, 12, tzinfo=UTC))
+    index = BucketIndex("20261123T110000.000Z-0a1b2c3d", {}, lease)
+    assert parsed(written(index)) == index
+    for damaged in (b"", b"{", b"[]", b"null", b'{"release": "x", "claim": null, "objects": {}}',
+                    b'{"release": "99999999T999999.999Z-0a1b2c3d", "claim": null, "objects": {}}',
+                    written(index).replace(b"+00:00", b"")):  # fmt: skip
+        assert parsed(damaged) == BucketIndex()
+
+
+def test_a_release_tells_when_it_was_made() -> None:
+    assert made_at("20261123T120000.250Z-0a1b2c3d") == datetime(2026, 11, 23, 12, 0, 0, 250_000, UTC)
+
+
+def test_headers_are_a_part_of_what_an_object_is() -> None:
+    one, other = (Item("x", b"x", {"Content-Type": kind}) for kind in ("text/html", "text/plain"))
+    assert one.digest != other.digest
+    assert one.md5 == other.md5 == hashlib.md5(b"x", usedforsecurity=False).hexdigest()

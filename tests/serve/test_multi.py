@@ -1,0 +1,165 @@
+"""`reportgen serve` with many sites: the page over them at /, each below its prefix, one schedule for all."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from reportgen.config.sites import Sites, load_settings
+from reportgen.serve.multi import SiteCaches, first_due
+from tests.serve.test_service import HEAVY
+from tests.support.manysites import SMALL, reportgen, silent, table, written
+from tests.support.services import Service, eventually, put, serving, site
+
+PASSWORD = "open sesame"
+
+
+def two(folder: Path, top: str = SMALL) -> None:
+    """Write the settings of two sites."""
+    written(folder, {name: table(folder, name) for name in ("blog", "shop")}, top)
+
+
+def totals(service: Service) -> dict[str, int | None]:
+    """Return what the page over all sites says."""
+    return {one["name"]: one["total"] for one in json.loads(service.ask("/sites.json").body)["sites"]}
+
+
+def test_it_builds_all_sites_and_serves_each_below_its_prefix(tmp_path: Path) -> None:
+    two(tmp_path)
+    with serving(tmp_path) as service:
+        service.await_event("build_published", within_s=60)
+        eventually(lambda: service.ask("/").status == 200)
+        assert totals(service) == {"blog": 91, "shop": 91}
+        for name in ("blog", "shop"):
+            moved = service.ask(f"/{name}?a=1")
+            assert (moved.status, moved.headers["location"]) == (308, f"/{name}/?a=1")
+            moved = service.ask(f"/{name}/7d")
+            assert (moved.status, moved.headers["location"]) == (308, f"/{name}/7d/")
+            page = service.ask(f"/{name}/7d/")
+            assert (page.status, f"/{name}/0".encode() in page.body) == (200, True)
+            assert service.ask(f"/{name}/7d/", if_none_match=page.headers["etag"]).status == 304
+            gone = service.ask(f"/{name}/nothing")
+            assert (gone.status, f'href="/{name}/7d/"'.encode() in gone.body) == (404, True)
+            assert json.loads(service.ask(f"/{name}/status.json").body)["stale"] is False
+        assert service.ask("/nothing").status == 404
+        for outside in ("/state/runs.json", "/blog/state/lock", "/blog/../shop/", "/releases/", "/current"):
+            assert service.ask(outside).status == 404
+        status = service.status()
+        assert [one["name"] for one in status["sites"]] == ["blog", "shop"]
+        assert service.stop() == 0
+
+
+def test_a_round_builds_what_is_due_and_a_site_that_hangs_delays_nobody(tmp_path: Path) -> None:
+    with silent() as database:
+        sites = {"hangs": f"build_timeout_s = 30\n{database.source}", "blog": table(tmp_path, "blog")}
+        written(tmp_path, sites, SMALL + 'schedule = "1h"\n')
+        with serving(tmp_path) as service:
+            eventually(lambda: service.ask("/blog/").status == 200, 29)
+            assert service.ask("/hangs/").status == 503
+            assert service.ask("/healthz").status == 200
+            assert service.stop() == 0
+
+
+def test_it_says_which_site_is_stale(tmp_path: Path) -> None:
+    """One document for all; ``/healthz/fresh`` fails while any site is overdue."""
+    two(tmp_path)
+    assert reportgen(tmp_path, "build", "--quiet", "--site", "blog").code == 0
+    with serving(tmp_path, "--no-schedule") as service:
+        assert service.ask("/healthz/fresh").status == 503
+        assert {one["name"]: one["stale"] for one in service.status()["sites"]} == {
+            "blog": False,
+            "shop": True,
+        }
+        assert reportgen(tmp_path, "build", "--quiet", "--site", "shop").code == 0
+        eventually(lambda: service.ask("/healthz/fresh").status == 200, 15)
+        assert service.ask("/shop/").status == 200
+
+
+def test_one_password_is_for_all_sites(tmp_path: Path) -> None:
+    two(tmp_path)
+    put(tmp_path / "output" / "blog", site("one"))
+    with serving(tmp_path, "--no-schedule", REPORTGEN_PASSWORD=PASSWORD) as service:
+        for address in ("/", "/blog/", "/blog", "/blog/status.json", "/status.json"):
+            assert service.ask(address).status == 401
+        assert service.ask("/healthz").status == 200
+
+
+def test_nothing_for_operators_is_told_in_public(tmp_path: Path) -> None:
+    two(tmp_path, SMALL + "server.public = true\n")
+    (tmp_path / "blog.csv").unlink()
+    assert reportgen(tmp_path, "build", "--quiet").code == 1
+    with serving(tmp_path, "--no-schedule") as service:
+        for address in ("/status.json", "/blog/status.json", "/", "/sites.json"):
+            assert b"no such file" not in service.ask(address).body
+        assert b".csv" not in service.ask("/status.json").body
+
+
+def test_what_stays_in_memory_is_light(tmp_path: Path) -> None:
+    two(tmp_path)
+    with serving(tmp_path, "--no-schedule") as service:
+        maps = Path(f"/proc/{service.process.pid}/maps").read_text()
+        assert [name for name in HEAVY if f"/{name}/" in maps] == []
+
+
+def sites_of(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> Sites:
+    """Publish a small release of so many sites, and return their settings."""
+    monkeypatch.chdir(folder)
+    written(folder, {f"s{n}": "sample" for n in range(count)})
+    for n in range(count):
+        put(folder / "output" / f"s{n}", site(f"word{n}"))
+    loaded = load_settings(None, {}, {})
+    assert isinstance(loaded, Sites)
+    return loaded
+
+
+def test_only_so_much_is_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The site that nobody has asked for longest goes, and is read again when somebody does."""
+    sites = sites_of(tmp_path, monkeypatch, 4)
+
+    first = SiteCaches(sites).place(sites.all[0], dict)
+    first.fetch()
+    assert first.published.cache is not None
+    caches = SiteCaches(sites, most_bytes=2 * first.published.cache.size_bytes + 100)
+    places = [caches.place(one, dict) for one in sites.all]
+    seen = []
+    for number in (0, 1, 0, 2, 3, 0):
+        places[number].fetch()
+        seen.append([place.published.cache is not None for place in places])
+    assert seen == [
+        [True, False, False, False],
+        [True, True, False, False],
+        [True, True, False, False],
+        [True, False, True, False],
+        [False, False, True, True],
+        [True, False, False, True],
+    ]
+
+
+def test_assets_that_all_have_in_common_are_held_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sites = sites_of(tmp_path, monkeypatch, 2)
+
+    caches, found = SiteCaches(sites), set()
+    for place in [caches.place(one, dict) for one in sites.all]:
+        place.fetch()
+        assert place.published.cache is not None
+        found.add(id(place.published.cache.resources["/assets/app.0a1b.js"].variants["identity"].body))
+    assert len(found) == 1
+
+
+def test_a_round_starts_when_the_first_site_is_due_each_in_its_own_zone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    six = 'source.url = "sample"\nschedule = "0 6 * * *"\n'
+    zones = {"tokyo": "Asia/Tokyo", "berlin": "Europe/Berlin", "york": "America/New_York"}
+    written(tmp_path, {name: f'{six}timezone = "{zone}"' for name, zone in zones.items()})
+    sites = load_settings(None, {}, {})
+    assert isinstance(sites, Sites)
+    moment, due = datetime(2026, 11, 23, 12, tzinfo=UTC), []
+    for _ in range(4):
+        moment = first_due(sites)(moment)
+        due.append(f"{moment.astimezone(UTC):%d %H:%M}")
+    assert due == ["23 21:00", "24 05:00", "24 11:00", "24 21:00"]

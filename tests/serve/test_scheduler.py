@@ -1,0 +1,331 @@
+"""When builds start, and when the schedule itself is what is broken."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from reportgen.publish.history import Failure, Runs, Success
+from reportgen.serve.scheduler import BUSY_PAUSE_S, Schedule, Timetable
+from reportgen.serve.worker import Outcome, Worker
+from tests.support.services import eventually
+
+NOON = datetime(2099, 11, 23, 12, tzinfo=UTC)
+"""So far away that nothing is due by APScheduler's own clock while a test sets the time."""
+
+BERLIN = ZoneInfo("Europe/Berlin")
+DONE = Outcome("unchanged", 0.1)
+BROKEN = Outcome("failed", 0.1, "no table", "SourceError", retry=False)
+DOWN = Outcome("failed", 0.1, "it is down", "SourceUnavailable", retry=True)
+BUSY = Outcome("busy", 0.0, "a build is running")
+
+
+class Scripted(Worker):
+    """A worker whose builds take no process: each comes to what the test says."""
+
+    def __init__(self, *outcomes: Outcome, takes_s: float = 0) -> None:
+        super().__init__(Path("nowhere"), [], timeout_s=600, clock=lambda: NOON)
+        self.outcomes, self.takes_s = list(outcomes), takes_s
+        self.on_record = Runs()
+        self.began: list[tuple[float, bool]] = []
+        self.during: Callable[[], None] = lambda: None
+        self.running, self.most, self.counting = 0, 0, Lock()
+
+    @property
+    def runs(self) -> Runs:
+        """What the test put on record."""
+        return self.on_record
+
+    def succeeded(self, at: datetime) -> None:
+        """Put a success on record."""
+        self.on_record = Runs(Success(at, "r", changed=True, seconds=1, cpu_seconds=1, peak_memory_bytes=1))
+
+    def run(self, *, if_changed: bool = True) -> Outcome:
+        """Come to the next outcome; the last one stays."""
+        with self.counting:
+            self.began.append((time.monotonic(), if_changed))
+            self.running += 1
+            self.most = max(self.most, self.running)
+        self.during()
+        time.sleep(self.takes_s)
+        with self.counting:
+            self.running -= 1
+        outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
+        if outcome.state == "failed":
+            failure = Failure(NOON, outcome.error, outcome.message, outcome.retry)
+            self.on_record = replace(
+                self.on_record, last_failure=failure, failures=self.on_record.failures + 1
+            )
+        return outcome
+
+
+class Clocks:
+    """The time of day, which people set, and the time since some start, which nobody does."""
+
+    def __init__(self) -> None:
+        self.day, self.since_s = NOON, 1000.0
+
+    def passes(self, seconds: float) -> None:
+        """Let time pass."""
+        self.day += timedelta(seconds=seconds)
+        self.since_s += seconds
+
+
+Make = Callable[..., Schedule]
+
+
+@pytest.fixture
+def clocks() -> Clocks:
+    return Clocks()
+
+
+@pytest.fixture
+def make(clocks: Clocks) -> Iterator[Make]:
+    """Give a function that makes a schedule which goes by ``clocks``; all are stopped in the end."""
+    made: list[Schedule] = []
+
+    def schedule(worker: Worker, text: str = "15m", *, real: bool = False, **options: Any) -> Schedule:
+        own = {} if real else {"clock": lambda: clocks.day, "monotonic": lambda: clocks.since_s}
+        made.append(Schedule(worker, text, ZoneInfo("UTC"), **own, **options))
+        return made[-1]
+
+    yield schedule
+    for each in made:
+        each.stop()
+
+
+@pytest.fixture
+def again(caplog: pytest.LogCaptureFixture) -> Callable[[], list[float]]:
+    """Give a function that returns how many seconds after noon builds are to be repeated, as told so far."""
+    caplog.set_level(logging.INFO, "reportgen")
+
+    def told() -> list[float]:
+        events = [vars(record)["fields"] for record in caplog.records if record.message == "build_again"]
+        return [(datetime.fromisoformat(event["at"]) - NOON).total_seconds() for event in events]
+
+    return told
+
+
+def test_builds_begin_when_the_timetable_says() -> None:
+    """In the night when clocks go forward, too."""
+    trigger = Timetable("30 2 * * *", BERLIN)
+    night = datetime(2027, 3, 28, 0, tzinfo=BERLIN)
+    assert trigger.get_next_fire_time(None, night) == datetime(2027, 3, 28, 3, tzinfo=BERLIN)
+
+
+def test_jitter_is_a_delay_and_never_skips_a_time() -> None:
+    trigger = Timetable("0 * * * *", BERLIN, jitter_s=60)
+    times = {trigger.get_next_fire_time(None, NOON) for _ in range(50)}
+    due = NOON + timedelta(hours=1)
+    assert len(times) > 10
+    assert all(due <= moment <= due + timedelta(seconds=60) for moment in times)
+
+
+def test_a_fault_that_may_pass_is_tried_again_with_growing_pauses(
+    make: Make, again: Callable[[], list[float]]
+) -> None:
+    schedule = make(Scripted(DOWN), "6h")
+    for _ in range(8):
+        schedule._build()
+    assert again() == [15, 30, 60, 120, 240, 480, 600, 600]
+
+
+def test_no_retry_comes_after_the_regular_time(make: Make, again: Callable[[], list[float]]) -> None:
+    schedule = make(Scripted(DOWN), "1m")
+    for _ in range(5):
+        schedule._build()
+    assert again() == [15, 30]
+
+
+@pytest.mark.parametrize("outcome", [BROKEN, DONE, Outcome("published", 1), Outcome("stopped", 1)])
+def test_what_the_same_build_would_meet_again_is_not_tried_again(
+    make: Make, again: Callable[[], list[float]], outcome: Outcome
+) -> None:
+    make(Scripted(outcome))._build()
+    assert again() == []
+
+
+def test_a_build_in_the_way_is_waited_for(make: Make, again: Callable[[], list[float]]) -> None:
+    make(Scripted(BUSY))._build()
+    assert again() == [BUSY_PAUSE_S]
+
+
+@pytest.mark.parametrize(
+    ("text", "success_s", "builds"),
+    [
+        ("0 * * * *", -3600, 1),  # the build before
+        ("0 * * * *", -1, 1),  # one that read its data before the time
+        ("0 * * * *", 0.5, 0),  # one that was quicker, by hand
+        ("15m", -900, 1),
+        ("15m", -898, 1),  # a child begins a little after its time
+        ("15m", -60, 0),  # by hand, a minute ago
+        ("15m", 3600, 1),  # before the clock was put back
+    ],
+)
+def test_what_somebody_did_meanwhile_is_not_repeated(
+    make: Make, clocks: Clocks, text: str, success_s: float, builds: int
+) -> None:
+    worker = Scripted(DONE)
+    worker.succeeded(NOON + timedelta(seconds=success_s))
+    schedule = make(worker, text)
+    clocks.passes(1)
+    schedule._regular()
+    assert len(worker.began) == builds
+
+
+def test_a_retry_is_dropped_when_somebody_has_built_meanwhile(make: Make, clocks: Clocks) -> None:
+    worker = Scripted(DOWN, DONE)
+    schedule = make(worker)
+    schedule._build()
+    clocks.passes(15)
+    worker.succeeded(NOON + timedelta(seconds=10))
+    schedule._again(if_changed=True)
+    assert len(worker.began) == 1
+
+
+def test_a_retry_wants_what_the_first_try_wanted(make: Make) -> None:
+    worker = Scripted(DOWN, DONE)
+    schedule = make(worker, "6h", real=True, first_pause_s=0.1)
+    schedule.start(at_once=True, if_changed=False)
+    eventually(lambda: len(worker.began) == 2, 5)
+    assert [if_changed for _, if_changed in worker.began] == [False, False]
+
+
+def test_the_first_build_starts_at_once_if_asked_for_whatever_is_on_record(make: Make) -> None:
+    """After an upgrade the last success may be a minute old, and its page the old version's."""
+    worker = Scripted(DONE)
+    worker.succeeded(datetime.now(UTC) - timedelta(seconds=5))
+    make(worker, "6h", real=True).start(at_once=True)
+    eventually(lambda: worker.began, 5)
+    patient = Scripted(DONE)
+    make(patient, "6h", real=True).start(at_once=False)
+    time.sleep(0.3)
+    assert patient.began == []
+
+
+def test_builds_come_one_at_a_time_and_again_and_again(make: Make) -> None:
+    """A build longer than the interval delays the next, which does not pile up."""
+    worker = Scripted(DONE, takes_s=1.3)
+    make(worker, "1s", real=True).start(at_once=True)
+    time.sleep(4.5)
+    assert worker.most == 1
+    assert 2 <= len(worker.began) <= 3
+
+
+def test_a_build_that_is_late_is_made_and_once(make: Make) -> None:
+    """However late: a report is wanted even where its moment has passed."""
+    worker = Scripted(DONE)
+    schedule = make(worker, "6h", real=True)
+    schedule.start(at_once=False)
+    late = datetime.now(UTC) - timedelta(hours=20)
+    schedule._scheduler.get_job("regular").modify(next_run_time=late)
+    eventually(lambda: worker.began, 5)
+    time.sleep(0.3)
+    assert len(worker.began) == 1
+
+
+def test_a_retry_and_a_regular_build_do_not_run_into_each_other(
+    tmp_path: Path, make: Make, again: Callable[[], list[float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the real worker: the second one is told that one is running, and comes back later."""
+    monkeypatch.chdir(tmp_path)
+    worker = Worker(tmp_path, [], timeout_s=20, clock=lambda: datetime.now(UTC))
+    code = "import time; open('begun', 'a').write('x'); time.sleep(1); print('{\"status\": \"unchanged\"}')"
+    worker._command = [sys.executable, "-c", code]
+    schedule = make(worker, "6h", real=True)
+    schedule.start(at_once=True)
+    eventually((tmp_path / "begun").exists)
+    schedule._again(if_changed=False)
+    assert (tmp_path / "begun").read_text() == "x"
+    assert len(again()) == 1
+
+
+def test_a_schedule_that_works_has_no_trouble(make: Make, clocks: Clocks) -> None:
+    schedule = make(Scripted(DONE), "15m")
+    schedule.start(at_once=False)
+    for _ in range(20):
+        schedule._regular()
+        clocks.passes(900)
+        assert schedule.check() is None
+
+
+def test_three_intervals_without_a_build_are_trouble(make: Make, clocks: Clocks) -> None:
+    schedule = make(Scripted(DONE), "15m")
+    schedule.start(at_once=False)
+    clocks.passes(3 * 900)
+    assert schedule.check() is None
+    clocks.passes(61)
+    assert schedule.check() == "no build could be started for 3 intervals"
+    schedule._build()
+    assert schedule.check() is None
+
+
+def test_a_long_build_is_no_trouble_within_its_time(make: Make, clocks: Clocks) -> None:
+    """An interval of a minute, and a database that hangs until the deadline of ten."""
+    worker = Scripted(DOWN)
+    schedule = make(worker, "1m")
+    schedule.start(at_once=False)
+    found: list[str | None] = []
+
+    def during() -> None:
+        clocks.passes(599)
+        found.append(schedule.check())
+
+    worker.during = during
+    schedule._build()
+    assert (found, schedule.check()) == ([None], None)
+
+
+def test_a_build_that_is_always_in_the_way_is_no_trouble_of_ours(make: Make, clocks: Clocks) -> None:
+    """A restart would not end it, and readers would lose their pages for it."""
+    schedule = make(Scripted(BUSY), "15m")
+    schedule.start(at_once=False)
+    for _ in range(10):
+        clocks.passes(900)
+        schedule._build()
+        assert schedule.check() is None
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_dead_thread_is_trouble(make: Make) -> None:
+    """A timetable that raises kills APScheduler's thread for good."""
+    schedule = make(Scripted(DONE), "1s", real=True)
+    schedule.start(at_once=False)
+    assert schedule.check() is None
+    schedule._trigger.schedule = "nonsense"
+    eventually(lambda: schedule.check() == "the scheduler's thread has died", 5)
+    schedule.stop()
+    assert schedule.check() is None
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_clock_that_is_set_is_no_trouble_and_delays_no_build(
+    make: Make, clocks: Clocks, caplog: pytest.LogCaptureFixture, hours: int
+) -> None:
+    """Back: the next build and the next retry are moved back with it. Forward: they are due."""
+    caplog.set_level(logging.INFO, "reportgen")
+    schedule = make(Scripted(DOWN), "15m")
+    schedule.start(at_once=False)
+    schedule._build()
+    before = {job.id: job.next_run_time for job in schedule._scheduler.get_jobs()}
+    clocks.day += timedelta(hours=hours)
+    assert schedule.check() is None
+    after = {job.id: job.next_run_time for job in schedule._scheduler.get_jobs()}
+    if hours > 0:
+        assert after == before
+    else:
+        assert after["again"] == before["again"] - timedelta(hours=1)
+        assert after["regular"] == clocks.day + timedelta(minutes=15)
+    jumps = [vars(record)["fields"] for record in caplog.records if record.message == "clock_jumped"]
+    assert [jump["seconds"] for jump in jumps] == [3600 * hours]
+    clocks.passes(60)
+    schedule.check()
+    assert [record.message for record in caplog.records].count("clock_jumped") == 1

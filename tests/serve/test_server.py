@@ -1,0 +1,332 @@
+"""What readers and their browsers get from `reportgen serve`, over real sockets."""
+
+import gzip
+import json
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from statistics import median
+from urllib.parse import urljoin
+
+import brotli
+import pytest
+
+from reportgen.core.errors import ConfigError
+from reportgen.serve.messages import encoded
+from reportgen.serve.release_cache import Resource, Variant, chosen, matches
+from reportgen.serve.server import check_exposure, listen
+from tests.support.services import POLICY, Service, asked, eventually, put, serving, site
+
+SECURITY = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "x-robots-tag": "noindex",
+}
+SITE = site("one")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Give one server of a small release, which builds nothing."""
+    folder = tmp_path_factory.mktemp("site")
+    put(folder / "output", SITE)
+    (folder / "output" / "state" / "secret").write_text("secret")
+    with serving(folder, "--no-schedule") as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("address", "name", "kind"),
+    [
+        ("/", "index.html", "text/html; charset=utf-8"),
+        ("/index.html", "index.html", "text/html; charset=utf-8"),
+        ("/7d/", "7d/index.html", "text/html; charset=utf-8"),
+        ("/7d/?utm_source=x", "7d/index.html", "text/html; charset=utf-8"),
+        ("/%37d/report.json", "7d/report.json", "application/json"),
+        ("/7d/daily.csv", "7d/daily.csv", "text/csv; charset=utf-8"),
+        ("/7d/visits.svg", "7d/visits.svg", "image/svg+xml"),
+        ("/assets/app.0a1b.js", "assets/app.0a1b.js", "text/javascript; charset=utf-8"),
+        ("/robots.txt", "robots.txt", "text/plain; charset=utf-8"),
+        ("/7d/report.json.gz", "7d/report.json.gz", "application/octet-stream"),
+    ],
+)
+def test_each_file_of_the_release_has_its_address(
+    service: Service, address: str, name: str, kind: str
+) -> None:
+    answer = service.ask(address)
+    assert (answer.status, answer.body) == (200, SITE[name])
+    assert answer.headers["content-type"] == kind
+    assert answer.headers["content-length"] == str(len(SITE[name]))
+    assert answer.headers.items() >= SECURITY.items()
+    assert "server" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "/nothing", "/7d/nothing", "/assets/", "/assets", "/7d//", "//", "//evil.test/", "/state/secret",
+        "/../state/secret", "/7d/../../../state/secret", "/..%2f..%2fstate/secret", "/%2e%2e/state/secret",
+        "/current/index.html", "/releases/", "/7d/index.html/", "/%00", "/%ff%fe", "/7d%5cindex.html",
+        "/etc/passwd", "/..\\state",
+    ],
+)  # fmt: skip
+def test_nothing_but_the_release_is_served(service: Service, address: str) -> None:
+    """Neither a directory's list nor a file outside: what is no file of the release is its own 404 page."""
+    answer = service.ask(address)
+    assert (answer.status, answer.body) == (404, SITE["404.html"])
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("address", "cache", "policy"),
+    [
+        ("/7d/", "private, no-cache", POLICY),
+        ("/nothing", "private, no-cache", POLICY),
+        ("/7d/report.json", "private, no-cache", "default-src 'none'; base-uri 'none'; form-action 'none'"),
+        ("/7d/visits.svg", "private, no-cache", "default-src 'none'; base-uri 'none'; form-action 'none'"),
+        (
+            "/assets/app.0a1b.js",
+            "private, max-age=31536000, immutable",
+            "default-src 'none'; base-uri 'none'; form-action 'none'",
+        ),
+        ("/status.json", "no-store", "default-src 'none'; base-uri 'none'; form-action 'none'"),
+    ],
+)
+def test_only_what_never_changes_may_be_kept_and_nothing_may_do_more_than_its_page_says(
+    service: Service, address: str, cache: str, policy: str
+) -> None:
+    answer = service.ask(address)
+    assert answer.headers["cache-control"] == cache
+    assert answer.headers["content-security-policy"] == f"{policy}; frame-ancestors 'none'"
+
+
+def test_a_folder_without_its_slash_leads_to_the_one_with_it(service: Service) -> None:
+    """Else the relative links of its page would lead astray."""
+    answer = service.ask("/7d")
+    assert (answer.status, answer.body) == (308, b"")
+    at = urljoin("http://host/7d", answer.headers["location"])
+    assert at == "http://host/7d/"
+    assert urljoin(at, "../30d/") == "http://host/30d/"
+
+
+@pytest.mark.parametrize("address", ["/7d/", "/nothing", "/7d", "/healthz", "/status.json"])
+@pytest.mark.parametrize("accepted", ["identity", "br"])
+def test_head_has_the_headers_of_get_and_no_body(service: Service, address: str, accepted: str) -> None:
+    """And the connection goes on: a body would be taken for the next answer."""
+    connection = service.connect()
+    head = asked(connection, address, "HEAD", accept_encoding=accepted)
+    get = asked(connection, address, accept_encoding=accepted)
+    connection.close()
+    volatile = {"date"}
+    assert head.body == b""
+    assert head.status == get.status
+    assert {k: v for k, v in head.headers.items() if k not in volatile} == {
+        k: v for k, v in get.headers.items() if k not in volatile
+    }
+    assert int(get.headers["content-length"]) == len(get.body)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
+def test_nothing_can_be_done_but_reading(service: Service, method: str) -> None:
+    answer = service.ask("/7d/", method)
+    assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
+
+
+def test_compressed_forms_were_made_before_and_are_named_rightly(service: Service) -> None:
+    """One entity tag a form, so that no cache mixes them up."""
+    tags = set()
+    for accepted, coding, unpack in (
+        ("br, gzip", "br", brotli.decompress),
+        ("gzip", "gzip", gzip.decompress),
+        ("identity", None, bytes),
+    ):
+        answer = service.ask("/7d/", accept_encoding=accepted)
+        assert answer.headers.get("content-encoding") == coding
+        assert answer.headers["vary"] == "accept-encoding"
+        assert unpack(answer.body) == SITE["7d/index.html"]
+        tags.add(answer.headers["etag"])
+    assert len(tags) == 3
+
+
+def test_what_has_one_form_only_does_not_vary(service: Service) -> None:
+    answer = service.ask("/7d/daily.csv", accept_encoding="br")
+    assert (answer.body, "vary" in answer.headers) == (SITE["7d/daily.csv"], False)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coding"),
+    [
+        ("", "identity"),
+        ("gzip, deflate, br, zstd", "br"),
+        ("GZIP", "gzip"),
+        ("deflate", "identity"),
+        ("*", "br"),
+        ("br;q=0, *", "gzip"),
+        ("br;q=0,gzip;q=0", "identity"),
+        ("br;q=0.1", "br"),
+        ("br;q=0.5, gzip;q=0.8", "gzip"),
+        ("gzip;q=0.5, identity;q=0.8", "identity"),
+        ("identity;q=0, gzip", "gzip"),
+        ("identity;q=0", "identity"),
+        ("*;q=0", "identity"),
+        ("br ; q=1.0 , gzip", "br"),
+        ("br;q=nonsense, gzip", "gzip"),
+        ("br;q=nan, gzip", "gzip"),
+        (",,", "identity"),
+    ],
+)
+def test_the_form_is_the_best_that_the_reader_accepts(accepted: str, coding: str) -> None:
+    """By weight, then brotli, gzip, plain; where nothing is acceptable, plain is better than nothing."""
+    forms = {name: Variant(name.encode(), name, [], []) for name in ("identity", "br", "gzip")}
+    assert chosen(Resource(forms), accepted).etag == coding
+
+
+@pytest.mark.parametrize("given", ['"{}"', 'W/"{}"', '"other", "{}"', 'W/"a",W/"{}" , "b"', "*"])
+def test_who_has_it_already_is_told_so(service: Service, given: str) -> None:
+    """Weak comparison, any of several tags; the answer holds what a cache must know."""
+    full = service.ask("/7d/", accept_encoding="br")
+    condition = given.format(full.headers["etag"].strip('"'))
+    answer = service.ask("/7d/", accept_encoding="br", if_none_match=condition)
+    assert (answer.status, answer.body) == (304, b"")
+    for name in ("etag", "cache-control", "vary", "content-security-policy"):
+        assert answer.headers[name] == full.headers[name]
+    assert "content-length" not in answer.headers
+
+
+@pytest.mark.parametrize("condition", ['"other"', "", '""', 'W/"x", "y"', "**"])
+def test_who_has_another_one_gets_this(service: Service, condition: str) -> None:
+    assert service.ask("/7d/", if_none_match=condition).status == 200
+    assert not matches('"mine"', condition)
+
+
+def test_a_tag_of_another_form_is_another_tag(service: Service) -> None:
+    packed = service.ask("/7d/", accept_encoding="br").headers["etag"]
+    assert service.ask("/7d/", accept_encoding="gzip", if_none_match=packed).status == 200
+
+
+def test_a_missing_page_is_missing_whatever_the_reader_has(service: Service) -> None:
+    """A 304 would tell a cache that its copy is a page."""
+    tag = service.ask("/nothing").headers["etag"]
+    assert service.ask("/nothing", if_none_match=tag).status == 404
+
+
+def test_each_answer_tells_its_date(service: Service) -> None:
+    """Caches reckon an answer's age from it (RFC 9110, 6.6.1)."""
+    for address, tag in (("/7d/", ""), ("/7d/", "*"), ("/nothing", ""), ("/healthz", "")):
+        told = parsedate_to_datetime(service.ask(address, if_none_match=tag).headers["date"])
+        assert abs((datetime.now(UTC) - told).total_seconds()) < 3
+
+
+def test_the_date_goes_on(service: Service) -> None:
+    first = service.ask("/healthz").headers["date"]
+    eventually(lambda: service.ask("/healthz").headers["date"] != first, 10)
+
+
+def test_no_header_goes_on_in_another_line() -> None:
+    for value in ("/7d/?x\r\nset-cookie: a=b", "a\nb", "a\rb", "a\0b"):
+        with pytest.raises(ValueError, match="location"):
+            encoded({"location": value})
+    assert encoded({"location": "/7d/?\xe9", "allow": "GET"}) == b"location: /7d/?\xe9\r\nallow: GET\r\n"
+
+
+def test_one_connection_serves_many_requests(service: Service) -> None:
+    connection = service.connect()
+    connection.connect()
+    held = connection.sock
+    answers = [asked(connection, address).status for address in ("/", "/7d", "/nothing", "/healthz", "/7d/")]
+    assert (answers, connection.sock is held) == ([200, 308, 404, 200, 200], True)
+    connection.close()
+
+
+def test_no_answer_waits_for_the_receipt_of_its_first_half(service: Service) -> None:
+    """Headers and body are sent apart: the kernel must not hold the body back (40 ms, Nagle)."""
+    seconds = []
+    with closing(service.connect()) as connection:
+        for _ in range(21):
+            start = time.monotonic()
+            assert asked(connection, "/7d/").status == 200
+            seconds.append(time.monotonic() - start)
+    assert median(seconds) < 0.025
+
+
+def test_the_kernel_takes_little_ahead_of_who_does_not_read() -> None:
+    """Else the deadline for a piece would be one for megabytes, which readers at 20 KB a second miss."""
+    with listen("127.0.0.1", 0) as listening, socket.socket() as reader:
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        reader.connect(listening.getsockname())
+        wire, _ = listening.accept()
+        sent = 0
+        with wire, suppress(BlockingIOError):
+            wire.setblocking(False)
+            while sent < 1_000_000:
+                sent += wire.send(bytes(10_000))
+    assert 30_000 < sent < 80_000
+
+
+def test_answers_to_requests_sent_at_once_come_in_their_order(service: Service) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=5) as wire:
+        wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2 + b"GET /7d HTTP/1.0\r\n\r\n")
+        got = b"".join(iter(lambda: wire.recv(65536), b""))
+    assert re.findall(rb"HTTP/1\.1 (\d+) ", got) == [b"200", b"200", b"308"]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET /\xff\xfe HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"CONNECT evil.test:80 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
+        b"GET /7d/ HTTP/1.1\r\n" + b"X: " + b"x" * 300_000 + b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00",
+    ],
+)
+def test_nonsense_ends_a_connection_and_nothing_else(service: Service, sent: bytes) -> None:
+    before = len(service.lines)
+    with socket.create_connection(("127.0.0.1", service.port), timeout=5) as wire:
+        try:
+            wire.sendall(sent)
+            wire.shutdown(socket.SHUT_WR)
+            while wire.recv(65536):
+                pass
+        except TimeoutError:
+            raise
+        except OSError:  # it may end the connection while this is still sending
+            pass
+    assert service.ask("/healthz").status == 200
+    assert [line for line in service.lines[before:] if "raceback" in line or '"error"' in line] == []
+
+
+def test_the_platform_is_told_how_things_are(service: Service) -> None:
+    """It lives; whether the report is fresh is another question. Nothing was ever built here: it is not."""
+    live, fresh = service.ask("/healthz"), service.ask("/healthz/fresh")
+    assert (live.status, live.body) == (200, b"ok\n")
+    assert (fresh.status, fresh.body) == (503, b"stale\n")
+    document = json.loads(service.ask("/status.json").body)
+    assert (document["stale"], document["last_success"]) == (True, None)
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"), [("127.0.0.1", True), ("::1", True), ("0.0.0.0", False), ("::", False)]
+)
+def test_it_does_not_listen_beyond_this_machine_by_mistake(host: str, allowed: bool) -> None:
+    check_exposure(host, "password", public=False)
+    check_exposure(host, None, public=True)
+    if allowed:
+        check_exposure(host, None, public=False)
+    else:
+        with pytest.raises(ConfigError, match=r"REPORTGEN_PASSWORD.*server\.public = true"):
+            check_exposure(host, None, public=False)
+
+
+def test_a_name_that_nobody_knows_cannot_be_listened_on() -> None:
+    with pytest.raises(ConfigError, match=r"cannot listen on nowhere\.invalid:80: "):
+        listen("nowhere.invalid", 80)

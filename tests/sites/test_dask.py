@@ -1,0 +1,216 @@
+"""Sites on a cluster: a real Dask scheduler and two worker processes, one of them killed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import pytest
+
+from reportgen.publish.bucket.client import open_bucket
+from reportgen.publish.bucket.index import CURRENT, parsed
+from reportgen.publish.history import read_runs
+from reportgen.publish.release import current_release, is_whole
+from tests.support.manysites import SMALL, begun, builders, ended, reportgen, silent, table, written
+from tests.support.services import environment, eventually
+from tests.support.stores import NAME, know
+
+NAMES = tuple(f"s{n}" for n in range(6))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A scheduler's address, and its workers by name."""
+
+    address: str
+    workers: dict[str, "subprocess.Popen[str]"]
+
+
+@contextmanager
+def started(folder: Path, name: str, *arguments: str, **variables: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a part of Dask in a directory of its own, logging into a file, until the block ends."""
+    (folder / name).mkdir()
+    with (folder / f"{name}.log").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *arguments], cwd=folder / name, stdout=log, stderr=log, text=True,
+            env=environment(DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT="5s", **variables),
+        )  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+@contextmanager
+def running(tmp_path: Path, **variables: str) -> Iterator[Cluster]:
+    """Run a scheduler and two workers of one thread each, as an operator starts them."""
+    folder = tmp_path / "dask"
+    folder.mkdir()
+    with ExitStack() as stack:
+        scheduler = ("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
+        stack.enter_context(started(folder, "scheduler", *scheduler))
+        log = folder / "scheduler.log"
+        eventually(lambda: re.search(r"Scheduler at: +tcp://\S+", log.read_text()), 30, log.read_text)
+        found = re.search(r"Scheduler at: +tcp://(\S+)", log.read_text())
+        assert found
+        command = (
+            "distributed.cli.dask_worker", f"tcp://{found[1]}", "--nthreads", "1", "--no-nanny",
+            "--no-dashboard",
+        )  # fmt: skip
+        workers = {
+            name: stack.enter_context(started(folder, name, *command, "--name", name, **variables))
+            for name in ("one", "two")
+        }
+        for name in workers:
+            eventually(lambda name=name: "Registered to" in (folder / f"{name}.log").read_text(), 30)
+        yield Cluster(f"dask://{found[1]}", workers)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    """Give a cluster that knows of nothing but this machine."""
+    with running(tmp_path) as found:
+        yield found
+
+
+def sound(folder: Path, *names: str) -> list[str]:
+    """Return which sites have a whole release."""
+    found = {name: current_release(folder / "output" / name) for name in names}
+    return [name for name, release in found.items() if release and is_whole(release)]
+
+
+def test_sites_are_built_on_two_workers_one_of_which_is_killed(tmp_path: Path, cluster: Cluster) -> None:
+    """Every site ends built or reported: those of the dead worker are built on the other."""
+    with silent() as database:
+        sites = {"hangs": f"build_timeout_s = 8\n{database.source}"}
+        written(tmp_path, sites | {name: table(tmp_path, name) for name in NAMES})
+        process = begun(tmp_path, "build", "--json", "--executor", cluster.address)
+        database.await_caller()
+        (victim,) = [worker for worker in cluster.workers.values() if _waits(worker, tmp_path)]
+        left = builders(victim.pid)
+        os.kill(victim.pid, signal.SIGKILL)
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), 10)
+        done = ended(process)
+    assert done.states == {"hangs": "failed"} | dict.fromkeys(NAMES, "published")
+    assert done.document["sites"][0]["error"] == "TimedOut"
+    assert sound(tmp_path, *NAMES, "") == [*NAMES, ""]
+
+
+def _waits(worker: "subprocess.Popen[str]", folder: Path) -> bool:
+    """Tell whether a worker has the site that hangs: its builder has taken that site's lock."""
+    holder = (folder / "output" / "hangs" / "state" / "lock").read_text().split()[-1]
+    return int(holder) in builders(worker.pid)
+
+
+def test_workers_publish_into_the_bucket(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each site below its prefix, by the workers; the page over all by who asked them."""
+    with running(tmp_path, **know(store, monkeypatch)) as cluster:
+        url = f"s3://{NAME}/dask"
+        top = f'[output]\nbucket = "{url}"\n'
+        written(tmp_path, {name: table(tmp_path, name) for name in NAMES[:3]}, SMALL + top)
+        done = reportgen(tmp_path, "build", "--json", "--executor", cluster.address)
+        assert done.states == dict.fromkeys(NAMES[:3], "published"), done.err
+        assert in_bucket(url, *NAMES[:3], "") == here(tmp_path, *NAMES[:3], "")
+
+
+def in_bucket(url: str, *names: str) -> list[str | None]:
+    """Return which release of each site is current in the bucket."""
+    found = [open_bucket(f"{url}/{name}".rstrip("/")).read(CURRENT) for name in names]
+    return [parsed(one[0]).release if one else None for one in found]
+
+
+def here(folder: Path, *names: str) -> list[str]:
+    """Return which release of each site is current where builds are asked for; there must be one."""
+    found = [current_release(folder / "output" / name) for name in names]
+    return [release.id for release in found if release]
+
+
+APART = '[output]\ndir = "/proc/self/cwd/output"\n'
+"""One path, and another directory for whoever starts in another: as on machines that share nothing."""
+
+
+def test_workers_that_share_no_directory_publish_through_the_bucket(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Releases and records come back to who asked, so that the page over all and ``status`` know all."""
+    names, url = NAMES[:4], f"s3://{NAME}/apart"
+    with running(tmp_path, **know(store, monkeypatch)) as cluster:
+        sites = {name: table(tmp_path, name) for name in names}
+        top = SMALL + f'{APART}bucket = "{url}"\n'
+        written(tmp_path, sites | {"broken": "sqlite:////no/such.db"}, top)
+        build = (tmp_path, "build", "--json", "--executor", cluster.address)
+        first = reportgen(*build)
+        assert first.states == dict.fromkeys(names, "published") | {"broken": "failed"}, first.err
+        assert sound(tmp_path, *names, "") == [*names, ""]
+        elsewhere = [sound(tmp_path / "dask" / worker, *names) for worker in cluster.workers]
+        assert sorted(chain(*elsewhere)) == list(names)
+        assert [] not in elsewhere
+        page = json.loads((tmp_path / "output" / "current" / "sites.json").read_text())["sites"]
+        assert [row["total"] is not None for row in page] == [*[True] * len(names), False]
+        records = [read_runs(tmp_path / "output" / name) for name in (*names, "broken")]
+        ended_well = [(bool(runs.last_success), runs.failures) for runs in records]
+        assert ended_well == [(True, 0)] * len(names) + [(False, 1)]
+        table(tmp_path, "s0", visits=99)
+        again = reportgen(*build, "--if-changed")
+        assert again.states == dict.fromkeys(names, "unchanged") | {"s0": "published", "broken": "failed"}
+        assert sound(tmp_path, *names) == list(names)
+        assert read_runs(tmp_path / "output" / "broken").failures == 2
+        assert in_bucket(url, *names, "") == here(tmp_path, *names, "")
+
+
+def test_workers_that_share_nothing_are_told_so(tmp_path: Path) -> None:
+    """A page over all that knows nothing of what they built would be worse than an error."""
+    with running(tmp_path) as cluster:
+        written(tmp_path, {"a": table(tmp_path, "a")}, SMALL + APART)
+        done = reportgen(tmp_path, "build", "--json", "--executor", cluster.address)
+    assert (done.code, done.states) == (1, {"a": "failed"})
+    assert "share this directory, under the same path, or set output.bucket" in done.err
+    assert read_runs(tmp_path / "output" / "a").failures == 1
+
+
+def test_a_build_that_is_killed_takes_no_worker_with_it(tmp_path: Path, cluster: Cluster) -> None:
+    """Each thread of a worker builds in a process of its own."""
+    with silent() as database:
+        written(tmp_path, {"eats": database.source} | {name: table(tmp_path, name) for name in NAMES[:2]})
+        process = begun(tmp_path, "build", "--json", "--executor", cluster.address)
+        database.await_caller()
+        (builder,) = [
+            pid
+            for each in cluster.workers.values()
+            for pid in builders(each.pid)
+            if str(pid) in (tmp_path / "output" / "eats" / "state" / "lock").read_text()
+        ]
+        os.kill(builder, signal.SIGKILL)
+        done = ended(process)
+    assert done.states == {"eats": "failed", "s0": "published", "s1": "published"}
+    assert done.document["sites"][0]["message"] == "the build was killed (out of memory?)"
+    assert [worker.poll() for worker in cluster.workers.values()] == [None, None]
+
+
+def test_a_cluster_that_is_not_there_is_told(tmp_path: Path) -> None:
+    written(tmp_path, {"a": table(tmp_path, "a")}, SMALL)
+    done = reportgen(tmp_path, "build", "--json", "--executor", "dask://127.0.0.1:9")
+    assert (done.code, done.document["error"], done.document["retry"]) == (1, "ClusterError", True)
+    assert "no Dask scheduler answers at 127.0.0.1:9" in done.document["message"]
+
+
+def test_without_dask_it_says_what_to_install(tmp_path: Path) -> None:
+    """A package that is broken, or not there, is the same to us."""
+    written(tmp_path, {"a": table(tmp_path, "a")})
+    (tmp_path / "distributed.py").write_text("raise ImportError\n")
+    done = reportgen(
+        tmp_path,
+        "build",
+        "--executor",
+        "dask://x:1",
+        PYTHONPATH=f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}",
+    )
+    assert (done.code, 'pip install "reportgen[dask]"' in done.err) == (2, True)

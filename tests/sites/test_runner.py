@@ -1,0 +1,454 @@
+"""Many sites built at once: each is what a single site is, and nothing that one does harms another."""
+
+import json
+import signal
+import time
+from concurrent.futures import Executor, Future
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reportgen.build.job import BuildOptions, BuildResult
+from reportgen.cli.multi import summary
+from reportgen.config.sites import Sites, load_settings
+from reportgen.publish.history import Failure, read_runs, record_failure, record_success
+from reportgen.publish.release import current_release, is_whole
+from reportgen.sites import queue
+from reportgen.sites.queue import _result
+from reportgen.sites.runner import SitesRun
+from tests.support.manysites import (
+    SMALL,
+    begun,
+    builders,
+    ended,
+    kill_builder,
+    reportgen,
+    silent,
+    table,
+    written,
+)
+from tests.support.services import eventually
+
+ONE = ("--processes", 1)
+
+
+@pytest.fixture
+def three(tmp_path: Path) -> Path:
+    """Give a folder with three sites."""
+    written(
+        tmp_path, {name: table(tmp_path, name, at * 10) for at, name in enumerate(("a", "b", "c"), start=1)}
+    )
+    return tmp_path
+
+
+def published(folder: Path, *names: str) -> list[bool]:
+    """Tell of each site whether a whole release of it is current."""
+    found = [current_release(folder / "output" / name) for name in names]
+    return [release is not None and is_whole(release) for release in found]
+
+
+def index(folder: Path) -> dict[str, dict[str, object]]:
+    """Return what the page over all sites says, for programs, by name."""
+    document = json.loads((folder / "output" / "current" / "sites.json").read_text())
+    return {site["name"]: site for site in document["sites"]}
+
+
+def test_each_site_is_published_below_its_prefix_as_one_site_is(three: Path) -> None:
+    done = reportgen(three, "build")
+    assert (done.code, done.err) == (0, "")
+    lines = sorted(line.rpartition(",")[0] for line in done.out.splitlines()[:3])
+    assert lines == [f"{name}: published, 14 rows" for name in "abc"]
+    assert done.out.splitlines()[3:] == ["3 sites on one page: output/current"]
+    assert published(three, "a", "b", "c", "") == [True] * 4
+    for name in "abc":
+        output = three / "output" / name
+        assert {path.name for path in output.iterdir()} == {"current", "releases", "state"}
+        assert read_runs(output).last_success is not None
+    assert read_runs(three / "output").last_success is not None
+
+
+def test_the_page_over_all_leads_into_each_site(three: Path) -> None:
+    """Links in its release lead to what each site has published last: one tree for any web server."""
+    assert reportgen(three, "build", "--quiet").code == 0
+    current = three / "output" / "current"
+    page = (current / "index.html").read_text()
+    for name in "abc":
+        assert f'<a href="{name}/index.html">{name}</a>' in page
+        assert (current / name / "index.html").read_bytes() == (
+            three / "output" / name / "current" / "index.html"
+        ).read_bytes()
+    assert "<script" not in page
+
+
+def test_what_all_sites_came_to_is_one_document(three: Path) -> None:
+    (three / "b.csv").unlink()
+    done = reportgen(three, "build", "--json")
+    assert done.code == 1
+    document = done.document
+    assert [site["name"] for site in document["sites"]] == ["a", "b", "c"]
+    assert done.states == {"a": "published", "b": "failed", "c": "published"}
+    assert document["message"].startswith("1 of 3 sites failed: b: ")
+    assert "b.csv: no such file" in document["message"]
+    assert "b.csv: no such file" in document["sites"][1]["message"]
+    assert document["sites"][0]["rows"] == 14
+    quiet = reportgen(three, "build", "--json", "--quiet")
+    assert quiet.states == {"b": "failed"}  # what a service reads of thousands
+
+
+def test_one_site_is_built_by_name_and_the_page_over_all_with_it(three: Path) -> None:
+    done = reportgen(three, "build", "--json", "--site", "b")
+    assert done.states == {"b": "published"}
+    assert published(three, "a", "b", "c") == [False, True, False]
+    assert {name: site["total"] for name, site in index(three).items()} == {"a": None, "b": 161, "c": None}
+    assert read_runs(three / "output").last_success is None  # that was no round
+
+
+def test_a_site_that_says_nothing_new_is_not_published_again(three: Path) -> None:
+    assert reportgen(three, "build", "--quiet").code == 0
+    before = {name: (three / "output" / name / "current").readlink() for name in "abc"}
+    table(three, "b", 99)
+    done = reportgen(three, "build", "--json", "--if-changed")
+    assert done.states == {"a": "unchanged", "b": "published", "c": "unchanged"}
+    after = {name: (three / "output" / name / "current").readlink() for name in "abc"}
+    assert [name for name in "abc" if before[name] != after[name]] == ["b"]
+
+
+def test_only_sites_whose_schedule_is_due_are_built_when_asked_so(tmp_path: Path) -> None:
+    """And those whose last build failed."""
+    daily = 'schedule = "24h"\n'
+    sites = {name: f'{daily}source.url = "{table(tmp_path, name)}"' for name in ("a", "b")}
+    sites["c"] = f'schedule = "1s"\nsource.url = "{table(tmp_path, "c")}"'
+    written(tmp_path, sites)
+    (tmp_path / "b.csv").unlink()
+    assert reportgen(tmp_path, "build", "--quiet").code == 1
+    table(tmp_path, "b")
+    assert reportgen(tmp_path, "build", "--json", "--due").states == {"b": "published", "c": "published"}
+
+
+def test_a_past_day_is_built_for_all(three: Path) -> None:
+    day = (datetime.now(UTC).date() - timedelta(3)).isoformat()
+    done = reportgen(three, "build", "--json", "--as-of", day)
+    assert [site["as_of"] for site in done.document["sites"]] == [day] * 3
+    assert read_runs(three / "output").last_success is None
+    far = reportgen(three, "build", "--as-of", "2999-01-01")
+    assert (far.code, "in the future" in far.err) == (2, True)
+
+
+def test_a_second_site_costs_a_fraction_of_the_first(three: Path) -> None:
+    """The process that built one is warm for the next."""
+    done = reportgen(three, "build", "--json", *ONE)
+    first, *rest = sorted((site["cpu_seconds"] for site in done.document["sites"]), reverse=True)
+    assert max(rest) < first / 2
+
+
+# What one site does to the others: nothing.
+
+
+def test_a_wrong_table_is_one_line_and_the_others_are_published(three: Path) -> None:
+    (three / "b.csv").write_text("date,page,visits\n2026-11-23,/,1\n")
+    done = reportgen(three, "build")
+    assert done.code == 1
+    assert done.err.startswith("error: b: ")
+    assert published(three, "a", "b", "c", "") == [True, False, True, True]
+
+
+def test_a_database_that_never_answers_delays_nobody(three: Path) -> None:
+    """The others are done while it is still waited for; its own deadline ends it, alone."""
+    with silent() as database:
+        text = (three / "reportgen.toml").read_text()
+        hanging = f'[[sites]]\nname = "hangs"\nbuild_timeout_s = 15\n{database.source}'
+        (three / "reportgen.toml").write_text(text.replace("[[sites]]", f"{hanging}[[sites]]", 1))
+        process = begun(three, "build", "--processes", 2, "--json")
+        database.await_caller()
+        eventually(lambda: published(three, "a", "b", "c") == [True] * 3, 14)
+        assert process.poll() is None
+        done = ended(process)
+    assert done.states == {"hangs": "failed", "a": "published", "b": "published", "c": "published"}
+    failed = done.document["sites"][0]
+    assert (failed["error"], failed["retry"]) == ("TimedOut", True)
+    assert failed["message"] == "not done after 15 s, and ended (build_timeout_s sets the limit)"
+    assert read_runs(three / "output" / "hangs").failures == 1  # once, though two watched over it
+
+
+def test_a_site_that_hung_the_last_time_comes_last(three: Path) -> None:
+    """With one process, too, nobody waits for it twice."""
+    with silent() as database:
+        text = (three / "reportgen.toml").read_text()
+        hanging = f'[[sites]]\nname = "hangs"\nbuild_timeout_s = 3\n{database.source}'
+        (three / "reportgen.toml").write_text(text.replace("[[sites]]", f"{hanging}[[sites]]", 1))
+        assert reportgen(three, "build", "--quiet", *ONE).code == 1
+        begin = datetime.now(UTC)
+        assert reportgen(three, "build", "--quiet", *ONE).code == 1
+    runs = {name: read_runs(three / "output" / name) for name in ("a", "b", "c", "hangs")}
+    failure = runs["hangs"].last_failure
+    assert failure is not None
+    for name in "abc":
+        success = runs[name].last_success
+        assert success is not None
+        assert begin < success.at < failure.at
+
+
+def aged(output: Path, by: timedelta) -> None:
+    """Let an output's last success be that much older."""
+    success = read_runs(output).last_success
+    assert success is not None
+    record_success(output, replace(success, at=success.at - by))
+
+
+def test_a_site_that_becomes_due_is_built_while_another_hangs(three: Path) -> None:
+    """With one process, too: a build that takes long no longer counts."""
+    with silent() as database:
+        text = 'schedule = "1h"\n' + (three / "reportgen.toml").read_text()
+        (three / "reportgen.toml").write_text(text)
+        assert reportgen(three, "build", "--quiet").code == 0
+        hanging = f'[[sites]]\nname = "hangs"\nbuild_timeout_s = 40\n{database.source}'
+        (three / "reportgen.toml").write_text(text + hanging)
+        first = {name: current_release(three / "output" / name) for name in "abc"}
+        aged(three / "output" / "a", timedelta(hours=2))  # is due
+        aged(three / "output" / "b", timedelta(minutes=58, seconds=50))  # will be, in some seconds
+        process = begun(three, "build", "--due", "--json", *ONE)
+        database.await_caller()
+        eventually(lambda: current_release(three / "output" / "b") != first["b"], 28)
+        assert process.poll() is None
+        done = ended(process)
+    assert done.states == {"hangs": "failed", "a": "published", "b": "published"}
+    assert current_release(three / "output" / "c") == first["c"]
+
+
+class AtOnce(Executor):
+    """Answers each order at once: well, or not."""
+
+    def __init__(self, *failing: str) -> None:
+        self.failing, self.names = failing, list[str]()
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        """Answer an order."""
+        future: Future[Any] = Future()
+        name = args[0].name
+        self.names.append(name)
+        future.set_result(BuildResult(name, "failed" if name in self.failing else "published", 0.0))
+        return future
+
+
+def test_no_site_joins_a_round_again_that_failed_in_it_or_was_just_built(
+    three: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However due it is: a record that cannot be written must not build one site for an hour."""
+    monkeypatch.chdir(three)
+    monkeypatch.setattr(queue, "JOIN_EVERY_S", 0)
+    sites = load_settings(None, {}, {})
+    assert isinstance(sites, Sites)
+    given = queue.JobQueue(AtOnce("b"), BuildOptions(), three, lambda: sites.all)
+
+    def joined() -> list[str]:
+        given.join()
+        return [result.name for _ in range(len(given.open)) for result in given.ended(1)]
+
+    assert (joined(), joined()) == (["a", "b", "c"], [])
+    monkeypatch.setattr(queue, "AGAIN_AFTER_S", 0)
+    assert joined() == ["a", "c"]
+    monkeypatch.setattr(given, "_join_until", 0)
+    assert joined() == []
+
+
+def test_sites_that_failed_come_last(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(three)
+    sites = load_settings(None, {}, {})
+    assert isinstance(sites, Sites)
+    record_failure(three / "output" / "a", Failure(datetime.now(UTC), "TimedOut", "", retry=True))
+    executor = AtOnce()
+    queue.JobQueue(executor, BuildOptions(), three).give(sites.all)
+    assert executor.names == ["b", "c", "a"]
+
+
+# The page over all.
+
+
+def test_a_page_over_all_that_cannot_be_made_is_told_and_makes_all_of_them_stale(three: Path) -> None:
+    """The sites are published; after more than an interval ``status`` says that the page is not."""
+    (three / "own").mkdir()
+    settings = 'templates_dir = "own"\nschedule = "1h"\n' + (three / "reportgen.toml").read_text()
+    (three / "reportgen.toml").write_text(settings)
+    (three / "own" / "overview.html").write_text("{{ nonsense.at.all }}")
+    done = reportgen(three, "build", "--json")
+    assert (done.code, done.document["error"], done.document["retry"]) == (1, "RenderError", False)
+    assert done.err.startswith("error: the page over all sites: RenderError: ")
+    assert done.states == dict.fromkeys("abc", "published")
+    assert reportgen(three, "status").code == 4
+    (three / "own" / "overview.html").unlink()
+    assert (reportgen(three, "build", "--quiet").code, reportgen(three, "status").code) == (0, 0)
+    (three / "own" / "overview.html").write_text("{{ nonsense.at.all }}")
+    assert (reportgen(three, "build", "--quiet").code, reportgen(three, "status").code) == (1, 0)
+    stored = read_runs(three / "output")
+    aged(three / "output", timedelta(hours=3))
+    assert stored.last_failure is not None
+    record_failure(three / "output", stored.last_failure)
+    assert reportgen(three, "status").code == 4
+    record_failure(three / "output", replace(stored.last_failure, error="SitesFailed"))
+    assert reportgen(three, "status").code == 0
+
+
+@pytest.mark.parametrize(
+    ("ended_so", "code", "error", "retry"),
+    [
+        (SitesRun([], None, "BucketUnavailable", "no answer", retry=True), 1, "BucketUnavailable", True),
+        (SitesRun([], None, "OutputBusy", "another machine", retry=True), 3, None, True),
+        (SitesRun([BuildResult("a", "failed", 0.0)], None, "OutputBusy", "another"), 1, "SitesFailed", False),
+        (
+            SitesRun([BuildResult("a", "failed", 0.0, retry=True)], None, "ProofError", "x"),
+            1,
+            "SitesFailed",
+            True,
+        ),
+    ],
+)
+def test_what_becomes_of_the_page_over_all_counts(
+    ended_so: SitesRun, code: int, error: str | None, retry: bool
+) -> None:
+    told = summary(ended_so)
+    assert (told["exit_code"], told["error"], told["retry"]) == (code, error, retry)
+    assert "the page over all sites was not published" in told["message"]
+
+
+def test_a_build_that_is_killed_is_named_and_the_others_get_a_new_process(three: Path) -> None:
+    with silent() as database:
+        text = (three / "reportgen.toml").read_text()
+        killed = f'[[sites]]\nname = "eats"\n{database.source}'
+        (three / "reportgen.toml").write_text(text.replace("[[sites]]", f"{killed}[[sites]]", 1))
+        process = begun(three, "build", "--json", *ONE)
+        database.await_caller()
+        kill_builder(process.pid)
+        done = ended(process)
+    assert done.states == {"eats": "failed", "a": "published", "b": "published", "c": "published"}
+    assert done.document["sites"][0]["message"] == "the build was killed (out of memory?)"
+    assert done.document["sites"][0]["retry"] is True
+    assert published(three, "a", "b", "c", "") == [True] * 4
+    failure = read_runs(three / "output" / "eats").last_failure
+    assert failure is not None
+    assert failure.error == "Ended"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_nothing_builds_on_when_the_command_is_ended(three: Path, number: int) -> None:
+    """However it ends; the site's lock goes with its process."""
+    with silent() as database:
+        (three / "reportgen.toml").write_text(f'{SMALL}[[sites]]\nname = "hangs"\n{database.source}')
+        process = begun(three, "build")
+        database.await_caller()
+        (builder,) = builders(process.pid)
+        process.send_signal(number)
+        ended(process, 10)
+        eventually(lambda: not Path(f"/proc/{builder}").exists(), 10)
+
+
+def test_a_site_whose_builds_fail_keeps_its_figures_marked_with_their_age(three: Path) -> None:
+    assert reportgen(three, "build", "--quiet").code == 0
+    total = index(three)["b"]["total"]
+    (three / "b.csv").unlink()
+    time.sleep(1)
+    assert reportgen(three, "build", "--quiet").code == 1
+    row = index(three)["b"]
+    assert row["total"] == total
+    assert row["failed_at"] is not None
+    page = (three / "output" / "current" / "index.html").read_text()
+    assert page.count(" old: the build of ") == 1
+    assert "3 sites · 1 failed or overdue" in page
+
+
+def test_two_rounds_at_once_do_not_meddle(three: Path) -> None:
+    """Each site's lock is its own: a second round waits for it, or is told so."""
+    both = [begun(three, "build", "--json") for _ in range(2)]
+    assert [ended(each).code for each in both] == [0, 0]
+    assert published(three, "a", "b", "c", "") == [True] * 4
+
+
+def test_a_site_that_is_being_built_is_busy_for_who_does_not_wait(three: Path) -> None:
+    from reportgen.publish.release import lock_output
+
+    with lock_output(three / "output" / "b"):
+        done = reportgen(three, "build", "--json", "--no-wait")
+    assert (done.code, done.states) == (3, {"a": "published", "b": "busy", "c": "published"})
+    assert read_runs(three / "output" / "b").failures == 0
+
+
+def failing(error: Exception | None) -> "Future[Any]":
+    """Return what an executor gives back that failed itself, or that gave up."""
+    future: Future[Any] = Future()
+    if error is None:
+        future.cancel()
+    else:
+        future.set_exception(error)
+    return future
+
+
+@pytest.mark.parametrize(
+    ("future", "told"),
+    [
+        (Future(), "no worker took it, or answered, within 60 s"),
+        (failing(None), "the executor gave it up"),
+        (failing(RuntimeError("postgresql://u:geheim@db/x")), "could not build: postgresql://***@db/x"),
+    ],
+)
+def test_a_site_that_the_executor_loses_is_reported_and_on_record(
+    three: Path, monkeypatch: pytest.MonkeyPatch, future: "Future[Any]", told: str
+) -> None:
+    """As when a whole cluster dies: no site ends unseen."""
+    monkeypatch.chdir(three)
+    sites = load_settings(None, {}, {})
+    assert isinstance(sites, Sites)
+    result = _result(future, sites.all[0], 60)
+    assert (result.name, result.state, result.retry) == ("a", "failed", True)
+    assert told in result.message
+    failure = read_runs(three / "output" / "a").last_failure
+    assert failure is not None
+    assert failure.message == result.message
+
+
+# The other commands.
+
+
+def test_check_and_status_tell_of_each_site(three: Path) -> None:
+    (three / "b.csv").unlink()
+    assert reportgen(three, "build", "--quiet").code == 1
+    checked = reportgen(three, "check")
+    assert checked.code == 1
+    assert [line[:20] for line in checked.out.splitlines() if "error" in line] == ["b: error    source  "]
+    assert reportgen(three, "check", "--site", "a").code == 0
+    found = reportgen(three, "check", "--json").document
+    assert {finding.get("site") for finding in found} == {"a", "b", "c", None}
+    assert [finding["subject"] for finding in found if "site" not in finding] == ["output"]
+    status = reportgen(three, "status")
+    assert status.code == 4
+    assert [line.partition(",")[0] for line in status.out.splitlines()] == [
+        "a: fresh",
+        "b: STALE",
+        "c: fresh",
+    ]
+    fresh = reportgen(three, "status", "--json", "--site", "a", "--site", "c")
+    assert (fresh.code, [site["name"] for site in fresh.document["sites"]]) == (0, ["a", "c"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("build", "--site", "x"), '--site: there is no site "x"; there are: a, b, c'),
+        (("build", "--source", "sample"), "--source: would make all sites show the same"),
+        (("build", "--executor", "ray://x"), '--executor: "ray://x" is none; write dask://scheduler:8786'),
+    ],
+)
+def test_an_option_that_cannot_work_ends_with_2(three: Path, arguments: tuple[str, ...], told: str) -> None:
+    done = reportgen(three, *arguments)
+    assert (done.code, told in done.err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "option", [("--site", "a"), ("--due",), ("--processes", "2"), ("--executor", "dask://x:1")]
+)
+def test_options_for_many_sites_are_refused_where_there_is_one(
+    tmp_path: Path, option: tuple[str, ...]
+) -> None:
+    done = reportgen(tmp_path, "build", *option)
+    assert (done.code, "is for many sites, and the settings have no [[sites]]" in done.err) == (2, True)

@@ -1,0 +1,185 @@
+"""Warm processes: kept for the next site, renewed, replaced when they are gone, and shared in turns."""
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from pathlib import Path
+from threading import Event, Lock
+
+import pytest
+
+from reportgen.build.job import BuildJob
+from reportgen.config.settings import Config
+from reportgen.publish.history import read_runs
+from reportgen.sites import workers
+from reportgen.sites.workers import IDLE, MOST_SLOW, Processes, build_apart
+from tests.support.manysites import table
+from tests.support.services import children, eventually
+
+SECRET = "geheim7f3a"
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> Iterator[BuildJob]:
+    """Give an order of a small site; its process goes with the test."""
+    given = {
+        "windows": ["7d"], "source": {"url": table(tmp_path, "blog")}, "output": {"dir": tmp_path / "output"},
+    }  # fmt: skip
+    yield BuildJob("blog", Config.model_validate(given), tmp_path / "kept")
+    IDLE.clear()
+
+
+def hand() -> int:
+    """Return the one process that is idle."""
+    (kept,) = IDLE
+    return int(kept._child.pid)
+
+
+def test_the_next_site_gets_the_same_process_and_pays_for_itself_alone(order: BuildJob) -> None:
+    """What is on record of a build is what that build took, not what its process has taken so far."""
+    first = build_apart(order)
+    one, before = hand(), read_runs(order.config.output.dir).last_success
+    second = build_apart(order)
+    after = read_runs(order.config.output.dir).last_success
+    assert (first.state, second.state, hand()) == ("published", "published", one)
+    assert before is not None
+    assert after is not None
+    assert after.cpu_seconds < before.cpu_seconds / 2
+
+
+def test_a_process_is_renewed_after_many_sites(order: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "RENEW_AFTER", 1)
+    assert build_apart(order).state == "published"
+    one = hand()
+    assert build_apart(order).state == "published"
+    assert hand() != one
+    assert not Path(f"/proc/{one}").exists()
+
+
+def test_a_process_that_is_gone_is_replaced_and_nothing_is_lost(order: BuildJob) -> None:
+    """It may have ended for want of work, or was killed while it had none."""
+    assert build_apart(order).state == "published"
+    os.kill(hand(), signal.SIGKILL)
+    eventually(lambda: IDLE[0]._child.poll() is not None)
+    assert build_apart(order).state == "published"
+    assert read_runs(order.config.output.dir).failures == 0
+
+
+def test_a_process_goes_with_its_executor(order: BuildJob) -> None:
+    """Whichever thread asked for it: the next one finds it idle."""
+    executor = Processes(1)
+    pids = {(executor.submit(build_apart, order).result().state, hand()) for _ in range(3)}
+    executor.shutdown()
+    ((state, pid),) = pids
+    assert state == "published"
+    eventually(lambda: pid not in children(os.getpid()))
+
+
+def test_a_process_outlives_the_thread_that_asked_for_it(order: BuildJob) -> None:
+    """Threads of a cluster's worker come and go, and a process may be another thread's then."""
+    with ThreadPoolExecutor(1) as executor:
+        assert executor.submit(build_apart, order).result().state == "published"
+    one = hand()
+    time.sleep(0.2)
+    assert build_apart(order).state == "published"
+    assert hand() == one
+
+
+def test_a_program_that_cannot_be_started_is_told(order: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    result = build_apart(order)
+    assert (result.state, result.retry) == ("failed", True)
+    assert result.message == "the build could not be started: No such file or directory"
+    assert read_runs(order.config.output.dir).failures == 1
+
+
+def test_orders_and_results_are_plain_values(order: BuildJob) -> None:
+    """They travel to other machines; a password in them shows in no repr."""
+    url = f"postgresql://reader:{SECRET}@127.0.0.1:9/stats"
+    source = Config.model_validate({"source": {"url": url, "connect_timeout_s": 1}}).source
+    config = order.config.model_copy(update={"source": source})
+    secret = BuildJob("blog", config, order.kept)
+    again = pickle.loads(pickle.dumps(secret))
+    assert again == secret
+    assert SECRET not in repr(again)
+    result = build_apart(secret)
+    assert (result.state, result.error) == ("failed", "SourceUnavailable")
+    assert SECRET not in repr(pickle.loads(pickle.dumps(result)))
+
+
+class Busy:
+    """Counts who works at the same time; ``release`` lets those go that hang."""
+
+    def __init__(self) -> None:
+        self.now, self.most, self.lock, self.release = 0, 0, Lock(), Event()
+
+    def work(self, *, hangs: bool = False) -> None:
+        """Work for a moment, or until released."""
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        if hangs:
+            self.release.wait(30)
+        time.sleep(0.05)
+        with self.lock:
+            self.now -= 1
+
+
+@pytest.fixture
+def busy() -> Iterator[Busy]:
+    """Give what is counted; all are released in the end."""
+    counted = Busy()
+    yield counted
+    counted.release.set()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_so_many_sites_are_built_at_once(busy: Busy, count: int) -> None:
+    executor = Processes(count)
+    wait([executor.submit(busy.work) for _ in range(12)])
+    executor.shutdown()
+    assert busy.most == count
+
+
+def test_one_that_hangs_keeps_no_process_from_the_others(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And gives back its turn once only, when it ends after all."""
+    monkeypatch.setattr(workers, "SLOW_S", 0.2)
+    executor = Processes(1)
+    hanging = executor.submit(busy.work, hangs=True)
+    executor.submit(busy.work).result(timeout=10)
+    assert not hanging.done()
+    busy.release.set()
+    hanging.result(timeout=10)
+    busy.most = 0
+    wait([executor.submit(busy.work) for _ in range(6)])
+    executor.shutdown()
+    assert busy.most == 1
+
+
+def test_no_more_than_a_few_hang_besides(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "SLOW_S", 0.05)
+    executor = Processes(1)
+    for _ in range(2 * MOST_SLOW):
+        executor.submit(busy.work, hangs=True)
+    eventually(lambda: busy.now == 1 + MOST_SLOW)
+    time.sleep(0.3)
+    assert busy.most == 1 + MOST_SLOW
+    busy.release.set()
+    executor.shutdown()
+
+
+def test_a_deadline_that_is_called_off_ends_nothing(tmp_path: Path) -> None:
+    """A warm process outlives the deadlines of the sites that it has built."""
+    code = (
+        "import sys, time; from pathlib import Path; from reportgen.publish.history import give_up_after\n"
+        "give_up_after(0.2, Path(sys.argv[1]))(); time.sleep(1); print('lives')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "lives\n")

@@ -1,0 +1,439 @@
+"""Every engine gives the same readings for the same rows: one suite, run against each."""
+
+import re
+import sqlite3
+import subprocess
+import sys
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import psycopg
+import pytest
+
+from reportgen.config.settings import load_config
+from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
+from reportgen.core.windows import Span, Window, make_window
+from reportgen.sources.base import Source
+from reportgen.sources.registry import open_source
+from reportgen.sources.statements import read_cells, read_daily, read_paths, read_rows_out_of_range
+from tests.conftest import METRICS_TABLE
+from tests.support.engines import (
+    ENGINES,
+    IBIS_ENGINES,
+    SPAN,
+    TODAY,
+    ZONED_ENGINES,
+    Engine,
+    an_engine,
+    day,
+    recorded,
+    week,
+)
+
+TEXT_ENGINES = ENGINES[1:]
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    return an_engine(request.param, request, tmp_path)
+
+
+@pytest.fixture(params=TEXT_ENGINES)
+def text_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
+    return an_engine(request.param, request, tmp_path)
+
+
+def listed(source: Source, window: Window, limit: int = 100, named: int = 5) -> tuple[list[list[Any]], int]:
+    reading = read_paths(source, window, limit, named)
+    rows = [list(row) for row in reading.rows]
+    assert {tuple(map(type, row)) for row in rows} <= {(str, int, int, int, int)}
+    return rows, reading.path_count
+
+
+def test_visits_are_summed_by_date(engine: Engine) -> None:
+    """Several rows for one date and path are summed; dates outside the span are not read."""
+    url = engine.load(
+        [(day(0), "/a", 1), (day(0), "/a", 2), (day(0), "/b", 4), (day(2), "/a", 8), (day(3), "/a", 0),
+         (day(13), "/a", 16), (day(14), "/a", 32), (day(-1), "/a", 64)]
+    )  # fmt: skip
+    with engine.open(url) as source:
+        reading = read_daily(source, SPAN)
+    found = reading.visits
+    assert {(type(day), type(visits)) for day, visits in found.items()} == {(date, int)}
+    assert found == {day(13): 16, day(3): 0, day(2): 8, day(0): 7}
+    assert list(found) == sorted(found)
+    assert (reading.rows, reading.notes) == (6, {})
+
+
+def test_paths_are_summed_over_window_complete_days_and_previous_dates(engine: Engine) -> None:
+    """7 days with today running: six complete days against the same six dates a week earlier."""
+    url = engine.load(
+        [(day(0), "/a", 1), (day(1), "/a", 2), (day(6), "/a", 4), (day(7), "/a", 8), (day(8), "/a", 16),
+         (day(13), "/a", 32), (day(14), "/a", 64)]
+    )  # fmt: skip
+    with engine.open(url) as source:
+        paths, count = listed(source, week())
+    # previous ends where today's counterpart (day 7) begins; before is all of the previous window
+    assert paths == [["/a", 7, 6, 48, 56]]
+    assert count == 1
+
+
+def test_paths_with_equal_visits_stand_in_code_point_order(engine: Engine) -> None:
+    """Whatever the database's collation: Z before a, a before é, the basic plane before the others."""
+    names = ["/a", "/Z", "/é", "/\uff5e", "/\U0001f600", "/A", "/zz", "/z", "/_", "/ü", "/日本"]
+    url = engine.load([(day(1), name, 3) for name in names] + [(day(1), "/most", 4)])
+    with engine.open(url) as source:
+        paths, _ = listed(source, week())
+    assert [row[0] for row in paths] == ["/most", *sorted(names)]
+
+
+def test_the_list_is_cut_by_place_but_not_the_count(engine: Engine) -> None:
+    """Beyond the list only paths come back whose change is large enough to be named."""
+    url = engine.load(
+        [(day(1), f"/{n}", 10 - n) for n in range(5)]
+        + [(day(9), f"/{n}", 10 - n) for n in range(5)]
+        + [(day(8), "/gone", 5), (day(8), "/gone-small", 4), (day(1), "/zero", 0)]
+    )
+    with engine.open(url) as source:
+        paths, count = listed(source, week(), limit=2, named=5)
+    assert [row[0] for row in paths] == ["/0", "/1", "/gone"]
+    assert count == 5
+
+
+def test_cells_are_summed_by_date_and_path(engine: Engine) -> None:
+    url = engine.load(
+        [
+            (day(1), "/a'b", 1),
+            (day(1), "/a'b", 2),
+            (day(0), '/"', 4),
+            (day(0), "/no", 8),
+            (day(2), "/a'b", 16),
+        ]
+    )
+    with engine.open(url) as source:
+        cells = read_cells(source, Span(day(1), day(0)), ["/a'b", '/"', "/absent"])
+        none = read_cells(source, SPAN, [])
+    assert cells == [(day(1), "/a'b", 3), (day(0), '/"', 4)]
+    assert {tuple(map(type, cell)) for cell in cells} == {(date, str, int)}
+    assert none == []
+
+
+def test_bad_rows_are_left_out_and_counted_by_kind(engine: Engine) -> None:
+    """A bad row changes no total, and stays visible as a note; its date counts as recorded."""
+    url = engine.load(
+        [(day(0), "/a", 7), (day(0), None, 1), (day(0), None, -1), (day(1), "/a", None), (day(1), "/b", -5),
+         (day(1), "/a", -1), (day(20), "/a", -1), (day(20), None, 3)]
+    )  # fmt: skip
+    with engine.open(url) as source:
+        reading = read_daily(source, SPAN)
+        paths, _ = listed(source, week())
+    assert list(reading.visits.values()) == [0, 7]
+    assert reading.notes == {"null_path": 2, "null_visits": 1, "negative_visits": 2}
+    assert (reading.rows, paths) == (1, [["/a", 7, 0, 0, 0]])
+
+
+def test_rows_without_a_date_or_after_today_are_counted(engine: Engine) -> None:
+    url = engine.load([(None, "/a", 1), (day(-1), "/a", 1), (day(-900), "/b", 1), (day(0), "/a", 1)])
+    with engine.open(url) as source:
+        assert read_rows_out_of_range(source, SPAN, beyond=True) == {"null_date": 1, "future_date": 2}
+        assert read_rows_out_of_range(source, SPAN, beyond=False) == {"null_date": 1}
+        assert read_daily(source, SPAN).rows == 1
+
+
+def test_text_that_is_no_date_is_counted(text_engine: Engine) -> None:
+    """Text counts where it sorts among, or after, the dates that are read."""
+    url = text_engine.load(
+        [("2026-11-20", "/a", 1), ("2026-11-21T10:00:00Z", "/a", 2), ("2026-11-22 23:59", "/a", 4),
+         ("2026-11-31", "/a", 8), ("2026-11-2", "/a", 16), ("2026-11-20x", "/a", 32),
+         ("2026-11-1?", "/a", 64), ("yesterday", "/a", 128), ("2026-12-01", "/a", 256)],
+        dates="text",
+    )  # fmt: skip
+    with text_engine.open(url) as source:
+        reading = read_daily(source, SPAN)
+        out_of_range = read_rows_out_of_range(source, SPAN, beyond=True)
+    assert reading.visits == {date(2026, 11, 20): 1, date(2026, 11, 21): 2, date(2026, 11, 22): 4}
+    assert reading.notes["invalid_date"] == 3  # 2026-11-2, 2026-11-20x, 2026-11-1?
+    assert out_of_range == {
+        "future_date": 1,
+        "invalid_date": 2,
+    }  # 2026-11-31 sorts after today, as "yesterday" does
+
+
+def test_an_empty_table_gives_empty_readings(engine: Engine) -> None:
+    url = engine.load([])
+    with engine.open(url) as source:
+        reading = read_daily(source, SPAN)
+        assert (len(reading.visits), reading.rows, reading.notes) == (0, 0, {})
+        assert listed(source, week()) == ([], 0)
+        assert len(read_cells(source, SPAN, ["/a"])) == 0
+        assert read_rows_out_of_range(source, SPAN, beyond=True) == {}
+
+
+def test_a_timestamp_counts_for_its_date_as_stored(engine: Engine) -> None:
+    last, first = datetime(2026, 11, 22, 23, 59, 59), datetime(2026, 11, 23)  # noqa: DTZ001 - stored without a zone
+    url = engine.load([(last, "/a", 1), (first, "/a", 2)], dates="timestamp")
+    with engine.open(url, timezone="Asia/Tokyo") as source:
+        reading = read_daily(source, SPAN)
+    assert reading.visits == {
+        day(1): 1,
+        day(0): 2,
+    }
+
+
+@pytest.mark.parametrize("name", ["postgres", "duckdb", "parquet", *ZONED_ENGINES])
+def test_an_instant_counts_for_its_date_in_the_reports_zone(
+    name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """A timestamp with a zone is an instant: 23:30 UTC is the next day in Berlin."""
+    engine = an_engine(name, request, tmp_path)
+    url = engine.load([("2026-11-21 23:30:00+00", "/a", 1)], dates="timestamptz")
+    for zone, expected in (("Europe/Berlin", date(2026, 11, 22)), ("UTC", date(2026, 11, 21))):
+        with engine.open(url, timezone=zone) as source:
+            assert list(read_daily(source, SPAN).visits) == [expected]
+
+
+def test_names_are_quoted(engine: Engine) -> None:
+    """Names that are keywords, hold quotes or spaces, or look like SQL are names and nothing else."""
+    columns = ("select", "pa th %s", "visits%; DROP TABLE x")
+    table = "metrics" if engine.name in {"parquet", "csv", "csv.gz"} else "order by"
+    url = engine.load([(day(0), "/a", 1)], table=table, columns=columns)
+    names = dict(zip(("date", "path", "visits"), columns, strict=True))
+    with engine.open(url, table=table, columns=names) as source:
+        assert list(read_daily(source, SPAN).visits.values()) == [1]
+
+
+def test_a_query_stands_for_the_table(engine: Engine) -> None:
+    """An event table works: its query groups and counts. Percent signs, colons and ; are its own."""
+    url = engine.load([(day(0), "/a%20b:c$1", 1), (day(0), "/a%20b:c$1", 1), (day(1), "/b", 1)])
+    query = (
+        "SELECT date AS at, path AS page, count(*) AS hits FROM metrics"
+        " WHERE path LIKE '/a%' OR path = ':x' GROUP BY 1, 2 -- all of it\n; "
+    )
+    columns = {"date": "at", "path": "page", "visits": "hits"}
+    with engine.open(url, query=query, columns=columns) as source:
+        assert listed(source, week()) == ([["/a%20b:c$1", 2, 0, 0, 0]], 1)
+
+
+def test_sums_beyond_32_bits_are_exact(engine: Engine) -> None:
+    big = 3_000_000_000_000_000_001
+    url = engine.load([(day(1), "/a", big), (day(1), "/b", big), (day(2), "/a", big)])
+    with engine.open(url) as source:
+        assert list(read_daily(source, SPAN).visits.values()) == [big, 2 * big]
+        assert listed(source, week())[0] == [["/a", 2 * big, 2 * big, 0, 0], ["/b", big, big, 0, 0]]
+
+
+@pytest.mark.parametrize("dates", [(1, 1, 1, 1), (1, 2, 3, 4)], ids=["one day", "all days together"])
+def test_sums_beyond_64_bits_fail_with_a_clear_error(engine: Engine, dates: tuple[int, ...]) -> None:
+    url = engine.load([(day(n), "/a", 3_000_000_000_000_000_000) for n in dates])
+    with (
+        pytest.raises(SourceError, match=r"64 bits|out of range|overflow"),
+        engine.open(url) as source,
+    ):
+        read_daily(source, SPAN)
+
+
+@pytest.mark.parametrize("engine", ["postgres", "sqlite", "duckdb", "parquet", *IBIS_ENGINES], indirect=True)
+@pytest.mark.parametrize("kind", ["numeric", "double precision"])
+def test_fractions_of_visits_are_bad_rows(engine: Engine, kind: str) -> None:
+    url = engine.load([(day(0), "/a", 2.0), (day(0), "/a", 1.5)], visits=kind)
+    with engine.open(url) as source:
+        reading = read_daily(source, SPAN)
+    assert list(reading.visits.values()) == [2]
+    assert reading.notes == {"invalid_visits": 1}
+
+
+def test_text_of_visits_is_read_if_it_spells_a_whole_number(text_engine: Engine) -> None:
+    """As sqlite's .import and CSV leave it."""
+    url = text_engine.load(
+        [
+            (day(0), "/a", "12"),
+            (day(0), "/a", "-3"),
+            (day(0), "/a", "1e3"),
+            (day(0), "/a", "many"),
+            (day(0), "/a", ""),
+        ],
+        visits="text",
+    )
+    with text_engine.open(url) as source:
+        reading = read_daily(source, SPAN)
+    assert list(reading.visits.values()) == [12]
+    assert reading.notes == {"negative_visits": 1, "invalid_visits": 3}
+
+
+def test_an_empty_path_is_a_path(engine: Engine) -> None:
+    url = engine.load([(day(0), "", 1)])
+    with engine.open(url) as source:
+        assert listed(source, week())[0] == [["", 1, 0, 0, 0]]
+
+
+def test_the_sample_reaches_today_on_its_own_weekdays(jarvis: list[tuple[str, str, int]]) -> None:
+    """Whatever today is, the stretch moves by whole weeks and ends today."""
+    by_date: dict[str, int] = {}
+    for stored, _, visits in jarvis:
+        by_date[stored] = by_date.get(stored, 0) + visits
+    config = load_config(None, {})
+    for number in range(8):
+        today = TODAY + timedelta(days=number)
+        span = Span(today - timedelta(days=13), today)
+        with open_source(config.source, "UTC", span) as source:
+            daily = read_daily(source, span).visits
+            assert read_rows_out_of_range(source, span, beyond=True) == {}
+            assert source.notice is not None
+            assert "jarv.is" in source.notice
+        weeks = (max(daily) - date(2025, 11, 16)).days // 7 + (today.weekday() != 6)
+        found = {(day - timedelta(weeks=weeks)).isoformat(): visits for day, visits in daily.items()}
+        assert max(daily) == today
+        assert found == {stored: by_date[stored] for stored in found}
+
+
+def test_postgres_reads_one_snapshot_and_cannot_write(pg: str, tmp_path: Path) -> None:
+    """One read-only, repeatable-read transaction with the configured time-out, and no prepared names."""
+    engine = Engine("postgres", tmp_path, pg)
+    url = engine.load([(day(0), "/a", 1)])
+    with engine.open(url, statement_timeout_s=7) as source:
+        assert read_daily(source, SPAN).rows == 1
+        with psycopg.connect(url) as writer:
+            writer.execute("INSERT INTO metrics VALUES (%s, '/b', 1)", (TODAY,))
+        for _ in range(7):  # psycopg prepares after five runs, unless it is told not to
+            assert read_daily(source, SPAN).rows == 1
+        shown = "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only'),"
+        shown += " current_setting('statement_timeout'), (SELECT count(*) FROM pg_prepared_statements)"
+        assert list(source.rows(shown, {})) == [("repeatable read", "on", "7s", 0)]
+        assert source._connection.prepare_threshold is None  # type: ignore[attr-defined]
+        with pytest.raises(SourceError, match="read-only"):
+            list(source.rows("INSERT INTO metrics VALUES (%(day)s, '/c', 1) RETURNING 1", {"day": TODAY}))
+
+
+def test_postgres_reads_by_the_index_on_date(pg: str, jarvis: list[tuple[str, str, int]]) -> None:
+    """No statement scans the table: not for a window, nor to count rows that are in none."""
+    with psycopg.connect(pg) as connection:
+        connection.execute(METRICS_TABLE.encode())
+        with connection.cursor().copy("COPY metrics FROM STDIN") as copy:
+            for row in jarvis:
+                copy.write_row(row)
+    config = load_config(None, {}, {"source": {"url": pg}})
+    window = make_window("7d", date(2026, 8, 21), today_complete=False)
+    span = Span(window.previous.first, window.span.last)
+    with (
+        psycopg.connect(pg, autocommit=True) as connection,
+        open_source(config.source, "UTC", span) as source,
+    ):
+        connection.execute("ANALYZE metrics")
+        for sql, values in recorded(source, window, span):
+            plan = [str(row[0]) for row in connection.execute(f"EXPLAIN {sql}".encode(), values)]
+            assert [line for line in plan if "Seq Scan" in line] == []
+
+
+def test_sqlite_reads_by_the_index_on_date(tmp_path: Path, jarvis: list[tuple[str, str, int]]) -> None:
+    """Of a column that may be NULL, too: of one that may not, the plan names a scan that never runs."""
+    with sqlite3.connect(tmp_path / "m.db") as connection:
+        connection.execute("CREATE TABLE metrics (date TEXT, path TEXT, visits INTEGER)")
+        connection.execute("CREATE INDEX by_date ON metrics (date)")
+        connection.executemany("INSERT INTO metrics VALUES (?, ?, ?)", jarvis)
+    config = load_config(None, {}, {"source": {"url": f"sqlite:///{tmp_path}/m.db"}})
+    window = make_window("7d", date(2026, 8, 21), today_complete=False)
+    span = Span(window.previous.first, window.span.last)
+    with open_source(config.source, "UTC", span) as source:
+        for sql, values in recorded(source, window, span):
+            plan = [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
+            assert [line for line in plan if re.match(r"SCAN (main\.)?metrics", line)] == []
+    connection.close()
+
+
+def test_sqlite_reads_one_snapshot_and_cannot_write(tmp_path: Path) -> None:
+    engine = Engine("sqlite", tmp_path, None)
+    url = engine.load([(day(0), "/a", 1)])
+    writer = sqlite3.connect(tmp_path / "m.db")
+    writer.execute("PRAGMA journal_mode = WAL")
+    with engine.open(url) as source:
+        writer.execute("INSERT INTO metrics VALUES (?, '/b', 1)", (TODAY.isoformat(),))
+        writer.commit()
+        assert read_daily(source, SPAN).rows == 1
+        with pytest.raises(SourceError, match=r"readonly|read-only|may only read"):
+            list(source.rows("DELETE FROM metrics", {}))
+    writer.close()
+
+
+@pytest.mark.parametrize("name", ["parquet", "csv", "csv.gz"])
+def test_a_file_that_changes_while_it_is_read_is_no_snapshot(name: str, tmp_path: Path) -> None:
+    engine = Engine(name, tmp_path, None)
+    url = engine.load([(day(0), "/a", 1)])
+
+    def read_while_it_changes() -> None:
+        with engine.open(url) as source:
+            read_daily(source, SPAN)
+            engine.load([(day(0), "/a", 1), (day(0), "/b", 1)])
+
+    with pytest.raises(SourceUnavailable, match="changed while it was read"):
+        read_while_it_changes()
+
+
+@pytest.mark.parametrize("name", ["duckdb", "parquet", "csv"])
+def test_duckdb_reaches_nothing_but_its_files(name: str, tmp_path: Path) -> None:
+    """No other file, no network, no extension, no way back; not even writing beside its own file."""
+    (tmp_path / "secret.csv").write_text("a\nhidden\n")
+    engine = Engine(name, tmp_path, None)
+    url = engine.load([(day(0), "/a", 1)])
+    with engine.open(url) as source:
+        for statement in (
+            f"SELECT * FROM read_csv('{tmp_path}/secret.csv')",
+            f"COPY (SELECT 1) TO '{tmp_path}/out.csv'",
+            "SELECT * FROM read_csv('http://127.0.0.1:9/x.csv')",
+            "INSTALL httpfs",
+            "SET enable_external_access = true",
+        ):
+            with pytest.raises(SourceError):
+                list(source.rows(statement, {}))
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_parquet_globs_and_partitions_are_one_table(tmp_path: Path) -> None:
+    """Files by day, in folders that carry the date, whatever the order of their columns."""
+    with duckdb.connect() as connection:
+        for number in range(3):
+            (tmp_path / f"date={day(number)}").mkdir()
+            target = tmp_path / f"date={day(number)}" / "part [1].parquet"
+            columns = "'/a' AS path, 2 AS visits" if number else "2 AS visits, '/a' AS path"
+            connection.execute(f"COPY (SELECT {columns}) TO '{target}'")
+    engine = Engine("parquet", tmp_path, None)
+    with engine.open(f"{tmp_path}/**/*.parquet") as source:
+        assert list(read_daily(source, SPAN).visits.values()) == [2, 2, 2]
+    with engine.open(f"{tmp_path}/date={day(1)}/part [1].parquet") as source:
+        assert list(read_daily(source, SPAN).visits.values()) == [2]
+
+
+def test_sqlite_paths_that_are_no_utf8_are_told_apart(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "m.db") as connection:
+        connection.execute("CREATE TABLE metrics (date TEXT, path TEXT, visits INTEGER)")
+        for raw in (b"/\xff", b"/\xfe"):
+            connection.execute("INSERT INTO metrics VALUES (?, CAST(? AS TEXT), 1)", (TODAY.isoformat(), raw))
+    connection.close()
+    with Engine("sqlite", tmp_path, None).open(f"sqlite:///{tmp_path}/m.db") as source:
+        paths, _ = listed(source, week())
+    assert [row[0] for row in paths] == ["/\\xfe", "/\\xff"]
+
+
+@pytest.mark.parametrize(
+    ("url", "absent"),
+    [("sample", ["psycopg", "duckdb"]), ("sqlite:///x.db", ["psycopg", "duckdb"]), ("x.csv", ["psycopg"]),
+     ("postgresql://h/d", ["duckdb"])],
+)  # fmt: skip
+def test_only_the_engine_in_use_is_imported(url: str, absent: list[str]) -> None:
+    code = (
+        "import sys; from datetime import date; from reportgen.config.settings import load_config;"
+        "from reportgen.sources.registry import open_source; from reportgen.core.windows import Span;"
+        f"c = load_config(None, {{}}, {{'source': {{'url': {url!r}}}}});"
+        "open_source(c.source, 'UTC', Span(date(2026, 1, 1), date(2026, 1, 2)));"
+        f"print([name for name in {absent} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("url", ["mysql://h/d", "metrics.xlsx", "", "http://h/x.html", "SAMPLE!"])
+def test_a_url_that_no_engine_takes_is_refused_with_the_forms_that_work(url: str) -> None:
+    config = load_config(None, {}, {"source": {"url": url}})
+    with pytest.raises(ConfigError, match=re.escape("sqlite:///file.db")):
+        open_source(config.source, "UTC", SPAN)

