@@ -51,7 +51,8 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
             yield Finding(
                 "warning", "rows", f"none on {dates}: the report will say that nothing was recorded"
             )
-        for kind, rows in sorted((daily.notes + read_rows_out_of_range(source, span, beyond=True)).items()):
+        out_of_range = read_rows_out_of_range(source, span, include_future=True)
+        for kind, rows in sorted((daily.notes + out_of_range).items()):
             yield Finding("warning", "rows", f"{rows:,} will be left out: {kind.replace('_', ' ')}")
 
 

@@ -113,7 +113,7 @@ def check_not_emptied(dataset: Dataset, last: Release | None, *, past: bool) -> 
 
     """
     complete = max(dataset.windows, key=lambda window: window.days).complete
-    if last is None or complete is None or dataset.daily.over(complete):
+    if last is None or complete is None or dataset.daily.sum_over(complete):
         return
     before = _visits_of(last, complete, past=past)
     if not before:

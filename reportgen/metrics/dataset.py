@@ -81,11 +81,11 @@ def read(source: Source, windows: Sequence[Window], top_paths: int, paths_csv: P
     """Read what ``windows`` show from an open source. Long lists of paths become CSV one at a time."""
     span = look_back(windows)
     daily = read_daily(source, span)
-    out_of_range = read_rows_out_of_range(source, span, beyond=not windows[0].today_complete)
+    out_of_range = read_rows_out_of_range(source, span, include_future=not windows[0].today_complete)
     notes = Counter(dict(sorted((daily.notes + out_of_range).items())))  # engines group in any order
     paths = []
     for window in windows:
-        total = daily.over(window.span)
+        total = daily.sum_over(window.span)
         named = named_from(total)
         reading = read_paths(source, window, MOST_LISTED, named)
         paths.append(_window_paths(reading, total, named, top_paths, paths_csv))

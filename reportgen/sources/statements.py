@@ -68,7 +68,8 @@ PATHS = (
     FROM per_path
 )
 SELECT path, visits, complete, previous, before, path_count FROM ranked
-WHERE (visits > 0 AND place <= {limit}) OR complete - previous >= {named} OR previous - complete >= {named}
+WHERE (visits > 0 AND place <= {limit})
+    OR complete - previous >= {min_change} OR previous - complete >= {min_change}
 ORDER BY place"""
 )
 
@@ -98,7 +99,7 @@ class DailyReading:
     notes: Counter[str]
     rows: int
 
-    def over(self, span: Span) -> int:
+    def sum_over(self, span: Span) -> int:
         """Return the visits of all recorded dates in ``span``."""
         return sum(visits for day, visits in self.visits.items() if span.first <= day <= span.last)
 
@@ -159,10 +160,10 @@ def read_daily(source: Source, span: Span) -> DailyReading:
     return DailyReading(dict(sorted(visits.items())), notes, good_rows)
 
 
-def read_paths(source: Source, window: Window, limit: int, named: int) -> PathsReading:
+def read_paths(source: Source, window: Window, limit: int, min_change: int) -> PathsReading:
     """Sum visits by path over ``window`` and its previous window.
 
-    ``limit`` is how many paths are listed; ``named`` the change from which on a path is kept anyway.
+    ``limit`` is how many paths are listed; ``min_change`` the change from which on a path is kept anyway.
     """
     span, previous = window.span, window.previous
     complete, complete_previous = window.complete, window.complete_previous
@@ -175,7 +176,7 @@ def read_paths(source: Source, window: Window, limit: int, named: int) -> PathsR
         complete_end=value(complete.end if complete else span.first),
         previous_end=value(complete_previous.end if complete_previous else previous.first),
         limit=limit,
-        named=named,
+        min_change=min_change,
     )
     first, fitting = list(islice(found, 1)), partial(_int64, source=source)
     rows = (PathTotals(path, *map(fitting, totals)) for path, *totals, _ in chain(first, found))
@@ -195,10 +196,10 @@ def read_cells(source: Source, span: Span, paths: Sequence[str]) -> list[Cell]:
     )
 
 
-def read_rows_out_of_range(source: Source, span: Span, *, beyond: bool) -> Counter[str]:
-    """Count rows without a date and, with ``beyond``, rows dated after ``span``, by kind."""
+def read_rows_out_of_range(source: Source, span: Span, *, include_future: bool) -> Counter[str]:
+    """Count rows without a date and, with ``include_future``, rows dated after ``span``, by kind."""
     found = list(_run(source, ROWS_WITHOUT_DATE))
-    if beyond:
+    if include_future:
         found += _run(source, ROWS_AFTER_END, end=source.dialect.date_value(span.end))
     notes: Counter[str] = Counter()
     for kind, stored_rows in found:

@@ -291,7 +291,7 @@ def _query(url: str, data: bytes) -> None:
         with soon(), open_source(source_settings, "UTC", look_back(windows)) as source:
             found = read(source, windows, 5)
         for window, listed in zip(windows, found.paths, strict=True):
-            assert found.daily.over(window.span) >= sum(row.visits for row in listed.listed)
+            assert found.daily.sum_over(window.span) >= sum(row.visits for row in listed.listed)
             listed.csv.decode()
     except (SourceError, ConfigError) as exc:
         shown(str(exc))

@@ -137,8 +137,8 @@ def test_bad_rows_are_left_out_and_counted_by_kind(engine: Engine) -> None:
 def test_rows_without_a_date_or_after_today_are_counted(engine: Engine) -> None:
     url = engine.load([(None, "/a", 1), (day(-1), "/a", 1), (day(-900), "/b", 1), (day(0), "/a", 1)])
     with engine.open(url) as source:
-        assert read_rows_out_of_range(source, SPAN, beyond=True) == {"null_date": 1, "future_date": 2}
-        assert read_rows_out_of_range(source, SPAN, beyond=False) == {"null_date": 1}
+        assert read_rows_out_of_range(source, SPAN, include_future=True) == {"null_date": 1, "future_date": 2}
+        assert read_rows_out_of_range(source, SPAN, include_future=False) == {"null_date": 1}
         assert read_daily(source, SPAN).rows == 1
 
 
@@ -152,7 +152,7 @@ def test_text_that_is_no_date_is_counted(text_engine: Engine) -> None:
     )  # fmt: skip
     with text_engine.open(url) as source:
         reading = read_daily(source, SPAN)
-        out_of_range = read_rows_out_of_range(source, SPAN, beyond=True)
+        out_of_range = read_rows_out_of_range(source, SPAN, include_future=True)
     assert reading.visits == {date(2026, 11, 20): 1, date(2026, 11, 21): 2, date(2026, 11, 22): 4}
     assert reading.notes["invalid_date"] == 3  # 2026-11-2, 2026-11-20x, 2026-11-1?
     assert out_of_range == {
@@ -168,7 +168,7 @@ def test_an_empty_table_gives_empty_readings(engine: Engine) -> None:
         assert (len(reading.visits), reading.rows, reading.notes) == (0, 0, {})
         assert listed(source, week()) == ([], 0)
         assert len(read_cells(source, SPAN, ["/a"])) == 0
-        assert read_rows_out_of_range(source, SPAN, beyond=True) == {}
+        assert read_rows_out_of_range(source, SPAN, include_future=True) == {}
 
 
 def test_a_timestamp_counts_for_its_date_as_stored(engine: Engine) -> None:
@@ -279,7 +279,7 @@ def test_the_sample_reaches_today_on_its_own_weekdays(jarvis: list[tuple[str, st
         span = Span(today - timedelta(days=13), today)
         with open_source(config.source, "UTC", span) as source:
             daily = read_daily(source, span).visits
-            assert read_rows_out_of_range(source, span, beyond=True) == {}
+            assert read_rows_out_of_range(source, span, include_future=True) == {}
             assert source.notice is not None
             assert "jarv.is" in source.notice
         weeks = (max(daily) - date(2025, 11, 16)).days // 7 + (today.weekday() != 6)

@@ -120,7 +120,7 @@ def said(backend: str, days: Any, numbers: Any, statement: str, path: str = "it'
     stored = sql.Stored(relation, "date", "path", "visits", days, numbers)
     dialect = sql.dialect_of(stored)
     names = ("first", "end", "start", "complete_end", "previous_end")
-    values = dict.fromkeys(names, dialect.date_value(TODAY)) | {"limit": 9, "named": 5, "path_0": path}
+    values = dict.fromkeys(names, dialect.date_value(TODAY)) | {"limit": 9, "min_change": 5, "path_0": path}
     text = statement.format(
         **{name: getattr(dialect, name) for name in sql.PIECES},
         **{name: dialect.placeholder(name) for name in values},

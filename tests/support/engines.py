@@ -179,7 +179,7 @@ def recorded(source: Source, window: Window, span: Span) -> list[tuple[str, dict
 
     source.rows = record  # type: ignore[method-assign]
     read_daily(source, span)
-    read_rows_out_of_range(source, span, beyond=True)
+    read_rows_out_of_range(source, span, include_future=True)
     read_paths(source, window, 100, 5)
     read_cells(source, span, ["/notes/my-first-code"])
     assert len(statements) == 5
