@@ -15,11 +15,11 @@ from typing import Any
 import httptools
 
 from reportgen.serve.app import CurrentRelease, application
-from reportgen.serve.messages import Request, head_of
-from reportgen.serve.release_cache import chosen
+from reportgen.serve.messages import Request, encode_head
+from reportgen.serve.release_cache import best_variant
 
 PUBLISHED = CurrentRelease(Path(os.environ["BENCH_OUTPUT"]))
-PUBLISHED.look()
+PUBLISHED.refresh()
 ANSWER = application(PUBLISHED, dict)
 
 
@@ -46,8 +46,8 @@ def constant() -> bytes:
     assert PUBLISHED.cache  # noqa: S101 - it was built before
     request = Request("GET", "/7d/", b"", "1.1", [(b"host", b"a"), (b"accept-encoding", b"gzip")], "")
     response = ANSWER(request)
-    assert response.body == chosen(PUBLISHED.cache.resources["/7d/"], "gzip").body  # noqa: S101
-    return head_of(response, b"", last=False) + response.body
+    assert response.body == best_variant(PUBLISHED.cache.resources["/7d/"], "gzip").body  # noqa: S101
+    return encode_head(response, b"", last=False) + response.body
 
 
 @cache
@@ -66,7 +66,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
             scope["headers"], client,
         )
     )  # fmt: skip
-    await send({"type": "http.response.start", "status": response.status, "headers": lines(response.lines)})
+    await send(
+        {"type": "http.response.start", "status": response.status, "headers": lines(response.header_lines)}
+    )
     await send({"type": "http.response.body", "body": response.body})
 
 

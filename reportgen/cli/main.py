@@ -225,9 +225,9 @@ def demo(
         if listening:
             if not as_json:
                 typer.echo(f"The sample site is on {address} (Ctrl-C ends it)")
-            from reportgen.serve.single import show
+            from reportgen.serve.single import serve_published
 
-            raise typer.Exit(show(settings, listening))
+            raise typer.Exit(serve_published(settings, listening))
 
 
 def main() -> NoReturn:

@@ -1,6 +1,6 @@
 """The website: the current release to readers, health to the platform, as a function of requests.
 
-:class:`Published` follows the link ``current`` and holds its release in memory; :func:`application`
+:class:`CurrentRelease` follows the link ``current`` and holds its release in memory; :func:`application`
 answers requests from it, at once and without waiting.
 """
 
@@ -14,17 +14,17 @@ from typing import Any
 
 from reportgen.core.logs import event
 from reportgen.publish.release import current_release
-from reportgen.serve.auth import LoginThrottle, client_of
-from reportgen.serve.messages import Answer, Request, Response, encoded, joined
+from reportgen.serve.auth import LoginThrottle, client_address
+from reportgen.serve.messages import Handler, Request, Response, encode_headers, headers_by_name
 from reportgen.serve.release_cache import (
     SECURITY,
     STRICT,
     ReleaseCache,
     Resource,
-    chosen,
-    json_body,
-    load,
-    matches,
+    best_variant,
+    encode_json,
+    etag_matches,
+    load_release,
     text_page,
 )
 
@@ -33,7 +33,7 @@ TRIES = 10
 """How many releases one look may see vanish while it reads them, before it waits for the next look."""
 
 RETRY_AFTER_S = 5
-OPEN = ("/healthz", "/healthz/fresh")
+PUBLIC_PATHS = ("/healthz", "/healthz/fresh")
 """Addresses that need no password: the platform's checks have none."""
 
 
@@ -47,7 +47,7 @@ class CurrentRelease:
         self._unreadable: str | None = None
         self.cache: ReleaseCache | None = None
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Load the current release if it is another one; keep the last where it cannot be read.
 
         A release may be replaced and removed while it is being read: then the next one is read at once.
@@ -60,7 +60,7 @@ class CurrentRelease:
                 release = current_release(self._root)
                 if release is None:
                     raise ValueError("it leads to no release of this output")  # noqa: TRY301 - told below
-                self.cache, self._seen, self._unreadable = load(release, self._pool), target, None
+                self.cache, self._seen, self._unreadable = load_release(release, self._pool), target, None
             except (OSError, ValueError, LookupError, TypeError) as exc:
                 if self._target() != target:
                     continue
@@ -86,11 +86,11 @@ class CurrentRelease:
         """Look for another release again and again."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            await asyncio.to_thread(self.look)
+            await asyncio.to_thread(self.refresh)
 
 
 @dataclass(frozen=True)
-class Place:
+class SiteApp:
     """One of many sites: what it publishes, how it stands, and ``fetch``, which has it in memory."""
 
     published: CurrentRelease
@@ -104,8 +104,8 @@ def application(
     *,
     password: str | None = None,
     client_header: str | None = None,
-    places: Mapping[str, Place] | None = None,
-) -> Answer:
+    places: Mapping[str, SiteApp] | None = None,
+) -> Handler:
     """Return the function that answers requests.
 
     ``status`` gives the document of ``/status.json``. ``client_header`` is the header in which a proxy in
@@ -116,11 +116,11 @@ def application(
     named = client_header.lower().encode() if client_header else None
 
     def answer(request: Request) -> Response:
-        wanted, path = joined(request.headers), request.path
+        wanted, path = headers_by_name(request.headers), request.path
         if not _sound(request):
             return _plain(400, b"Only HTTP/1.1 with one Host, or HTTP/1.0.\n")
-        if keeper and path not in OPEN:
-            client = client_of(wanted.get(named, b"").decode("latin-1") if named else "", request.client)
+        if keeper and path not in PUBLIC_PATHS:
+            client = client_address(wanted.get(named, b"").decode("latin-1") if named else "", request.client)
             if refused := _refusal(keeper, client, wanted.get(b"authorization", b"").decode("latin-1")):
                 return refused
         if request.method not in {"GET", "HEAD"}:
@@ -169,14 +169,14 @@ def _answer(
     """Answer with a file of the release that stands below ``base``, or its status, and with nothing else."""
     path, query = request.path.removeprefix(base), "?" * bool(request.query) + request.query.decode("latin-1")
     if path == "/status.json":
-        return _plain(200, json_body(status()), {"content-type": "application/json"})
+        return _plain(200, encode_json(status()), {"content-type": "application/json"})
     if base and not path:
         return _plain(308, b"", {"location": f"{base}/{query}"})
     if cache is None:
         return _not_yet(failed=bool(status()["consecutive_failures"]))
     if resource := cache.resources.get(path):
         return _of_resource(200, resource, wanted)
-    if target := cache.moved.get(path):
+    if target := cache.redirects.get(path):
         return _plain(308, b"", {"location": base + target + query})
     if cache.not_found:
         return _of_resource(404, cache.not_found, wanted)
@@ -190,9 +190,9 @@ def _not_yet(*, failed: bool) -> Response:
 
 
 def _of_resource(status: int, resource: Resource, wanted: dict[bytes, bytes]) -> Response:
-    variant = chosen(resource, wanted.get(b"accept-encoding", b"").decode("latin-1"))
+    variant = best_variant(resource, wanted.get(b"accept-encoding", b"").decode("latin-1"))
     condition = wanted.get(b"if-none-match")
-    if status == 200 and condition and matches(variant.etag, condition.decode("latin-1")):  # noqa: PLR2004
+    if status == 200 and condition and etag_matches(variant.etag, condition.decode("latin-1")):  # noqa: PLR2004
         return Response(304, variant.not_modified)
     return Response(status, variant.headers, variant.body)
 
@@ -206,7 +206,7 @@ def _plain(status: int, body: bytes, headers: dict[str, str] | None = None) -> R
         "content-security-policy": f"{STRICT}; frame-ancestors 'none'",
         **SECURITY,
     }
-    return Response(status, encoded(common | (headers or {})), body)
+    return Response(status, encode_headers(common | (headers or {})), body)
 
 
 FIRST_BUILD = text_page(
@@ -223,7 +223,7 @@ NO_REPORT = text_page(
 )
 
 
-def logged(answer: Answer) -> Answer:
+def logged(answer: Handler) -> Handler:
     """Log each request, and how long its answer took to find: never its query, which may hold a secret."""
 
     def noting(request: Request) -> Response:

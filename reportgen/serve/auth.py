@@ -10,8 +10,8 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 USER = "reader"
 FREE_TRIES = 5
-LONGEST_PAUSE_S = 60.0
-MOST_CLIENTS = 4096
+MAX_PAUSE_S = 60.0
+MAX_CLIENTS = 4096
 """How many clients with failed tries are remembered: the memory of an attack stays bounded."""
 
 
@@ -44,14 +44,14 @@ class LoginThrottle:
             self._failures.pop(client, None)
             return True
         tries = self._failures.pop(client, (0, 0.0))[0] + 1
-        pause_s = min(2.0 ** min(tries - FREE_TRIES, 16), LONGEST_PAUSE_S)
+        pause_s = min(2.0 ** min(tries - FREE_TRIES, 16), MAX_PAUSE_S)
         self._failures[client] = (tries, self._clock() + pause_s)
-        if len(self._failures) > MOST_CLIENTS:
+        if len(self._failures) > MAX_CLIENTS:
             self._failures.popitem(last=False)
         return False
 
 
-def client_of(named: str, peer: str) -> str:
+def client_address(named: str, peer: str) -> str:
     """Return who a client counts as: its address, or in IPv6 its network, which is one customer's.
 
     ``named`` is what a proxy in front says, ``peer`` the other end of the connection, which counts where

@@ -15,7 +15,15 @@ from urllib.parse import unquote
 import httptools
 
 from reportgen.core.logs import event
-from reportgen.serve.messages import Answer, Headers, Request, Response, announces_body, head_of, refusal
+from reportgen.serve.messages import (
+    Handler,
+    Headers,
+    Request,
+    Response,
+    announces_body,
+    encode_head,
+    plain_response,
+)
 
 HEAD_S = 10.0
 HEAD_BYTES, MOST_HEADERS = 32 * 1024, 100
@@ -39,10 +47,10 @@ LOOK_EVERY_S = 0.5
 BACKLOG = 128
 """How many connections may wait to be accepted."""
 
-AT_ONCE = 16
+ACCEPTS_PER_TURN = 16
 """How many connections are accepted in one turn of the loop."""
 
-SPARE_FILES = 4 * AT_ONCE + 64
+SPARE_FILES = 4 * ACCEPTS_PER_TURN + 64
 """File descriptors that connections leave for everything else.
 
 A connection too many is accepted in one turn of asyncio's loop, made in the next, told to close in the
@@ -50,15 +58,15 @@ third, and closed in the fourth; each of these turns accepts others.
 """
 
 LOGGER = logging.getLogger(__name__)
-NO_REQUEST = refusal(400, "Invalid HTTP request received.")
-TOO_LARGE = refusal(431)
-BROKEN = refusal(500, "Internal Server Error")
+NO_REQUEST = plain_response(400, "Invalid HTTP request received.")
+TOO_LARGE = plain_response(431)
+BROKEN = plain_response(500, "Internal Server Error")
 
 
 class Connections:
     """All open connections: how requests are answered, the date that answers tell, and the deadlines."""
 
-    def __init__(self, answer: Answer) -> None:
+    def __init__(self, answer: Handler) -> None:
         self.answer = answer
         self.open: set[GuardedProtocol] = set()
         self.date = b""
@@ -116,7 +124,7 @@ class GuardedProtocol(asyncio.Protocol):
         transport.set_write_buffer_limits(high=0)
         self._await_head()
         self._connections.open.add(self)
-        if len(self._connections.open) > most_connections():
+        if len(self._connections.open) > max_connections():
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -226,7 +234,7 @@ class GuardedProtocol(asyncio.Protocol):
         self._last, self._head_due = True, inf
         if not self._waiting and not self.transport.is_closing():
             if words:
-                self.transport.write(head_of(words, self._connections.date, last=True) + words.body)
+                self.transport.write(encode_head(words, self._connections.date, last=True) + words.body)
             self.transport.close()
 
     def _await_head(self) -> None:
@@ -253,7 +261,7 @@ class GuardedProtocol(asyncio.Protocol):
             if self._left is None:
                 response = self._response(self._waiting[0])
                 last = self._last and len(self._waiting) == 1
-                head = head_of(response, self._connections.date, last=last)
+                head = encode_head(response, self._connections.date, last=last)
                 self._left = memoryview(response.body)
             self.transport.write(head + self._left[:PIECE_BYTES])
             self._left = self._left[PIECE_BYTES:]
@@ -273,7 +281,7 @@ class GuardedProtocol(asyncio.Protocol):
         except Exception:
             LOGGER.exception("a request could not be answered")
             response = BROKEN
-        return response if request.method != "HEAD" else Response(response.status, response.lines)
+        return response if request.method != "HEAD" else Response(response.status, response.header_lines)
 
     def _rest(self) -> None:
         """Wait for the next request, or close where there is none."""
@@ -284,7 +292,7 @@ class GuardedProtocol(asyncio.Protocol):
             self._head_due = self._loop.time() + IDLE_S
 
 
-def most_connections() -> int:
+def max_connections() -> int:
     """Return how many connections the limit of file descriptors leaves room for."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, soft - SPARE_FILES) if soft != resource.RLIM_INFINITY else 65_536

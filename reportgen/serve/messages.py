@@ -28,18 +28,18 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response: ``lines`` are its headers as :func:`encoded` writes them."""
+    """A response: ``header_lines`` are its headers as :func:`encoded` writes them."""
 
     status: int
-    lines: bytes
+    header_lines: bytes
     body: bytes = b""
 
 
-Answer = Callable[[Request], Response]
+Handler = Callable[[Request], Response]
 """What answers a request, at once: the whole server waits for it."""
 
 
-def encoded(headers: Mapping[str, str]) -> bytes:
+def encode_headers(headers: Mapping[str, str]) -> bytes:
     """Return headers as they are sent, each with its end of line.
 
     Raises:
@@ -52,7 +52,7 @@ def encoded(headers: Mapping[str, str]) -> bytes:
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
 
-def joined(headers: Headers) -> dict[bytes, bytes]:
+def headers_by_name(headers: Headers) -> dict[bytes, bytes]:
     """Return headers by name; several lines of one are one list (RFC 9110, 5.3)."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
@@ -60,16 +60,16 @@ def joined(headers: Headers) -> dict[bytes, bytes]:
     return found
 
 
-def head_of(response: Response, date: bytes, *, last: bool) -> bytes:
+def encode_head(response: Response, date: bytes, *, last: bool) -> bytes:
     """Return all that is sent before the body; ``date`` is a whole line."""
     end = b"connection: close\r\n\r\n" if last else b"\r\n"
-    return STATUS[response.status] + date + response.lines + end
+    return STATUS[response.status] + date + response.header_lines + end
 
 
-def refusal(status: int, words: str = "") -> Response:
+def plain_response(status: int, words: str = "") -> Response:
     """Return the answer to what is no request, or to one that broke the server."""
     length, kind = {"content-length": str(len(words))}, {"content-type": "text/plain; charset=utf-8"}
-    return Response(status, encoded(length | kind if words else length), words.encode())
+    return Response(status, encode_headers(length | kind if words else length), words.encode())
 
 
 def announces_body(headers: Headers) -> bool:

@@ -20,7 +20,7 @@ from reportgen.core.cron import due_after
 from reportgen.core.logs import event
 from reportgen.core.timing import Pace
 from reportgen.publish.history import read_runs
-from reportgen.serve.app import LOOK_EVERY_S, CurrentRelease, Place, application
+from reportgen.serve.app import LOOK_EVERY_S, CurrentRelease, SiteApp, application
 from reportgen.serve.scheduler import DueAfter, Schedule
 from reportgen.serve.server import address_of, check_exposure, listen, run
 from reportgen.serve.worker import Worker
@@ -43,19 +43,19 @@ class SiteCaches:
         self._pace = Pace(STATUS_EVERY_S, at_once=True)
         self.status: dict[str, Any] = {}
 
-    def place(self, site: Site, shown: Callable[[dict[str, Any]], dict[str, Any]]) -> Place:
+    def place(self, site: Site, shown: Callable[[dict[str, Any]], dict[str, Any]]) -> SiteApp:
         """Return where a site is served; its status goes out as ``shown``."""
         published = CurrentRelease(site.config.output.dir, self._pool)
 
         def document() -> dict[str, Any]:
             return shown(status(site.config, read_runs(site.config.output.dir), _now()))
 
-        return Place(published, document, partial(self._fetch, site.prefix, published))
+        return SiteApp(published, document, partial(self._fetch, site.prefix, published))
 
     def _fetch(self, prefix: str, published: CurrentRelease) -> None:
         """See to it that a site's release is in memory, and that not too many others are."""
         if published.cache is None:
-            published.look()
+            published.refresh()
         if published.cache is None:
             return
         self._loaded[prefix] = published
@@ -67,12 +67,12 @@ class SiteCaches:
     def _bytes(self) -> int:
         return sum(each.cache.size_bytes for each in self._loaded.values() if each.cache)
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Load what has been published since, where it is in memory, and see how all sites stand."""
-        self.index.look()
+        self.index.refresh()
         for published in list(self._loaded.values()):
             if published.cache:
-                published.look()
+                published.refresh()
         if self._pace.is_due():
             with self._pace.timed():
                 self.status = status_of_all(self._sites, self._sites.all, _now())
@@ -81,7 +81,7 @@ class SiteCaches:
         """Look again and again."""
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            await asyncio.to_thread(self.look)
+            await asyncio.to_thread(self.refresh)
 
 
 def serve(sites: Sites, arguments: Sequence[str], environ: Mapping[str, str], *, scheduled: bool) -> int:
@@ -99,7 +99,7 @@ def serve(sites: Sites, arguments: Sequence[str], environ: Mapping[str, str], *,
     check_exposure(server.host, password, public=server.public)
     listening = listen(server.host, server.port)
     caches = SiteCaches(sites)
-    caches.look()
+    caches.refresh()
     schedule = _schedule(sites, arguments) if scheduled else None
 
     def shown(document: dict[str, Any]) -> dict[str, Any]:

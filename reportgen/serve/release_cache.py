@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 
 from reportgen.core.compression import SUFFIXES, TYPES
 from reportgen.publish.release import MANIFEST, Release
-from reportgen.serve.messages import encoded
+from reportgen.serve.messages import encode_headers
 
 STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'"
 """The policy of whatever is no page: a drawing or a data file opened by itself runs nothing."""
@@ -51,16 +51,16 @@ class Resource:
 
 @dataclass(frozen=True)
 class ReleaseCache:
-    """All resources of one release: ``moved`` leads from an address without its slash to the one with it."""
+    """All resources of one release by path; ``redirects`` adds missing final slashes."""
 
     id: str
     resources: Mapping[str, Resource]
-    moved: Mapping[str, str] = field(default_factory=dict)
+    redirects: Mapping[str, str] = field(default_factory=dict)
     not_found: Resource | None = None
     size_bytes: int = 0
 
 
-def load(release: Release, pool: dict[str, bytes] | None = None) -> ReleaseCache:
+def load_release(release: Release, pool: dict[str, bytes] | None = None) -> ReleaseCache:
     """Read a release whole. Assets, which many have in common, are kept once in a ``pool``, by their hash.
 
     Raises:
@@ -75,14 +75,14 @@ def load(release: Release, pool: dict[str, bytes] | None = None) -> ReleaseCache
     resources = {
         f"/{name}": _resource(name, files if name not in packed else {name: files[name]}) for name in files
     }
-    moved = {}
+    redirects = {}
     for address in [address for address in resources if address.endswith("/index.html")]:
         folder = address.removesuffix("index.html")
         resources[folder] = resources[address]
         if folder != "/":
-            moved[folder.rstrip("/")] = folder
+            redirects[folder.rstrip("/")] = folder
     own = sum(len(content) for name, content in files.items() if pool is None or not name.startswith(ASSETS))
-    return ReleaseCache(release.id, resources, moved, resources.get("/404.html"), own)
+    return ReleaseCache(release.id, resources, redirects, resources.get("/404.html"), own)
 
 
 def _sound(release: Release, name: str, pool: dict[str, bytes] | None) -> bytes:
@@ -138,12 +138,12 @@ def _variant(coding: str, body: bytes, common: Mapping[str, str]) -> Variant:
     return Variant(
         body,
         etag,
-        encoded({**common, **own, "content-length": str(len(body))}),
-        encoded({**unchanging, "etag": etag}),
+        encode_headers({**common, **own, "content-length": str(len(body))}),
+        encode_headers({**unchanging, "etag": etag}),
     )
 
 
-def chosen(resource: Resource, accepted: str) -> Variant:
+def best_variant(resource: Resource, accepted: str) -> Variant:
     """Return the best variant that an ``Accept-Encoding`` header allows (RFC 9110, 12.5.3)."""
     if not accepted or len(resource.variants) == 1:
         return resource.variants["identity"]
@@ -169,13 +169,13 @@ def _weights(accepted: str) -> dict[str, float]:
     return weights
 
 
-def matches(etag: str, condition: str) -> bool:
+def etag_matches(etag: str, condition: str) -> bool:
     """Tell whether an ``If-None-Match`` header names this tag (weak comparison, RFC 9110, 13.1.2)."""
     if condition.strip() == "*":
         return True
     return etag in (part.strip().removeprefix("W/") for part in condition.split(","))
 
 
-def json_body(document: object) -> bytes:
+def encode_json(document: object) -> bytes:
     """Return a document as a response's bytes."""
     return (json.dumps(document, ensure_ascii=False) + "\n").encode()

@@ -12,8 +12,8 @@ from typing import Protocol
 from reportgen.core.errors import ConfigError
 from reportgen.core.logs import event
 from reportgen.serve.app import logged
-from reportgen.serve.http_protocol import AT_ONCE, BACKLOG, PIECE_BYTES, Connections, raise_limit
-from reportgen.serve.messages import Answer
+from reportgen.serve.http_protocol import ACCEPTS_PER_TURN, BACKLOG, PIECE_BYTES, Connections, raise_limit
+from reportgen.serve.messages import Handler
 
 DRAIN_S = 3
 WATCH_EVERY_S = 1.0
@@ -89,7 +89,7 @@ class Followed(Protocol):
 
 
 def run(
-    answer: Answer,
+    answer: Handler,
     published: Followed,
     listening: socket.socket,
     *,
@@ -122,7 +122,7 @@ async def _run(
     start()
     work = connections.keep(), published.follow(), _watch(trouble)
     asking, *working = [asyncio.create_task(each) for each in (asked.wait(), *work)]
-    server = await loop.create_server(connections.made, sock=listening, backlog=AT_ONCE)
+    server = await loop.create_server(connections.made, sock=listening, backlog=ACCEPTS_PER_TURN)
     listening.listen(BACKLOG)  # accept few at once, yet let many wait: asyncio has one number for both
     done, _ = await asyncio.wait({asking, *working}, return_when=asyncio.FIRST_COMPLETED)
     failed = asking not in done

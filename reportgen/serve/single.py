@@ -37,7 +37,7 @@ def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str], 
     )
     schedule = Schedule(worker, config.schedule, config.zone, jitter_s=config.jitter_s) if scheduled else None
     published = CurrentRelease(config.output.dir)
-    published.look()
+    published.refresh()
 
     def document() -> dict[str, Any]:
         found = status(config, worker.runs, _now())
@@ -58,11 +58,11 @@ def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str], 
     )  # fmt: skip
 
 
-def show(config: Config, listening: socket.socket) -> int:
+def serve_published(config: Config, listening: socket.socket) -> int:
     """Serve what is published, and build nothing: the demo."""
     logs.set_up("logfmt", [])
     published = CurrentRelease(config.output.dir)
-    published.look()
+    published.refresh()
     app = application(published, lambda: status(config, read_runs(config.output.dir), _now()))
     return run(app, published, listening)
 

@@ -16,7 +16,7 @@ import pytest
 from reportgen import __version__
 from reportgen.publish.release import current_release
 from tests.conftest import Run
-from tests.support.services import environment, store
+from tests.support.services import environment, write_table
 
 STAGES = ["query", "load", "charts", "pages", "svg", "pack", "proof", "publish"]
 SAMPLE_NOTE = "note: no source is set, so this is the sample site; set DATABASE_URL"
@@ -201,7 +201,7 @@ def test_closed_streams_and_a_parent_that_ignores_its_children_stop_no_build(
     closed: str, tmp_path: Path
 ) -> None:
     """As some supervisors start what they start."""
-    source = store(tmp_path / "metrics.csv")
+    source = write_table(tmp_path / "metrics.csv")
     command = f"{sys.executable} -m reportgen build --source {source} --output {tmp_path / 'output'} {closed}"
     done = subprocess.run(
         ["sh", "-c", command], env=environment(), check=False,

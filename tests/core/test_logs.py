@@ -13,7 +13,7 @@ import pytest
 from reportgen.core.errors import ConfigError
 from reportgen.core.logs import Form, event, form_of, logfmt, set_up
 from tests.conftest import Run
-from tests.support.services import put, serving, site
+from tests.support.services import publish_files, serving, site_files
 
 
 @pytest.fixture
@@ -126,7 +126,7 @@ def test_every_line_of_the_service_has_the_form(tmp_path: Path, form: str) -> No
     """The server's own lines, too: here, that it could make nothing of a request."""
     import socket
 
-    put(tmp_path / "output", site("one"))
+    publish_files(tmp_path / "output", site_files("one"))
     with serving(tmp_path, "--no-schedule", REPORTGEN_LOG=form) as service:
         found = re.search(r"http://127\.0\.0\.1:(\d+)", "".join(service.lines))
         assert found

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from reportgen.config.settings import load_config
-from reportgen.serve.app import OPEN
+from reportgen.serve.app import PUBLIC_PATHS
 from reportgen.serve.server import DRAIN_S
 from reportgen.serve.worker import GRACE_S
 from tests.conftest import METRICS_TABLE, Run
@@ -114,7 +114,7 @@ def test_an_old_report_is_served_rather_than_none() -> None:
     """Checks of a service decide whether readers reach the machine; those of ``[checks]`` do not."""
     assert [check["path"] for check in FLY["http_service"]["checks"]] == ["/healthz"]
     assert [check["path"] for check in FLY["checks"].values()] == ["/healthz/fresh"]
-    assert set(OPEN) == {"/healthz", "/healthz/fresh"}
+    assert set(PUBLIC_PATHS) == {"/healthz", "/healthz/fresh"}
 
 
 def test_the_variables_of_fly_and_image_are_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.services import serving, store
+from tests.support.services import serving, write_table
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65_534
@@ -63,7 +63,7 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="reportgen-nobody-") as made:
         place = Path(made)
         place.chmod(0o755)
-        store(place / "metrics.csv")
+        write_table(place / "metrics.csv")
         for name in ("output", "aside"):
             (place / name).mkdir()
         os.chown(place / "output", NOBODY, NOBODY)
@@ -112,7 +112,7 @@ def test_nobody_serves_and_builds_by_schedule(folder: Path) -> None:
     with serving(folder, command=("-c", into)) as service:
         service.await_event("release_served", within_s=60)
         assert service.ask("/7d/").status == 200
-        store(folder / "metrics.csv", rows=6)
+        write_table(folder / "metrics.csv", rows=6)
         served = len(service.events("release_served"))
         service.await_event("release_served", served + 1, within_s=60)
         status = Path(f"/proc/{service.process.pid}/status").read_text()

@@ -11,7 +11,7 @@ import pytest
 
 from reportgen.build.status import without_details
 from reportgen.publish.history import read_runs
-from reportgen.serve.auth import client_of
+from reportgen.serve.auth import client_address
 from reportgen.serve.worker import Worker
 from tests.conftest import Run
 
@@ -105,7 +105,7 @@ def test_an_unchanged_run_tells_its_own_stages(tmp_path: Path, run: Run) -> None
     ],
 )
 def test_a_client_is_an_address_or_a_network_of_one_customer(named: str, peer: str, client: str) -> None:
-    assert client_of(named, peer) == client
+    assert client_address(named, peer) == client
 
 
 def test_everybody_is_told_how_fresh_the_report_is_and_nothing_of_the_operators() -> None:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.planted import SECRET, clean, finds
-from tests.support.services import Service, eventually, put, reportgen, serving, site
+from tests.support.services import Service, eventually, publish_files, reportgen, serving, site_files
 
 ROOT = Path(__file__).parents[2]
 ODD = f"{SECRET}/@ #ü"
@@ -45,7 +45,7 @@ def test_no_command_tells_a_secret_when_it_fails(tmp_path: Path, place: str) -> 
     given = dict(PLACES[place])
     if settings := given.pop("toml", ""):
         (tmp_path / "reportgen.toml").write_text(settings)
-    put(tmp_path / "output", site("one"))
+    publish_files(tmp_path / "output", site_files("one"))
     for command in ("build", "build --json", "check --json")[:: 1 if place == "DATABASE_URL" else 2]:
         done = reportgen(tmp_path, *command.split(), REPORTGEN_DEBUG="1", **given)
         assert (done.returncode, done.stdout + done.stderr != "") in {(1, True), (2, True)}
@@ -68,7 +68,7 @@ def test_no_option_tells_a_secret(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["json", "logfmt"])
 def test_the_service_tells_no_secret(tmp_path: Path, form: str) -> None:
     """While its builds fail: neither its log nor its pages, its status, its records."""
-    put(tmp_path / "output", site("one"), ago_s=86_400)
+    publish_files(tmp_path / "output", site_files("one"), ago_s=86_400)
     (tmp_path / "reportgen.toml").write_text("[server]\naccess_log = true\n")
     given = {
         "DATABASE_URL": BASE.format(quote(ODD, safe="")) + f"?sslpassword={SECRET}",

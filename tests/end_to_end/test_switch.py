@@ -6,43 +6,43 @@ from pathlib import Path
 
 import pytest
 
-from reportgen.serve.release_cache import load
-from tests.support.services import asked, put, serving, site
+from reportgen.serve.release_cache import load_release
+from tests.support.services import ask, publish_files, serving, site_files
 
-SITE = site("one")
+SITE = site_files("one")
 
 
 def test_a_damaged_release_is_not_loaded(tmp_path: Path) -> None:
     """What the manifest does not vouch for is not shown, whether a file is gone, cut or changed."""
-    release = put(tmp_path, SITE)
-    assert load(release).id == release.id
+    release = publish_files(tmp_path, SITE)
+    assert load_release(release).id == release.id
     file = release.path / "7d" / "report.json"
     file.write_bytes(SITE["7d/report.json"][:-1])
     with pytest.raises(ValueError, match=r"7d/report\.json"):
-        load(release)
+        load_release(release)
     file.unlink()
     with pytest.raises(FileNotFoundError):
-        load(release)
+        load_release(release)
 
 
 def test_a_switch_is_seen_within_a_second_by_whoever_comes_after(tmp_path: Path) -> None:
     """Who made the release does not matter, nor that a connection is an old one."""
-    put(tmp_path / "output", SITE, ago_s=5)
+    publish_files(tmp_path / "output", SITE, ago_s=5)
     with serving(tmp_path, "--no-schedule") as service:
         connection = service.connect()
-        assert asked(connection, "/7d/").body == SITE["7d/index.html"]
-        tag = asked(connection, "/7d/").headers["etag"]
-        put(tmp_path / "output", site("two"))
+        assert ask(connection, "/7d/").body == SITE["7d/index.html"]
+        tag = ask(connection, "/7d/").headers["etag"]
+        publish_files(tmp_path / "output", site_files("two"))
         time.sleep(1)
-        assert asked(connection, "/7d/").body == site("two")["7d/index.html"]
-        assert asked(connection, "/7d/", if_none_match=tag).status == 200
+        assert ask(connection, "/7d/").body == site_files("two")["7d/index.html"]
+        assert ask(connection, "/7d/", if_none_match=tag).status == 200
         connection.close()
 
 
 def test_an_answer_begun_on_one_release_ends_on_it(tmp_path: Path) -> None:
     """Though the release is switched away and deleted while a slow reader reads."""
     large = {"7d/index.html": b"1" * 30_000_000}
-    put(tmp_path / "output", SITE | large, ago_s=5)
+    publish_files(tmp_path / "output", SITE | large, ago_s=5)
     with serving(tmp_path, "--no-schedule") as service:
         with socket.socket() as wire:
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -50,9 +50,9 @@ def test_an_answer_begun_on_one_release_ends_on_it(tmp_path: Path) -> None:
             wire.connect(("127.0.0.1", service.port))
             wire.sendall(b"GET /7d/ HTTP/1.0\r\n\r\n")
             got = wire.recv(1000)
-            put(tmp_path / "output", site("two"), keep=1)
+            publish_files(tmp_path / "output", site_files("two"), keep=1)
             service.await_event("release_served", 2)
-            assert service.ask("/7d/").body == site("two")["7d/index.html"]
+            assert service.ask("/7d/").body == site_files("two")["7d/index.html"]
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
             got += b"".join(iter(lambda: wire.recv(1 << 20), b""))
         assert got.partition(b"\r\n\r\n")[2] == large["7d/index.html"]
@@ -61,10 +61,10 @@ def test_an_answer_begun_on_one_release_ends_on_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("spoilt", ["cut", "gone"])
 def test_where_a_release_cannot_be_read_the_last_good_one_is_served(tmp_path: Path, spoilt: str) -> None:
     """It is said once, not at each look; the next whole release is taken."""
-    put(tmp_path / "output", SITE, ago_s=9)
+    publish_files(tmp_path / "output", SITE, ago_s=9)
     with serving(tmp_path, "--no-schedule") as service:
         elsewhere = tmp_path / "elsewhere"
-        bad = put(elsewhere, site("bad"), ago_s=5)
+        bad = publish_files(elsewhere, site_files("bad"), ago_s=5)
         file = bad.path / "7d" / "index.html"
         file.unlink() if spoilt == "gone" else file.write_bytes(b"<p")
         bad.path.rename(tmp_path / "output" / "releases" / bad.id)
@@ -75,6 +75,6 @@ def test_where_a_release_cannot_be_read_the_last_good_one_is_served(tmp_path: Pa
         time.sleep(1.2)
         assert len(service.events("release_unreadable")) == 1
         assert service.ask("/7d/").body == SITE["7d/index.html"]
-        put(tmp_path / "output", site("two"))
+        publish_files(tmp_path / "output", site_files("two"))
         service.await_event("release_served", 2)
-        assert service.ask("/7d/").body == site("two")["7d/index.html"]
+        assert service.ask("/7d/").body == site_files("two")["7d/index.html"]

@@ -1,7 +1,8 @@
-"""Builds and services that are killed, and started all at once, while readers read.
+"""Kill builds and services, and start several at once, while readers read.
 
-``python -m tests.chaos 200 50`` kills a build at 200 instants spread over its length, starts two builds and a
-service at once 50 times, and prints what came of it: the long form of ``tests/test_chaos.py``.
+``python -m tests.faults.chaos 200 50`` kills a build at 200 moments spread over its duration, then 50 times
+starts two builds and a service at the same time. It prints what it found. ``tests/faults/test_chaos.py`` runs
+a short form.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ from pathlib import Path
 
 from reportgen.publish.release import current_release, is_whole
 from tests.support.calls import damaged
-from tests.support.services import asked, children, environment, eventually, serving, store
+from tests.support.services import ask, children, environment, eventually, serving, write_table
 
 READERS = 4
 PATIENCE_S = 120.0
@@ -87,7 +88,7 @@ class Readers:
         while not self.over.is_set():
             for name in names:
                 try:
-                    answer = asked(connection, f"/{name}")
+                    answer = ask(connection, f"/{name}")
                 except (OSError, http.client.HTTPException) as exc:
                     self.faults.append(f"{name}: {type(exc).__name__} {exc}")
                     connection.close()
@@ -165,7 +166,7 @@ def kill_builds(folder: Path, instants: int) -> tuple[Readers, list[str], Counte
 
     Return the readers, what was not as it should be, and how the killed builds ended.
     """
-    url, output = store(folder / "metrics.csv"), folder / "output"
+    url, output = write_table(folder / "metrics.csv"), folder / "output"
     wrong, ends = list[str](), Counter[str]()
     for _ in range(2):  # the second one finds its modules in the memory of the system
         begun = time.monotonic()
@@ -208,7 +209,7 @@ def start_at_once(folder: Path, times: int) -> tuple[list[str], Counter[int]]:
     for number in range(times):
         place = folder / f"start-{number}"
         place.mkdir()
-        url, output = store(place / "metrics.csv"), place / "output"
+        url, output = write_table(place / "metrics.csv"), place / "output"
         builds = [start(place, url, "--no-wait"), start(place, url)]
         with serving(place, "--source", url) as service:
             for build, well in zip(builds, ({0, 3}, {0}), strict=True):
@@ -231,11 +232,11 @@ def kill_services(folder: Path, instants: int) -> tuple[list[str], int]:
 
     Return what was not as it should be, and how many builds were under way.
     """
-    url, output = store(folder / "metrics.csv"), folder / "output"
+    url, output = write_table(folder / "metrics.csv"), folder / "output"
     wrong, under_way = list[str](), 0
     assert ended(start(folder, url))[0] == 0
     for number in range(instants):
-        store(folder / "metrics.csv", rows=6 + number)
+        write_table(folder / "metrics.csv", rows=6 + number)
         with serving(folder, "--source", url, REPORTGEN_SCHEDULE="1s") as service:
             eventually(lambda pid=service.process.pid: children(pid), PATIENCE_S)  # type: ignore[misc]
             time.sleep(1.5 * number / instants)

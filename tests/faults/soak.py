@@ -1,6 +1,6 @@
 """Soak: `reportgen serve` builds every second, for thousands of builds, while somebody reads.
 
-``python -m tests.soak [--builds N]``. What must not grow is looked at after each build: memory, file
+``python -m tests.faults.soak [--builds N]``. What must not grow is looked at after each build: memory, file
 descriptors and threads of the service, the disk, the releases. ``make soak`` runs it long, the suite short.
 """
 

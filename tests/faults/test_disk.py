@@ -18,9 +18,7 @@ from reportgen.publish.release import OURS, current_release, is_whole, lock_outp
 from reportgen.serve.app import CurrentRelease
 from tests.support import disks
 from tests.support.calls import KEEP, NOON, base, damaged, litter, put
-from tests.support.services import Service, eventually, serving, store
-from tests.support.services import put as put_now
-from tests.support.services import site as site_of
+from tests.support.services import Service, eventually, publish_files, serving, site_files, write_table
 
 LARGE = {f"{n}.html": os.urandom(9000 * n + 1) for n in range(6)} | {"7d/index.html": b"<p>"}
 
@@ -184,10 +182,10 @@ def test_a_link_that_leads_elsewhere_is_neither_read_nor_served_and_the_next_bui
         (root / "current").symlink_to(target)
         assert current_release(root) is None
         website = CurrentRelease(root)
-        website.look()
+        website.refresh()
         assert website.cache is None
         release = put(root, 3)
-        website.look()
+        website.refresh()
         assert website.cache is not None
         assert website.cache.id == release.id
         (root / "current").unlink()
@@ -197,7 +195,7 @@ def test_a_link_that_leads_elsewhere_is_neither_read_nor_served_and_the_next_bui
 
 def test_a_dangling_link_is_mended_by_the_next_build(tmp_path: Path) -> None:
     """Meanwhile a service that has read the last release serves it on, and says once what is wrong."""
-    put_now(tmp_path / "output", site_of("one"), ago_s=9)
+    publish_files(tmp_path / "output", site_files("one"), ago_s=9)
     with serving(tmp_path, "--no-schedule") as service:
         page = service.ask("/7d/").body
         link = tmp_path / "output" / "state" / "link"
@@ -205,9 +203,9 @@ def test_a_dangling_link_is_mended_by_the_next_build(tmp_path: Path) -> None:
         link.replace(tmp_path / "output" / "current")
         service.await_event("release_unreadable")
         assert service.ask("/7d/").body == page
-        put_now(tmp_path / "output", site_of("two"))
+        publish_files(tmp_path / "output", site_files("two"))
         service.await_event("release_served", 2)
-        assert service.ask("/7d/").body == site_of("two")["7d/index.html"]
+        assert service.ask("/7d/").body == site_files("two")["7d/index.html"]
         assert len(service.events("release_unreadable")) == 1
 
 
@@ -216,7 +214,7 @@ def test_a_release_that_vanishes_while_it_is_read_is_no_error(
 ) -> None:
     """Another one has become current, and retention keeps only that: it is read at once."""
     root = tmp_path / "output"
-    put_now(root, site_of("one"), ago_s=60, keep=1)
+    publish_files(root, site_files("one"), ago_s=60, keep=1)
     told: list[str] = []
     monkeypatch.setattr("reportgen.serve.app.event", lambda name, **_: told.append(name))
     number, real = 0, Path.read_bytes
@@ -226,16 +224,16 @@ def test_a_release_that_vanishes_while_it_is_read_is_no_error(
         if path.name == "index.html" and number < 3 and "releases" in path.parts:
             number += 1
             monkeypatch.setattr(Path, "read_bytes", real)
-            put_now(root, site_of(f"after {number}"), ago_s=50 - number, keep=1)
+            publish_files(root, site_files(f"after {number}"), ago_s=50 - number, keep=1)
             monkeypatch.setattr(Path, "read_bytes", read)
         return real(path)
 
     monkeypatch.setattr(Path, "read_bytes", read)
     website = CurrentRelease(root)
-    website.look()
+    website.refresh()
     assert (number, told) == (3, ["release_served"])
     assert website.cache is not None
-    assert website.cache.resources["/7d/"].variants["identity"].body == site_of("after 3")["7d/index.html"]
+    assert website.cache.resources["/7d/"].variants["identity"].body == site_files("after 3")["7d/index.html"]
 
 
 # Retention.
@@ -303,10 +301,10 @@ def test_a_release_that_was_damaged_is_replaced_by_the_next_build(tmp_path: Path
     found = current_release(root)
     assert found is None or not is_whole(found)
     website = CurrentRelease(root)
-    website.look()
+    website.refresh()
     assert website.cache is None
     put(root, 2)
-    website.look()
+    website.refresh()
     assert website.cache is not None
     assert website.cache.resources["/same.css"].variants["identity"].body == b"p {}"
     assert [flaw for flaw in damaged(root) if release.id not in flaw] == []
@@ -339,14 +337,14 @@ def test_a_service_lives_through_faults_of_its_disk_and_recovers_by_itself(tmp_p
             yield "move the directory of that name away"
             (output / "current").rmdir()
 
-        url = store(tmp_path / "metrics.csv")
+        url = write_table(tmp_path / "metrics.csv")
         with serving(tmp_path, "--source", url, "--output", output, REPORTGEN_SCHEDULE="1s") as service:
             service.await_event("release_served", within_s=90)
             current = output / "current" / "7d" / "index.html"
             for number, fault in enumerate((full, read_only, no_link)):
                 eventually(lambda: service.ask("/7d/").body == current.read_bytes())
                 with fault() as says:
-                    store(tmp_path / "metrics.csv", rows=7 + number)
+                    write_table(tmp_path / "metrics.csv", rows=7 + number)
                     page = failed(service, says)
                 done = len(service.events("build_published"))
                 service.await_event("build_published", done + 1, within_s=90)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.postgres import Database, temporary_database
-from tests.support.services import Service, eventually, serving, store
+from tests.support.services import Service, eventually, serving, write_table
 
 CLOCK = """
 #define _GNU_SOURCE
@@ -155,7 +155,7 @@ def test_after_all_that_new_data_is_shown_and_no_password_was(service: Service, 
 
 def test_an_output_that_disappears_is_made_again(tmp_path: Path) -> None:
     """Readers notice nothing; while it cannot be made, the status says so though no record can be written."""
-    url = store(tmp_path / "metrics.csv")
+    url = write_table(tmp_path / "metrics.csv")
     with serving(tmp_path, "--source", url, REPORTGEN_SCHEDULE="1s") as service:
         service.await_event("release_served")
         page = service.ask("/7d/").body
@@ -184,7 +184,7 @@ def test_a_clock_that_is_set_stops_nothing(tmp_path: Path) -> None:
     setting = tmp_path / "seconds"
     setting.write_text("0")
     clock = {"LD_PRELOAD": str(tmp_path / "clock.so"), "CLOCK_SET_BY": str(setting)}
-    url = store(tmp_path / "metrics.csv")
+    url = write_table(tmp_path / "metrics.csv")
     with serving(tmp_path, "--source", url, REPORTGEN_SCHEDULE="3s", **clock) as service:
         service.await_event("build_published")
         for number, (seconds, jump) in enumerate((("-3600", -3600), ("0", 3600)), 1):

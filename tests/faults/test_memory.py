@@ -9,7 +9,7 @@ from statistics import median
 from threading import Event, Thread
 
 from tests.support.cgroups import limited
-from tests.support.services import Service, children, put, reportgen, serving, site
+from tests.support.services import Service, children, publish_files, reportgen, serving, site_files
 
 LIMIT_BYTES = 232 * 1024**2
 """What a machine of 256 MB leaves to its programs."""
@@ -37,7 +37,7 @@ def test_a_service_that_waits_is_small(tmp_path: Path) -> None:
 
 def test_a_service_that_waits_takes_next_to_no_time(tmp_path: Path) -> None:
     """It looks for releases and trouble, all the time, on a sixteenth of a processor."""
-    put(tmp_path / "output", site("one"))
+    publish_files(tmp_path / "output", site_files("one"))
     with serving(tmp_path, "--no-schedule") as service:
         time.sleep(0.5)
         before = cpu_s(service.process.pid)

@@ -33,7 +33,7 @@ from reportgen.metrics.dataset import read
 from reportgen.pages.context import PATH_SAFE
 from reportgen.pages.environment import intro_html
 from reportgen.serve.app import CurrentRelease, application
-from reportgen.serve.messages import Answer, Request, encoded
+from reportgen.serve.messages import Handler, Request, encode_headers
 from reportgen.serve.release_cache import ReleaseCache, Resource, Variant
 from reportgen.sources.registry import open_source
 
@@ -313,7 +313,7 @@ def _shelf() -> ReleaseCache:
         }
         return Resource(
             {
-                coding: Variant(body, f'"{coding}0123456789"', encoded(common), encoded(common))
+                coding: Variant(body, f'"{coding}0123456789"', encode_headers(common), encode_headers(common))
                 for coding, body in forms.items()
             }
         )
@@ -324,7 +324,7 @@ def _shelf() -> ReleaseCache:
     )
 
 
-def _app(password: str | None) -> Answer:
+def _app(password: str | None) -> Handler:
     """Return the website, which has seen no one yet."""
     published = CurrentRelease(scratch())
     published.cache = _shelf()
@@ -352,7 +352,7 @@ def request(data: bytes) -> None:
         asked = Request(method, path, query.encode("utf-8", "surrogateescape"), "1.1", sent, "192.0.2.1")
         answer = _app(password)(asked)
         assert answer.status in {200, 304, 308, 400, 401, 404, 405, 429}, answer
-        lines = answer.lines.split(b"\r\n")
+        lines = answer.header_lines.split(b"\r\n")
         assert lines.pop() == b""
         assert [line for line in lines if not re.fullmatch(rb"[a-z-]+: [^\r\n\0]*", line)] == []
         names = [line.partition(b":")[0] for line in lines]

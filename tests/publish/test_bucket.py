@@ -36,7 +36,7 @@ from reportgen.publish.bucket.index import (
 from reportgen.publish.bucket.upload import LEASE, put_release
 from reportgen.publish.release import Release, current_release
 from tests.support.planted import SECRET, clean
-from tests.support.services import put, site
+from tests.support.services import publish_files, site_files
 from tests.support.stores import NAME, OPEN, Proxy, Request, know, publisher, variables
 
 PAGES = ("index.html", "7d/index.html", "404.html")
@@ -103,7 +103,7 @@ def whole(release: Release) -> dict[str, bytes]:
 def test_readers_of_the_bucket_get_the_release_and_programs_find_it_below_its_id(
     tmp_path: Path, bucket: Bucket
 ) -> None:
-    release = put(tmp_path, site("one"))
+    release = publish_files(tmp_path, site_files("one"))
     assert publish_to(bucket, release) is True
     assert seen(bucket) == shown(release)
     assert current_of(bucket) == release.id
@@ -137,7 +137,7 @@ def test_each_object_says_what_it_is_and_how_long_it_may_be_kept(
     """To any HTTP client: the headers are those of a plain GET, not what an S3 library makes of them."""
     import obstore
 
-    publish_to(bucket, put(tmp_path, site("one")))
+    publish_to(bucket, publish_files(tmp_path, site_files("one")))
     address = obstore.sign(bucket._store, "GET", key, timedelta(minutes=5))
     with urllib.request.urlopen(address) as answer:
         got = answer.headers
@@ -145,7 +145,7 @@ def test_each_object_says_what_it_is_and_how_long_it_may_be_kept(
 
 
 def test_a_release_comes_back_byte_for_byte(tmp_path: Path, bucket: Bucket) -> None:
-    release = put(tmp_path, site("one"), source="postgresql://db/app")
+    release = publish_files(tmp_path, site_files("one"), source="postgresql://db/app")
     publish_to(bucket, release)
     assert fetch(bucket) == (release.manifest, whole(release))
 
@@ -154,7 +154,7 @@ def test_where_something_unpacks_gzip_on_the_way_a_release_comes_back_as_well(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
     """As Google's does for whoever does not ask for gzip."""
-    release = put(tmp_path, site("one"))
+    release = publish_files(tmp_path, site_files("one"))
     publish_to(bucket, release)
     proxy.unpack = True
     found = fetch(bucket)
@@ -165,13 +165,13 @@ def test_where_something_unpacks_gzip_on_the_way_a_release_comes_back_as_well(
 
 @pytest.mark.parametrize("harm", ["changed", "cut", "gone", "manifest", "leads out", "other id"])
 def test_what_was_harmed_in_the_bucket_does_not_come_back(tmp_path: Path, bucket: Bucket, harm: str) -> None:
-    release = put(tmp_path, site("one"))
+    release = publish_files(tmp_path, site_files("one"))
     publish_to(bucket, release)
     folder, manifest = f"releases/{release.id}", dict(release.manifest)
     if harm == "gone":
         bucket.delete([f"{folder}/7d/daily.csv"])
     elif harm in {"changed", "cut"}:
-        body = b"<p>" if harm == "changed" else gzip.compress(site("one")["index.html"])[:-9]
+        body = b"<p>" if harm == "changed" else gzip.compress(site_files("one")["index.html"])[:-9]
         bucket.write(f"{folder}/index.html", body, {})
     else:
         manifest |= {"leads out": {"files": {"../../x": {"sha256": ""}}}, "other id": {"id": "x"}}.get(
@@ -196,7 +196,7 @@ def test_an_empty_bucket_has_nothing_to_give(bucket: Bucket) -> None:
 
 
 def test_nothing_new_costs_one_request(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> None:
-    release = put(tmp_path, site("one"))
+    release = publish_files(tmp_path, site_files("one"))
     publish_to(bucket, release)
     proxy.quiet()
     assert publish_to(bucket, release) is False
@@ -207,14 +207,14 @@ def test_nothing_new_costs_one_request(tmp_path: Path, bucket: Bucket, proxy: Pr
 
 def test_unchanged_objects_are_not_sent_again(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> None:
     """At the prefix they stay; below the new id the store copies them itself."""
-    publish_to(bucket, put(tmp_path, site("one"), ago_s=60))
+    publish_to(bucket, publish_files(tmp_path, site_files("one"), ago_s=60))
     proxy.quiet()
-    changed = site("one") | {
+    changed = site_files("one") | {
         "index.html": b"<p>new",
         "index.html.br": b"",
         "index.html.gz": gzip.compress(b"<p>new"),
     }
-    release = put(tmp_path, changed)
+    release = publish_files(tmp_path, changed)
     publish_to(bucket, release)
     writes = [request for request in proxy.requests if request.method == "PUT"]
     prefix = bucket.url.rpartition("/")[2]
@@ -231,10 +231,10 @@ def test_unchanged_objects_are_not_sent_again(tmp_path: Path, bucket: Bucket, pr
 
 def test_a_name_alone_is_no_proof_that_an_object_is_unchanged(tmp_path: Path, bucket: Bucket) -> None:
     """What somebody has put over our objects, or deleted, is mended by the next release."""
-    publish_to(bucket, put(tmp_path, site("one"), ago_s=60))
+    publish_to(bucket, publish_files(tmp_path, site_files("one"), ago_s=60))
     bucket.write("robots.txt", b"User-agent: *\nAllow: /all/\n", {})
     bucket.delete(["assets/app.0a1b.js", "7d/daily.csv"])
-    release = put(tmp_path, site("one"))
+    release = publish_files(tmp_path, site_files("one"))
     publish_to(bucket, release)
     assert seen(bucket) == shown(release)
 
@@ -242,11 +242,11 @@ def test_a_name_alone_is_no_proof_that_an_object_is_unchanged(tmp_path: Path, bu
 def test_an_object_that_would_be_copied_is_sent_where_it_is_no_longer_what_it_was(
     tmp_path: Path, bucket: Bucket
 ) -> None:
-    before = put(tmp_path, site("one"), ago_s=60)
+    before = publish_files(tmp_path, site_files("one"), ago_s=60)
     publish_to(bucket, before)
     bucket.write(f"releases/{before.id}/404.html", b"harmed", {})
     bucket.delete([f"releases/{before.id}/robots.txt"])
-    release = put(tmp_path, site("one"))
+    release = publish_files(tmp_path, site_files("one"))
     publish_to(bucket, release)
     assert fetch(bucket) == (release.manifest, whole(release))
 
@@ -254,7 +254,7 @@ def test_an_object_that_would_be_copied_is_sent_where_it_is_no_longer_what_it_wa
 def test_what_a_dead_build_has_sent_is_proven_before_it_counts(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
-    release = put(tmp_path, site("one"))
+    release = publish_files(tmp_path, site_files("one"))
     sound, *rest = items(release)
     bucket.write(f"releases/{release.id}/{sound.name}", sound.body, sound.headers)
     for item in rest:  # as long as it should be, and something else
@@ -272,7 +272,7 @@ def test_a_store_whose_tags_are_no_checksums_is_read_back(
     """As where objects are encrypted with a key of one's own, and at Azure, whatever unpacks them there."""
     proxy.opaque, proxy.unpack = True, unpack
     for word, ago_s in (("one", 60), ("two", 0)):
-        release = put(tmp_path, site(word), ago_s=ago_s)
+        release = publish_files(tmp_path, site_files(word), ago_s=ago_s)
         publish_to(open_to_all, release)
         assert seen(open_to_all) == shown(release)
         assert fetch(open_to_all) == (release.manifest, whole(release))
@@ -286,9 +286,9 @@ def test_a_store_whose_tags_are_no_checksums_is_read_back(
 def test_a_store_that_keeps_something_else_than_it_was_sent_gets_no_new_release(
     tmp_path: Path, open_to_all: Bucket, proxy: Proxy
 ) -> None:
-    before = put(tmp_path, site("one"), ago_s=60)
+    before = publish_files(tmp_path, site_files("one"), ago_s=60)
     publish_to(open_to_all, before)
-    release = put(tmp_path, site("two"))
+    release = publish_files(tmp_path, site_files("two"))
     proxy.alter = lambda request, body: (body[:-1] + b"?") if request.key.endswith("7d/report.json") else body
     with pytest.raises(BucketUnavailable, match=r"report\.json: is not what was sent"):
         publish_to(open_to_all, release)
@@ -298,7 +298,7 @@ def test_a_store_that_keeps_something_else_than_it_was_sent_gets_no_new_release(
 
 
 def test_a_file_that_was_damaged_here_is_not_sent(tmp_path: Path, bucket: Bucket) -> None:
-    release = put(tmp_path, site("one"))
+    release = publish_files(tmp_path, site_files("one"))
     (release.path / "7d" / "daily.csv").write_bytes(b"date")
     with pytest.raises(PublishError, match=r"daily\.csv: is not what was published"):
         publish_to(bucket, release)
@@ -317,9 +317,9 @@ def test_as_many_releases_stay_as_asked_and_nothing_that_is_not_ours_goes(
         bucket.write(key, b"mine", {})
     ids = []
     for n in range(4):
-        files = site(str(n)) | {f"assets/only.{n}.js": str(n).encode()}
+        files = site_files(str(n)) | {f"assets/only.{n}.js": str(n).encode()}
         files |= {"assets/shared.js": b"of all but the last"} if n < 3 else {}
-        ids.append(put(tmp_path, files, ago_s=100 - n).id)
+        ids.append(publish_files(tmp_path, files, ago_s=100 - n).id)
         publish_to(bucket, _current(tmp_path), keep=2)
     kept = {key.split("/")[1] for key in bucket.listed("releases")}
     assert kept == {*ids[2:], "notes", "20261123"}
@@ -335,14 +335,14 @@ def _current(root: Path) -> Release:
 
 
 def test_a_page_without_a_successor_goes_with_its_release(tmp_path: Path, bucket: Bucket) -> None:
-    publish_to(bucket, put(tmp_path, site("one") | {"30d/index.html": b"<p>30"}, ago_s=60))
-    publish_to(bucket, put(tmp_path, site("two")))
+    publish_to(bucket, publish_files(tmp_path, site_files("one") | {"30d/index.html": b"<p>30"}, ago_s=60))
+    publish_to(bucket, publish_files(tmp_path, site_files("two")))
     assert "30d/index.html" not in seen(bucket)
 
 
 def test_litter_that_cannot_be_deleted_is_no_failure(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> None:
-    publish_to(bucket, put(tmp_path, site("one"), ago_s=60))
-    release = put(tmp_path, site("two"))
+    publish_to(bucket, publish_files(tmp_path, site_files("one"), ago_s=60))
+    release = publish_files(tmp_path, site_files("two"))
     proxy.meet = lambda _, request: 403 if request.method in {"POST", "DELETE"} else None
     assert publish_to(bucket, release, keep=1) is True
     assert seen(bucket) == shown(release)
@@ -364,12 +364,12 @@ def test_what_a_build_could_not_delete_the_next_one_does(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
     """The ledger no longer knows of it; the releases do."""
-    publish_to(bucket, put(tmp_path, site("one") | {"30d/index.html": b"<p>30"}, ago_s=60))
+    publish_to(bucket, publish_files(tmp_path, site_files("one") | {"30d/index.html": b"<p>30"}, ago_s=60))
     proxy.meet = lambda _, request: 403 if request.method in {"POST", "DELETE"} else None
-    publish_to(bucket, put(tmp_path, site("two"), ago_s=30))
+    publish_to(bucket, publish_files(tmp_path, site_files("two"), ago_s=30))
     assert "30d/index.html" in seen(bucket)
     proxy.quiet()
-    release = put(tmp_path, site("three"))
+    release = publish_files(tmp_path, site_files("three"))
     publish_to(bucket, release)
     assert seen(bucket) == shown(release)
 
@@ -378,22 +378,24 @@ def test_what_a_build_put_into_place_before_it_died_goes_with_the_next_one(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
     """It was in no ledger that was ever written."""
-    publish_to(bucket, put(tmp_path, site("one"), ago_s=60))
+    publish_to(bucket, publish_files(tmp_path, site_files("one"), ago_s=60))
     proxy.meet = lambda _, request: 403 if request.method == "PUT" and request.key.count("/") == 2 else None
     with pytest.raises(PublishError):
-        publish_to(bucket, put(tmp_path, site("two") | {"old.csv": b"1"}, ago_s=30))
+        publish_to(bucket, publish_files(tmp_path, site_files("two") | {"old.csv": b"1"}, ago_s=30))
     proxy.quiet()
     assert "old.csv" in seen(bucket)
-    release = put(tmp_path, site("three"))
+    release = publish_files(tmp_path, site_files("three"))
     publish_to(bucket, release)
     assert seen(bucket) == shown(release)
 
 
 def test_a_newer_release_is_not_cleared_away_whoever_is_slow(tmp_path: Path, bucket: Bucket) -> None:
     """Another machine may be uploading it, or have made it current meanwhile."""
-    publish_to(bucket, put(tmp_path / "a", site("zero"), ago_s=100), keep=1)
-    slow = put(tmp_path / "a", site("slow"), ago_s=60)
-    newer = put(tmp_path / "b", site("new") | {"30d/index.html": b"<p>30", "assets/new.js": b"new"}, ago_s=1)
+    publish_to(bucket, publish_files(tmp_path / "a", site_files("zero"), ago_s=100), keep=1)
+    slow = publish_files(tmp_path / "a", site_files("slow"), ago_s=60)
+    newer = publish_files(
+        tmp_path / "b", site_files("new") | {"30d/index.html": b"<p>30", "assets/new.js": b"new"}, ago_s=1
+    )
     clear, found = mirror_room._clear, list[dict[str, bytes]]()
 
     def late(*given: Any) -> None:
@@ -436,15 +438,18 @@ def test_a_variable_that_only_chooses_an_endpoint_is_no_address(
 def test_what_is_as_new_here_is_not_fetched_but_from_before_a_clock_was_put_right(
     tmp_path: Path, bucket: Bucket, ago_s: float, wanted: bool
 ) -> None:
-    release = put(tmp_path / "a", site("there"))
+    release = publish_files(tmp_path / "a", site_files("there"))
     publish_to(bucket, release)
-    here = put(tmp_path / "b", site("here"), ago_s=ago_s)
+    here = publish_files(tmp_path / "b", site_files("here"), ago_s=ago_s)
     assert (fetch(bucket, here) is not None) is wanted
     assert fetch(bucket, release) is None
 
 
 def test_a_newer_release_of_another_machine_stays(tmp_path: Path, bucket: Bucket) -> None:
-    old, new = put(tmp_path / "a", site("old"), ago_s=60), put(tmp_path / "b", site("new"))
+    old, new = (
+        publish_files(tmp_path / "a", site_files("old"), ago_s=60),
+        publish_files(tmp_path / "b", site_files("new")),
+    )
     publish_to(bucket, new, by="other")
     with pytest.raises(OutputBusy, match=rf"newer release \({new.id}\), which stays.*only one machine"):
         publish_to(bucket, old)
@@ -455,8 +460,8 @@ def test_a_newer_release_of_another_machine_stays(tmp_path: Path, bucket: Bucket
 def test_a_release_from_before_a_clock_was_put_right_is_newer_than_nothing(
     tmp_path: Path, bucket: Bucket
 ) -> None:
-    publish_to(bucket, put(tmp_path / "a", site("of tomorrow"), ago_s=-86_400))
-    release = put(tmp_path / "b", site("of today"))
+    publish_to(bucket, publish_files(tmp_path / "a", site_files("of tomorrow"), ago_s=-86_400))
+    release = publish_files(tmp_path / "b", site_files("of today"))
     assert publish_to(bucket, release) is True
     assert seen(bucket) == shown(release)
 
@@ -474,14 +479,14 @@ def test_a_claim_of_another_machine_counts_while_it_may_live(
     tmp_path: Path, bucket: Bucket, by: str, age: timedelta, free: bool
 ) -> None:
     """Our own is a dead one's: who builds holds the lock of the output."""
-    before = put(tmp_path / "a", site("one"), ago_s=600)
+    before = publish_files(tmp_path / "a", site_files("one"), ago_s=600)
     publish_to(bucket, before, by=by)
     found = bucket.read(CURRENT)
     assert found
     index = parsed(found[0])
     lease = Lease("20261123T120000.000Z-0a1b2c3d", by, datetime.now(UTC) - age)
     bucket.write(CURRENT, written(BucketIndex(index.release, index.objects, lease)), HEADERS)
-    release = put(tmp_path / "b", site("two"))
+    release = publish_files(tmp_path / "b", site_files("two"))
     if free:
         publish_to(bucket, release)
     else:
@@ -492,7 +497,7 @@ def test_a_claim_of_another_machine_counts_while_it_may_live(
 
 def test_who_is_current_there_mends_what_a_dead_build_began(tmp_path: Path, bucket: Bucket) -> None:
     """Its claim tells that pages may be its own, though the release before is still the current one."""
-    release = put(tmp_path, site("one"))
+    release = publish_files(tmp_path, site_files("one"))
     publish_to(bucket, release)
     found = bucket.read(CURRENT)
     assert found
@@ -512,7 +517,7 @@ def test_of_two_machines_at_once_one_publishes_and_the_other_is_told(
     monkeypatch.setenv("AWS_ENDPOINT_URL", store)
     bucket, lost = open_bucket(bucket.url), 0
     for n in range(12):
-        releases = [put(tmp_path / side, small(3, side * n), ago_s=100 - n) for side in "ab"]
+        releases = [publish_files(tmp_path / side, small(3, side * n), ago_s=100 - n) for side in "ab"]
         begin = Barrier(2)
 
         def race(side: int, releases: list[Release] = releases, begin: Barrier = begin) -> str:
@@ -536,10 +541,10 @@ def test_of_two_machines_at_once_one_publishes_and_the_other_is_told(
 def test_who_lost_the_race_for_the_claim_has_touched_no_page(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
-    before = put(tmp_path / "a", site("before"), ago_s=600)
+    before = publish_files(tmp_path / "a", site_files("before"), ago_s=600)
     publish_to(bucket, before)
-    other = put(tmp_path / "b", site("other"), ago_s=10)
-    mine = put(tmp_path / "c", site("mine"))
+    other = publish_files(tmp_path / "b", site_files("other"), ago_s=10)
+    mine = publish_files(tmp_path / "c", site_files("mine"))
     pending = [other]
 
     def overtaken(_: int, request: Request) -> None:
@@ -562,11 +567,11 @@ def test_who_lost_the_race_for_the_claim_has_touched_no_page(
 def test_who_was_too_slow_after_the_claim_writes_no_more_pages(
     tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = put(tmp_path, site("before"), ago_s=600)
+    before = publish_files(tmp_path, site_files("before"), ago_s=600)
     publish_to(bucket, before)
     monkeypatch.setattr(mirror_room, "SWITCH_S", -1)
     with pytest.raises(BucketUnavailable, match="so slow that another machine may take over"):
-        publish_to(bucket, put(tmp_path, site("late")))
+        publish_to(bucket, publish_files(tmp_path, site_files("late")))
     assert seen(bucket) == shown(before)
 
 
@@ -579,13 +584,13 @@ def test_a_build_killed_before_any_request_leaves_a_whole_site_and_the_next_need
     """Until its claim nothing has changed; then each page is whole, of either release, and leads on."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", store)
     bucket = open_bucket(bucket.url)
-    root, killed, number, before = tmp_path, -9, 0, put(tmp_path, small(0), ago_s=1000)
+    root, killed, number, before = tmp_path, -9, 0, publish_files(tmp_path, small(0), ago_s=1000)
     states = set()
     with publisher(bucket.url, root, variables(proxy.address)) as published:
         assert published(proxy, 0) == 0
         while killed:
             number += 1
-            release = put(root, small(number), ago_s=1000 - number)
+            release = publish_files(root, small(number), ago_s=1000 - number)
             killed = published(proxy, number)
             states.add(state_of(bucket, before, release))
             assert fetch(bucket) in [(each.manifest, whole(each)) for each in (before, release)]
@@ -636,7 +641,7 @@ def test_a_conditional_write_whose_answer_was_lost_has_taken_place(
     tmp_path: Path, bucket: Bucket, proxy: Proxy, which: int
 ) -> None:
     """The claim, or the last write: who finds its own words there has not lost a race against itself."""
-    release = put(tmp_path, site("one"))
+    release = publish_files(tmp_path, site_files("one"))
     count = 0
 
     def lost(request: Request) -> bool:
@@ -654,7 +659,7 @@ def test_a_conditional_write_whose_answer_was_lost_has_taken_place(
 def test_requests_that_fail_for_a_passing_reason_are_repeated(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
-    release = put(tmp_path, site("one"))
+    release = publish_files(tmp_path, site_files("one"))
     failed: set[tuple[str, str]] = set()
 
     def once(_: int, request: Request) -> int | None:
@@ -676,7 +681,7 @@ def test_a_bucket_that_stays_down_is_worth_another_try(
     down = open_bucket(f"s3://{NAME}/{uuid4().hex}")
     proxy.meet = lambda *_: 503
     with pytest.raises(BucketUnavailable, match=r"503 Service Unavailable.*tried again") as caught:
-        publish_to(down, put(tmp_path, site("one")))
+        publish_to(down, publish_files(tmp_path, site_files("one")))
     assert caught.value.retry
 
 
@@ -706,7 +711,7 @@ def test_what_cannot_work_is_told_with_what_to_do_and_without_a_secret(
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(PublishError, match=told) as caught:
-        publish_to(open_bucket(url), put(tmp_path, site("one")))
+        publish_to(open_bucket(url), publish_files(tmp_path, site_files("one")))
     assert not caught.value.retry
     clean(str(caught.value))
 

@@ -24,7 +24,7 @@ from reportgen.publish.history import (
     recorded,
 )
 from tests.conftest import Run
-from tests.support.services import put, serving, site, store
+from tests.support.services import publish_files, serving, site_files, write_table
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SUCCESS = Success(NOON, "r1", changed=True, seconds=1.5, cpu_seconds=1.2, peak_memory_bytes=10**8)
@@ -149,7 +149,9 @@ def test_what_was_never_built_is_stale(tmp_path: Path) -> None:
 
 
 def test_the_document_tells_all_that_is_known(tmp_path: Path) -> None:
-    release = put(tmp_path, site("one"), source="sample", timings_s={"query": 0.1}, peak_memory_bytes=10**8)
+    release = publish_files(
+        tmp_path, site_files("one"), source="sample", timings_s={"query": 0.1}, peak_memory_bytes=10**8
+    )
     document = status(config(tmp_path), Runs(SUCCESS, FAILURE, 0), NOON + timedelta(minutes=5))
     assert document.pop("release") == {
         "id": release.id, "built_at": release.manifest["built_at"], "as_of": release.manifest["as_of"],
@@ -218,7 +220,7 @@ def test_status_exits_with_4_when_stale_and_0_when_fresh(run: Run, tmp_path: Pat
     """A monitor needs no more than that; what it prints, /status.json says as well."""
     never = run("status")
     assert (never.returncode, never.stderr) == (4, "")
-    put(tmp_path / "output", site("one"))
+    publish_files(tmp_path / "output", site_files("one"))
     record_success(tmp_path / "output", replace(SUCCESS, at=datetime.now(UTC)))
     fresh = run("status", "--json")
     assert (fresh.returncode, fresh.stderr) == (0, "")
@@ -242,7 +244,7 @@ def the_page_and_the_status_agree(folder: Path, document: dict[str, str]) -> Non
 
 def test_builds_of_the_command_line_are_on_record(run: Run, tmp_path: Path) -> None:
     """Success, failure and the time of a check that found nothing new; not the report of a past day."""
-    url = store(tmp_path / "metrics.csv")
+    url = write_table(tmp_path / "metrics.csv")
     assert run("build", "--source", url, "--quiet").returncode == 0
     first = read_runs(tmp_path / "output")
     assert first.last_success
@@ -279,7 +281,7 @@ def test_at_its_start_a_service_knows_whether_a_build_is_due(
     """By the schedule, after an upgrade, and where the clock was put back since the last build."""
     settings = config(tmp_path, schedule="15m")
     assert is_due(settings, NOON)
-    put(tmp_path, site("one"), version=version)
+    publish_files(tmp_path, site_files("one"), version=version)
     assert is_due(settings, NOON)
     record_success(tmp_path, SUCCESS)
     assert is_due(settings, NOON + timedelta(minutes=minutes)) == due
@@ -293,7 +295,7 @@ def test_a_site_takes_part_in_a_round_shortly_before_its_time_and_no_sooner(
     tmp_path: Path, schedule: str, minutes: float, wanted: bool
 ) -> None:
     """Its last build began a little after its round; another site's round is no reason to build it."""
-    put(tmp_path, site("one"), version=__version__)
+    publish_files(tmp_path, site_files("one"), version=__version__)
     record_success(tmp_path, SUCCESS)
     found = wants_a_build(config(tmp_path, schedule=schedule), NOON + timedelta(minutes=minutes))
     assert found == wanted

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from reportgen.serve.auth import FREE_TRIES, LONGEST_PAUSE_S, MOST_CLIENTS, LoginThrottle
+from reportgen.serve.auth import FREE_TRIES, MAX_CLIENTS, MAX_PAUSE_S, LoginThrottle
 from tests.conftest import Run
-from tests.support.services import Service, eventually, put, serving, site
+from tests.support.services import Service, eventually, publish_files, serving, site_files
 
 PASSWORD = "geheim: pässwörd"
 
@@ -28,7 +28,7 @@ NUMBERS = count(1)
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Give a server with a password that logs each request, behind a proxy that names clients."""
     folder = tmp_path_factory.mktemp("closed")
-    put(folder / "output", site("one"))
+    publish_files(folder / "output", site_files("one"))
     (folder / "reportgen.toml").write_text(
         '[server]\naccess_log = true\nclient_header = "X-Client"\npublic = true\n'
     )
@@ -65,7 +65,7 @@ def test_nothing_is_told_without_the_password(service: Service, address: str, me
 
 
 def test_the_password_opens_everything_and_health_needs_none(service: Service) -> None:
-    assert service.ask("/7d/", authorization=RIGHT).body == site("one")["7d/index.html"]
+    assert service.ask("/7d/", authorization=RIGHT).body == site_files("one")["7d/index.html"]
     assert json.loads(service.ask("/status.json", authorization=RIGHT).body)["schema_version"] == 1
     assert (service.ask("/healthz").status, service.ask("/healthz/fresh").status) == (200, 503)
 
@@ -105,7 +105,7 @@ def test_no_log_shows_credentials_or_a_query(service: Service) -> None:
 
 
 def test_requests_are_not_logged_unless_asked_for(tmp_path: Path) -> None:
-    put(tmp_path / "output", site("one"))
+    publish_files(tmp_path / "output", site_files("one"))
     with serving(tmp_path, "--no-schedule") as service:
         service.ask("/7d/")
         service.stop()
@@ -143,7 +143,7 @@ def test_pauses_double_up_to_a_minute_and_end_with_the_right_password(
         keeper.admits("client", basic("guess"))
         pauses.append(keeper.pause_s("client"))
         clock[0] += pauses[-1]
-    assert pauses == [0] * (FREE_TRIES - 1) + [1, 2, 4, 8, 16, 32] + [LONGEST_PAUSE_S] * 3
+    assert pauses == [0] * (FREE_TRIES - 1) + [1, 2, 4, 8, 16, 32] + [MAX_PAUSE_S] * 3
     assert keeper.pause_s("client") == 0
     assert keeper.admits("client", RIGHT)
     keeper.admits("client", basic("slip"))
@@ -151,9 +151,9 @@ def test_pauses_double_up_to_a_minute_and_end_with_the_right_password(
 
 
 def test_an_attack_from_many_addresses_fills_no_memory(keeper: LoginThrottle) -> None:
-    for number in range(MOST_CLIENTS + 10):
+    for number in range(MAX_CLIENTS + 10):
         keeper.admits(str(number), basic("guess"))
-    assert len(keeper._failures) == MOST_CLIENTS
+    assert len(keeper._failures) == MAX_CLIENTS
 
 
 def test_beyond_this_machine_it_refuses_to_start_without_a_password(run: Run, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_beyond_this_machine_it_refuses_to_start_without_a_password(run: Run, tm
 
 
 def test_with_a_password_it_listens_anywhere(tmp_path: Path) -> None:
-    put(tmp_path / "output", site("one"))
+    publish_files(tmp_path / "output", site_files("one"))
     with serving(tmp_path, "--no-schedule", "--host", "0.0.0.0", REPORTGEN_PASSWORD=PASSWORD) as service:
         assert service.events("listening")[0]["address"] == f"http://0.0.0.0:{service.port}"
         assert (service.ask("/").status, service.ask("/", authorization=RIGHT).status) == (401, 200)

@@ -17,16 +17,16 @@ from threading import Event, Thread
 import pytest
 
 from reportgen.serve import auth
-from reportgen.serve.auth import LoginThrottle, client_of
+from reportgen.serve.auth import LoginThrottle, client_address
 from tests.serve.test_http_protocol import resident_mb
-from tests.support.services import Service, asked, eventually, put, serving, site
+from tests.support.services import Service, ask, eventually, publish_files, serving, site_files
 
 MARK = "marker-3f1c8e"
 """Stands in files that no reader may see."""
 
 PASSWORD = "geheim7f3a"
 BIG, MIDDLE = "/assets/big.0a1b.js", "/assets/middle.0a1b.js"
-SITE = site("one") | {
+SITE = site_files("one") | {
     BIG[1:]: random.Random(5).randbytes(3_000_000), MIDDLE[1:]: random.Random(6).randbytes(60_000)
 }  # fmt: skip
 GET = b"GET /7d/ HTTP/1.1\r\nHost: a\r\n"
@@ -54,7 +54,7 @@ cli.main()
 def prepared(folder: Path) -> Path:
     """Publish a release, with things around and in it that are none of its files."""
     output = folder / "output"
-    release = put(output, SITE)
+    release = publish_files(output, SITE)
     (output / "releases" / OLD).mkdir()
     for place in (
         output / "state/secret", output / "secret", output / "releases/secret", folder / "secret",
@@ -411,7 +411,7 @@ def test_a_connection_may_ask_as_much_as_it_likes_one_after_the_other(service: S
     with closing(service.connect()) as connection:
         connection.connect()
         held = connection.sock
-        assert {asked(connection, "/7d/", x="x" * 5000).status for _ in range(20)} == {200}
+        assert {ask(connection, "/7d/", x="x" * 5000).status for _ in range(20)} == {200}
         assert connection.sock is held
 
 
@@ -502,7 +502,7 @@ def read_times_ms(service: Service, number: int = 60) -> list[float]:
     with closing(service.connect()) as kept:
         for n in range(number):
             begun = time.perf_counter()
-            answer = asked(kept, "/7d/") if n % 2 else service.ask("/7d/")
+            answer = ask(kept, "/7d/") if n % 2 else service.ask("/7d/")
             times.append(1000 * (time.perf_counter() - begun))
             assert answer.body == SITE["7d/index.html"]
     return times
@@ -675,7 +675,7 @@ def test_who_asks_may_be_named_in_any_way(closed: Service, named: str) -> None:
     line = b"X-Client: %b\r\nAuthorization: %b\r\n" % (named.encode("latin-1"), RIGHT.encode())
     got = told(closed, GET + line + b"Connection: close\r\n\r\n")
     assert statuses(got) == [200]
-    assert len(client_of(named, "9.9.9.9")) < 50
+    assert len(client_address(named, "9.9.9.9")) < 50
 
 
 def test_whatever_is_given_the_same_comparison_is_made(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 
 from reportgen.serve import http_protocol
-from reportgen.serve.messages import Answer, Request, Response, encoded
+from reportgen.serve.messages import Handler, Request, Response, encode_headers
 
 SERVER = """
 import resource, sys, time
 from reportgen.serve import http_protocol as protocol
 from reportgen.serve import server as serve
-from reportgen.serve.app import Published, application
+from reportgen.serve.app import CurrentRelease, application
 files, serve.raise_limit = int(sys.argv[1]), lambda: None
 if files:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
@@ -34,7 +34,8 @@ if made_s := float(sys.argv[3]):
 from pathlib import Path
 listening = serve.listen("127.0.0.1", 0)
 print(listening.getsockname()[1], flush=True)
-sys.exit(serve.run(application(Published(Path("nowhere")), dict), Published(Path("nowhere")), listening))
+release = CurrentRelease(Path("nowhere"))
+sys.exit(serve.run(application(release, dict), release, listening))
 """
 
 
@@ -157,7 +158,7 @@ def test_a_flood_takes_no_more_files_than_there_are(tmp_path: Path) -> None:
         assert server.stderr.read() == ""
 
 
-def answers_to(pieces: list[bytes], answer: Answer) -> tuple[bytes, float]:
+def answers_to(pieces: list[bytes], answer: Handler) -> tuple[bytes, float]:
     """Send pieces to a server in this process; return what comes until it ends the connection, and when."""
 
     async def talk() -> tuple[bytes, float]:
@@ -189,7 +190,7 @@ def echoed(request: Request) -> Response:
         raise LookupError
     body = f"{request.method} {request.path} {request.query!r} {request.version}\n".encode()
     status = 418 if request.path == "/teapot" else 200
-    return Response(status, encoded({"content-length": str(len(body))}), body)
+    return Response(status, encode_headers({"content-length": str(len(body))}), body)
 
 
 def test_a_request_may_come_in_any_pieces() -> None:
@@ -220,7 +221,7 @@ def test_a_connection_that_asks_no_more_is_closed(monkeypatch: pytest.MonkeyPatc
 
 def test_the_limit_of_files_leaves_room_for_other_things() -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert http_protocol.most_connections() == soft - http_protocol.SPARE_FILES
+    assert http_protocol.max_connections() == soft - http_protocol.SPARE_FILES
 
 
 def test_a_connection_that_is_over_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:

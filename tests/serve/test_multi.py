@@ -10,7 +10,7 @@ from reportgen.config.sites import Sites, load_settings
 from reportgen.serve.multi import SiteCaches, first_due
 from tests.serve.test_service import HEAVY
 from tests.support.manysites import SMALL, reportgen, silent, table, written
-from tests.support.services import Service, eventually, put, serving, site
+from tests.support.services import Service, eventually, publish_files, serving, site_files
 
 PASSWORD = "open sesame"
 
@@ -78,7 +78,7 @@ def test_it_says_which_site_is_stale(tmp_path: Path) -> None:
 
 def test_one_password_is_for_all_sites(tmp_path: Path) -> None:
     two(tmp_path)
-    put(tmp_path / "output" / "blog", site("one"))
+    publish_files(tmp_path / "output" / "blog", site_files("one"))
     with serving(tmp_path, "--no-schedule", REPORTGEN_PASSWORD=PASSWORD) as service:
         for address in ("/", "/blog/", "/blog", "/blog/status.json", "/status.json"):
             assert service.ask(address).status == 401
@@ -107,7 +107,7 @@ def sites_of(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> Sites
     monkeypatch.chdir(folder)
     written(folder, {f"s{n}": "sample" for n in range(count)})
     for n in range(count):
-        put(folder / "output" / f"s{n}", site(f"word{n}"))
+        publish_files(folder / "output" / f"s{n}", site_files(f"word{n}"))
     loaded = load_settings(None, {}, {})
     assert isinstance(loaded, Sites)
     return loaded

@@ -16,10 +16,10 @@ import brotli
 import pytest
 
 from reportgen.core.errors import ConfigError
-from reportgen.serve.messages import encoded
-from reportgen.serve.release_cache import Resource, Variant, chosen, matches
+from reportgen.serve.messages import encode_headers
+from reportgen.serve.release_cache import Resource, Variant, best_variant, etag_matches
 from reportgen.serve.server import check_exposure, listen
-from tests.support.services import POLICY, Service, asked, eventually, put, serving, site
+from tests.support.services import POLICY, Service, ask, eventually, publish_files, serving, site_files
 
 SECURITY = {
     "x-content-type-options": "nosniff",
@@ -29,14 +29,14 @@ SECURITY = {
     "cross-origin-resource-policy": "same-origin",
     "x-robots-tag": "noindex",
 }
-SITE = site("one")
+SITE = site_files("one")
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Give one server of a small release, which builds nothing."""
     folder = tmp_path_factory.mktemp("site")
-    put(folder / "output", SITE)
+    publish_files(folder / "output", SITE)
     (folder / "output" / "state" / "secret").write_text("secret")
     with serving(folder, "--no-schedule") as running:
         yield running
@@ -121,8 +121,8 @@ def test_a_folder_without_its_slash_leads_to_the_one_with_it(service: Service) -
 def test_head_has_the_headers_of_get_and_no_body(service: Service, address: str, accepted: str) -> None:
     """And the connection goes on: a body would be taken for the next answer."""
     connection = service.connect()
-    head = asked(connection, address, "HEAD", accept_encoding=accepted)
-    get = asked(connection, address, accept_encoding=accepted)
+    head = ask(connection, address, "HEAD", accept_encoding=accepted)
+    get = ask(connection, address, accept_encoding=accepted)
     connection.close()
     volatile = {"date"}
     assert head.body == b""
@@ -185,7 +185,7 @@ def test_what_has_one_form_only_does_not_vary(service: Service) -> None:
 def test_the_form_is_the_best_that_the_reader_accepts(accepted: str, coding: str) -> None:
     """By weight, then brotli, gzip, plain; where nothing is acceptable, plain is better than nothing."""
     forms = {name: Variant(name.encode(), name, [], []) for name in ("identity", "br", "gzip")}
-    assert chosen(Resource(forms), accepted).etag == coding
+    assert best_variant(Resource(forms), accepted).etag == coding
 
 
 @pytest.mark.parametrize("given", ['"{}"', 'W/"{}"', '"other", "{}"', 'W/"a",W/"{}" , "b"', "*"])
@@ -203,7 +203,7 @@ def test_who_has_it_already_is_told_so(service: Service, given: str) -> None:
 @pytest.mark.parametrize("condition", ['"other"', "", '""', 'W/"x", "y"', "**"])
 def test_who_has_another_one_gets_this(service: Service, condition: str) -> None:
     assert service.ask("/7d/", if_none_match=condition).status == 200
-    assert not matches('"mine"', condition)
+    assert not etag_matches('"mine"', condition)
 
 
 def test_a_tag_of_another_form_is_another_tag(service: Service) -> None:
@@ -232,15 +232,17 @@ def test_the_date_goes_on(service: Service) -> None:
 def test_no_header_goes_on_in_another_line() -> None:
     for value in ("/7d/?x\r\nset-cookie: a=b", "a\nb", "a\rb", "a\0b"):
         with pytest.raises(ValueError, match="location"):
-            encoded({"location": value})
-    assert encoded({"location": "/7d/?\xe9", "allow": "GET"}) == b"location: /7d/?\xe9\r\nallow: GET\r\n"
+            encode_headers({"location": value})
+    assert (
+        encode_headers({"location": "/7d/?\xe9", "allow": "GET"}) == b"location: /7d/?\xe9\r\nallow: GET\r\n"
+    )
 
 
 def test_one_connection_serves_many_requests(service: Service) -> None:
     connection = service.connect()
     connection.connect()
     held = connection.sock
-    answers = [asked(connection, address).status for address in ("/", "/7d", "/nothing", "/healthz", "/7d/")]
+    answers = [ask(connection, address).status for address in ("/", "/7d", "/nothing", "/healthz", "/7d/")]
     assert (answers, connection.sock is held) == ([200, 308, 404, 200, 200], True)
     connection.close()
 
@@ -251,7 +253,7 @@ def test_no_answer_waits_for_the_receipt_of_its_first_half(service: Service) -> 
     with closing(service.connect()) as connection:
         for _ in range(21):
             start = time.monotonic()
-            assert asked(connection, "/7d/").status == 200
+            assert ask(connection, "/7d/").status == 200
             seconds.append(time.monotonic() - start)
     assert median(seconds) < 0.025
 

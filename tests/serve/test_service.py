@@ -14,7 +14,16 @@ import pytest
 from reportgen import __version__
 from reportgen.publish.history import Success, read_runs, record_success
 from reportgen.publish.release import current_release, lock_output
-from tests.support.services import asked, children, eventually, put, reportgen, serving, site, store
+from tests.support.services import (
+    ask,
+    children,
+    eventually,
+    publish_files,
+    reportgen,
+    serving,
+    site_files,
+    write_table,
+)
 
 HEAVY = ("pandas", "numpy", "altair", "jinja2", "vl_convert")
 DYING = """
@@ -34,7 +43,7 @@ cli.main()
 
 def built(root: Path, ago_s: float, word: str = "one", **about: object) -> None:
     """Publish a small release, and put it on record as a build of so many seconds ago."""
-    release = put(root, site(word), ago_s=ago_s, **about)
+    release = publish_files(root, site_files(word), ago_s=ago_s, **about)
     at = datetime.now(UTC) - timedelta(seconds=ago_s)
     record_success(
         root, Success(at, release.id, changed=True, seconds=1, cpu_seconds=1, peak_memory_bytes=10**8)
@@ -73,9 +82,9 @@ def test_at_its_start_it_serves_what_is_there_and_builds_what_is_due(
 ) -> None:
     """Due by the schedule, or since another version made the page."""
     built(tmp_path / "output", ago_s, version=version)
-    url = store(tmp_path / "metrics.csv")
+    url = write_table(tmp_path / "metrics.csv")
     with serving(tmp_path, "--source", url, REPORTGEN_SCHEDULE="6h") as service:
-        assert service.ask("/7d/").body == site("one")["7d/index.html"]
+        assert service.ask("/7d/").body == site_files("one")["7d/index.html"]
         service.await_event("schedule_started")
         time.sleep(0.3)
         assert bool(service.events("build_started")) == begins
@@ -83,7 +92,7 @@ def test_at_its_start_it_serves_what_is_there_and_builds_what_is_due(
 
 def test_a_release_that_is_damaged_at_the_start_is_made_anew(tmp_path: Path) -> None:
     """Though nothing that it would show has changed."""
-    url, schedule = store(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "6h"}
+    url, schedule = write_table(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "6h"}
     assert reportgen(tmp_path, "build", "--source", url, "--quiet", **schedule).returncode == 0
     (tmp_path / "output" / "current" / "7d" / "index.html").write_bytes(b"")
     with serving(tmp_path, "--source", url, **schedule) as service:
@@ -95,7 +104,7 @@ def test_a_release_that_is_damaged_at_the_start_is_made_anew(tmp_path: Path) -> 
 
 def test_scheduled_builds_follow_the_data_and_publish_only_what_is_new(tmp_path: Path) -> None:
     """A check that finds nothing new counts as one, in the status and for the page's banner."""
-    url = store(tmp_path / "metrics.csv", 5)
+    url = write_table(tmp_path / "metrics.csv", 5)
     with serving(tmp_path, "--source", url, REPORTGEN_SCHEDULE="2s") as service:
         first = service.await_event("build_published")["release"]
         service.await_event("build_unchanged")
@@ -103,13 +112,13 @@ def test_scheduled_builds_follow_the_data_and_publish_only_what_is_new(tmp_path:
         assert (status["last_success"]["release"], status["last_success"]["changed"]) == (first, False)
         assert status["last_success"]["at"] > status["release"]["built_at"]
         assert len(list((tmp_path / "output" / "releases").iterdir())) == 1
-        store(tmp_path / "metrics.csv", 6)
+        write_table(tmp_path / "metrics.csv", 6)
         second = service.await_event("build_published", 2)["release"]
         eventually(lambda: json.loads(service.ask("/manifest.json").body)["id"] == second, 2)
 
 
 def test_a_run_without_news_loads_none_of_what_draws(tmp_path: Path) -> None:
-    url = store(tmp_path / "metrics.csv")
+    url = write_table(tmp_path / "metrics.csv")
     run = ("build", "--source", url, "--if-changed", "--json")
     for state, heavy in (("published", list(HEAVY)), ("unchanged", [])):
         done = reportgen(tmp_path, *run, PYTHONPROFILEIMPORTTIME="1")
@@ -119,7 +128,7 @@ def test_a_run_without_news_loads_none_of_what_draws(tmp_path: Path) -> None:
 
 
 def test_a_rebuild_by_hand_changes_the_page(tmp_path: Path) -> None:
-    url, schedule = store(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "6h"}
+    url, schedule = write_table(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "6h"}
     with serving(tmp_path, "--source", url, **schedule) as service:
         first = service.await_event("release_served")["release"]
         service.await_event("build_published")
@@ -133,7 +142,7 @@ def test_a_rebuild_by_hand_changes_the_page(tmp_path: Path) -> None:
 
 def test_what_was_checked_by_hand_is_not_checked_again(tmp_path: Path) -> None:
     """In the second half of an interval: the regular build that follows is skipped."""
-    url, schedule = store(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "12s"}
+    url, schedule = write_table(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "12s"}
     check = ("build", "--source", url, "--if-changed", "--json")
     assert reportgen(tmp_path, *check, **schedule).returncode == 0
     success = read_runs(tmp_path / "output").last_success
@@ -167,7 +176,7 @@ def test_a_signal_ends_it_at_once_where_nothing_is_going_on(tmp_path: Path, numb
     with serving(tmp_path, "--source", "sample") as service:
         port = service.port
         with closing(service.connect()) as idle, closing(service.connect()) as new:
-            assert asked(idle, "/healthz").status == 200
+            assert ask(idle, "/healthz").status == 200
             new.connect()
             start = time.monotonic()
             assert service.stop(number) == 0
@@ -202,7 +211,7 @@ def test_a_signal_ends_a_build_with_it(tmp_path: Path) -> None:
 def test_an_answer_in_flight_is_finished_though_a_signal_has_come(tmp_path: Path) -> None:
     """While nobody new is let in."""
     large = {"large.txt": b"1" * 30_000_000}
-    put(tmp_path / "output", site("one") | large)
+    publish_files(tmp_path / "output", site_files("one") | large)
     with serving(tmp_path, "--no-schedule") as service, socket.socket() as wire:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         wire.settimeout(5)
@@ -221,7 +230,7 @@ def test_an_answer_in_flight_is_finished_though_a_signal_has_come(tmp_path: Path
 
 
 def test_a_reader_who_never_ends_does_not_hold_it_up(tmp_path: Path) -> None:
-    put(tmp_path / "output", site("one") | {"large.txt": b"1" * 30_000_000})
+    publish_files(tmp_path / "output", site_files("one") | {"large.txt": b"1" * 30_000_000})
     with serving(tmp_path, "--no-schedule") as service, socket.socket() as wire:
         wire.connect(("127.0.0.1", service.port))
         wire.sendall(b"GET /large.txt HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -238,7 +247,7 @@ def test_a_child_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> None:
         os.kill(children(service.process.pid)[0], signal.SIGKILL)
         failed = service.await_event("build_failed")
         assert (failed["level"], failed["message"]) == ("error", "the build was killed (out of memory?)")
-        assert service.ask("/7d/").body == site("one")["7d/index.html"]
+        assert service.ask("/7d/").body == site_files("one")["7d/index.html"]
         status = service.status()
         assert (status["consecutive_failures"], status["last_failure"]["message"]) == (1, failed["message"])
         at = datetime.fromisoformat(service.await_event("build_again")["at"])

@@ -16,7 +16,7 @@ from reportgen.publish.history import Failure, Runs, Success, read_runs, record_
 from reportgen.publish.release import current_release, lock_output
 from reportgen.serve import worker
 from reportgen.serve.worker import Outcome, Worker
-from tests.support.services import eventually, store
+from tests.support.services import eventually, write_table
 
 FAILED = '{"status": "failed", "error": "SourceError", "message": "no table", "exit_code": 1, "retry": false}'
 HANG = "import time; time.sleep(60)"
@@ -57,7 +57,7 @@ def alive(pid: int) -> bool:
 
 def test_a_build_that_ends_well_is_told_with_its_report(tmp_path: Path) -> None:
     """The real one: published, then unchanged; the child itself writes the record."""
-    url = store(tmp_path / "metrics.csv")
+    url = write_table(tmp_path / "metrics.csv")
     options = ["--source", url, "--output", str(tmp_path / "output")]
     builder = Worker(tmp_path / "output", options, timeout_s=60, clock=now)
     first = builder.run()

@@ -20,7 +20,7 @@ from tests.conftest import Open
 from tests.support.hostile import STORED
 from tests.support.manysites import SMALL, written
 from tests.support.releases import Published, served
-from tests.support.services import put
+from tests.support.services import publish_files
 from tests.support.visits import DESKTOP, PHONE
 
 NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
@@ -65,7 +65,7 @@ def sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sites:
     output = tmp_path / "output"
     for name, minutes in (("good", 15), ("failed", 200), ("overdue", 3000), ("hostile", 15)):
         built_at = f"{NOW - timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%SZ}"
-        put(output / name, report(name, [10, 30, 0, 20, 50, 40, 5], built_at=built_at))
+        publish_files(output / name, report(name, [10, 30, 0, 20, 50, 40, 5], built_at=built_at))
         succeeded(output / name, minutes)
     for name in ("failed", "never-failed"):
         record_failure(

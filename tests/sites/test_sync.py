@@ -22,7 +22,7 @@ from reportgen.publish.release import current_release, is_whole, lock_output
 from reportgen.sites.sync import collected, from_bucket
 from reportgen.sites.workers import IDLE, build_apart
 from tests.support.manysites import table
-from tests.support.services import put
+from tests.support.services import publish_files
 from tests.support.stores import NAME, Proxy, Request, know
 
 FOLLOW = BuildOptions(if_changed=True, follow=True)
@@ -259,7 +259,7 @@ def test_a_release_that_is_not_the_buckets_last_is_a_failure_that_may_pass(at: M
 def test_a_release_from_before_a_clock_was_put_right_is_not_taken_for_the_workers(at: Machines) -> None:
     here, there = at("here"), at("there")
     result = there.build()
-    put(here.folder / "a", {"index.html": b"<p>tomorrow"}, ago_s=-86_400)
+    publish_files(here.folder / "a", {"index.html": b"<p>tomorrow"}, ago_s=-86_400)
     assert collected(here.site(), result, past=False).state == "published"
     assert here.current() == there.current()
 

@@ -78,7 +78,7 @@ class Service:
         """Return its answer, asked over a connection of its own."""
         connection = self.connect()
         try:
-            return asked(connection, path, method, **headers)
+            return ask(connection, path, method, **headers)
         finally:
             connection.close()
 
@@ -93,7 +93,7 @@ class Service:
         return self.process.wait(within_s)
 
 
-def asked(connection: http.client.HTTPConnection, path: str, method: str = "GET", **headers: str) -> Answer:
+def ask(connection: http.client.HTTPConnection, path: str, method: str = "GET", **headers: str) -> Answer:
     """Ask over an open connection; ``if_none_match="…"`` is a header."""
     connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
     answer = connection.getresponse()
@@ -201,7 +201,7 @@ def page(word: str) -> bytes:
     return f'<!doctype html>{meta}<p>{word}</p><a href="../30d/">30 days</a><p>{WORDS}</p>'.encode()
 
 
-def site(word: str) -> dict[str, bytes]:
+def site_files(word: str) -> dict[str, bytes]:
     """Return the files of a small release, with their compressed forms."""
     files = {
         "index.html": page(f"index {word}"),
@@ -216,7 +216,9 @@ def site(word: str) -> dict[str, bytes]:
     return files | packed(files)
 
 
-def put(root: Path, files: Mapping[str, bytes], *, ago_s: float = 0, keep: int = 10, **about: Any) -> Release:
+def publish_files(
+    root: Path, files: Mapping[str, bytes], *, ago_s: float = 0, keep: int = 10, **about: Any
+) -> Release:
     """Publish ``files`` below ``root`` as a build of so many seconds ago would."""
     built_at = datetime.now(UTC) - timedelta(seconds=ago_s)
     known = {"version": __version__, "as_of": built_at.date().isoformat(), "rows": 1} | about
@@ -224,7 +226,7 @@ def put(root: Path, files: Mapping[str, bytes], *, ago_s: float = 0, keep: int =
         return publish(lock, files, known, built_at=built_at, keep=keep)
 
 
-def store(file: Path, rows: int = 5) -> str:
+def write_table(file: Path, rows: int = 5) -> str:
     """Write a table of so many rows, one a day until today, to a new CSV file; return its address."""
     days = (datetime.now(UTC).date() - timedelta(days) for days in range(rows))
     lines = [f"{day},/page/{n},{n + 1}" for n, day in enumerate(days)]
