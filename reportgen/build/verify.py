@@ -23,7 +23,8 @@ from reportgen.config.types import SCHEME
 from reportgen.core.compression import SUFFIXES
 from reportgen.core.errors import ConfigError, ProofError, SourceEmptied
 from reportgen.core.windows import Span
-from reportgen.metrics.dataset import MOST_LISTED, Dataset
+from reportgen.metrics.dataset import Dataset
+from reportgen.metrics.paths import MOST_LISTED
 from reportgen.publish.release import MANIFEST, Release
 
 MEGABYTE = 1_000_000

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from itertools import islice
 
 import altair as alt
 import pandas as pd
@@ -162,7 +161,7 @@ def top_paths(
 
     A path that has a colour on other pages has it here, the others are grey; no colour stands twice.
     """
-    paths = list(islice(metrics.path_rows(), most))
+    paths = metrics.paths[:most]
     longest_number = max((formatter.number(row.visits) for row in paths), key=len)
     names = {size.name: fitting_labels([row.path for row in paths], longest_number, size) for size in SIZES}
     owners = {slots[row.path]: row.path for row in reversed(paths) if row.path in slots}

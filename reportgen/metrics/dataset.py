@@ -4,41 +4,23 @@ Light on purpose: a build that finds nothing new ends here, before pandas and it
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
 from reportgen.config.settings import Config
 from reportgen.core.windows import Span, Window, look_back, make_window, today_in
-from reportgen.metrics.paths import PathRow, named_from, path_row
+from reportgen.metrics.paths import MOST_LISTED, PathsWriter, WindowPaths, smallest_named_change, sort_paths
 from reportgen.sources.base import Source
 from reportgen.sources.registry import open_source
 from reportgen.sources.statements import (
     Cell,
     DailyReading,
-    PathsReading,
-    PathTotals,
     read_cells,
     read_daily,
     read_paths,
     read_rows_out_of_range,
 )
-
-PathsWriter = Callable[[Iterable[PathRow]], bytes]
-"""Writes ``paths.csv`` from the rows of one window."""
-
-MOST_LISTED = 100_000
-"""How many paths ``paths.csv`` lists at most."""
-
-
-@dataclass(frozen=True)
-class WindowPaths:
-    """The paths of one window: those to list, those to name in a sentence, and ``paths.csv``."""
-
-    listed: Sequence[PathRow]
-    movers: Sequence[PathTotals]
-    path_count: int
-    csv: bytes
 
 
 @dataclass(frozen=True)
@@ -86,9 +68,8 @@ def read(source: Source, windows: Sequence[Window], top_paths: int, paths_csv: P
     paths = []
     for window in windows:
         total = daily.sum_over(window.span)
-        named = named_from(total)
-        reading = read_paths(source, window, MOST_LISTED, named)
-        paths.append(_window_paths(reading, total, named, top_paths, paths_csv))
+        reading = read_paths(source, window, MOST_LISTED, smallest_named_change(total))
+        paths.append(sort_paths(reading, total, top_paths, paths_csv))
     drawn = {
         row.path
         for window, found in zip(windows, paths, strict=True)
@@ -98,26 +79,3 @@ def read(source: Source, windows: Sequence[Window], top_paths: int, paths_csv: P
     longest = max(windows, key=lambda window: window.days)
     cells = read_cells(source, longest.span, sorted(drawn))
     return Dataset(windows, span, daily, paths, cells, notes, source.name, source.site, source.notice)
-
-
-def _window_paths(
-    reading: PathsReading, total: int, named: int, top_paths: int, paths_csv: PathsWriter
-) -> WindowPaths:
-    """Sort one stream of paths to where they are shown; a change of ``named`` visits makes a sentence."""
-    listed: list[PathRow] = []
-    movers: list[PathTotals] = []
-
-    def visited() -> Iterator[PathRow]:
-        place = 0
-        for totals in reading.rows:
-            if abs(totals.complete - totals.previous) >= named:
-                movers.append(totals)
-            if totals.visits and place < MOST_LISTED:
-                place += 1
-                row = path_row(totals, total)
-                if place <= top_paths:
-                    listed.append(row)
-                yield row
-
-    csv = paths_csv(visited())
-    return WindowPaths(listed, movers, reading.path_count, csv)

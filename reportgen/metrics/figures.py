@@ -6,19 +6,17 @@ Definitions: ``change = current / previous - 1`` on complete days; a path's shar
 the window's total; the window's total is the sum over its N dates, dates without rows counting 0.
 """
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from reportgen.core.windows import Span, Window
-from reportgen.metrics.paths import PathRow, change
-from reportgen.sources.statements import Cell, PathTotals
+from reportgen.sources.statements import Cell, PathTotals, relative_change
 
 OTHER = None
 """The series that stands for all paths not shown by name."""
@@ -54,7 +52,7 @@ class Comparison:
     @property
     def change(self) -> float | None:
         """Relative change, 0.1 for +10 %."""
-        return change(self.total, self.previous_total)
+        return relative_change(self.total, self.previous_total)
 
 
 @dataclass(frozen=True)
@@ -65,10 +63,8 @@ class WindowMetrics:
     ``visits``, ``previous`` (int64: the same date N days earlier), ``recorded``, ``previous_recorded``,
     ``complete`` (bool).
 
-    ``paths``: the listed paths, most visits first, columns ``path`` (str), ``visits``, ``complete``,
-    ``previous``, ``before`` (int64), ``share`` (float64) and ``change`` (float64, NaN where the path
-    had no previous visit). ``movers`` has the same integer columns for every path whose change is
-    large enough to be named.
+    ``paths`` are the listed paths, most visits first; ``movers`` every path whose change is large enough
+    to be named in a sentence.
 
     ``recent`` holds the visits of the window's last date and the 7 before it, ascending;
     ``recent_recorded`` whether each has any row. ``begins_today``: of all dates read, none before the
@@ -79,8 +75,8 @@ class WindowMetrics:
     total: int
     comparison: Comparison
     daily: pd.DataFrame
-    paths: pd.DataFrame
-    movers: pd.DataFrame
+    paths: Sequence[PathTotals]
+    movers: Sequence[PathTotals]
     path_count: int
     recent: tuple[int, ...]
     recent_recorded: tuple[bool, ...]
@@ -99,18 +95,12 @@ class WindowMetrics:
     @property
     def other(self) -> int:
         """What the listed paths leave of the total."""
-        return self.total - int(self.paths["visits"].sum())
+        return self.total - sum(row.visits for row in self.paths)
 
     def day_rows(self) -> list[Day]:
         """Return :attr:`daily` as plain rows, ascending."""
         columns = [self.daily[name].tolist() for name in ("visits", "previous", "recorded", "complete")]
         return [Day(*row) for row in zip(self.window.span.dates(), *columns, strict=True)]
-
-    def path_rows(self) -> Iterator[PathRow]:
-        """Yield the rows of :attr:`paths` as plain values."""
-        columns = [self.paths[name].tolist() for name in PathRow._fields]
-        for *totals, relative in zip(*columns, strict=True):
-            yield PathRow._make([*totals, None if math.isnan(relative) else relative])
 
     @property
     def unrecorded(self) -> list[date]:
@@ -144,7 +134,7 @@ class WindowMetrics:
 def window_metrics(
     window: Window,
     daily: pd.DataFrame,
-    listed: Sequence[PathRow],
+    listed: Sequence[PathTotals],
     movers: Sequence[PathTotals],
     path_count: int,
 ) -> WindowMetrics:
@@ -159,8 +149,8 @@ def window_metrics(
         total=sum_over(daily, window.span),
         comparison=compare(window, daily),
         daily=fill_daily(window, daily),
-        paths=_frame(PathRow, listed),
-        movers=_frame(PathTotals, movers),
+        paths=listed,
+        movers=movers,
         path_count=path_count,
         recent=tuple(sum_over(daily, Span(day, day)) for day in week),
         recent_recorded=tuple(pd.Timestamp(day) in daily.index for day in week),
@@ -181,16 +171,6 @@ def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
             "date": _date_index([cell.date for cell in cells]),
             "path": pd.Series([cell.path for cell in cells], dtype="object"),
             "visits": np.array([cell.visits for cell in cells], dtype="int64"),
-        }
-    )
-
-
-def _frame(kind: type[PathRow] | type[PathTotals], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
-    kinds = {"path": "object", "share": "float64", "change": "float64"}
-    return pd.DataFrame(
-        {
-            name: pd.Series([row[at] for row in rows], dtype=kinds.get(name, "int64"))
-            for at, name in enumerate(kind._fields)
         }
     )
 

@@ -5,13 +5,13 @@ of it, what is new, what is gone, and a day that stands out. Nothing is said abo
 """
 
 import statistics
-
-import pandas as pd
+from collections.abc import Sequence
 
 from reportgen.core.formatting import LocaleFormatter
 from reportgen.core.text import isolated
 from reportgen.metrics.figures import WindowMetrics
-from reportgen.metrics.paths import NAMED_VISITS, named_from
+from reportgen.metrics.paths import NAMED_VISITS, smallest_named_change
+from reportgen.sources.statements import PathTotals
 
 MOST_SENTENCES = 6
 MOST_NAMED = 3
@@ -29,16 +29,15 @@ def sentences(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
     if metrics.begins_today:
         return ["The first rows are of today: there is nothing to compare yet."]
     said = [_total(metrics, formatter) + _gaps(metrics, formatter)]
-    movers = metrics.movers.assign(moved=metrics.movers["complete"] - metrics.movers["previous"])
-    movers = movers.sort_values("moved", key=abs, ascending=False, kind="stable")
-    said += _explained(metrics, movers.head(MOST_NAMED), formatter)
-    enough = named_from(metrics.total)
-    new = movers.loc[(movers["before"] == 0) & (movers["complete"] >= enough)]
-    gone = movers.loc[(movers["visits"] == 0) & (movers["previous"] >= enough)]
-    if len(new):
-        said.append(f"New: {_listed(new, 'complete', formatter)}.")
-    if len(gone):
-        said.append(f"Gone: {_listed(gone, 'previous', formatter, 'before')}.")
+    movers = sorted(metrics.movers, key=lambda row: -abs(row.difference))
+    said += _explained(metrics, movers[:MOST_NAMED], formatter)
+    enough = smallest_named_change(metrics.total)
+    new = [(row.path, row.complete) for row in movers if not row.before and row.complete >= enough]
+    gone = [(row.path, row.previous) for row in movers if not row.visits and row.previous >= enough]
+    if new:
+        said.append(f"New: {_listed(new, formatter)}.")
+    if gone:
+        said.append(f"Gone: {_listed(gone, formatter, ' before')}.")
     said += _best_day(metrics, formatter)
     return said[:MOST_SENTENCES]
 
@@ -73,29 +72,25 @@ def _gaps(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
     return f" {formatter.number(missing)} of these dates {have} 0."
 
 
-def _explained(metrics: WindowMetrics, movers: pd.DataFrame, formatter: LocaleFormatter) -> list[str]:
+def _explained(metrics: WindowMetrics, movers: Sequence[PathTotals], formatter: LocaleFormatter) -> list[str]:
     """Name the largest contributions; with all other paths, they sum to the change."""
     moved = metrics.comparison.total - metrics.comparison.previous_total
-    if movers.empty and moved:
-        enough = named_from(metrics.total)
+    if not movers and moved:
+        enough = smallest_named_change(metrics.total)
         share = ", 5 % of the window's" if enough > NAMED_VISITS else ""
         return [f"No path changed by {formatter.count(enough, 'visit')} or more{share}."]
-    if movers.empty:
+    if not movers:
         return []
-    parts = [
-        f"{isolated(path)} {formatter.signed(by)}"
-        for path, by in zip(movers["path"], movers["moved"], strict=True)
-    ]
-    rest, together = formatter.signed(moved - int(movers["moved"].sum())), formatter.signed(moved)
+    parts = [f"{isolated(row.path)} {formatter.signed(row.difference)}" for row in movers]
+    rest = formatter.signed(moved - sum(row.difference for row in movers))
+    together = formatter.signed(moved)
     return [f"By path: {', '.join(parts)}; all other paths {rest}; together {together}."]
 
 
-def _listed(paths: pd.DataFrame, column: str, formatter: LocaleFormatter, when: str = "") -> str:
-    named = paths.head(MOST_NAMED)
-    parts = [
-        f"{isolated(path)} ({formatter.count(int(visits), 'visit')}{' ' + when if when else ''})"
-        for path, visits in zip(named["path"], named[column], strict=True)
-    ]
+def _listed(paths: Sequence[tuple[str, int]], formatter: LocaleFormatter, when: str = "") -> str:
+    """Name the first of ``paths``, each given with its visits, and count the others."""
+    named = paths[:MOST_NAMED]
+    parts = [f"{isolated(path)} ({formatter.count(visits, 'visit')}{when})" for path, visits in named]
     more = len(paths) - len(named)
     return ", ".join(parts) + (f" and {formatter.count(more, 'more path')}" if more else "")
 

@@ -1,40 +1,56 @@
-"""One path of a window: its visits, its share and its change, as plain values."""
+"""Which paths of a window a report lists, which it names in a sentence, and ``paths.csv``."""
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
-from reportgen.sources.statements import PathTotals
+from reportgen.sources.statements import PathsReading, PathTotals
 
 NAMED_ONE_IN = 20
 NAMED_VISITS = 5
-"""A path is named only for a contribution of at least 5 % (one in 20) of the window's total and 5 visits."""
+"""A sentence names a path whose visits changed by 5 % (one in 20) of the window's total and by 5 visits."""
+
+MOST_LISTED = 100_000
+"""Maximum number of paths in ``paths.csv``."""
+
+PathsWriter = Callable[[Iterable[PathTotals], int], bytes]
+"""Returns ``paths.csv`` from the rows of one window and the window's total."""
 
 
-class PathRow(NamedTuple):
-    """One path of a window.
+@dataclass(frozen=True)
+class WindowPaths:
+    """The paths of one window: those to list, those to name in a sentence, and ``paths.csv``."""
 
-    ``share`` is of the window's total; ``change`` is on complete days, ``None`` where the path had no
-    previous visit.
-    """
-
-    path: str
-    visits: int
-    complete: int
-    previous: int
-    before: int
-    share: float
-    change: float | None
+    listed: Sequence[PathTotals]
+    movers: Sequence[PathTotals]
+    path_count: int
+    csv: bytes
 
 
-def path_row(totals: PathTotals, window_total: int) -> PathRow:
-    """Return a path with its share of ``window_total`` and its change."""
-    return PathRow(*totals, totals.visits / max(window_total, 1), change(totals.complete, totals.previous))
-
-
-def change(current: int, previous: int) -> float | None:
-    """Return ``current / previous - 1``, or ``None`` where ``previous`` is 0."""
-    return current / previous - 1 if previous else None
-
-
-def named_from(total: int) -> int:
-    """Return the smallest change in visits for which a path of a window with ``total`` is named."""
+def smallest_named_change(total: int) -> int:
+    """Return the change in visits from which on a path is named in a window with ``total`` visits."""
     return max(NAMED_VISITS, -(-total // NAMED_ONE_IN))
+
+
+def sort_paths(reading: PathsReading, total: int, top_paths: int, paths_csv: PathsWriter) -> WindowPaths:
+    """Return the paths of a window with ``total`` visits, read once from the stream of ``reading``.
+
+    The first ``top_paths`` are listed; those that changed enough are named; the first
+    :data:`MOST_LISTED` become CSV one after the other, so that they are never all in memory.
+    """
+    listed: list[PathTotals] = []
+    movers: list[PathTotals] = []
+    enough = smallest_named_change(total)
+
+    def visited() -> Iterator[PathTotals]:
+        place = 0
+        for row in reading.rows:
+            if abs(row.difference) >= enough:
+                movers.append(row)
+            if row.visits and place < MOST_LISTED:
+                place += 1
+                if place <= top_paths:
+                    listed.append(row)
+                yield row
+
+    csv = paths_csv(visited(), total)
+    return WindowPaths(listed, movers, reading.path_count, csv)

@@ -20,7 +20,7 @@ from reportgen.core.text import CLOSE, LONGEST_NAME, OPEN, cut, visible
 from reportgen.core.windows import Span, runs
 from reportgen.metrics.data_quality import note_sentences
 from reportgen.metrics.figures import WindowMetrics
-from reportgen.metrics.paths import change
+from reportgen.sources.statements import relative_change
 
 JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
@@ -252,7 +252,7 @@ def _drawing(chart: Chart, window: str, timezone: str) -> dict[str, Any]:
 def _day_rows(metrics: WindowMetrics) -> Iterator[dict[str, Any]]:
     """Yield the daily table's rows, newest first."""
     for day in reversed(metrics.day_rows()):
-        yield day._asdict() | {"change": change(day.visits, day.previous)}
+        yield day._asdict() | {"change": relative_change(day.visits, day.previous)}
 
 
 def _path_rows(site: SiteHeader, page: Page) -> Iterator[dict[str, Any]]:
@@ -260,13 +260,15 @@ def _path_rows(site: SiteHeader, page: Page) -> Iterator[dict[str, Any]]:
 
     Links, the middles of long paths and pictures stand there by rank, as far as :data:`ROOM` goes.
     """
-    rows = list(page.metrics.path_rows())
+    rows = page.metrics.paths
     running = None if page.metrics.window.today_complete else page.metrics.window.days - 1
     room = {kind: Room(size) for kind, size in ROOM.items()}
     for rank, row in enumerate(rows, start=1):
         spark = sparklines.bars(page.series.get(row.path, ()), faint=running)
         href = _href(site, row.path)
         yield row._asdict() | {
+            "share": row.share(page.metrics.total),
+            "change": row.change,
             "rank": rank,
             "text": cut_path(row.path, room["rests"]),
             "href": href if href and room["links"].holds(href) else None,

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
-from reportgen.metrics.paths import PathRow
+from reportgen.sources.statements import PathTotals
 
 if TYPE_CHECKING:  # a check for changes writes CSV, and never loads pandas
     from reportgen.metrics.figures import WindowMetrics
@@ -63,11 +63,11 @@ def report_json(
             {
                 "path": row.path,
                 "visits": row.visits,
-                "share": row.share,
+                "share": row.share(metrics.total),
                 "previous": row.previous,
                 "change": row.change,
             }
-            for row in metrics.path_rows()
+            for row in metrics.paths
         ],
         "path_count": metrics.path_count,
         "other": metrics.other,
@@ -86,12 +86,12 @@ def daily_csv(metrics: "WindowMetrics") -> bytes:
     return _csv(("date", "visits", "previous", "recorded"), rows)
 
 
-def paths_csv(paths: Iterable[PathRow]) -> bytes:
+def paths_csv(paths: Iterable[PathTotals], total: int) -> bytes:
     """Return one row a path, most visits first: path, visits, share, previous, change.
 
-    ``change`` is empty where a path had no previous visit.
+    ``share`` is of ``total``, the visits of the window; ``change`` is empty without previous visits.
     """
-    rows = ((_safe(row.path), row.visits, row.share, row.previous, row.change) for row in paths)
+    rows = ((_safe(row.path), row.visits, row.share(total), row.previous, row.change) for row in paths)
     return _csv(("path", "visits", "share", "previous", "change"), rows)
 
 

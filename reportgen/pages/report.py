@@ -159,13 +159,12 @@ def told_apart(slots: Mapping[str, int], tops: Sequence[Sequence[str]]) -> Mappi
 
 def coloured_paths(metrics: WindowMetrics) -> list[str]:
     """Return the paths that have a colour of their own in the window's chart."""
-    paths: list[str] = metrics.paths["path"].head(SERIES).tolist()
-    return paths
+    return [row.path for row in metrics.paths[:SERIES]]
 
 
 def series(metrics: WindowMetrics, cells: pd.DataFrame) -> dict[str, list[int]]:
     """Return the daily visits of each listed path; none for a single day."""
-    listed = metrics.paths["path"].tolist() if metrics.window.days > 1 else []
+    listed = [row.path for row in metrics.paths] if metrics.window.days > 1 else []
     return dict(zip(listed, by_date(metrics, cells, listed).tolist(), strict=True))
 
 

@@ -105,9 +105,10 @@ class DailyReading:
 
 
 class PathTotals(NamedTuple):
-    """Visits of one path.
+    """Visits of one path: the row that the engine returns, and the only form of it up to the page.
 
-    They are in the window, on its complete days, on their previous dates, in the whole previous window.
+    ``visits`` are in the window, ``complete`` on its complete days, ``previous`` on the same dates of the
+    previous window, ``before`` in the whole previous window.
     """
 
     path: str
@@ -115,6 +116,25 @@ class PathTotals(NamedTuple):
     complete: int
     previous: int
     before: int
+
+    @property
+    def difference(self) -> int:
+        """Visits on the complete days minus those on their previous dates."""
+        return self.complete - self.previous
+
+    @property
+    def change(self) -> float | None:
+        """The same as a relative change, as :func:`relative_change` returns it."""
+        return relative_change(self.complete, self.previous)
+
+    def share(self, total: int) -> float:
+        """Return the path's part of ``total``, the visits of its window: 0.0 to 1.0."""
+        return self.visits / max(total, 1)
+
+
+def relative_change(current: int, previous: int) -> float | None:
+    """Return ``current / previous - 1``, or ``None`` where ``previous`` is 0."""
+    return current / previous - 1 if previous else None
 
 
 @dataclass(frozen=True)

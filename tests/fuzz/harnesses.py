@@ -32,6 +32,7 @@ from reportgen.core.windows import Span, look_back, make_window, window_days
 from reportgen.metrics.dataset import read
 from reportgen.pages.context import PATH_SAFE
 from reportgen.pages.environment import intro_html
+from reportgen.pages.exports import paths_csv
 from reportgen.serve.app import CurrentRelease, application
 from reportgen.serve.messages import Handler, Request, encode_headers
 from reportgen.serve.release_cache import ReleaseCache, Resource, Variant
@@ -289,7 +290,7 @@ def _query(url: str, data: bytes) -> None:
     windows = [make_window(name, TODAY, today_complete=False) for name in ("today", "7d")]
     try:
         with soon(), open_source(source_settings, "UTC", look_back(windows)) as source:
-            found = read(source, windows, 5)
+            found = read(source, windows, 5, paths_csv)
         for window, listed in zip(windows, found.paths, strict=True):
             assert found.daily.sum_over(window.span) >= sum(row.visits for row in listed.listed)
             listed.csv.decode()

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from reportgen.core.windows import Span, make_window
 from reportgen.metrics.figures import OTHER, Day, WindowMetrics, by_date, colour_slots, stack
-from reportgen.metrics.paths import PathRow, change, named_from
+from reportgen.metrics.paths import smallest_named_change
 from reportgen.pages.report import ReportFigures
+from reportgen.sources.statements import PathTotals, relative_change
 from tests.conftest import gathered
 
 TODAY = date(2026, 11, 23)
@@ -82,7 +83,7 @@ def test_a_table_begins_today_where_no_date_of_both_windows_before_today_has_row
 def test_a_date_whose_rows_all_say_0_visits_is_recorded() -> None:
     metrics = figures([(1, "/", 0), (1, "/a", 0)], "2d", over=True)
     assert metrics.unrecorded == [ago(0)]
-    assert (metrics.total, metrics.path_count, list(metrics.path_rows())) == (0, 0, [])
+    assert (metrics.total, metrics.path_count, metrics.paths) == (0, 0, [])
 
 
 def test_previous_is_the_same_date_one_window_earlier() -> None:
@@ -112,29 +113,27 @@ def test_today_alone_compares_nothing_but_knows_yesterday_and_the_same_weekday_l
 def test_change_is_relative_and_unsaid_where_nothing_was_before(
     current: int, previous: int, expected: float | None
 ) -> None:
-    assert change(current, previous) == (expected if expected is None else pytest.approx(expected))
+    assert relative_change(current, previous) == (expected if expected is None else pytest.approx(expected))
 
 
 def test_shares_are_of_the_whole_window_and_changes_of_its_complete_days() -> None:
     metrics = figures(
         [(0, "/a", 50), (1, "/a", 30), (8, "/a", 20), (7, "/a", 9), (1, "/b", 20), (7, "/b", 9)]
     )
-    assert list(metrics.path_rows()) == [
-        PathRow("/a", 80, 30, 20, 29, 0.8, 0.5),
-        PathRow("/b", 20, 20, 0, 9, 0.2, None),
-    ]
+    assert metrics.paths == [PathTotals("/a", 80, 30, 20, 29), PathTotals("/b", 20, 20, 0, 9)]
+    assert [(row.share(metrics.total), row.change) for row in metrics.paths] == [(0.8, 0.5), (0.2, None)]
 
 
 def test_other_is_what_the_listed_paths_leave() -> None:
     found = read([(1, f"/{n}", n) for n in range(1, 8)], top_paths=3)
     metrics = found.metrics[0]
-    assert [row.path for row in metrics.path_rows()] == ["/7", "/6", "/5"]
+    assert [row.path for row in metrics.paths] == ["/7", "/6", "/5"]
     assert (metrics.total, metrics.other, metrics.path_count) == (28, 1 + 2 + 3 + 4, 7)
 
 
 def test_ties_are_listed_in_code_point_order() -> None:
     paths = ["/a", "/B", "/\u00e9", "/\uffee", "/\U0001f600", "/A", ""]
-    listed = [row.path for row in figures([(1, path, 1) for path in paths]).path_rows()]
+    listed = [row.path for row in figures([(1, path, 1) for path in paths]).paths]
     assert listed == sorted(paths)
 
 
@@ -159,7 +158,7 @@ def test_the_daily_average_is_over_complete_days_with_or_without_rows() -> None:
     [(0, 5), (1, 5), (99, 5), (100, 5), (101, 6), (120, 6), (121, 7), (2**63 - 1, 461168601842738791)],
 )
 def test_a_path_is_named_from_5_percent_of_the_total_and_5_visits_on(total: int, least: int) -> None:
-    assert named_from(total) == least
+    assert smallest_named_change(total) == least
 
 
 small_tables = st.lists(
@@ -218,15 +217,17 @@ def test_all_figures_by_path_are_what_plain_counting_gives(
     for path in {path for _, path, _ in rows}:
         total, before = visits(rows, days - 1, 0, path), visits(rows, 2 * days - 1, days, path)
         now, previous = visits(rows, days - 1, last, path), visits(rows, 2 * days - 1, days + last, path)
-        share, relative = total / max(metrics.total, 1), now / previous - 1 if previous else None
-        counted.append(PathRow(path, total, now, previous, before, share, relative))
+        row = PathTotals(path, total, now, previous, before)
+        assert row.share(metrics.total) == total / max(metrics.total, 1)
+        assert row.change == (now / previous - 1 if previous else None)
+        counted.append(row)
     visited = sorted((row for row in counted if row.visits), key=lambda row: (-row.visits, row.path))
-    assert list(metrics.path_rows()) == visited[:top_paths]
+    assert metrics.paths == visited[:top_paths]
     assert metrics.path_count == len(visited)
     assert metrics.other == sum(row.visits for row in visited[top_paths:])
-    assert metrics.total == sum(row.visits for row in metrics.path_rows()) + metrics.other
-    moved = {row.path for row in counted if abs(row.complete - row.previous) >= named_from(metrics.total)}
-    assert set(metrics.movers["path"]) == moved
+    assert metrics.total == sum(row.visits for row in metrics.paths) + metrics.other
+    enough = smallest_named_change(metrics.total)
+    assert set(metrics.movers) == {row for row in counted if abs(row.complete - row.previous) >= enough}
 
 
 @settings(deadline=None)

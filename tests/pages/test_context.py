@@ -213,7 +213,7 @@ def test_long_tables_stand_one_below_the_other(days: int, stacked: bool) -> None
 
 @pytest.mark.parametrize(("site", "stem"), [
     ("example.com", "example.com-7d-2026-11-23"),
-    ("My SiteHeader & Co.", "my-site-co-7d-2026-11-23"),
+    ("My Site & Co.", "my-site-co-7d-2026-11-23"),
     ("../../etc/passwd", "etc-passwd-7d-2026-11-23"),
     ("Caf\u00e9 \u6771\u4eac", "caf\u00e9-\u6771\u4eac-7d-2026-11-23"),
     ('\u202e!"<>', "report-7d-2026-11-23"),

@@ -5,7 +5,6 @@ import io
 
 import pytest
 
-from reportgen.metrics.paths import path_row
 from reportgen.pages.exports import paths_csv
 from reportgen.sources.statements import PathTotals
 
@@ -13,6 +12,6 @@ from reportgen.sources.statements import PathTotals
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
 def test_a_path_that_would_run_as_a_formula_gets_a_leading_quote(start: str) -> None:
     path = f'{start}HYPERLINK("http://127.0.0.1")'
-    paths = [path_row(PathTotals(each, 1, 1, 0, 0), 2) for each in (path, "/a")]
-    rows = list(csv.reader(io.StringIO(paths_csv(paths).decode(), newline="")))
+    paths = [PathTotals(each, 1, 1, 0, 0) for each in (path, "/a")]
+    rows = list(csv.reader(io.StringIO(paths_csv(paths, 2).decode(), newline="")))
     assert [row[0] for row in rows] == ["path", f"'{path}", "/a"]
