@@ -28,7 +28,7 @@ STAGES = {
     },
     "reportgen.core.compression": {"packed": "compress"},
     "reportgen.pages.report": {
-        "measure": "frames", "series": "frames", "stack": "frames", "colour_slots": "frames",
+        "compute_figures": "frames", "series": "frames", "stack": "frames", "colour_slots": "frames",
         "told_apart": "frames", "draw": "specs", "render": "HTML", "_for_programs": "CSV and JSON",
     },
     "reportgen.pages.exports": {"paths_csv": "CSV and JSON"},

@@ -107,7 +107,7 @@ def undrawn(config: Config, case: Case) -> tuple[dict[str, bytes], dict[str, lis
     dataset = read_dataset(config, case.now, case.as_of, paths_csv)
     assert fingerprint(config, dataset) == fingerprint(config, dataset)
     site = report.site_of(config, dataset, case.now, case.as_of)
-    measured = report.measure(dataset)
+    measured = report.compute_figures(dataset)
     content = [
         Page(
             metrics, [], highlights.sentences(metrics, site.formatter), report.series(metrics, measured.cells)
