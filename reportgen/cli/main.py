@@ -1,6 +1,6 @@
-"""The commands. The only room that prints errors and exits.
+"""The commands. Only this package prints errors and exits.
 
-What a command needs of the heavy wing (pandas, Altair, drivers) it imports when it runs.
+A command imports pandas, Altair and database drivers when it runs: they take most of the start-up time.
 """
 
 import os
@@ -25,7 +25,7 @@ from reportgen.cli.options import (
 )
 from reportgen.cli.output import open_standard_streams, print_built, print_findings, print_json, reporting
 from reportgen.cli.progress import progress
-from reportgen.config.settings import Config
+from reportgen.config.settings import Config, config_from_options
 from reportgen.config.sites import Sites, load_settings
 from reportgen.core.errors import ConfigError, mask_logins
 from reportgen.core.windows import today_in
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="reportgen",
-    help="Static reports from a table metrics(date, path, visits).",
+    help="Build static reports from a table metrics(date, path, visits).",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -61,28 +61,32 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
     *,
     as_of: Annotated[
         str | None,
-        typer.Option(metavar="DATE", help="Build the report as at the end of this day (2026-11-23)."),
+        typer.Option(metavar="DATE", help="Build the report as it was at the end of this day (2026-11-23)."),
     ] = None,
     source: SourceOption = None,
     output: OutputOption = None,
     config: ConfigOption = None,
     if_changed: Annotated[
-        bool, typer.Option("--if-changed", help="Publish only if the report would say something else.")
+        bool,
+        typer.Option("--if-changed", help="Publish only if the report differs from the current release."),
     ] = False,
     allow_empty: Annotated[
-        bool, typer.Option("--allow-empty", help="Publish no visits where the last release had some.")
+        bool,
+        typer.Option(
+            "--allow-empty", help="Publish a report without visits even if the last release had some."
+        ),
     ] = False,
     no_wait: Annotated[
-        bool, typer.Option("--no-wait", help="Exit with 3 if another build is running, instead of waiting.")
+        bool, typer.Option("--no-wait", help="If another build is running, exit with 3 instead of waiting.")
     ] = False,
     site: SiteOption = None,
-    due: Annotated[bool, typer.Option("--due", help="Of many sites, those whose schedule is due.")] = False,
+    due: Annotated[bool, typer.Option("--due", help="Build only the sites whose schedule is due.")] = False,
     processes: ProcessesOption = None,
     executor: ExecutorOption = None,
     as_json: JsonOption = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only errors.")] = False,
 ) -> None:
-    """Build the report once and publish it; of many sites each, and the page over all."""
+    """Build the report once and publish it. With many sites: build each of them, and the page over all."""
     with reporting(as_json=as_json) as secrets:
         settings = _settings(config, source, output)
         secrets.extend(settings.secrets)
@@ -97,7 +101,7 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
             }
             where = multi.Where(executor, processes, due=due)
             raise typer.Exit(multi.build(settings, site or [], options, where, as_json=as_json, quiet=quiet))
-        _check_alone(site=site, due=due, processes=processes, executor=executor)
+        _check_one_site(site=site, due=due, processes=processes, executor=executor)
         built = _build(
             settings, as_of=as_of, if_changed=if_changed, allow_empty=allow_empty, wait=not no_wait,
             quiet=quiet or as_json,
@@ -119,7 +123,7 @@ def check(
     site: SiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check settings, source, table, rights, zone and output, and say what to do."""
+    """Check the settings, source, table, rights, time zone and output, and say what to do."""
     with reporting(as_json=as_json) as secrets:
         settings = _settings(config, source, output)
         secrets.extend(settings.secrets)
@@ -127,7 +131,7 @@ def check(
             from reportgen.cli import multi
 
             raise typer.Exit(multi.check(settings, site or [], as_json=as_json))
-        _check_alone(site=site)
+        _check_one_site(site=site)
         from reportgen.build.preflight import check as findings_of
 
         findings = list(findings_of(settings, today_in(settings.zone, datetime.now(UTC))))
@@ -138,23 +142,27 @@ def check(
 @app.command()
 def serve(
     *,
-    host: Annotated[str | None, typer.Option(help="Address to listen on; default: server.host.")] = None,
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen on. Default: the setting server.host.")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = None,
     schedule: Annotated[
-        bool, typer.Option(" /--no-schedule", help="Serve only; whoever else builds, builds.")
+        bool, typer.Option(" /--no-schedule", help="Serve the pages, and start no builds.")
     ] = True,
     source: SourceOption = None,
     output: OutputOption = None,
     config: ConfigOption = None,
 ) -> None:
-    """Build by schedule, and serve what is published."""
+    """Build on schedule, and serve the published pages."""
     with reporting(as_json=False) as secrets:
         given = {"host": host, "port": port}
         server = {name: value for name, value in given.items() if value is not None}
         settings = _settings(config, source, output, server=server)
         secrets.extend(settings.secrets)
         common = settings.common if isinstance(settings, Sites) else settings
-        # The output as it is resolved now: whatever becomes of the file, builds go where this serves from.
+        # The output directory as it is now: builds must go to the served directory even if the file changes.
         options = {"--config": config, "--source": source, "--output": common.output.dir}
         arguments = [
             text for name, value in options.items() if value is not None for text in (name, str(value))
@@ -176,14 +184,14 @@ def status(
     site: SiteOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the last build, the last failure and when the next is due; exit with 4 when it is overdue."""
+    """Show the last build, the last failure and when the next build is due. Exit with 4 if it is overdue."""
     with reporting(as_json=as_json):
         settings = _settings(config, None, output)
         if isinstance(settings, Sites):
             from reportgen.cli import multi
 
             raise typer.Exit(multi.tell_status(settings, site or [], as_json=as_json))
-        _check_alone(site=site)
+        _check_one_site(site=site)
         from reportgen.build.status import STALE, in_words
         from reportgen.build.status import status as status_of
 
@@ -201,15 +209,16 @@ def status(
 def demo(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8080,
     output: OutputOption = "output",
     serve: Annotated[bool, typer.Option(help="Serve the pages, or only build them.")] = True,
     as_json: JsonOption = False,
 ) -> None:
     """Build the sample site and serve it."""
     with reporting(as_json=as_json):
-        given = {"url": "sample"}, {"dir": output}, {"host": host, "port": port}
-        settings = Config.model_validate(dict(zip(("source", "output", "server"), given, strict=True)))
+        settings = config_from_options(_options("sample", output, {"host": host, "port": port}))
         listening = None
         if serve:
             from reportgen.serve.server import address_of, check_exposure, listen
@@ -231,7 +240,7 @@ def demo(
 
 
 def main() -> NoReturn:
-    """Run the command line and raise ``SystemExit`` with the code that docs/reference.md gives."""
+    """Run the command line and raise ``SystemExit`` with the exit code that docs/reference.md lists."""
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except typer.TyperException as exc:  # a wrong option or argument
@@ -242,9 +251,13 @@ def main() -> NoReturn:
 
 
 def command() -> NoReturn:
-    """Be the command, and end at once: to take V8 and pandas apart takes a tenth of a build, for nothing."""
+    """Run the command line as a process, and end it without the interpreter's clean-up.
+
+    Freeing V8 and pandas would take a tenth of a build's time.
+    """
     open_standard_streams()
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who ignores it, and starts us, hides how our builds end
+    # A parent that ignores SIGCHLD passes this on; then the exit status of a child process would be lost.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     status = 1
     try:
         main()
@@ -255,14 +268,15 @@ def command() -> NoReturn:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except OSError:  # nobody reads any more
+    except OSError:  # the reader has closed the pipe
         status = status or 1
     os._exit(status)
 
 
 def _usage(exc: typer.TyperException) -> str:
-    tell = getattr(exc, "format_message", None)
-    return tell() if tell else str(exc)
+    """Return the message of a wrong option or argument."""
+    format_message = getattr(exc, "format_message", None)
+    return format_message() if format_message else str(exc)
 
 
 def _summary(built: "Built") -> dict[str, Any]:
@@ -274,28 +288,38 @@ def _summary(built: "Built") -> dict[str, Any]:
 def _settings(
     config: Path | None, source: str | None, output: str | None, server: Mapping[str, Any] | None = None
 ) -> Config | Sites:
+    """Return the settings of the file ``config``, the environment and the given options."""
+    return load_settings(config, os.environ, _options(source, output, server))
+
+
+def _options(
+    source: str | None, output: str | None, server: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the options that are given, nested like the settings file."""
     options: dict[str, Any] = {"server": server} if server else {}
     if source is not None:
         options["source"] = {"url": source}
     if output is not None:
         options["output"] = {"dir": output}
-    return load_settings(config, os.environ, options)
+    return options
 
 
-def _check_alone(**given: object) -> None:
-    """Refuse options that are about one site among many where there is only one.
+def _check_one_site(**given: object) -> None:
+    """Check that options for many sites are not used with settings of a single site.
 
     Raises:
-        ConfigError: one is given.
+        ConfigError: one of the options is given.
 
     """
     for name, value in given.items():
         if value:
-            raise ConfigError(f"--{name}: is for many sites, and the settings have no [[sites]]")
+            raise ConfigError(
+                f"--{name} is for many sites, and the settings have no [[sites]]. Leave it out."
+            )
 
 
 def _build(settings: Config, *, as_of: str | None = None, quiet: bool = False, **options: Any) -> "Built":
-    """Build here, and show how it goes."""
+    """Build in this process, and show the progress."""
     from reportgen.build.job import BuildOptions, day_of, run
 
     told = (

@@ -7,22 +7,30 @@ import typer
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="Settings; default: reportgen.toml here, if any."),
+    typer.Option(
+        "--config", metavar="FILE", help="Settings file. Default: reportgen.toml in the working directory."
+    ),
 ]
 SourceOption = Annotated[
     str | None,
-    typer.Option("--source", metavar="URL", help="postgresql://…, sqlite:///…, duckdb:///…, a file, sample."),
+    typer.Option(
+        "--source",
+        metavar="URL",
+        help="Where to read: postgresql://…, sqlite:///…, duckdb:///…, a file, or sample.",
+    ),
 ]
 OutputOption = Annotated[
-    str | None, typer.Option("--output", metavar="DIR", help="Where releases go; default: output.")
+    str | None, typer.Option("--output", metavar="DIR", help="Directory of the releases. Default: output.")
 ]
 SiteOption = Annotated[
-    list[str] | None, typer.Option("--site", metavar="NAME", help="Of many sites, this one; repeatable.")
+    list[str] | None, typer.Option("--site", metavar="NAME", help="Only this one of many sites. Repeatable.")
 ]
 ProcessesOption = Annotated[
-    int | None, typer.Option(min=1, max=1024, help="For many sites; default: one a processor.")
+    int | None,
+    typer.Option(min=1, max=1024, help="Number of sites built at once. Default: one per processor."),
 ]
 ExecutorOption = Annotated[
-    str | None, typer.Option(metavar="URL", help="For many sites: a Dask cluster, dask://scheduler:8786.")
+    str | None,
+    typer.Option(metavar="URL", help="Dask cluster that builds many sites: dask://scheduler:8786."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]

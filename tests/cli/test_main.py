@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from reportgen import __version__
+from reportgen.core.errors import mask_logins
 from reportgen.publish.release import current_release
 from tests.conftest import Run
 from tests.support.services import environment, write_table
@@ -152,6 +153,26 @@ def test_the_demo_only_builds_if_told_so(run: Run, tmp_path: Path) -> None:
     done = run("demo", "--no-serve", "--json")
     summary = json.loads(done.stdout)
     assert (summary["status"], summary["source"], summary["address"]) == ("published", "sample", None)
+
+
+def test_the_demo_reports_a_wrong_option_as_the_other_commands_do(run: Run, tmp_path: Path) -> None:
+    done = run("demo", "--no-serve", "--output", "")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.fullmatch(r"error: .*output.*directory.*\n", done.stderr)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("postgresql://user@host/database", "postgresql://user@host/database"),
+        ("postgresql://user:geheim@host/x", "postgresql://***@host/x"),
+        ("postgresql://geheim@host/x", "postgresql://***@host/x"),
+        ("a://users@host b://user@host c://app:geheim@host", "a://***@host b://user@host c://***@host"),
+    ],
+)
+def test_logins_are_masked_in_all_urls_but_examples(text: str, shown: str) -> None:
+    assert mask_logins(text) == shown
 
 
 def test_a_port_in_use_is_said_before_anything_is_built(tmp_path: Path, run: Run) -> None:

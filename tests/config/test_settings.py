@@ -234,14 +234,17 @@ def test_windows_may_be_a_list_with_commas(load: Load, text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('windows = ["7d", "week"]', '"week" is no window: write "today"'),
-        ('windows = ["7d", "367d"]', '"367d" is no window'),
+        (
+            'windows = ["7d", "week"]',
+            '"week" is not a valid window: write "today" or a number of days such as "7d"',
+        ),
+        ('windows = ["7d", "367d"]', '"367d" is not a valid window'),
         ('windows = ["7d", 7]', "windows.1"),
         ("windows = []", "windows"),
         ('windows = ["7d", "today", "7d"]', "a window is named twice"),
         ('windows = ["today", "30d"]', 'default_window: "7d" is not among windows'),
         ('default_window = "14d"', 'default_window: "14d" is not among windows'),
-        ('default_window = "soon"', '"soon" is no window'),
+        ('default_window = "soon"', '"soon" is not a valid window'),
     ],
 )
 def test_windows_that_cannot_be(load: Load, text: str, says: str) -> None:

@@ -610,6 +610,11 @@ def test_a_source_that_no_engine_takes(site: Site, url: str, says: str) -> None:
     site.fails(code=2, says=["source.url", says], DATABASE_URL=url)
 
 
+def test_an_unknown_source_is_answered_with_examples_of_urls(site: Site) -> None:
+    """The login of an example is no secret, so it is not masked."""
+    site.fails("--source", "my table", code=2, says=["postgresql://user@host/database"])
+
+
 # The output directory.
 
 
