@@ -1,7 +1,8 @@
 """The whole benchmark, or parts of it: ``python bench/all.py [PART …] [--runs N] [--short]``.
 
-Each part writes ``bench/results/PART.json`` and can be run again alone; ``bench/table.py`` then renders all
-of them into ``docs/performance.md``. With ``--short`` little is measured, only printed, and nothing written.
+Each part writes ``bench/results/PART.json`` and can be run alone. ``bench/table.py`` then writes all results
+as tables into ``docs/performance.md`` and ``bench/README.md``. With ``--short`` each part measures one run
+and prints its tables; no file is written.
 """
 
 import argparse
@@ -15,18 +16,18 @@ import table
 from common import ROOT, Options, save
 
 PARTS = {"build": 0.5, "ideas": 1.5, "rivals": 7, "growth": 8, "serve": 3, "page": 5}
-"""Part → minutes that it takes at five runs on two cores, the rivals' installation included."""
+"""Part → minutes for five runs on two cores, including the installation of the other programs."""
 
 
 def main() -> int:
-    """Run the parts that are asked for, in turn; one that fails does not keep others from running."""
+    """Run the parts that are named, one after the other; after a failure the next one still runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--runs", type=int)
     parser.add_argument("--short", action="store_true")
     given = parser.parse_args()
     if unknown := set(given.parts) - set(PARTS):
-        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+        parser.error(f"{', '.join(sorted(unknown))}: not a part of the benchmark. Parts: {', '.join(PARTS)}")
     options = Options(given.runs or (1 if given.short else 5), given.short)
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     subprocess.run(  # noqa: S603 - our own command
@@ -41,19 +42,20 @@ def main() -> int:
 
 
 def measured(part: str, options: Options) -> bool:
-    """Run one part; keep or print its result."""
+    """Run one part; write or print its result. Return whether it succeeded."""
     about = "" if options.short else f": about {PARTS[part] * options.runs / 5:.1f} minutes"
     print(f"{part}{about}", file=sys.stderr, flush=True)
     start = time.monotonic()
     try:
         figures, about_versions = importlib.import_module(part).run(options)
-    except Exception as exc:  # noqa: BLE001 - one part that breaks must not cost the others
+    except Exception as exc:  # noqa: BLE001 - the other parts still run
         print(f"{part}: failed: {type(exc).__name__}: {exc}", file=sys.stderr)
         return False
     seconds = time.monotonic() - start
     print(f"{part}: took {seconds:.0f} s", file=sys.stderr, flush=True)
     if options.short:
-        print(table.RENDERERS[part](figures), flush=True)
+        tables = [render(figures) for name, render in table.TABLES.values() if name == part]
+        print("\n\n".join(tables), flush=True)
     else:
         save(part, figures, about_versions, options, seconds)
     return True

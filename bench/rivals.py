@@ -1,7 +1,7 @@
-"""The same report by other programs: what a person would write, marimo, nbconvert, Observable Framework.
+"""Measures the same report made by other programs: a plain script, marimo, nbconvert, Observable Framework.
 
 Each makes the three windows with the stacked chart by path, the daily table and the top paths, from the
-same PostgreSQL, in turn. The rivals live in environments of their own under ``.bench/``, made here.
+same PostgreSQL, in turn. The other programs are installed below ``.bench/``, each in its own environment.
 """
 
 import json
@@ -33,7 +33,7 @@ from common import (
 
 HERE = ROOT / "bench" / "rivals"
 PAGES = SCRATCH / "pages"
-"""Where each rival's page of the small table stays, for the part that opens pages in a browser."""
+"""Directory that keeps each program's page of the small table, for the part ``page``."""
 
 TABLES = {"73,000 rows": data.Shape(365, 200, 200), "3.65 million rows": data.Shape(365, 10_000, 10_000)}
 Case = Callable[[], Mapping[str, float]]
@@ -63,7 +63,7 @@ def run(options: Options) -> tuple[dict[str, object], dict[str, str]]:
 def keep_pages(
     url: str, cases: Mapping[str, Callable[..., object]], left_out: Mapping[str, str], options: Options
 ) -> None:
-    """Make every page once more, where the part ``page`` finds it."""
+    """Make every page once more, in the directory that the part ``page`` reads."""
     for name, make in cases.items():
         folder = PAGES / name
         shutil.rmtree(folder, ignore_errors=True)
@@ -78,7 +78,7 @@ def keep_pages(
 def installed(
     left_out: dict[str, str], options: Options
 ) -> tuple[dict[str, Callable[..., Mapping[str, float]]], dict[str, str]]:
-    """Return what makes a report, by name, and versions; what cannot be installed is left out."""
+    """Return the function for each program, and versions; add reasons to ``left_out``."""
     cases: dict[str, Callable[..., Mapping[str, float]]] = {"reportgen": ours, "baseline script": baseline}
     programs: dict[str, str] = {}
     if options.short:
@@ -105,7 +105,7 @@ def ours(url: str, folder: Path) -> Mapping[str, float]:
 
 
 def baseline(url: str, folder: Path) -> Mapping[str, float]:
-    """Run the plain script, in our own environment."""
+    """Run the plain script, in the environment of reportgen."""
     return costs([sys.executable, str(ROOT / "bench" / "baseline.py"), str(folder)], env=asked(url, OURS))
 
 
@@ -120,8 +120,8 @@ def marimo(url: str, folder: Path) -> Mapping[str, float]:
 
 
 def nbconvert(url: str, folder: Path) -> Mapping[str, float]:
-    """Execute the notebook and convert it, without what it would take from other hosts."""
-    # As a user has it: the kernel's Python is found first in PATH.
+    """Execute the notebook and convert it, without scripts from other hosts."""
+    # As in an active environment: the kernel's Python comes first in PATH.
     path = f"{SCRATCH / 'nbconvert' / 'bin'}:{ENVIRONMENT.get('PATH', '')}"
     command = [
         program("nbconvert", "jupyter-nbconvert"), "--to", "html", "--execute", "--no-input",
@@ -133,11 +133,11 @@ def nbconvert(url: str, folder: Path) -> Mapping[str, float]:
 
 
 def framework(url: str, folder: Path) -> Mapping[str, float]:
-    """Build the project anew; what its loaders have cached would never expire."""
+    """Build the project; the cache of its loaders, which never expires, is deleted before."""
     project = SCRATCH / "framework"
     cache = project / "src" / ".observablehq" / "cache"
     for cached in cache.glob("*"):
-        if not cached.name.startswith("_"):  # what begins so are its libraries: they may stay
+        if not cached.name.startswith("_"):  # names with an underscore are its libraries, which stay
             shutil.rmtree(cached)
     env = asked(url) | {"OBSERVABLE_TELEMETRY_DISABLE": "true"}
     took = costs([str(project / "node_modules" / ".bin" / "observable"), "build"], env=env, cwd=project)
@@ -147,12 +147,12 @@ def framework(url: str, folder: Path) -> Mapping[str, float]:
 
 
 def asked(url: str, under: Mapping[str, str] = ENVIRONMENT) -> dict[str, str]:
-    """Return the environment that tells a rival what to read."""
+    """Return the environment variables that name the table and its last date."""
     return dict(under) | {"BENCH_URL": url, "BENCH_LAST": LAST.isoformat()}
 
 
 def whole(took: dict[str, float], page: Path, *words: str) -> dict[str, float]:
-    """Return what a run took, if it made its page."""
+    """Return the cost of a run, if it made its page."""
     text = page.read_text() if page.is_file() else ""
     if not any(word in text for word in words) or "Traceback" in text:
         raise AbsentError(f"{page.name} was not made, or shows an error")
@@ -160,12 +160,12 @@ def whole(took: dict[str, float], page: Path, *words: str) -> dict[str, float]:
 
 
 def program(name: str, command: str) -> str:
-    """Return a command in the environment of a rival."""
+    """Return the path of a command in a program's environment."""
     return str(SCRATCH / name / "bin" / command)
 
 
 def environment(name: str) -> str:
-    """Make a rival's Python environment, bytecode compiled, if it is not there; return the version."""
+    """Make a program's Python environment, with compiled bytecode, if it is missing; return the version."""
     folder, wanted = SCRATCH / name, HERE / f"{name}.txt"
     stamp = folder / ".installed"
     if not stamp.is_file() or stamp.read_text() != wanted.read_text():
@@ -209,7 +209,7 @@ def done(command: list[str], cwd: Path | None = None) -> None:
     """Run an installation.
 
     Raises:
-        AbsentError: it failed, with what it said.
+        AbsentError: it failed; the message holds its standard error.
 
     """
     ended = subprocess.run(  # noqa: S603 - our own commands

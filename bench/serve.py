@@ -1,9 +1,9 @@
-"""Servers of one release side by side: requests a second, latency, bytes and resident memory.
+"""Measures servers of one release: requests a second, latency, bytes and resident memory.
 
 Each server runs on the first core while wrk asks from the second for the 7-day page over 16 connections;
-"while a build runs" has builds on the second core too, so that wrk gets half of it.
-``python bench/serve.py`` compares, for gzip, with what might serve reportgen instead, and with the least
-that a server in Python costs (``least.py``); it takes uvicorn and uvloop along where they are installed.
+In "while a build runs", builds share the second core with wrk.
+``python bench/serve.py`` compares, for gzip, with other ways to serve reportgen, and with the smallest server
+in Python (``least.py``); it includes uvicorn and uvloop if they are installed.
 """
 
 import os
@@ -41,7 +41,7 @@ ASKED = {
     "304": {"Accept-Encoding": "gzip", "If-None-Match": ""},
     "gzip, while a build runs": {"Accept-Encoding": "gzip"},
 }
-"""Kind of request → its headers; the ETag is filled in."""
+"""Kind of request → its headers; the ETag is inserted later."""
 
 ON_UVLOOP = "import uvloop; uvloop.install(); from reportgen.cli.main import command; command()"
 
@@ -133,7 +133,7 @@ def measured(command: list[str], kind: str, folder: Path, wrk: list[str]) -> dic
 
 
 def latency_ms(text: str, percent: int) -> float:
-    """Read one line of what wrk prints."""
+    """Return one percentile of the latency, in ms, from the output of wrk."""
     found = re.search(rf"{percent}% +([\d.]+)(us|ms|s)\b", text)
     if found is None:
         raise AbsentError(text)
@@ -141,7 +141,7 @@ def latency_ms(text: str, percent: int) -> float:
 
 
 def answered(port: int, headers: Mapping[str, str]) -> tuple[int, int, str]:
-    """Ask once; return the status, the bytes of the body, and the ETag."""
+    """Send one request; return the status, the number of bytes of the body, and the ETag."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     connection.request("GET", PAGE, headers=dict(headers))
     answer = connection.getresponse()
@@ -156,7 +156,7 @@ def building(folder: Path, *, wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    # Into another output: a switch of releases is not what is measured.
+    # Into another output: a switch of releases would be measured too.
     command = build_command(folder / "other", "--source", "sample")
     loop = ["taskset", "-c", "1", "sh", "-c", 'while "$@"; do :; done', "sh", *command]
     with subprocess.Popen(loop, env=OURS, start_new_session=True) as process:  # noqa: S603 - our own command
@@ -168,10 +168,10 @@ def building(folder: Path, *, wanted: bool) -> Iterator[None]:
 
 @contextmanager
 def running(command: list[str], port: int, output: Path) -> Iterator[int]:
-    """Run a server on the first core until the block ends; give its process."""
+    """Run a server on the first core until the block ends; yield its process id."""
     place = {"PYTHONPATH": f"{Path(__file__).parent}:{OURS['PYTHONPATH']}", "BENCH_OUTPUT": str(output)}
     with subprocess.Popen(  # noqa: S603 - our own command
-        ["taskset", "-c", "0", *command],  # noqa: S607 - where the system has it
+        ["taskset", "-c", "0", *command],  # noqa: S607 - found in PATH
         env=OURS | place, cwd=output, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         try:
@@ -193,20 +193,20 @@ def wait_for(port: int) -> None:
 
 
 def resident_mb(pid: int) -> float:
-    """Return the memory of a process and of those it has started."""
+    """Return the resident memory of a process and its children, in MB."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 10**6 + sum(resident_mb(int(child)) for child in children)
 
 
 def processor_s(pid: int) -> float:
-    """Return the processor time that a process and its threads have had; a neighbour changes it little."""
+    """Return the CPU seconds of a process and its threads; other load on the machine changes them little."""
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def main() -> None:
-    """Measure the alternatives too, and print the table."""
+    """Measure all servers for gzip and print the table."""
     from table import serve_table
 
     print(serve_table(run(Options(5, short=False), alternatives=True)[0]))

@@ -1,8 +1,7 @@
-"""Many sites: how many a minute, and what one more costs: ``python bench/sites.py [--sites N] [--runs N]``.
+"""Measures builds of many sites: ``python bench/sites.py [--sites N] [--runs N] [--short]``.
 
-Builds so many sites of the sample's table in one process, in two, on a Dask cluster of two workers, and each
-by a cold ``reportgen build`` of its own. Writes the table into ``docs/growth.md``; with ``--short`` it only
-prints.
+Builds N sites with the sample's table in one process, in two, on a Dask cluster of two workers, and each by
+a cold ``reportgen build``. Writes its tables into ``docs/growth.md``; with ``--short`` it prints them.
 """
 
 import argparse
@@ -31,10 +30,9 @@ from common import (
     machine,
     versions,
 )
-from table import spread, table
+from table import left_out, paragraph, replace_table, spread, table
 
 PAGE = ROOT / "docs" / "growth.md"
-BEGIN, END = "<!-- bench:sites -->", "<!-- /bench:sites -->"
 WINDOWS = {"three windows": '["today", "7d", "30d"]', "one window": '["7d"]'}
 HEAD = ("", "sites a minute", "one more site, CPU s", "whole round, s", "memory of a process, MB")
 
@@ -60,13 +58,13 @@ print(json.dumps({
     "published": time.perf_counter() - drawn, "bytes": len(files["index.html"]),
 }))
 """
-"""What is done for all sites together, timed."""
+"""A script that times the work for all sites together."""
 
 COUNTS = (100, 1_000, 5_000)
 
 
 def main() -> None:
-    """Measure, and write what was found."""
+    """Measure, and write or print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--sites", type=int, default=24)
     parser.add_argument("--runs", type=int, default=3)
@@ -86,14 +84,11 @@ def main() -> None:
     if given.short:
         print(body)
     else:
-        text = re.sub(
-            f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n{body}\n{END}", PAGE.read_text(), flags=re.DOTALL
-        )
-        PAGE.write_text(text)
+        PAGE.write_text(replace_table(PAGE.read_text(), "sites", body))
 
 
 def settings(folder: Path, count: int, windows: str) -> Path:
-    """Write the settings of so many sites of the sample's table, and of one alone; return their folder."""
+    """Write settings with ``count`` sites of the sample's table, and with one site; return their folder."""
     folder.mkdir()
     top = f'windows = {windows}\nsource.url = "sample"\n'
     sites = "".join(f'[[sites]]\nname = "site-{n:03}"\n' for n in range(count))
@@ -103,7 +98,7 @@ def settings(folder: Path, count: int, windows: str) -> Path:
 
 
 def cases(folders: Mapping[str, Path], address: str) -> dict[str, Callable[[], Mapping[str, float]]]:
-    """Return what to run, by name."""
+    """Return the cases by name."""
     found: dict[str, Callable[[], Mapping[str, float]]] = {}
     options = {
         "1 process": ("--processes", "1"),
@@ -127,7 +122,7 @@ def cold(folder: Path) -> dict[str, float]:
 
 
 def a_round(folder: Path, *options: str) -> dict[str, float]:
-    """Build all sites; one more costs what the middle one of them took."""
+    """Build all sites; ``cpu_s`` is the median of the sites' CPU seconds."""
     cost, printed = cost_of([*REPORTGEN, "build", "--json", "--config", "many.toml", *options], cwd=folder)
     sites = json.loads(printed)["sites"]
     used = sorted(site["cpu_seconds"] for site in sites)
@@ -140,7 +135,7 @@ def a_round(folder: Path, *options: str) -> dict[str, float]:
 
 
 def whole(folder: Path, count: int) -> dict[str, float]:
-    """Time what is done for so many sites together, each with the same release."""
+    """Return the seconds of the work for ``count`` sites together, each with the same release."""
     built = folder / "output" / "site-000"
     lines = "".join(f'[[sites]]\nname = "site-{n:05}"\n' for n in range(count))
     text = (
@@ -156,7 +151,7 @@ def whole(folder: Path, count: int) -> dict[str, float]:
 
 
 def summed(together: Mapping[int, Mapping[str, float]]) -> str:
-    """Write what is done for all sites together as a table."""
+    """Return the table of the work for all sites together."""
     head = (
         "all sites together",
         "read settings, s",
@@ -177,7 +172,7 @@ def summed(together: Mapping[int, Mapping[str, float]]) -> str:
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
-    """Run a Dask scheduler and two workers of one thread each, and give the address."""
+    """Run a Dask scheduler and two workers of one thread each; yield the address."""
     with ExitStack() as stack:
         log = folder / "scheduler.log"
         scheduler = ("distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard")
@@ -203,7 +198,7 @@ def cluster(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def running(log: Path, folder: Path, *arguments: str) -> Iterator[None]:
-    """Run a part of the cluster until the block ends."""
+    """Run a process of the cluster until the block ends."""
     with log.open("w") as stream:
         process = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-m", *arguments], cwd=folder, env=OURS, stdout=stream, stderr=stream
@@ -216,7 +211,7 @@ def running(log: Path, folder: Path, *arguments: str) -> Iterator[None]:
 
 
 def rendered(figures: Mapping[str, Mapping[str, list[float]]], absent: Mapping[str, str]) -> str:
-    """Write the figures as a table."""
+    """Return the table of builds, and what was left out."""
     rows = [
         [
             name,
@@ -227,18 +222,17 @@ def rendered(figures: Mapping[str, Mapping[str, list[float]]], absent: Mapping[s
         ]
         for name, found in figures.items()
     ]
-    told = [f"{name}: {' '.join(why.split())[:160]}" for name, why in absent.items()]
-    return table(HEAD, rows) + ("\n\nLeft out: " + "; ".join(told) + "." if told else "")
+    return table(HEAD, rows) + left_out({"left out": absent})
 
 
 def measured_on(sites: int, options: Options) -> str:
-    """Say how and on what it was measured."""
+    """Return the command, commit, machine and versions as a paragraph."""
     about = machine()
-    told = ", ".join(f"{name} {version}" for name, version in versions("distributed").items())
-    return (
+    named = ", ".join(f"{name} {version}" for name, version in versions("distributed").items())
+    return paragraph(
         f"`python bench/sites.py --sites {sites} --runs {options.runs}`, commit {commit()}. {about['cpu']}; "
-        f"{about['memory']}; {about['system']}; load {about['load']} at the end. {told}. Medians of "
-        f"{options.runs} runs in turn, after one to warm up; least to most in brackets."
+        f"{about['memory']}; {about['system']}; load {about['load']} at the end. {named}. Medians of "
+        f"{options.runs} interleaved runs after a warm-up run; minimum to maximum in brackets."
     )
 
 

@@ -1,9 +1,9 @@
-"""One build with its time told by stage: ``python bench/staged.py STARTED_AT FILE build …``.
+"""One build with its time by stage: ``python bench/staged.py STARTED_AT FILE build …``.
 
-Wraps functions of the product in this process only, and writes the seconds of each stage to FILE. A stage
-counts what runs in it and in no stage inside it, so stages add up to the whole. What the product does in two
-processes is done in one here, one after the other. ``STARTED_AT`` is the parent's monotonic clock at the
-start. How the process ends is not counted: the product ends at once, here Python takes V8 and pandas apart.
+Wraps functions of reportgen in this process, and writes the seconds of each stage to FILE. A stage does not
+count the stages inside it, so that all stages add up to the whole. A build uses two processes; here all of it
+runs in one, one part after the other. ``STARTED_AT`` is the parent's monotonic clock at the start. The end of
+the process is not counted.
 """
 
 import time
@@ -24,21 +24,22 @@ from typing import Any  # noqa: E402
 
 STAGES = {
     "reportgen.build.pipeline": {
-        "gather": "query", "fingerprint": "frames", "interactive": "HTML", "publish": "publish",
+        "read_dataset": "query", "fingerprint": "frames", "interactive": "HTML", "publish": "publish",
     },
     "reportgen.core.compression": {"packed": "compress"},
     "reportgen.pages.report": {
         "compute_figures": "frames", "series": "frames", "stack": "frames", "colour_slots": "frames",
-        "told_apart": "frames", "draw": "specs", "render": "HTML", "_for_programs": "CSV and JSON",
+        "draw": "specs", "render": "HTML",
     },
-    "reportgen.pages.exports": {"paths_csv": "CSV and JSON"},
-    "reportgen.metrics.dataset": {"paths_csv": "CSV and JSON"},
+    "reportgen.pages.exports": {
+        "paths_csv": "CSV and JSON", "daily_csv": "CSV and JSON", "report_json": "CSV and JSON",
+    },
     "reportgen.core.processes": {},
-    "reportgen.charts.svg": {"svg_of": "SVG", "fill": "SVG"},
+    "reportgen.charts.svg": {"svg_of": "SVG", "insert_svgs": "SVG"},
     "reportgen.build.verify": {"check_not_emptied": "proof", "prove": "proof"},
-    "reportgen.charts.sparklines": {"sparkline": "SVG"},
+    "reportgen.charts.sparklines": {"bars": "SVG", "with_mean": "SVG", "lines": "SVG"},
 }  # fmt: skip
-"""Module → function → the stage that it is. What is not there (any more) counts where it is called from."""
+"""Module → function → name of its stage."""
 
 seconds: defaultdict[str, float] = defaultdict(float)
 here = threading.local()
@@ -46,7 +47,7 @@ here = threading.local()
 
 @contextmanager
 def stage(name: str) -> Iterator[None]:
-    """Count the time until the block ends, less that of stages inside it."""
+    """Add the time until the block ends to the stage, without the stages inside it."""
     inside = here.__dict__.setdefault("inside", [0.0])
     inside.append(0.0)
     start = time.perf_counter()
@@ -59,7 +60,7 @@ def stage(name: str) -> Iterator[None]:
 
 
 def wrapped(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """Return the function, counted."""
+    """Return the function with its time added to the stage ``name``."""
 
     @functools.wraps(function)
     def counted(*given: Any, **named: Any) -> Any:
@@ -70,11 +71,11 @@ def wrapped(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 class Finder:
-    """Wraps the functions of a module as soon as it is loaded, before anybody takes them from it."""
+    """Wraps the functions of a module as soon as it is loaded, before others import them."""
 
     @staticmethod
     def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
-        """Find a module that has stages."""
+        """Return the spec of a module that has stages; ``None`` for all others."""
         spec = importlib.machinery.PathFinder.find_spec(name, path, target) if name in STAGES else None
         if spec is None or spec.loader is None:
             return None
@@ -83,9 +84,8 @@ class Finder:
         def loaded(module: Any) -> None:
             load(module)
             for function, kind in STAGES[name].items():
-                if hasattr(module, function):
-                    setattr(module, function, wrapped(getattr(module, function), kind))
-            if name == "reportgen.core.processes":  # all in one process, so that one clock sees it
+                setattr(module, function, wrapped(getattr(module, function), kind))
+            if name == "reportgen.core.processes":  # one process, so that one clock measures all of it
                 module.run_in_child = lambda work, _: (work(), 0)
 
         spec.loader.exec_module = loaded  # type: ignore[method-assign]
@@ -93,7 +93,7 @@ class Finder:
 
 
 def main() -> None:
-    """Build, and write the seconds of each stage."""
+    """Build, and write the seconds of each stage to the file."""
     started, file = float(sys.argv[1]), Path(sys.argv[2])
     seconds["interpreter"] = ENTERED - started
     imported = builtins.__import__

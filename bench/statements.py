@@ -1,7 +1,7 @@
-"""The statements of a build: which they are, what they take alone, and how PostgreSQL runs them.
+"""The SQL statements of a build: their text, their time without a build, and PostgreSQL's plans.
 
-``python bench/statements.py record|time|plan URL FILE``: ``record`` gathers as a build does and writes the
-text and values of every statement to FILE; ``time`` runs them through the driver alone, rows thrown away;
+``python bench/statements.py record|time|plan URL FILE``: ``record`` reads as a build does and writes the
+text and values of every statement to FILE. ``time`` runs them through the driver alone and discards the rows.
 ``plan`` explains them. Each prints JSON.
 """
 
@@ -20,14 +20,15 @@ Statements = list[tuple[str, dict[str, Any]]]
 
 
 def record(url: str) -> Statements:
-    """Gather as a build does; return its statements."""
+    """Read as a build does; return its statements with their values."""
     from reportgen.config.settings import load_config
     from reportgen.metrics import dataset
+    from reportgen.pages.exports import paths_csv
 
     found: Statements = []
     opened = dataset.open_source
 
-    def listening(*given: Any) -> Any:
+    def open_recorded(*given: Any) -> Any:
         source = opened(*given)
         run = source.rows
 
@@ -38,14 +39,14 @@ def record(url: str) -> Statements:
         source.rows = rows  # type: ignore[method-assign]
         return source
 
-    dataset.open_source = listening
+    dataset.open_source = open_recorded
     config = load_config(None, {}, {"source": {"url": url}})
-    dataset.gather(config, datetime.now(UTC), LAST)
+    dataset.read_dataset(config, datetime.now(UTC), LAST, paths_csv)
     return found
 
 
 def runner(url: str) -> Callable[[str, Mapping[str, Any]], object]:
-    """Connect through the driver alone; return what runs a statement and fetches its rows."""
+    """Connect through the driver alone; return a function that runs a statement and fetches its rows."""
     if url.startswith("postgresql"):
         import psycopg
 
@@ -65,14 +66,14 @@ def runner(url: str) -> Callable[[str, Mapping[str, Any]], object]:
 
 
 def plan(url: str, statements: Statements) -> list[list[str]]:
-    """Return PostgreSQL's plan of each statement, as it ran."""
+    """Return PostgreSQL's plan of each statement, with actual row counts."""
     run = runner(url)
     how = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF, SUMMARY OFF) "
     return [[str(row[0]) for row in run(how + sql, values)] for sql, values in statements]  # type: ignore[attr-defined]
 
 
 def read(file: Path) -> Statements:
-    """Read statements, dates and all."""
+    """Return the statements in a file, with their dates as dates."""
     return [
         (
             sql,
@@ -86,7 +87,7 @@ def read(file: Path) -> Statements:
 
 
 def main() -> None:
-    """Do one of the three."""
+    """Record, time or explain the statements."""
     what, url, file = sys.argv[1], sys.argv[2], Path(sys.argv[3])
     if what == "record":
         file.write_text(json.dumps(record(url), default=lambda day: {"date": day.isoformat()}))

@@ -1,47 +1,62 @@
-"""Render ``bench/results/*.json`` into ``docs/performance.md``, between the markers of each part."""
+"""Write ``bench/results/*.json`` as tables into the documents, between the markers of each table.
+
+``docs/performance.md`` holds what users of reportgen need, ``bench/README.md`` the rest.
+"""
 
 import json
 import re
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from common import RESULTS, ROOT, middle, ratio
 
-PAGE = ROOT / "docs" / "performance.md"
+PAGES = (ROOT / "docs" / "performance.md", ROOT / "bench" / "README.md")
+WIDTH = 118
+"""Maximum number of characters in a line of a document."""
+
 Figures = Mapping[str, Any]
 
 
 def main() -> None:
-    """Put every part that has a result where its markers are."""
-    text = PAGE.read_text()
-    for part, render in RENDERERS.items():
-        file = RESULTS / f"{part}.json"
-        begin, end = f"<!-- bench:{part} -->", f"<!-- /bench:{part} -->"
-        if not file.is_file() or begin not in text:
-            continue
-        result = json.loads(file.read_text())
-        body = f"{begin}\n{render(result['figures'])}\n\n{measured_on(result)}\n{end}"
-        text = re.sub(
-            f"{re.escape(begin)}.*?{re.escape(end)}", lambda _, body=body: body, text, flags=re.DOTALL
-        )
-    PAGE.write_text(text)
+    """Replace the tables of every part that has a result, in both documents."""
+    for page in PAGES:
+        text = page.read_text()
+        for name, (part, render) in TABLES.items():
+            file = RESULTS / f"{part}.json"
+            if file.is_file():
+                result = json.loads(file.read_text())
+                text = replace_table(text, name, f"{render(result['figures'])}\n\n{measured_on(result)}")
+        page.write_text(text)
+
+
+def replace_table(text: str, name: str, body: str) -> str:
+    """Return the document with ``body`` between the markers of one table; unchanged if it has no markers."""
+    begin, end = re.escape(f"<!-- bench:{name} -->"), re.escape(f"<!-- /bench:{name} -->")
+    old = f"({begin}\n).*?({end})"
+    return re.sub(old, lambda found: f"{found[1]}{body}\n{found[2]}", text, flags=re.DOTALL)
+
+
+def paragraph(text: str) -> str:
+    """Return the text in lines that a document may have."""
+    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def measured_on(result: Figures) -> str:
-    """Say how, when and on what a part was measured."""
+    """Return the command, time, commit, machine and versions of a part's result, as a paragraph."""
     machine, versions = result["machine"], result["versions"]
-    told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return (
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return paragraph(
         f"`python bench/all.py {result['part']} --runs {result['runs']}` on {result['measured_at']}, commit "
         f"{result['commit']}, {result['seconds']} s. {machine['cpu']}; {machine['memory']}; "
-        f"{machine['system']}; "
-        f"load {machine['load']} at the end. {told}. Medians of {result['runs']} runs in turn, after one to "
-        "warm up; least to most in brackets."
+        f"{machine['system']}; load {machine['load']} at the end. {named}. "
+        f"Medians of {result['runs']} interleaved runs after a warm-up run; minimum to maximum in brackets."
     )
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Write a median with its spread."""
+    """Return a median as text, with the minimum and maximum in brackets where they differ."""
     least, most = f"{min(values):,.{digits}f}", f"{max(values):,.{digits}f}"
     if least == most:
         return least
@@ -49,34 +64,36 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table in Markdown, all columns but the first to the right."""
+    """Return a table in Markdown; all columns but the first are aligned right."""
     lines = [head, ["---", *["--:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def left_out(figures: Figures) -> str:
-    """Say what was not measured, and why."""
-    told = [f"{name}: {' '.join(why.split())[:160]}" for name, why in figures.get("left out", {}).items()]
-    return "\n\nLeft out: " + "; ".join(told) + "." if told else ""
+    """Return a sentence on what was not measured and why; empty if all was measured."""
+    reasons = [f"{name}: {' '.join(why.split())[:160]}" for name, why in figures.get("left out", {}).items()]
+    return "\n\n" + paragraph("Left out: " + "; ".join(reasons) + ".") if reasons else ""
 
 
 def build_table(figures: Figures) -> str:
-    """Render what a build takes, and its stages."""
+    """Return the table of time and memory of a build."""
     rows = [
         [name, spread(f["wall_s"]), spread(f["cpu_s"]), spread(f["peak_mb"], 0)]
         for name, f in figures.items()
         if "wall_s" in f
     ]
-    whole = table(["sample", "wall s", "CPU s", "peak MB"], rows)
+    return table(["sample", "wall s", "CPU s", "peak MB"], rows)
+
+
+def stages_table(figures: Figures) -> str:
+    """Return the table of milliseconds in each stage of a build."""
     cold, unchanged = figures["cold build, stages"], figures["unchanged build, stages"]
-    stages = [
-        [stage, *(f"{1000 * middle(each[stage]):,.0f}" for each in (cold, unchanged))] for stage in cold
-    ]
-    return whole + "\n\n" + table(["ms in stage", "cold", "unchanged"], stages)
+    rows = [[stage, *(f"{1000 * middle(each[stage]):,.0f}" for each in (cold, unchanged))] for stage in cold]
+    return table(["ms in stage", "cold", "unchanged"], rows)
 
 
 def ideas_table(figures: Figures) -> str:
-    """Render what a build takes without each idea, and how many times that of the build as it is."""
+    """Return the table of a build without each optimisation, with ratios to the build as it is."""
     own = figures["as it is"]
     rows = [
         [
@@ -89,7 +106,7 @@ def ideas_table(figures: Figures) -> str:
 
 
 def rivals_table(figures: Figures) -> str:
-    """Render what the rivals take, as ratios to ours."""
+    """Return a table of the other programs for each number of rows, with ratios to reportgen."""
     parts = []
     for rows, found in figures.items():
         if rows == "left out":
@@ -107,7 +124,7 @@ def rivals_table(figures: Figures) -> str:
 
 
 def growth_table(figures: Figures) -> str:
-    """Render build, bare SQL and memory by size and engine, and the plans' accesses to the table."""
+    """Return the table of builds, their SQL alone and memory, by engine and number of rows."""
     lines = []
     sizes = figures["sizes"]
     first = next(iter(sizes.values()))["engines"]
@@ -134,29 +151,27 @@ def growth_table(figures: Figures) -> str:
         "peak MB",
         "times the smallest",
     ]
-    text = table(head, sorted(lines, key=lambda line: engines(figures).index(line[0])))
-    accesses = [access for plan in figures.get("plans", []) if (access := accessed(plan))]
-    if accesses:
-        text += (
-            "\n\nHow PostgreSQL reads the largest table, statement by statement:\n\n```\n"
-            + "\n\n".join(accesses)
-            + "\n```"
-        )
-    return text
+    return table(head, sorted(lines, key=lambda line: engines(figures).index(line[0])))
+
+
+def plans_text(figures: Figures) -> str:
+    """Return how PostgreSQL reads its largest table, for each statement."""
+    accesses = [access for plan in figures.get("plans", []) if (access := table_accesses(plan))]
+    return "```\n" + "\n\n".join(accesses) + "\n```"
 
 
 def engines(figures: Figures) -> list[str]:
-    """Return the engines in their order."""
+    """Return the names of the engines in the order of measuring."""
     found = next(iter(figures["sizes"].values()))["engines"]
     return list(dict.fromkeys(name.partition(": ")[0] for name in found))
 
 
-LINE = 140
-"""So many letters of a line of a plan are shown: one names 150 paths."""
+LINE = 118
+"""Maximum number of characters of a plan's line: one line names 150 paths."""
 
 
-def accessed(plan: Sequence[str]) -> str:
-    """Return the lines of a plan that read the table: how, by which condition, and what for nothing."""
+def table_accesses(plan: Sequence[str]) -> str:
+    """Return the lines of a plan that read the table: method, condition, rows read in vain."""
     wanted = (
         "Scan using", "Scan on metrics", "Seq Scan", "Index Cond", "Index Only", "Rows Removed by Filter",
     )  # fmt: skip
@@ -165,7 +180,7 @@ def accessed(plan: Sequence[str]) -> str:
 
 
 def serve_table(figures: Figures) -> str:
-    """Render the servers by kind of request, ours as a share of nginx."""
+    """Return the table of servers by kind of request, with ratios to nginx."""
     lines = []
     for name, f in figures.items():
         if name == "left out":
@@ -185,14 +200,19 @@ def serve_table(figures: Figures) -> str:
     return table(head, lines) + left_out(figures)
 
 
-def page_table(figures: Figures) -> str:
-    """Render the pages, one table a condition."""
+SLOW_LINE = "10 Mbit/s, 40 ms"
+
+
+def page_table(figures: Figures, only: str | None = None) -> str:
+    """Return the tables of pages in a browser: one for each condition, or for ``only`` one of them."""
     columns = {
         "first contentful paint ms": "fcp_ms", "largest ms": "lcp_ms", "chart drawn ms": "chart_ms",
-        "blocked ms": "tbt_ms", "shift": "cls", "alive after hover ms": "hover_ms",
+        "blocked ms": "tbt_ms", "shift": "cls", "interactive after hover ms": "hover_ms",
         "KB": "kb", "requests": "requests",
     }  # fmt: skip
     conditions = dict.fromkeys(name.partition(": ")[2] for name in figures if name != "left out")
+    if only in conditions:
+        conditions = {only: None}
     parts = []
     for condition in conditions:
         lines = []
@@ -208,14 +228,18 @@ def page_table(figures: Figures) -> str:
     return "\n\n".join(parts) + left_out(figures)
 
 
-RENDERERS: dict[str, Callable[[Figures], str]] = {
-    "build": build_table,
-    "ideas": ideas_table,
-    "rivals": rivals_table,
-    "growth": growth_table,
-    "serve": serve_table,
-    "page": page_table,
+TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
+    "build": ("build", build_table),
+    "stages": ("build", stages_table),
+    "ideas": ("ideas", ideas_table),
+    "rivals": ("rivals", rivals_table),
+    "growth": ("growth", growth_table),
+    "plans": ("growth", plans_text),
+    "serve": ("serve", serve_table),
+    "page": ("page", partial(page_table, only=SLOW_LINE)),
+    "page-conditions": ("page", page_table),
 }
+"""Name of a table, as in its markers → the part of the benchmark, and the function that makes the table."""
 
 if __name__ == "__main__":
     main()
