@@ -103,6 +103,33 @@ def test_every_fault_names_a_test_that_is_there() -> None:
     assert len(named) > 50
 
 
+def test_the_architecture_lists_the_modules_of_each_package() -> None:
+    text = (
+        (ROOT / "docs" / "architecture.md").read_text().partition("## Packages")[2].partition("## Layers")[0]
+    )
+    listed = {
+        package: set(re.findall(r"`(\w+)`", modules))
+        for package, modules in re.findall(r"^\| `([\w.]+)` \|.*\| (.+) \|$", text, re.MULTILINE)
+    }
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "reportgen").glob("*/**/*.py"):
+        package = ".".join(path.parent.relative_to(ROOT / "reportgen").parts)
+        found.setdefault(package, set()).update({path.stem} - {"__init__"})
+    assert listed == found
+
+
+def test_the_stages_of_the_benchmark_name_functions_that_exist() -> None:
+    """In a new interpreter: a renamed function would not be measured."""
+    missing = python(f"""
+import importlib, sys
+sys.path.insert(0, {str(ROOT / "bench")!r})
+from staged import STAGES
+print([f"{{module}}.{{name}}" for module, names in STAGES.items() for name in names
+       if not hasattr(importlib.import_module(module), name)])
+""")
+    assert missing == "[]"
+
+
 def test_only_one_module_touches_html() -> None:
     """Markup, which switches escaping off, appears in one module alone."""
     users = [
