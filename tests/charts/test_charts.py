@@ -25,7 +25,7 @@ from reportgen.core.formatting import ENGLISH, LocaleFormatter
 from reportgen.core.text import columns
 from reportgen.core.windows import make_window
 from reportgen.pages.report import draw
-from tests.conftest import gathered
+from tests.support.figures import gathered
 
 TODAY = date(2026, 11, 23)
 NOW, BEFORE = "Tue 17 \u2013 Mon 23 Nov 2026", "Tue 10 \u2013 Mon 16 Nov 2026"

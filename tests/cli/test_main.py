@@ -16,7 +16,7 @@ import pytest
 from reportgen import __version__
 from reportgen.core.errors import mask_logins
 from reportgen.publish.release import current_release
-from tests.conftest import Run
+from tests.support.commands import Run
 from tests.support.services import environment, write_table
 
 STAGES = ["query", "load", "charts", "pages", "svg", "pack", "proof", "publish"]

@@ -12,7 +12,7 @@ import pytest
 
 from reportgen.core.errors import ConfigError
 from reportgen.core.logs import Form, event, form_of, logfmt, set_up
-from tests.conftest import Run
+from tests.support.commands import Run
 from tests.support.services import publish_files, serving, site_files
 
 

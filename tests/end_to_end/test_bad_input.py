@@ -30,9 +30,9 @@ import psycopg
 import pytest
 
 from tests.support import disks
+from tests.support.commands import Run, environment, run_command
 
 Done = subprocess.CompletedProcess[str]
-Run = Callable[..., Done]
 
 SECRET = "geheim7f3a"
 STAGE = re.compile(r"[a-z]+ +\d+\.\d\d s")
@@ -48,12 +48,11 @@ TWO_HUGE = f"{TABLE}; INSERT INTO metrics VALUES (current_date, '/', {2**63 - 1}
 # The published site, and what must hold after a failure.
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def good_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give an output directory with one release of the sample."""
     folder = tmp_path_factory.mktemp("good")
-    command = [sys.executable, "-m", "reportgen", "build", "--source", "sample", "--quiet"]
-    subprocess.run(command, cwd=folder, env=clean_environment(), check=True, timeout=120)
+    run_command(folder, ["build", "--source", "sample", "--quiet"], environment()).check_returncode()
     return folder / "output"
 
 
@@ -155,14 +154,6 @@ def assert_no_secret(done: Done, output: Path) -> None:
     assert SECRET not in done.stdout + done.stderr
     for file in files_of(output):
         assert SECRET.encode() not in file.read_bytes(), file
-
-
-def clean_environment() -> dict[str, str]:
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("REPORTGEN_") and name != "DATABASE_URL"
-    }
 
 
 @contextmanager
@@ -567,10 +558,7 @@ def test_the_first_look_at_the_data_has_a_time_limit_too(
     make(site.folder)
     site.write(f'[source]\nstatement_timeout_s = 1\nquery = "{query}"\n')
     with untouched(site.output):
-        done = subprocess.run(
-            [sys.executable, "-m", "reportgen", "build", "--source", source],
-            cwd=site.folder, env=clean_environment(), capture_output=True, text=True, timeout=10, check=False,
-        )  # fmt: skip
+        done = run_command(site.folder, ["build", "--source", source], environment(), timeout_s=10)
     failure(done, code=1, says=["1 s", "statement_timeout_s", "[source]"])
 
 
@@ -629,7 +617,7 @@ def reachable(run: Run, good_output: Path) -> Iterator[Site]:
 AS_NOBODY = """
 import os, sys
 import reportgen.build.preflight, reportgen.pages.report, reportgen.sources.sample
-from reportgen.cli import main
+from reportgen.cli.main import main
 import encodings.ascii, encodings.idna
 os.setgroups([])
 os.setgid(65534)
@@ -647,7 +635,7 @@ def test_a_directory_that_this_user_may_not_write_to(reachable: Site, output: st
         command = [sys.executable, *(["-c", AS_NOBODY] if os.geteuid() == 0 else ["-m", "reportgen"])]
         done = subprocess.run(
             [*command, "build", "--source", "sample", "--output", output],
-            cwd=reachable.folder, env=clean_environment(), capture_output=True, text=True, timeout=60,
+            cwd=reachable.folder, env=environment(), capture_output=True, text=True, timeout=60,
             check=False,
         )  # fmt: skip
     failure(done, code=1, says=says)
@@ -744,7 +732,7 @@ def test_a_busy_output_is_waited_for(site: Site) -> None:
         waiting = stack.enter_context(
             subprocess.Popen(
                 [sys.executable, "-m", "reportgen", "build", "--source", "sample"],
-                cwd=site.folder, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                cwd=site.folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 text=True,
             )
         )  # fmt: skip

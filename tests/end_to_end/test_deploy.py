@@ -18,7 +18,8 @@ from reportgen.config.settings import load_config
 from reportgen.serve.app import PUBLIC_PATHS
 from reportgen.serve.server import DRAIN_S
 from reportgen.serve.worker import GRACE_S
-from tests.conftest import METRICS_TABLE, Run
+from tests.support.commands import Run
+from tests.support.engines import METRICS_TABLE
 from tests.support.image import ROOT, read_dockerfile
 
 FLY: dict[str, Any] = tomllib.loads((ROOT / "fly.toml").read_text())

@@ -12,9 +12,9 @@ import pytest
 from reportgen.charts.spec import labels
 from reportgen.core.text import LONGEST_NAME, isolated, shorten, visible
 from reportgen.pages.context import LONGEST_LINK, ROOM, WHOLE_UP_TO, Room, cut_path
-from tests.conftest import Open, Sites
 from tests.support import hostile
-from tests.support.releases import REPORTS, TODAY, WINDOWS, released
+from tests.support.releases import REPORTS, TODAY, WINDOWS, Sites, released
+from tests.support.visits import Open
 
 SITES = ["hostile", "hostile, with links"]
 FORMULAS = ("=", "+", "-", "@", "\t", "\r")

@@ -13,7 +13,7 @@ from reportgen.build.status import without_details
 from reportgen.publish.history import read_runs
 from reportgen.serve.auth import client_address
 from reportgen.serve.worker import Worker
-from tests.conftest import Run
+from tests.support.commands import Run
 
 HANGING = """
 import sys, time

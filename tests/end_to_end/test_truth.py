@@ -28,7 +28,8 @@ from psycopg.rows import dict_row
 from reportgen.build.pipeline import build
 from reportgen.config.settings import load_config
 from reportgen.publish.release import lock_output
-from tests.conftest import METRICS_TABLE, Run, with_database
+from tests.support.commands import Run
+from tests.support.engines import METRICS_TABLE, with_database
 
 Files = dict[str, Any]
 """What a window's files say: report.json without ``site``, ``built_at`` and ``changes``; CSV as rows."""

@@ -20,9 +20,9 @@ from reportgen.build.pipeline import build
 from reportgen.core.errors import SourceError
 from reportgen.core.windows import today_in
 from reportgen.publish.release import lock_output
-from tests.conftest import with_database
 from tests.fuzz.cases import MAX, Case, Stored, TooMuchError, cases, day_of, truth
 from tests.fuzz.pipeline import check_case, check_files, config_of, store, undrawn
+from tests.support.engines import with_database
 
 LONG = os.environ.get("FUZZ") == "long"
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

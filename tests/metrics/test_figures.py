@@ -12,7 +12,7 @@ from reportgen.metrics.figures import OTHER, Day, WindowMetrics, by_date, colour
 from reportgen.metrics.paths import smallest_named_change
 from reportgen.pages.report import ReportFigures
 from reportgen.sources.statements import PathTotals, relative_change
-from tests.conftest import gathered
+from tests.support.figures import gathered
 
 TODAY = date(2026, 11, 23)
 

@@ -12,7 +12,7 @@ from reportgen.core.formatting import ENGLISH, LocaleFormatter
 from reportgen.core.text import CLOSE, OPEN, bare
 from reportgen.core.windows import make_window
 from reportgen.metrics.highlights import sentences
-from tests.conftest import gathered
+from tests.support.figures import gathered
 
 TODAY = date(2026, 11, 23)
 NOW = "on 6 complete days (Tue 17 \u2013 Sun 22 Nov 2026)"

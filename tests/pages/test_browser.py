@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Open, Sites
-from tests.support.releases import CASES, DIFFERENT, PAGES, REPORTS, WINDOWS, Published
-from tests.support.visits import DESKTOP, PHONE, Visit
+from tests.support.releases import CASES, DIFFERENT, PAGES, REPORTS, WINDOWS, Published, Sites
+from tests.support.visits import DESKTOP, PHONE, Open, Visit
 
 UNLIKE = (REPORTS[0], REPORTS[-1])
 """Today and the longest window: the others have the elements of the longest."""

@@ -21,7 +21,7 @@ from reportgen.pages.context import (
     page_view,
     sentence_parts,
 )
-from tests.conftest import gathered
+from tests.support.figures import gathered
 
 TODAY = date(2026, 11, 23)
 

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator
 
-from tests.conftest import Open, Sites
-from tests.support.releases import REPORTS
-from tests.support.visits import PHONE, Visit
+from tests.support.releases import REPORTS, Sites
+from tests.support.visits import PHONE, Open, Visit
 
 EVERYTHING = "h1, h2, nav, .fact, dl, section, .chart, .chart svg, section table, section tr, footer"
 MARKS = ".role-mark path"

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Open, Sites
-from tests.support.releases import Published, Quiet, served
-from tests.support.visits import SHORTLY
+from tests.support.releases import Published, Quiet, Sites, served
+from tests.support.visits import SHORTLY, Open
 
 IN_TIME, LATE = "2026-11-23T16:29:50Z", "2026-11-23T16:31:00Z"
 """The page was built at 16:00 and is due again at 16:15; up to 16:30 nobody is told."""

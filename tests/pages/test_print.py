@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import Open, Sites
-from tests.support.releases import REPORTS
-from tests.support.visits import DESKTOP, PHONE, Visit
+from tests.support.releases import REPORTS, Sites
+from tests.support.visits import DESKTOP, PHONE, Open, Visit
 
 pypdf = pytest.importorskip("pypdf", reason="pypdf, which reads what was printed, is not installed")
 

@@ -9,10 +9,9 @@ import pytest
 from playwright.sync_api import Locator
 
 from reportgen.core.formatting import ENGLISH
-from tests.conftest import Open, Sites
 from tests.pages.test_browser import report
-from tests.support.releases import TODAY, USUAL, WINDOWS, Published
-from tests.support.visits import Visit
+from tests.support.releases import TODAY, USUAL, WINDOWS, Published, Sites
+from tests.support.visits import Open, Visit
 
 Values = Mapping[str, Mapping[str, Any]]
 """For each row of a table, by the words that head it: each column's value, ``None`` where it is empty."""

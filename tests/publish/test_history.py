@@ -23,7 +23,7 @@ from reportgen.publish.history import (
     record_success,
     recorded,
 )
-from tests.conftest import Run
+from tests.support.commands import Run
 from tests.support.services import publish_files, serving, site_files, write_table
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)

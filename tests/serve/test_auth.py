@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reportgen.serve.auth import FREE_TRIES, MAX_CLIENTS, MAX_PAUSE_S, LoginThrottle
-from tests.conftest import Run
+from tests.support.commands import Run
 from tests.support.services import Service, eventually, publish_files, serving, site_files
 
 PASSWORD = "geheim: pässwörd"

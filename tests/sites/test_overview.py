@@ -16,12 +16,11 @@ from reportgen.publish.history import Failure, Success, record_failure, record_s
 from reportgen.publish.release import current_release
 from reportgen.sites.overview import age_of, index_files, row_of
 from reportgen.sites.runner import publish_index
-from tests.conftest import Open
 from tests.support.hostile import STORED
 from tests.support.manysites import SMALL, written
 from tests.support.releases import Published, served
 from tests.support.services import publish_files
-from tests.support.visits import DESKTOP, PHONE
+from tests.support.visits import DESKTOP, PHONE, Open
 
 NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
 SNAPSHOT = Path(__file__).parents[1] / "golden" / "snapshots" / "many"

@@ -18,10 +18,10 @@ from reportgen.core.windows import Span, Window, make_window
 from reportgen.sources.base import Source
 from reportgen.sources.registry import open_source
 from reportgen.sources.statements import read_cells, read_daily, read_paths, read_rows_out_of_range
-from tests.conftest import METRICS_TABLE
 from tests.support.engines import (
     ENGINES,
     IBIS_ENGINES,
+    METRICS_TABLE,
     SPAN,
     TODAY,
     ZONED_ENGINES,

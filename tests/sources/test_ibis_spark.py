@@ -17,7 +17,7 @@ from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.core.windows import look_back, make_window
 from reportgen.sources.base import Source
 from reportgen.sources.statements import read_daily
-from tests.conftest import Run
+from tests.support.commands import Run
 from tests.support.engines import SPAN, TODAY, Engine, day, needs_ibis, recorded, week
 from tests.support.spark import SETTINGS
 

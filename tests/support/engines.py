@@ -34,6 +34,20 @@ SERVERS = {"postgres": "pg", "ibis-postgres": "pg", "ibis-spark": "spark", "ibis
 WITHOUT_IBIS = "Ibis and PySpark are not installed here, for their size: make test-spark runs what needs them"
 
 
+METRICS_TABLE = (
+    "CREATE TABLE metrics (date date NOT NULL, path text NOT NULL,"
+    " visits integer NOT NULL DEFAULT 0, PRIMARY KEY (date, path))"
+)
+"""The documented table."""
+
+
+def with_database(url: str, name: str) -> str:
+    """Return ``url`` with another database."""
+    head, mark, query = url.partition("?")
+    scheme, _, rest = head.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}/{name}{mark}{query}"
+
+
 def needs_ibis() -> None:
     """Skip, and say why, where the extra is not installed."""
     if importlib.util.find_spec("ibis") is None:

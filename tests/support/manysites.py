@@ -13,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from tests.support.commands import environment, run_command
 from tests.support.planted import clean
-from tests.support.services import children, environment, eventually
+from tests.support.services import children, eventually
 
 SMALL = 'windows = ["7d"]\n'
 """One window: such a site is drawn in a moment."""
@@ -87,7 +88,9 @@ def ended(process: "subprocess.Popen[str]", within_s: float = 90) -> Done:
 
 def reportgen(folder: Path, *arguments: object, **variables: str) -> Done:
     """Run ``reportgen`` in a folder."""
-    return ended(begun(folder, *arguments, **variables))
+    done = run_command(folder, arguments, environment(**variables), timeout_s=90)
+    clean(done.stdout + done.stderr)
+    return Done(done.returncode, done.stdout, done.stderr)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Whole releases to be read in a browser: rows in a real table, built and served as they are."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -112,6 +112,10 @@ class Published:
     def file(self, page: str) -> str:
         """Return a page's address as a file."""
         return (self.release / page).as_uri()
+
+
+Sites = Callable[[str], Published]
+"""The fixture ``sites``: called with the name of a case in ``CASES``."""
 
 
 def store(file: Path, rows: Iterable[Row]) -> None:

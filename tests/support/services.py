@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import re
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from reportgen import __version__
 from reportgen.core.compression import packed
 from reportgen.publish.history import Runs, read_runs
 from reportgen.publish.release import Release, lock_output, publish
+from tests.support.commands import environment, run_command
 from tests.support.planted import clean
 
 POLICY = "default-src 'none'; style-src 'sha256-abc='"
@@ -111,16 +111,6 @@ def eventually(
         time.sleep(0.02)
 
 
-def environment(**variables: str) -> dict[str, str]:
-    """Return this process's environment without settings of ours, with ``variables``."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("REPORTGEN_") and name != "DATABASE_URL"
-    }
-    return kept | variables
-
-
 @contextmanager
 def serving(
     folder: Path,
@@ -183,14 +173,20 @@ def children(pid: int) -> list[int]:
 
 
 def reportgen(
-    folder: Path, *arguments: object, first: Callable[[], None] = lambda: None, **variables: str
+    folder: Path, *arguments: object, first: Callable[[], None] | None = None, **variables: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command in ``folder``, as a person would beside a running service."""
-    done = subprocess.run(
-        [sys.executable, "-m", "reportgen", *map(str, arguments)],
-        cwd=folder, env=environment(**variables), capture_output=True, text=True, timeout=60, check=False,
-        preexec_fn=first,
-    )  # fmt: skip
+    """Run a command in ``folder``, as a person would beside a running service.
+
+    ``first`` is called in the new process before anything else, which then gets an interpreter of its own.
+    """
+    if first is None:
+        done = run_command(folder, arguments, environment(**variables), timeout_s=60)
+    else:
+        done = subprocess.run(
+            [sys.executable, "-m", "reportgen", *map(str, arguments)],
+            cwd=folder, env=environment(**variables), capture_output=True, text=True, timeout=60, check=False,
+            preexec_fn=first,
+        )  # fmt: skip
     clean(done.stdout + done.stderr)
     return done
 

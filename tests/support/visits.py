@@ -1,6 +1,6 @@
 """Visits to pages in a real browser: what a reader sees, and all that a page must not do meanwhile."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -130,6 +130,10 @@ class Visit:
     def texts(self, selector: str) -> list[str]:
         """Return the text of every element that matches, as it stands in the page."""
         return self.page.locator(selector).all_text_contents()
+
+
+Open = Callable[..., Visit]
+"""The fixture ``visit``: called with the page's address and options of the visit."""
 
 
 @contextmanager
