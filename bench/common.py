@@ -18,6 +18,8 @@ from pathlib import Path
 from threading import Timer
 from typing import Any
 
+from reportgen import __version__
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results"
 SCRATCH = ROOT / ".bench"
@@ -177,7 +179,8 @@ def machine() -> dict[str, str]:
 def versions(*names: str) -> dict[str, str]:
     """Return the versions of Python, reportgen and the named packages that are installed."""
     found = {"Python": platform.python_version()}
-    for name in ("reportgen", *names):
+    found["reportgen"] = __version__
+    for name in names:
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -7,12 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
 from typer.main import get_command
 
+import reportgen
 from reportgen.cli.main import app
 from reportgen.config.settings import Columns, Config, OutputSettings, ServerSettings, SourceSettings
 
@@ -130,6 +133,61 @@ print([f"{{module}}.{{name}}" for module, names in STAGES.items() for name in na
     assert missing == "[]"
 
 
+FOREIGN_PACKAGE = re.compile(
+    r"pip\d?\s+(?:install|download)\b(?:\s+[^\s`]+){0,6}?\s+[\"'\\]*reportgen(?!-static\b)\b(?![/.:_])"
+    r"|\breportgen\[(?:s3|ibis|dask)"
+)
+"""A command that would install the package `reportgen` of another project, or an extra of it."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pip install reportgen",
+        'pip install "reportgen[s3]"',
+        "uv pip install --upgrade 'reportgen==1.0'",
+        "python -m pip install -U\n  reportgen",
+        "`reportgen[dask]`",
+    ],
+)
+def test_a_command_that_installs_the_foreign_package_is_recognised(text: str) -> None:
+    assert FOREIGN_PACKAGE.search(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "pip install reportgen-static",
+        "pip install 'reportgen-static[s3]'",
+        "pip install dist/reportgen_static-0.1.0-py3-none-any.whl",
+        "uv tool install '.[s3]'\nreportgen check",
+    ],
+)
+def test_a_command_that_installs_this_project_is_allowed(text: str) -> None:
+    assert not FOREIGN_PACKAGE.search(text)
+
+
+def test_no_text_installs_the_foreign_package_of_the_same_name() -> None:
+    """`reportgen` on PyPI is another project: no file of the repository says to install it."""
+    found = []
+    for folder, below, names in os.walk(ROOT):
+        hidden = {name for name in below if name.startswith(".") and name not in {".github", ".ci"}}
+        below[:] = [name for name in below if name not in hidden | {"output", "dist", "__pycache__"}]
+        paths = [Path(folder) / name for name in names if Path(folder) / name != Path(__file__)]
+        found += [str(path) for path in paths if FOREIGN_PACKAGE.search(path.read_text(errors="replace"))]
+    assert found == []
+
+
+def test_the_distribution_is_reportgen_static() -> None:
+    """The installed metadata, the lock and the SBOM carry the name; package and command are `reportgen`."""
+    found = distribution("reportgen-static")
+    [command] = found.entry_points.select(group="console_scripts")
+    assert (found.version, command.name) == (reportgen.__version__, "reportgen")
+    names = {package["name"] for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]}
+    assert "reportgen-static" in names
+    assert "reportgen" not in names
+
+
 def test_only_one_module_touches_html() -> None:
     """Markup, which switches escaping off, appears in one module alone."""
     users = [
@@ -170,14 +228,14 @@ def test_the_wheel_carries_templates_and_builds_the_sample_in_a_clean_environmen
         if name in os.environ:
             environment[name] = os.environ[name]
     uv = ROOT / ".uv" / "bin" / "uv"
-    command = str(uv) if uv.exists() else shutil.which("uv")
-    if command is None:
+    installer = str(uv) if uv.exists() else shutil.which("uv")
+    if installer is None:
         pytest.skip("uv is not here: make installs it into .uv/")
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT, check=True, capture_output=True,
     )  # fmt: skip
-    (wheel,) = tmp_path.glob("*.whl")
+    (wheel,) = tmp_path.glob("reportgen_static-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     for template in (ROOT / "templates").iterdir():
         assert f"reportgen/templates/{template.name}" in names
@@ -187,7 +245,7 @@ def test_the_wheel_carries_templates_and_builds_the_sample_in_a_clean_environmen
 
     environment["UV_CACHE_DIR"] = environment.get("UV_CACHE_DIR", os.path.expanduser("~/.cache/uv"))  # noqa: PTH111
     export = [
-        command,
+        installer,
         "export",
         "--quiet",
         "--locked",
@@ -200,21 +258,21 @@ def test_the_wheel_carries_templates_and_builds_the_sample_in_a_clean_environmen
     (tmp_path / "locked.txt").write_text(locked.stdout)
     clean = tmp_path / "clean"
     for step in (
-        [command, "venv", "--quiet", "--python", sys.executable, str(clean)],
-        [command, "pip", "install", "--quiet", "--python", str(clean), "-r", "locked.txt"],
-        [command, "pip", "install", "--quiet", "--python", str(clean), "--no-deps", str(wheel)],
+        [installer, "venv", "--quiet", "--python", sys.executable, str(clean)],
+        [installer, "pip", "install", "--quiet", "--python", str(clean), "-r", "locked.txt"],
+        [installer, "pip", "install", "--quiet", "--python", str(clean), "--no-deps", str(wheel)],
     ):
         subprocess.run(step, cwd=tmp_path, check=True, capture_output=True, env=environment)
 
     empty = tmp_path / "empty"
     empty.mkdir()
-    reportgen = str(clean / "bin" / "reportgen")
+    command = str(clean / "bin" / "reportgen")
     help_text = subprocess.run(
-        [reportgen, "--help"], cwd=empty, check=True, capture_output=True, text=True, env=environment
+        [command, "--help"], cwd=empty, check=True, capture_output=True, text=True, env=environment
     )
     assert "build" in help_text.stdout
     built = subprocess.run(
-        [reportgen, "build", "--json"], cwd=empty, check=True, capture_output=True, text=True, env=environment
+        [command, "build", "--json"], cwd=empty, check=True, capture_output=True, text=True, env=environment
     )
     summary = json.loads(built.stdout)
     assert summary["status"] == "published"

@@ -135,7 +135,7 @@ def _bucket(text: str) -> str:
     if any(name in {".", ".."} for name in folders) or ("" in folders and folders != [""]) or "%" in text:
         raise ValueError(f"{BUCKET_FORM}, its folders without . and .., // and %")
     if find_spec("obstore") is None:
-        raise ValueError('needs obstore, which is not installed: pip install "reportgen[s3]"')
+        raise ValueError("needs the extra s3, which is not installed: see docs/install.md")
     return parts.scheme + text[len(parts.scheme) :].rstrip("/")
 
 

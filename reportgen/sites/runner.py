@@ -148,7 +148,9 @@ def opened(address: str | None, processes: int | None) -> Iterator[Executor]:
     try:
         from distributed import Client
     except ImportError:
-        raise ConfigError('--executor: Dask is not installed: pip install "reportgen[dask]"') from None
+        raise ConfigError(
+            "--executor needs the extra dask, which is not installed: see docs/install.md"
+        ) from None
     try:
         client: Any = Client(f"{SCHEMES[scheme]}://{rest}", timeout=CONNECT_S, set_as_default=False)  # type: ignore[no-untyped-call,unused-ignore]
     except (OSError, ValueError) as exc:

@@ -431,7 +431,7 @@ def test_a_bucket_without_what_it_needs_is_told_before_anything_is_built(
 ) -> None:
     monkeypatch.setattr("reportgen.config.types.find_spec", lambda _: None)
     [problem] = problems(load, 'output.bucket = "s3://bucket"')
-    assert 'pip install "reportgen[s3]"' in problem
+    assert "output.bucket: needs the extra s3, which is not installed: see docs/install.md" in problem
     assert load().output.bucket is None
 
 

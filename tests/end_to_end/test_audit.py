@@ -36,6 +36,7 @@ def test_the_list_holds_what_runs_and_no_tools(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     bill = json.loads(file.read_text())
     assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+    assert bill["metadata"]["component"]["name"] == "reportgen-static"
     listed = {(each["name"], each["version"]) for each in bill["components"]}
     names = {name for name, _ in listed}
     lock = tomllib.loads((ROOT / "uv.lock").read_text())["package"]

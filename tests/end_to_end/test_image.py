@@ -28,6 +28,7 @@ USER = FINAL.last("USER").text
 UID = int(USER.partition(":")[0])
 OUTPUT = FINAL.environment["REPORTGEN_OUTPUT__DIR"]
 PASSWORD = "open sesame"
+DISTRIBUTION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["name"]
 
 
 def test_both_stages_begin_with_the_same_slim_python() -> None:
@@ -98,7 +99,7 @@ def locked(version: tuple[int, int], machine: str) -> set[str]:
         "platform_python_implementation": "CPython", "implementation_name": "cpython",
     }  # fmt: skip
     found: set[str] = set()
-    waiting: list[tuple[str, tuple[str, ...]]] = [("reportgen", ())]
+    waiting: list[tuple[str, tuple[str, ...]]] = [(DISTRIBUTION, ())]
     seen = set(waiting)
     while waiting:
         name, extras = waiting.pop()
@@ -113,7 +114,7 @@ def locked(version: tuple[int, int], machine: str) -> set[str]:
                 if each not in seen:
                     seen.add(each)
                     waiting.append(each)
-    return found - {"reportgen"}
+    return found - {DISTRIBUTION}
 
 
 def _has_wheel(name: str, tags: set[Tag]) -> bool:

@@ -29,10 +29,11 @@ ROWS_AT_ONCE = 5_000
 
 
 def lacking(backend: str, exc: ImportError) -> ConfigError:
-    """Return the error that names what is not installed, and the command that installs it."""
+    """Return the error that names what is not installed, and what to install."""
     return ConfigError(
-        f"source.url: {PREFIX}{backend} needs Ibis and a driver, and {exc.name or exc} is not installed: "
-        f"pip install 'reportgen[ibis]' 'ibis-framework[{backend}]'"
+        f"source.url: {PREFIX}{backend} needs the extra ibis and the driver of its engine, "
+        f"and {exc.name or exc} is not installed. Install the extra ibis and ibis-framework[{backend}]: "
+        "see docs/install.md"
     )
 
 
