@@ -22,14 +22,13 @@ from reportgen.config.settings import Config
 from reportgen.config.types import SCHEME
 from reportgen.core.compression import SUFFIXES
 from reportgen.core.errors import ConfigError, ProofError, SourceEmptied
+from reportgen.core.release_files import is_page, required_files
 from reportgen.core.windows import Span
 from reportgen.metrics.dataset import Dataset
 from reportgen.metrics.paths import MOST_LISTED
 from reportgen.publish.release import MANIFEST, Release
 
 MEGABYTE = 1_000_000
-ALWAYS = ("index.html", "404.html", "robots.txt")
-IN_A_WINDOW = ("index.html", "daily.csv", "paths.csv", "report.json")
 MOST_TOLD = 8
 """So many faults are told; the others are counted."""
 
@@ -170,15 +169,14 @@ def _origin(own: Path, near: str) -> str:
 
 
 def _incomplete(files: Files, windows: Sequence[str]) -> Iterator[Fault]:
-    expected = [*ALWAYS, *(f"{window}/{name}" for window in windows for name in IN_A_WINDOW)]
-    yield from (Fault(name, "is not there") for name in expected if name not in files)
+    yield from (Fault(name, "is not there") for name in required_files(windows) if name not in files)
     yield from (Fault(name, "is empty") for name, content in files.items() if not content)
 
 
 def _wrong_pages(files: Files, max_page_mb: int, beside: Collection[str]) -> Iterator[Fault]:
     pages: dict[str, Document] = {}
     for name, content in files.items():
-        if not name.endswith(".html") or not content:
+        if not is_page(name) or not content:
             continue
         if len(content) > max_page_mb * MEGABYTE:
             size = f"{len(content) / MEGABYTE:.1f} MB"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from reportgen.core.compression import BEST, SUFFIXES, packed
 from reportgen.core.errors import RenderError
+from reportgen.core.release_files import ASSETS
 
 LICENCES = Path(__file__).parents[1] / "assets" / "vega.LICENSES.txt"
 TIMEOUT_S = 120
@@ -41,7 +42,7 @@ def load(folder: Path) -> dict[str, bytes]:
     """
     kept = [place for place in (LICENCES.with_name(name()), folder / name()) if _is_whole(place)]
     place = kept[0] if kept else _made_apart(folder / name())
-    path = hashed("assets/vega.js", place.read_bytes())
+    path = hashed(f"{ASSETS}vega.js", place.read_bytes())
     return {path + suffix: place.with_name(place.name + suffix).read_bytes() for suffix in FORMS}
 
 

@@ -1,4 +1,4 @@
-"""Files as they travel: their media types, and their compressed forms, made once.
+"""Compressed forms of a release's files, made once.
 
 Readers get a compressed form as it is.
 """
@@ -8,17 +8,6 @@ from collections.abc import Mapping
 
 SUFFIXES = {"br": ".br", "gzip": ".gz"}
 """Content codings (RFC 9110, 8.4.1), best first, with the suffix of the file that holds one."""
-
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-    ".json": "application/json",
-    ".csv": "text/csv; charset=utf-8",
-    ".txt": "text/plain; charset=utf-8",
-}
-"""Media types, by the ending of a file's name."""
 
 TEXTS = (".html", ".js", ".svg", ".json", ".csv", ".txt")
 LEAST_BYTES = 512

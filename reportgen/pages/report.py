@@ -17,6 +17,7 @@ from reportgen.charts.vega_bundle import hashed
 from reportgen.config.settings import Config
 from reportgen.core.cron import next_due
 from reportgen.core.formatting import LocaleFormatter
+from reportgen.core.release_files import ASSETS
 from reportgen.core.text import bare, visible
 from reportgen.core.timing import Stopwatch
 from reportgen.metrics import highlights
@@ -216,7 +217,7 @@ def _render_pages(
     with translate_errors():
         made = environment(own, site.formatter, site.intro, site=site)
         script = made.get_template("report.js").render().encode()
-        files = {hashed("assets/report.js", script): script}
+        files = {hashed(f"{ASSETS}report.js", script): script}
         made.globals.update(script=next(iter(files)), vega=vega)
         files["404.html"] = made.get_template("404.html").render(root=base).encode()
         files["robots.txt"] = made.get_template("robots.txt").render().encode()

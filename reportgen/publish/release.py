@@ -159,15 +159,33 @@ def current_release(root: Path) -> Release | None:
     return Release(path.name, path, manifest) if manifest else None
 
 
+def matches_entry(content: bytes, entry: object) -> bool:
+    """Return whether a file's content is the one that its entry in a manifest describes."""
+    return isinstance(entry, Mapping) and hashlib.sha256(content).hexdigest() == entry.get("sha256")
+
+
+def read_published(release: Release, name: str) -> bytes:
+    """Return the content of a file of a release.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: the file is not in the manifest, or has changed since it was published.
+
+    """
+    content = (release.path / name).read_bytes()
+    if not matches_entry(content, release.manifest["files"].get(name)):
+        raise ValueError(f"{name}: is not what was published")
+    return content
+
+
 def is_whole(release: Release) -> bool:
-    """Tell whether every file of the manifest is there and holds what was published."""
+    """Return whether every file of the manifest is there and holds what was published."""
     try:
-        return all(
-            hashlib.sha256((release.path / name).read_bytes()).hexdigest() == listed["sha256"]
-            for name, listed in release.manifest["files"].items()
-        )
-    except (OSError, LookupError, TypeError):
+        for name in release.manifest["files"]:
+            read_published(release, name)
+    except (OSError, ValueError):
         return False
+    return True
 
 
 def _read_manifest(release: Path) -> dict[str, Any] | None:

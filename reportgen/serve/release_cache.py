@@ -10,10 +10,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html import unescape
-from pathlib import PurePosixPath
 
-from reportgen.core.compression import SUFFIXES, TYPES
-from reportgen.publish.release import MANIFEST, Release
+from reportgen.core.compression import SUFFIXES
+from reportgen.core.release_files import is_asset, is_page
+from reportgen.publish.headers import cache_control, media_type
+from reportgen.publish.release import MANIFEST, Release, read_published
 from reportgen.serve.messages import encode_headers
 
 STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'"
@@ -28,8 +29,6 @@ SECURITY = {
     "x-robots-tag": "noindex",
 }
 POLICY = re.compile(rb'http-equiv="Content-Security-Policy" content="([^"]*)"')
-
-ASSETS = "assets/"
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def load_release(release: Release, pool: dict[str, bytes] | None = None) -> Rele
         ValueError: a file is not what the manifest says.
 
     """
-    files = {name: _sound(release, name, pool) for name in release.manifest["files"]}
+    files = {name: _read(release, name, pool) for name in release.manifest["files"]}
     files[MANIFEST] = (release.path / MANIFEST).read_bytes()
     packed = {name for name in files if name.endswith(tuple(SUFFIXES.values())) and name[:-3] in files}
     # A compressed form is a file of the release as well, for whoever mirrors it.
@@ -81,17 +80,16 @@ def load_release(release: Release, pool: dict[str, bytes] | None = None) -> Rele
         resources[folder] = resources[address]
         if folder != "/":
             redirects[folder.rstrip("/")] = folder
-    own = sum(len(content) for name, content in files.items() if pool is None or not name.startswith(ASSETS))
+    own = sum(len(content) for name, content in files.items() if pool is None or not is_asset(name))
     return ReleaseCache(release.id, resources, redirects, resources.get("/404.html"), own)
 
 
-def _sound(release: Release, name: str, pool: dict[str, bytes] | None) -> bytes:
-    """Return a file's bytes, if they are those that were published."""
-    content = (release.path / name).read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    if digest != release.manifest["files"][name]["sha256"]:
-        raise ValueError(f"{name}: is not what was published")
-    return pool.setdefault(digest, content) if pool is not None and name.startswith(ASSETS) else content
+def _read(release: Release, name: str, pool: dict[str, bytes] | None) -> bytes:
+    """Return the content of a file: the object in the ``pool`` if this is an asset that is already there."""
+    content = read_published(release, name)
+    if pool is None or not is_asset(name):
+        return content
+    return pool.setdefault(release.manifest["files"][name]["sha256"], content)
 
 
 def text_page(title: str, words: str, *, refresh_s: int | None = None) -> bytes:
@@ -114,19 +112,14 @@ def _resource(name: str, files: Mapping[str, bytes]) -> Resource:
 
 
 def _headers(name: str, body: bytes, *, varies: bool) -> Iterator[tuple[str, str]]:
-    kind = PurePosixPath(name).suffix
-    yield "content-type", TYPES.get(kind, "application/octet-stream")
-    # The hash in an asset's name stands for its content.
-    yield (
-        "cache-control",
-        ("private, max-age=31536000, immutable" if name.startswith(ASSETS) else "private, no-cache"),
-    )
+    yield "content-type", media_type(name)
+    yield "cache-control", cache_control(name, shared=False)
     if varies:
         yield "vary", "accept-encoding"
-    found = POLICY.search(body) if kind == ".html" else None
+    found = POLICY.search(body) if is_page(name) else None
     policy = unescape(found[1].decode()) if found else STRICT
     yield "content-security-policy", f"{policy}; frame-ancestors 'none'"
-    if kind == ".html":
+    if is_page(name):
         yield "server-timing", "reportgen"  # tells the page's script that /status.json is here
     yield from SECURITY.items()
 

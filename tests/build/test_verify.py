@@ -21,6 +21,7 @@ from reportgen.build.pipeline import Built, build
 from reportgen.build.verify import prove
 from reportgen.config.settings import Config
 from reportgen.core.errors import ConfigError, ProofError, SourceEmptied, SourceUnavailable
+from reportgen.core.release_files import required_files
 from reportgen.publish.history import read_runs
 from reportgen.publish.release import current_release, lock_output
 from tests.support.commands import Run
@@ -120,14 +121,7 @@ def test_a_real_release_passes(whole: Mapping[str, bytes]) -> None:
     assert faults(whole) == []
 
 
-IN_A_WINDOW = ("index.html", "daily.csv", "paths.csv", "report.json")
-NEEDED = [
-    *("index.html", "404.html", "robots.txt"),
-    *(f"{window}/{name}" for window in WINDOWS for name in IN_A_WINDOW),
-]
-
-
-@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("name", required_files(WINDOWS))
 def test_each_page_and_file_must_be_there_and_hold_something(whole: Mapping[str, bytes], name: str) -> None:
     files = dict(whole)
     without(name)(files)

@@ -16,7 +16,15 @@ from pathlib import Path
 import pytest
 
 from reportgen.core.errors import OutputBusy, PublishError
-from reportgen.publish.release import OutputLock, Release, current_release, lock_output, publish
+from reportgen.publish.release import (
+    OutputLock,
+    Release,
+    current_release,
+    is_whole,
+    lock_output,
+    publish,
+    read_published,
+)
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 SITE = {"index.html": b"<p>1", "7d/index.html": b"<p>7", "assets/style.0a1b.css": b"p {}"}
@@ -85,6 +93,26 @@ def test_the_manifest_lists_every_file_but_itself(tmp_path: Path) -> None:
         name: {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
         for name, content in SITE.items()
     }
+
+
+@pytest.mark.parametrize("damage", ["changed", "gone", "not listed", "bad entry"])
+def test_a_file_is_read_only_if_it_is_what_the_manifest_says(tmp_path: Path, damage: str) -> None:
+    release = put(tmp_path, SITE)
+    assert read_published(release, "7d/index.html") == b"<p>7"
+    assert is_whole(release)
+    entries = dict(release.manifest["files"])
+    if damage == "changed":
+        (release.path / "7d" / "index.html").write_bytes(b"<p>8")
+    elif damage == "gone":
+        (release.path / "7d" / "index.html").unlink()
+    elif damage == "not listed":
+        del entries["7d/index.html"]
+    else:
+        entries["7d/index.html"] = {"size_bytes": 4}
+    release = Release(release.id, release.path, {"files": entries})
+    with pytest.raises(OSError if damage == "gone" else ValueError, match=re.escape("7d/index.html")):
+        read_published(release, "7d/index.html")
+    assert is_whole(release) is (damage == "not listed")
 
 
 def test_an_id_is_the_utc_build_time_and_a_short_content_hash(tmp_path: Path) -> None:

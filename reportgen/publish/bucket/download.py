@@ -5,7 +5,6 @@ source has lost all its visits, and readers have a report until the first build 
 """
 
 import gzip
-import hashlib
 import json
 import zlib
 from collections.abc import Mapping
@@ -21,7 +20,7 @@ from reportgen.core.processes import run_in_child
 from reportgen.core.timing import Stopwatch
 from reportgen.publish.bucket.client import Bucket, open_bucket
 from reportgen.publish.bucket.index import CURRENT, GZIP, is_as_new, made_at, parsed
-from reportgen.publish.release import MANIFEST, OutputLock, Release, current_release, publish
+from reportgen.publish.release import MANIFEST, OutputLock, Release, current_release, matches_entry, publish
 
 AT_ONCE = 8
 
@@ -89,7 +88,7 @@ def fetch(bucket: Bucket, last: Release | None = None) -> tuple[dict[str, Any], 
     for name, body in zip(due, bodies, strict=True):
         files |= _forms(name, body) if name + GZIP in listed else {name: body}
     for name, about in listed.items():
-        if name not in files or not _is_sound(files[name], about):
+        if name not in files or not matches_entry(files[name], about):
             raise PublishError(f"{bucket.url}/{folder}/{name}: is not what was published")
     return manifest, {name: files[name] for name in listed}
 
@@ -101,11 +100,7 @@ def _held(last: Release | None, listed: Mapping[str, Any]) -> dict[str, bytes]:
         if last and last.manifest["files"].get(name) == about:
             with suppress(OSError):
                 found[name] = (last.path / name).read_bytes()
-    return {name: body for name, body in found.items() if _is_sound(body, listed[name])}
-
-
-def _is_sound(body: bytes, about: Mapping[str, Any]) -> bool:
-    return hashlib.sha256(body).hexdigest() == about.get("sha256")
+    return {name: body for name, body in found.items() if matches_entry(body, listed[name])}
 
 
 def _forms(name: str, body: bytes) -> dict[str, bytes]:

@@ -13,19 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import Any
 
-from reportgen.core.compression import SUFFIXES, TYPES
+from reportgen.core.compression import SUFFIXES
 from reportgen.core.errors import PublishError
-from reportgen.publish.release import CLOCKS_APART, MANIFEST, OURS, Release
+from reportgen.publish.headers import cache_control, media_type
+from reportgen.publish.release import CLOCKS_APART, MANIFEST, OURS, Release, read_published
 
 CURRENT = "current.json"
-FOREVER = "public, max-age=31536000, immutable"
-ALWAYS_ASK = "no-cache"
 GZIP, BROTLI = SUFFIXES["gzip"], SUFFIXES["br"]
-HEADERS = {"Content-Type": TYPES[".json"], "Cache-Control": ALWAYS_ASK}
-"""Of ``current.json`` itself."""
 
 
 @dataclass(frozen=True)
@@ -140,20 +136,10 @@ def items(release: Release) -> Iterator[Item]:
         if name.endswith(GZIP) and name.removesuffix(GZIP) in files:
             continue  # it is stored in the place of what it stands for
         packed = name + GZIP in files
-        body = _sound(release, name + GZIP if packed else name)
+        body = _read(release, name + GZIP if packed else name)
         yield Item(name, body, headers_of(name, packed=packed))
     body = _read(release, MANIFEST)
     yield Item(MANIFEST, body, headers_of(MANIFEST, packed=False))
-
-
-def is_page(name: str) -> bool:
-    """Tell whether a file is what readers come to first."""
-    return name.endswith(".html")
-
-
-def is_asset(name: str) -> bool:
-    """Tell whether a file's name stands for its content, so that it never changes."""
-    return name.startswith("assets/")
 
 
 def is_served(name: str) -> bool:
@@ -163,24 +149,24 @@ def is_served(name: str) -> bool:
 
 def headers_of(name: str, *, packed: bool) -> dict[str, str]:
     """Return what a store is to say of a file."""
-    kind = TYPES.get(PurePosixPath(name).suffix, "application/octet-stream")
-    headers = {"Content-Type": kind, "Cache-Control": FOREVER if is_asset(name) else ALWAYS_ASK}
+    headers = {"Content-Type": media_type(name), "Cache-Control": cache_control(name, shared=True)}
     return headers | ({"Content-Encoding": "gzip"} if packed else {})
 
 
-def _sound(release: Release, name: str) -> bytes:
-    """Return a file's bytes, if they are those that were published."""
-    body = _read(release, name)
-    if hashlib.sha256(body).hexdigest() != release.manifest["files"][name]["sha256"]:
-        raise PublishError(f"{release.path / name}: is not what was published; the next build replaces it")
-    return body
+HEADERS = headers_of(CURRENT, packed=False)
+"""The headers of ``current.json`` itself."""
 
 
 def _read(release: Release, name: str) -> bytes:
+    """Return the content of a file of a release. Its manifest is not checked, which lists all but itself."""
     try:
-        return (release.path / name).read_bytes()
+        return (release.path / name).read_bytes() if name == MANIFEST else read_published(release, name)
     except OSError as exc:
         raise PublishError(f"{release.path / name}: cannot be read: {exc.strerror}") from exc
+    except ValueError as exc:
+        raise PublishError(
+            f"{release.path / name}: is not what was published; the next build replaces it"
+        ) from exc
 
 
 def _put(told: Mapping[str, Any]) -> Put:

@@ -25,6 +25,7 @@ from typing import TypeVar
 
 from reportgen.config.settings import Config
 from reportgen.core.errors import BucketUnavailable, OutputBusy, PublishError
+from reportgen.core.release_files import is_asset, is_page
 from reportgen.core.timing import Stopwatch
 from reportgen.publish.bucket.client import Bucket, Stored, open_bucket
 from reportgen.publish.bucket.index import (
@@ -34,9 +35,7 @@ from reportgen.publish.bucket.index import (
     Item,
     Lease,
     Put,
-    is_asset,
     is_newer,
-    is_page,
     is_served,
     items,
     parsed,
