@@ -34,7 +34,7 @@ from table import left_out, paragraph, replace_table, spread, table
 
 PAGE = ROOT / "docs" / "growth.md"
 WINDOWS = {"three windows": '["today", "7d", "30d"]', "one window": '["7d"]'}
-HEAD = ("", "sites a minute", "one more site, CPU s", "whole round, s", "memory of a process, MB")
+HEAD = ("", "sites a minute", "one more site, CPU s", "all sites, s", "memory of a process, MB")
 
 
 WHOLE = """
