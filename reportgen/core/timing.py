@@ -1,6 +1,7 @@
 """Measures a build: its stages, its memory; and paces what is done again and again by what it takes."""
 
 import resource
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -63,7 +64,13 @@ def peak_memory_bytes() -> int:
 
     Not by ``getrusage``, where Linux tells more: that counts what the process that started this one held.
     """
-    return _told("status", "VmHWM:") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return _told("status", "VmHWM:") or _maxrss_bytes()
+
+
+def _maxrss_bytes() -> int:
+    """Return the peak resident memory by ``getrusage``, which counts KiB, but bytes on macOS."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def held_bytes() -> int:
