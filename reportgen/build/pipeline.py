@@ -162,9 +162,9 @@ def into_bucket(
 
     """
     if config.output.bucket:
-        from reportgen.publish.bucket.upload import mirror  # what only a bucket needs
+        from reportgen.publish.bucket.upload import upload_release  # what only a bucket needs
 
-        mirror(config, lock.root, release, watch, mend=mend)
+        upload_release(config, lock.root, release, watch, allow_newer=mend)
 
 
 def _about(dataset: Dataset, watch: Stopwatch, shown: str, peak_bytes: int) -> dict[str, object]:

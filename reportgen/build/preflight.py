@@ -81,20 +81,20 @@ def _output(root: Path) -> Finding:
 
 
 def _bucket(url: str) -> Iterator[Finding]:
-    from reportgen.publish.bucket.client import open_bucket, trial
-    from reportgen.publish.bucket.index import CURRENT, parsed
+    from reportgen.publish.bucket.client import find_ignored_conditions, open_bucket
+    from reportgen.publish.bucket.index import CURRENT, parse_index
 
     try:
         bucket = open_bucket(url)
         found = bucket.read(CURRENT)
-        bucket.folder("")
-        wrong = list(trial(bucket))
+        bucket.list_folder("")
+        wrong = list(find_ignored_conditions(bucket))
     except ReportgenError as exc:
         yield Finding("error", "bucket", str(exc))
         return
     if wrong:
         yield Finding("warning", "bucket", f"{url}: {'; '.join(wrong)}")
         return
-    release = parsed(found[0]).release if found else None
+    release = parse_index(found[0]).release if found else None
     said = f"published: {release}" if release else "nothing published yet"
     yield Finding("ok", "bucket", f"{url}: may be read, listed, written and deleted; {said}")

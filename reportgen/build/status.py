@@ -10,7 +10,7 @@ from reportgen.config.settings import Config
 from reportgen.config.sites import Site, Sites
 from reportgen.core.cron import Due, interval_s, next_due
 from reportgen.publish.history import Runs, read_runs
-from reportgen.publish.release import CLOCKS_APART, current_release
+from reportgen.publish.release import MAX_CLOCK_SKEW, current_release
 
 STALE = 4
 """The exit code of a report that is overdue."""
@@ -72,7 +72,7 @@ def status(config: Config, runs: Runs, now: datetime) -> dict[str, Any]:
         "timezone": config.timezone,
         "next_due": _stamp(expected.at) if expected else None,
         "overdue_after": _stamp(expected.overdue_after) if expected else None,
-        "stale": is_stale(expected, now) or runs.success_by(now + CLOCKS_APART) is None,
+        "stale": is_stale(expected, now) or runs.success_by(now + MAX_CLOCK_SKEW) is None,
         "consecutive_failures": runs.failures,
         "last_success": _plain(runs.last_success),
         "last_failure": _plain(runs.last_failure),

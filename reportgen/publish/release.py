@@ -25,10 +25,10 @@ from reportgen.core.errors import OutputBusy
 from reportgen.publish.filesystem import clear, make_directory, sync, sync_tree, translate_errors, write
 
 MANIFEST = "manifest.json"
-OURS = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}")
+RELEASE_ID = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}")
 """The ids of releases. What has another name is not ours to count, or to remove."""
 
-CLOCKS_APART = timedelta(minutes=1)
+MAX_CLOCK_SKEW = timedelta(minutes=1)
 """What is dated further in the future is from before a clock was put right: it tells nothing."""
 
 
@@ -277,7 +277,9 @@ def _may_be_current(root: Path, release_id: str) -> bool:
 
 def _prune(lock: OutputLock, keep: int, current: str) -> None:
     """Remove the oldest releases beyond ``keep``; ids sort by time, and the current one always stays."""
-    ours = (path for path in lock.releases.iterdir() if OURS.fullmatch(path.name) and not path.is_symlink())
+    ours = (
+        path for path in lock.releases.iterdir() if RELEASE_ID.fullmatch(path.name) and not path.is_symlink()
+    )
     old = sorted((path.name for path in ours if path.name != current and path.is_dir()), reverse=True)
     _withdraw(lock, old[keep - 1 :])
     clear(lock.staging)

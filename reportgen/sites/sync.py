@@ -14,7 +14,7 @@ from reportgen.build.job import BuildResult
 from reportgen.config.settings import Config
 from reportgen.config.sites import Site, Sites
 from reportgen.core.errors import BucketUnavailable, OutputBusy, PublishError, ReportgenError, mask
-from reportgen.publish.bucket.index import is_as_new
+from reportgen.publish.bucket.index import is_same_or_newer
 from reportgen.publish.history import Failure, Success, read_runs, record_failure, record_success
 from reportgen.publish.release import current_release, lock_output
 
@@ -70,10 +70,10 @@ def from_bucket(sites: Sites) -> None:
 
 
 def _adopt(config: Config, links: Mapping[str, str] | None = None) -> None:
-    from reportgen.publish.bucket.download import adopt  # what only a bucket needs
+    from reportgen.publish.bucket.download import restore_release  # what only a bucket needs
 
     with lock_output(config.output.dir, wait=False) as lock:
-        adopt(config, lock, links=links)
+        restore_release(config, lock, links=links)
 
 
 def _bring(config: Config, release_id: str) -> None:
@@ -93,7 +93,7 @@ def _bring(config: Config, release_id: str) -> None:
 def _is_here(config: Config, release_id: str) -> bool:
     """Tell whether the current release is that one, or newer."""
     release = current_release(config.output.dir)
-    return release is not None and is_as_new(release.id, release_id, datetime.now(UTC))
+    return release is not None and is_same_or_newer(release.id, release_id, datetime.now(UTC))
 
 
 def _note(config: Config, result: BuildResult, begun: datetime) -> None:

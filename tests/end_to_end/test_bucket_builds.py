@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 
 from reportgen.publish.bucket.client import open_bucket
-from reportgen.publish.bucket.index import CURRENT, HEADERS, BucketIndex, Lease, written
+from reportgen.publish.bucket.index import CURRENT, INDEX_HEADERS, BucketIndex, Lease, dump_index
 from reportgen.publish.bucket.upload import put_release
 from reportgen.publish.history import read_runs
 from reportgen.publish.release import Release, current_release
@@ -138,7 +138,7 @@ def test_another_machine_that_publishes_right_now_makes_this_one_busy(
     published(report, known, monkeypatch)
     bucket = open_bucket(known["REPORTGEN_OUTPUT__BUCKET"])
     lease = Lease("20261123T120000.000Z-0a1b2c3d", "another", datetime.now(UTC))
-    bucket.write(CURRENT, written(BucketIndex(None, {}, lease)), HEADERS)
+    bucket.write(CURRENT, dump_index(BucketIndex(None, {}, lease)), INDEX_HEADERS)
     folder = machine(tmp_path)
     shutil.copytree(report, folder / "output", symlinks=True)
     told = built(folder, "--if-changed", **known)

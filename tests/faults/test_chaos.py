@@ -44,7 +44,7 @@ def test_a_fault_at_any_call_leaves_one_whole_release_and_the_next_build_needs_n
     Once the switch is made, only what makes it outlast a power cut can still fail: *refused, though current*.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "tests.calls", fault, str(quick)],
+        [sys.executable, "-m", "tests.support.calls", fault, str(quick)],
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     found = json.loads(done.stdout)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reportgen.core.errors import PublishError
-from reportgen.publish.release import OURS, current_release, is_whole, lock_output, publish
+from reportgen.publish.release import RELEASE_ID, current_release, is_whole, lock_output, publish
 from reportgen.serve.app import CurrentRelease
 from tests.support import disks
 from tests.support.calls import KEEP, NOON, base, damaged, litter, put
@@ -81,7 +81,7 @@ import os, sys
 from pathlib import Path
 import encodings.ascii, encodings.idna
 from reportgen.core.errors import PublishError
-from tests.calls import put
+from tests.support.calls import put
 os.setgroups([])
 os.setgid(65534)
 os.setuid(65534)
@@ -253,7 +253,7 @@ def test_only_releases_of_ours_are_counted_and_removed(tmp_path: Path) -> None:
     ids = [put(root, number, keep=3).id for number in range(1, 6)]
     names = {path.name for path in (root / "releases").iterdir()}
     ours = {path.name for path in (root / "releases").iterdir() if path.is_dir() and not path.is_symlink()}
-    assert {name for name in ours if OURS.fullmatch(name)} == set(ids[-3:])
+    assert {name for name in ours if RELEASE_ID.fullmatch(name)} == set(ids[-3:])
     assert names - set(ids) == {
         *(place.name for place in foreign),
         "notes",

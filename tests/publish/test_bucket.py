@@ -17,23 +17,22 @@ import pytest
 
 from reportgen.core.compression import packed
 from reportgen.core.errors import BucketUnavailable, ConfigError, OutputBusy, PublishError
-from reportgen.publish.bucket import client as bucket_room
-from reportgen.publish.bucket import upload as mirror_room
-from reportgen.publish.bucket.client import Bucket, open_bucket, trial
-from reportgen.publish.bucket.download import fetch
+from reportgen.publish.bucket import client, upload
+from reportgen.publish.bucket.client import Bucket, find_ignored_conditions, open_bucket
+from reportgen.publish.bucket.download import download_release
 from reportgen.publish.bucket.errors import cloud_secrets, translate_errors
 from reportgen.publish.bucket.index import (
     CURRENT,
-    HEADERS,
+    INDEX_HEADERS,
     BucketIndex,
-    Item,
+    BucketObject,
     Lease,
-    items,
-    made_at,
-    parsed,
-    written,
+    build_time,
+    dump_index,
+    objects_of,
+    parse_index,
 )
-from reportgen.publish.bucket.upload import LEASE, put_release
+from reportgen.publish.bucket.upload import LEASE_LIFETIME, put_release
 from reportgen.publish.release import Release, current_release
 from tests.support.planted import SECRET, clean
 from tests.support.services import publish_files, site_files
@@ -63,16 +62,16 @@ def open_to_all(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 
 def publish_to(
-    bucket: Bucket, release: Release, *, by: str = "me", keep: int = 10, mend: bool = False
+    bucket: Bucket, release: Release, *, by: str = "me", keep: int = 10, allow_newer: bool = False
 ) -> bool:
     """Publish a release into the bucket, as the machine ``by``."""
-    return put_release(bucket, release, by=by, keep=keep, mend=mend)
+    return put_release(bucket, release, by=by, keep=keep, allow_newer=allow_newer)
 
 
 def seen(bucket: Bucket) -> dict[str, bytes]:
     """Return what readers of the bucket get: each file at the prefix, unpacked."""
     found = {}
-    for key in bucket.listed(""):
+    for key in bucket.list_below(""):
         if not key.startswith("releases/") and key != CURRENT:
             got = bucket.read(key)
             assert got
@@ -89,7 +88,7 @@ def shown(release: Release) -> dict[str, bytes]:
 def current_of(bucket: Bucket) -> str | None:
     """Return the id of the release that is current in the bucket."""
     found = bucket.read(CURRENT)
-    return parsed(found[0]).release if found else None
+    return parse_index(found[0]).release if found else None
 
 
 def whole(release: Release) -> dict[str, bytes]:
@@ -107,7 +106,7 @@ def test_readers_of_the_bucket_get_the_release_and_programs_find_it_below_its_id
     assert publish_to(bucket, release) is True
     assert seen(bucket) == shown(release)
     assert current_of(bucket) == release.id
-    below = {key.removeprefix(f"releases/{release.id}/") for key in bucket.listed("releases")}
+    below = {key.removeprefix(f"releases/{release.id}/") for key in bucket.list_below("releases")}
     packed_away = {f"{name}.gz" for name in shown(release)}
     assert below == {*release.manifest["files"], "manifest.json"} - packed_away
     assert "index.html.br" in below
@@ -147,7 +146,7 @@ def test_each_object_says_what_it_is_and_how_long_it_may_be_kept(
 def test_a_release_comes_back_byte_for_byte(tmp_path: Path, bucket: Bucket) -> None:
     release = publish_files(tmp_path, site_files("one"), source="postgresql://db/app")
     publish_to(bucket, release)
-    assert fetch(bucket) == (release.manifest, whole(release))
+    assert download_release(bucket) == (release.manifest, whole(release))
 
 
 def test_where_something_unpacks_gzip_on_the_way_a_release_comes_back_as_well(
@@ -157,7 +156,7 @@ def test_where_something_unpacks_gzip_on_the_way_a_release_comes_back_as_well(
     release = publish_files(tmp_path, site_files("one"))
     publish_to(bucket, release)
     proxy.unpack = True
-    found = fetch(bucket)
+    found = download_release(bucket)
     assert found is not None
     assert found[1] == whole(release)
     assert {key for key in proxy.unpacked if key.endswith("/index.html")}
@@ -185,11 +184,11 @@ def test_what_was_harmed_in_the_bucket_does_not_come_back(tmp_path: Path, bucket
         else "is not (there|what was published)"
     )
     with pytest.raises(PublishError, match=f"{re.escape(bucket.url)}.*{told}"):
-        fetch(bucket)
+        download_release(bucket)
 
 
 def test_an_empty_bucket_has_nothing_to_give(bucket: Bucket) -> None:
-    assert fetch(bucket) is None
+    assert download_release(bucket) is None
 
 
 # What is sent, and what is not.
@@ -226,7 +225,7 @@ def test_unchanged_objects_are_not_sent_again(tmp_path: Path, bucket: Bucket, pr
     assert "assets/app.0a1b.js" in copied
     assert "assets/app.0a1b.js.br" in copied
     assert seen(bucket) == shown(release)
-    assert fetch(bucket) == (release.manifest, whole(release))
+    assert download_release(bucket) == (release.manifest, whole(release))
 
 
 def test_a_name_alone_is_no_proof_that_an_object_is_unchanged(tmp_path: Path, bucket: Bucket) -> None:
@@ -248,20 +247,20 @@ def test_an_object_that_would_be_copied_is_sent_where_it_is_no_longer_what_it_wa
     bucket.delete([f"releases/{before.id}/robots.txt"])
     release = publish_files(tmp_path, site_files("one"))
     publish_to(bucket, release)
-    assert fetch(bucket) == (release.manifest, whole(release))
+    assert download_release(bucket) == (release.manifest, whole(release))
 
 
 def test_what_a_dead_build_has_sent_is_proven_before_it_counts(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
     release = publish_files(tmp_path, site_files("one"))
-    sound, *rest = items(release)
+    sound, *rest = objects_of(release)
     bucket.write(f"releases/{release.id}/{sound.name}", sound.body, sound.headers)
     for item in rest:  # as long as it should be, and something else
         bucket.write(f"releases/{release.id}/{item.name}", b"x" * len(item.body), item.headers)
     proxy.quiet()
     publish_to(bucket, release)
-    assert fetch(bucket) == (release.manifest, whole(release))
+    assert download_release(bucket) == (release.manifest, whole(release))
     assert [key for key in proxy.since("PUT") if key.endswith(f"{release.id}/{sound.name}")] == []
 
 
@@ -275,9 +274,9 @@ def test_a_store_whose_tags_are_no_checksums_is_read_back(
         release = publish_files(tmp_path, site_files(word), ago_s=ago_s)
         publish_to(open_to_all, release)
         assert seen(open_to_all) == shown(release)
-        assert fetch(open_to_all) == (release.manifest, whole(release))
+        assert download_release(open_to_all) == (release.manifest, whole(release))
     read = {key for key in proxy.since("GET") if f"releases/{release.id}/" in key}
-    assert len(read) >= len(list(items(release)))
+    assert len(read) >= len(list(objects_of(release)))
     proxy.requests.clear()
     assert publish_to(open_to_all, release) is False
     assert len(proxy.requests) == 1
@@ -294,7 +293,7 @@ def test_a_store_that_keeps_something_else_than_it_was_sent_gets_no_new_release(
         publish_to(open_to_all, release)
     proxy.quiet()
     assert seen(open_to_all) == shown(before)
-    assert fetch(open_to_all) == (before.manifest, whole(before))
+    assert download_release(open_to_all) == (before.manifest, whole(before))
 
 
 def test_a_file_that_was_damaged_here_is_not_sent(tmp_path: Path, bucket: Bucket) -> None:
@@ -302,7 +301,7 @@ def test_a_file_that_was_damaged_here_is_not_sent(tmp_path: Path, bucket: Bucket
     (release.path / "7d" / "daily.csv").write_bytes(b"date")
     with pytest.raises(PublishError, match=r"daily\.csv: is not what was published"):
         publish_to(bucket, release)
-    assert bucket.listed("") == {}
+    assert bucket.list_below("") == {}
 
 
 # What goes.
@@ -321,9 +320,9 @@ def test_as_many_releases_stay_as_asked_and_nothing_that_is_not_ours_goes(
         files |= {"assets/shared.js": b"of all but the last"} if n < 3 else {}
         ids.append(publish_files(tmp_path, files, ago_s=100 - n).id)
         publish_to(bucket, _current(tmp_path), keep=2)
-    kept = {key.split("/")[1] for key in bucket.listed("releases")}
+    kept = {key.split("/")[1] for key in bucket.list_below("releases")}
     assert kept == {*ids[2:], "notes", "20261123"}
-    scripts = {key for key in bucket.listed("assets") if "only" in key or "shared" in key}
+    scripts = {key for key in bucket.list_below("assets") if "only" in key or "shared" in key}
     assert scripts == {"assets/only.2.js", "assets/only.3.js", "assets/shared.js"}
     assert [bucket.read(key) is not None for key in foreign] == [True] * 4
 
@@ -396,7 +395,7 @@ def test_a_newer_release_is_not_cleared_away_whoever_is_slow(tmp_path: Path, buc
     newer = publish_files(
         tmp_path / "b", site_files("new") | {"30d/index.html": b"<p>30", "assets/new.js": b"new"}, ago_s=1
     )
-    clear, found = mirror_room._clear, list[dict[str, bytes]]()
+    clear, found = upload._clear, list[dict[str, bytes]]()
 
     def late(*given: Any) -> None:
         monkeypatch.undo()
@@ -405,11 +404,11 @@ def test_a_newer_release_is_not_cleared_away_whoever_is_slow(tmp_path: Path, buc
         clear(*given)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(mirror_room, "_clear", late)
+        monkeypatch.setattr(upload, "_clear", late)
         publish_to(bucket, slow, keep=1)
     assert current_of(bucket) == newer.id
     assert seen(bucket) == found[0] == shown(newer)
-    assert fetch(bucket) == (newer.manifest, whole(newer))
+    assert download_release(bucket) == (newer.manifest, whole(newer))
 
 
 @pytest.mark.parametrize(
@@ -441,8 +440,8 @@ def test_what_is_as_new_here_is_not_fetched_but_from_before_a_clock_was_put_righ
     release = publish_files(tmp_path / "a", site_files("there"))
     publish_to(bucket, release)
     here = publish_files(tmp_path / "b", site_files("here"), ago_s=ago_s)
-    assert (fetch(bucket, here) is not None) is wanted
-    assert fetch(bucket, release) is None
+    assert (download_release(bucket, here) is not None) is wanted
+    assert download_release(bucket, release) is None
 
 
 def test_a_newer_release_of_another_machine_stays(tmp_path: Path, bucket: Bucket) -> None:
@@ -453,7 +452,7 @@ def test_a_newer_release_of_another_machine_stays(tmp_path: Path, bucket: Bucket
     publish_to(bucket, new, by="other")
     with pytest.raises(OutputBusy, match=rf"newer release \({new.id}\), which stays.*only one machine"):
         publish_to(bucket, old)
-    assert publish_to(bucket, old, mend=True) is False
+    assert publish_to(bucket, old, allow_newer=True) is False
     assert seen(bucket) == shown(new)
 
 
@@ -470,8 +469,8 @@ def test_a_release_from_before_a_clock_was_put_right_is_newer_than_nothing(
     ("by", "age", "free"),
     [
         ("other", timedelta(seconds=5), False),
-        ("other", LEASE + timedelta(seconds=5), True),
-        ("other", -LEASE - timedelta(seconds=5), True),
+        ("other", LEASE_LIFETIME + timedelta(seconds=5), True),
+        ("other", -LEASE_LIFETIME - timedelta(seconds=5), True),
         ("me", timedelta(seconds=5), True),
     ],
 )
@@ -483,9 +482,9 @@ def test_a_claim_of_another_machine_counts_while_it_may_live(
     publish_to(bucket, before, by=by)
     found = bucket.read(CURRENT)
     assert found
-    index = parsed(found[0])
+    index = parse_index(found[0])
     lease = Lease("20261123T120000.000Z-0a1b2c3d", by, datetime.now(UTC) - age)
-    bucket.write(CURRENT, written(BucketIndex(index.release, index.objects, lease)), HEADERS)
+    bucket.write(CURRENT, dump_index(BucketIndex(index.release, index.objects, lease)), INDEX_HEADERS)
     release = publish_files(tmp_path / "b", site_files("two"))
     if free:
         publish_to(bucket, release)
@@ -501,13 +500,13 @@ def test_who_is_current_there_mends_what_a_dead_build_began(tmp_path: Path, buck
     publish_to(bucket, release)
     found = bucket.read(CURRENT)
     assert found
-    index = parsed(found[0])
-    dead = Lease("20261123T120000.000Z-0a1b2c3d", "another", datetime.now(UTC) - 2 * LEASE)
-    bucket.write(CURRENT, written(BucketIndex(index.release, index.objects, dead)), HEADERS)
+    index = parse_index(found[0])
+    dead = Lease("20261123T120000.000Z-0a1b2c3d", "another", datetime.now(UTC) - 2 * LEASE_LIFETIME)
+    bucket.write(CURRENT, dump_index(BucketIndex(index.release, index.objects, dead)), INDEX_HEADERS)
     bucket.write("index.html", b"<p>of another release", {})
-    assert publish_to(bucket, release, mend=True) is True
+    assert publish_to(bucket, release, allow_newer=True) is True
     assert seen(bucket) == shown(release)
-    assert publish_to(bucket, release, mend=True) is False
+    assert publish_to(bucket, release, allow_newer=True) is False
 
 
 def test_of_two_machines_at_once_one_publishes_and_the_other_is_told(
@@ -534,7 +533,7 @@ def test_of_two_machines_at_once_one_publishes_and_the_other_is_told(
         lost += sum(map(bool, told))
         current = next(release for release in releases if release.id == current_of(bucket))
         assert seen(bucket) == shown(current)
-        assert fetch(bucket) == (current.manifest, whole(current))
+        assert download_release(bucket) == (current.manifest, whole(current))
     assert lost > 0
 
 
@@ -569,7 +568,7 @@ def test_who_was_too_slow_after_the_claim_writes_no_more_pages(
 ) -> None:
     before = publish_files(tmp_path, site_files("before"), ago_s=600)
     publish_to(bucket, before)
-    monkeypatch.setattr(mirror_room, "SWITCH_S", -1)
+    monkeypatch.setattr(upload, "MAX_SWITCH_S", -1)
     with pytest.raises(BucketUnavailable, match="so slow that another machine may take over"):
         publish_to(bucket, publish_files(tmp_path, site_files("late")))
     assert seen(bucket) == shown(before)
@@ -593,14 +592,14 @@ def test_a_build_killed_before_any_request_leaves_a_whole_site_and_the_next_need
             release = publish_files(root, small(number), ago_s=1000 - number)
             killed = published(proxy, number)
             states.add(state_of(bucket, before, release))
-            assert fetch(bucket) in [(each.manifest, whole(each)) for each in (before, release)]
+            assert download_release(bucket) in [(each.manifest, whole(each)) for each in (before, release)]
             assert published(proxy, 0) == 0
             assert pages_of(bucket) == shown(release)
-            assert fetch(bucket) == (release.manifest, whole(release))
+            assert download_release(bucket) == (release.manifest, whole(release))
             before = release
     assert number > 15
     assert states == {"old", "switching", "new"}
-    assert len({key.split("/")[1] for key in bucket.listed("releases")}) == 3
+    assert len({key.split("/")[1] for key in bucket.list_below("releases")}) == 3
 
 
 def small(number: int, word: str = "") -> dict[str, bytes]:
@@ -623,7 +622,7 @@ def state_of(bucket: Bucket, before: Release, release: Release) -> str:
     """Return where a build of ``release`` was killed, if what it left is as it should be."""
     stored = bucket.read(CURRENT)
     assert stored
-    index, found, old, new = parsed(stored[0]), pages_of(bucket), shown(before), shown(release)
+    index, found, old, new = parse_index(stored[0]), pages_of(bucket), shown(before), shown(release)
     if index.release == release.id:
         assert found == new
         return "new"
@@ -677,7 +676,7 @@ def test_requests_that_fail_for_a_passing_reason_are_repeated(
 def test_a_bucket_that_stays_down_is_worth_another_try(
     tmp_path: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bucket_room, "RETRIES", 1)
+    monkeypatch.setattr(client, "RETRIES", 1)
     down = open_bucket(f"s3://{NAME}/{uuid4().hex}")
     proxy.meet = lambda *_: 503
     with pytest.raises(BucketUnavailable, match=r"503 Service Unavailable.*tried again") as caught:
@@ -750,8 +749,8 @@ def test_credentials_of_the_environment_are_secrets() -> None:
 
 
 def test_a_trial_leaves_nothing(bucket: Bucket) -> None:
-    assert list(trial(bucket)) == []
-    assert bucket.listed("") == {}
+    assert list(find_ignored_conditions(bucket)) == []
+    assert bucket.list_below("") == {}
 
 
 @pytest.mark.parametrize(
@@ -766,10 +765,10 @@ def test_a_store_that_takes_no_notice_of_conditions_is_found_out(
     open_to_all: Bucket, proxy: Proxy, lost: tuple[str, ...], named: str
 ) -> None:
     proxy.drop = lost
-    assert list(trial(open_to_all)) == [
+    assert list(find_ignored_conditions(open_to_all)) == [
         f"it takes no notice of {named}, so two machines could mix their reports"
     ]
-    assert open_to_all.listed("") == {}
+    assert open_to_all.list_below("") == {}
 
 
 # Words.
@@ -778,18 +777,18 @@ def test_a_store_that_takes_no_notice_of_conditions_is_found_out(
 def test_a_ledger_is_read_as_it_was_written_and_a_damaged_one_knows_of_nothing() -> None:
     lease = Lease("20261123T120000.000Z-0a1b2c3d", "me", datetime(2026, 11, 23, 12, tzinfo=UTC))
     index = BucketIndex("20261123T110000.000Z-0a1b2c3d", {}, lease)
-    assert parsed(written(index)) == index
+    assert parse_index(dump_index(index)) == index
     for damaged in (b"", b"{", b"[]", b"null", b'{"release": "x", "claim": null, "objects": {}}',
                     b'{"release": "99999999T999999.999Z-0a1b2c3d", "claim": null, "objects": {}}',
-                    written(index).replace(b"+00:00", b"")):  # fmt: skip
-        assert parsed(damaged) == BucketIndex()
+                    dump_index(index).replace(b"+00:00", b"")):  # fmt: skip
+        assert parse_index(damaged) == BucketIndex()
 
 
 def test_a_release_tells_when_it_was_made() -> None:
-    assert made_at("20261123T120000.250Z-0a1b2c3d") == datetime(2026, 11, 23, 12, 0, 0, 250_000, UTC)
+    assert build_time("20261123T120000.250Z-0a1b2c3d") == datetime(2026, 11, 23, 12, 0, 0, 250_000, UTC)
 
 
 def test_headers_are_a_part_of_what_an_object_is() -> None:
-    one, other = (Item("x", b"x", {"Content-Type": kind}) for kind in ("text/html", "text/plain"))
+    one, other = (BucketObject("x", b"x", {"Content-Type": kind}) for kind in ("text/html", "text/plain"))
     assert one.digest != other.digest
     assert one.md5 == other.md5 == hashlib.md5(b"x", usedforsecurity=False).hexdigest()

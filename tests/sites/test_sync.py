@@ -16,7 +16,7 @@ from reportgen.build.job import BuildJob, BuildOptions, BuildResult
 from reportgen.config.settings import Config
 from reportgen.config.sites import Site, Sites
 from reportgen.publish.bucket import client
-from reportgen.publish.bucket.index import CURRENT, parsed
+from reportgen.publish.bucket.index import CURRENT, parse_index
 from reportgen.publish.history import Failure, read_runs, record_failure
 from reportgen.publish.release import current_release, is_whole, lock_output
 from reportgen.sites.sync import collected, from_bucket
@@ -87,7 +87,7 @@ def _machines(folder: Path, url: str | None) -> Machines:
 def in_bucket(url: str | None) -> str | None:
     """Return which release of the site ``a`` is current in the bucket."""
     found = client.open_bucket(f"{url}/a").read(CURRENT)
-    return parsed(found[0]).release if found else None
+    return parse_index(found[0]).release if found else None
 
 
 # Workers that share a bucket.

@@ -1,8 +1,9 @@
 """Faults at every file-system call of a publication: killed there, refused there, or the power cut there.
 
 A layer over ``os`` counts the calls of one publication. For each, a child is forked that comes that far and
-no further; then what it left is looked at, and published over. ``python -m tests.calls killed FOLDER`` prints
-one line of JSON: the faults tried, how the children ended, and whatever was not as it should be.
+no further; then what it left is looked at, and published over.
+``python -m tests.support.calls killed FOLDER`` prints one line of JSON: the faults tried, how the children
+ended, and what was wrong.
 """
 
 import errno
@@ -22,7 +23,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from reportgen.core.errors import PublishError
-from reportgen.publish.release import OURS, Release, current_release, lock_output, publish
+from reportgen.publish.release import RELEASE_ID, Release, current_release, lock_output, publish
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 KEEP = 2
@@ -225,7 +226,7 @@ def litter(root: Path) -> list[str]:
 
 def damaged(root: Path) -> list[str]:
     """Return the releases that are not whole."""
-    ours = [path for path in (root / "releases").glob("*") if OURS.fullmatch(path.name)]
+    ours = [path for path in (root / "releases").glob("*") if RELEASE_ID.fullmatch(path.name)]
     flaws = {path.name: flaw_of(contents(path)) for path in ours}
     return [f"releases/{name}: {flaw}" for name, flaw in flaws.items() if flaw]
 
@@ -250,7 +251,7 @@ def classified(root: Path, ended: str, old: str | None, keep: int) -> Iterator[s
         yield "the next is not current"
     yield from damaged(root)
     yield from litter(root)
-    ours = [path.name for path in (root / "releases").iterdir() if OURS.fullmatch(path.name)]
+    ours = [path.name for path in (root / "releases").iterdir() if RELEASE_ID.fullmatch(path.name)]
     if len(ours) > keep or (old and len(ours) != keep):
         yield f"{len(ours)} releases stay"
     if old and not (root / "releases" / "mine" / "index.html").is_file():
@@ -434,7 +435,7 @@ def flaws_after(found: Mapping[str, bytes], *, may_be_absent: bool) -> Iterator[
         yield "no current"
     top = "/new/output/releases/"
     names = {path.removeprefix(top).split("/")[0] for path in found if path.startswith(top)}
-    ids = {name for name in names if OURS.fullmatch(name)} | ({link.decode()[9:]} if link else set())
+    ids = {name for name in names if RELEASE_ID.fullmatch(name)} | ({link.decode()[9:]} if link else set())
     for name in sorted(ids):
         inside = f"{top}{name}/"
         flaw = flaw_of({path.removeprefix(inside): held for path, held in found.items() if inside in path})

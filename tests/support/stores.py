@@ -272,8 +272,8 @@ def know(endpoint: str, patch: pytest.MonkeyPatch) -> dict[str, str]:
 FORKS = """
 import os, sys
 from pathlib import Path
-from reportgen.publish.bucket import client as bucket
-from reportgen.publish.bucket import upload as mirror
+from reportgen.publish.bucket.client import open_bucket
+from reportgen.publish.bucket.upload import put_release
 from reportgen.publish.release import current_release
 url, root = sys.argv[1:]
 while sys.stdin.readline():
@@ -281,7 +281,7 @@ while sys.stdin.readline():
     if child == 0:
         sys.stdin.readline()
         release = current_release(Path(root))
-        mirror.put_release(bucket.open_bucket(url), release, by=root, keep=3)
+        put_release(open_bucket(url), release, by=root, keep=3)
         os._exit(0)
     print(child, flush=True)
     print(os.waitpid(child, 0)[1], flush=True)

@@ -24,7 +24,7 @@ RETRY_S = 30
 """For how long after its first try a request is tried again."""
 
 RETRIES = 8
-TRIAL = ".reportgen-check"
+CHECK_KEY = ".reportgen-check"
 
 ADDRESSES = (
     "AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS",
@@ -38,7 +38,7 @@ Version = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Stored:
+class ListedObject:
     """An object as the store lists it: its size in bytes, and its entity tag without quotes."""
 
     size_bytes: int
@@ -74,7 +74,9 @@ class Bucket:
             done = obstore.put(self._store, key, body, attributes=dict(headers), use_multipart=False)
             return _tag(done["e_tag"])
 
-    def swap(self, key: str, body: bytes, headers: Mapping[str, str], seen: Version | None) -> Version:
+    def write_if_unchanged(
+        self, key: str, body: bytes, headers: Mapping[str, str], seen: Version | None
+    ) -> Version:
         """Write an object if it is still as it was ``seen``, or absent where it was; return its new version.
 
         Where the answer to a write that took place was lost, this finds out: no two bodies may be alike.
@@ -118,7 +120,7 @@ class Bucket:
             return False
         return True
 
-    def listed(self, folder: str) -> dict[str, Stored]:
+    def list_below(self, folder: str) -> dict[str, ListedObject]:
         """Return all objects below a folder, by key."""
         import obstore
 
@@ -126,7 +128,7 @@ class Bucket:
             found = obstore.list(self._store, folder).collect()
         return _by_key(found)
 
-    def folder(self, name: str) -> dict[str, Stored]:
+    def list_folder(self, name: str) -> dict[str, ListedObject]:
         """Return the objects in a folder itself (``""`` is the prefix), by key, not those further down."""
         import obstore
 
@@ -171,21 +173,21 @@ def open_bucket(url: str) -> Bucket:
     return Bucket(url, store)
 
 
-def trial(bucket: Bucket) -> Iterator[str]:
+def find_ignored_conditions(bucket: Bucket) -> Iterator[str]:
     """Write a small object, under conditions that hold and do not, and delete it; yield what went wrong.
 
     Raises:
         PublishError: it cannot be written or deleted.
 
     """
-    key, headers = f"{TRIAL}-{uuid4().hex[:8]}", {"Content-Type": "text/plain"}
+    key, headers = f"{CHECK_KEY}-{uuid4().hex[:8]}", {"Content-Type": "text/plain"}
     try:
-        first = bucket.swap(key, b"1", headers, None)
-        bucket.swap(key, b"2", headers, first)
+        first = bucket.write_if_unchanged(key, b"1", headers, None)
+        bucket.write_if_unchanged(key, b"2", headers, first)
         unheeded = [
             name
             for name, seen in (("If-None-Match", None), ("If-Match", first))
-            if _writes(bucket, key, seen)
+            if _ignores_condition(bucket, key, seen)
         ]
     except PublishError:
         with suppress(PublishError):
@@ -196,10 +198,10 @@ def trial(bucket: Bucket) -> Iterator[str]:
         yield f"it takes no notice of {' and '.join(unheeded)}, so two machines could mix their reports"
 
 
-def _writes(bucket: Bucket, key: str, stale: Version | None) -> bool:
+def _ignores_condition(bucket: Bucket, key: str, stale: Version | None) -> bool:
     """Tell whether a store writes an object though it is not as it was seen."""
     try:
-        bucket.swap(key, uuid4().bytes, {}, stale)
+        bucket.write_if_unchanged(key, uuid4().bytes, {}, stale)
     except OutputBusy:
         return False
     return True
@@ -220,9 +222,9 @@ def _without_tls(environ: Mapping[str, str]) -> bool:
     return emulated or any(value.startswith("http://") for value in named.values())
 
 
-def _by_key(items: Iterable[Mapping[str, Any]]) -> dict[str, Stored]:
+def _by_key(items: Iterable[Mapping[str, Any]]) -> dict[str, ListedObject]:
     """Return listed objects by key, without those that stand for a folder."""
-    return {item["path"]: Stored(item["size"], _tag(item["e_tag"])) for item in items if item["path"]}
+    return {item["path"]: ListedObject(item["size"], _tag(item["e_tag"])) for item in items if item["path"]}
 
 
 def _tag(text: str | None) -> str:

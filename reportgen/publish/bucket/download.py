@@ -19,7 +19,7 @@ from reportgen.core.errors import PublishError, ReportgenError
 from reportgen.core.processes import run_in_child
 from reportgen.core.timing import Stopwatch
 from reportgen.publish.bucket.client import Bucket, open_bucket
-from reportgen.publish.bucket.index import CURRENT, GZIP, is_as_new, made_at, parsed
+from reportgen.publish.bucket.index import CURRENT, GZIP, build_time, is_same_or_newer, parse_index
 from reportgen.publish.release import MANIFEST, OutputLock, Release, current_release, matches_entry, publish
 
 AT_ONCE = 8
@@ -32,14 +32,14 @@ def restore(config: Config, lock: OutputLock, watch: Stopwatch, *, warm: bool = 
     """
     with watch.stage("restore"):
         try:
-            adopt(config, lock, warm=warm)
+            restore_release(config, lock, warm=warm)
         except ReportgenError as exc:
             watch.warn(f"{exc}. Nothing was restored from the bucket")
             return False
     return True
 
 
-def adopt(
+def restore_release(
     config: Config, lock: OutputLock, *, warm: bool = True, links: Mapping[str, str] | None = None
 ) -> None:
     """Make the release that is current in the bucket, which must be set, so here: unless that here is as new.
@@ -53,18 +53,20 @@ def adopt(
     url, last = str(config.output.bucket), current_release(lock.root)
 
     def fetched() -> tuple[dict[str, Any], dict[str, bytes]] | None:
-        return fetch(open_bucket(url), last)
+        return download_release(open_bucket(url), last)
 
     # obstore starts threads: a build that forks later on must not have them, and a copy of a process that has
     # them would wait for them for ever.
     if (found := fetched() if warm else run_in_child(fetched)[0]) is not None:
         manifest, files = found
         about = {key: value for key, value in manifest.items() if key not in {"id", "built_at", "files"}}
-        built_at = made_at(manifest["id"])
+        built_at = build_time(manifest["id"])
         publish(lock, files, about, built_at=built_at, keep=config.output.keep, links=links)
 
 
-def fetch(bucket: Bucket, last: Release | None = None) -> tuple[dict[str, Any], dict[str, bytes]] | None:
+def download_release(
+    bucket: Bucket, last: Release | None = None
+) -> tuple[dict[str, Any], dict[str, bytes]] | None:
     """Return the manifest and the files of the bucket's current release, or ``None`` where there is none.
 
     Nor is there one where ``last`` is as new; files that it holds are not read again.
@@ -74,8 +76,8 @@ def fetch(bucket: Bucket, last: Release | None = None) -> tuple[dict[str, Any], 
 
     """
     found = bucket.read(CURRENT)
-    release_id = parsed(found[0]).release if found else None
-    if release_id is None or (last and is_as_new(last.id, release_id, datetime.now(UTC))):
+    release_id = parse_index(found[0]).release if found else None
+    if release_id is None or (last and is_same_or_newer(last.id, release_id, datetime.now(UTC))):
         return None
     folder = f"releases/{release_id}"
     manifest = _manifest(bucket.url, release_id, _read(bucket, f"{folder}/{MANIFEST}"))

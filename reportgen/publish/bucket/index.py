@@ -18,14 +18,14 @@ from typing import Any
 from reportgen.core.compression import SUFFIXES
 from reportgen.core.errors import PublishError
 from reportgen.publish.headers import cache_control, media_type
-from reportgen.publish.release import CLOCKS_APART, MANIFEST, OURS, Release, read_published
+from reportgen.publish.release import MANIFEST, MAX_CLOCK_SKEW, RELEASE_ID, Release, read_published
 
 CURRENT = "current.json"
 GZIP, BROTLI = SUFFIXES["gzip"], SUFFIXES["br"]
 
 
 @dataclass(frozen=True)
-class Item:
+class BucketObject:
     """One object to be: the file ``name`` of a release, as it is stored, with its headers."""
 
     name: str
@@ -49,7 +49,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Put:
+class IndexEntry:
     """An object that was put: its item's digest, its size, and the tag that the store gave it."""
 
     digest: str
@@ -71,11 +71,11 @@ class BucketIndex:
     """What ``current.json`` tells: the current release, its objects, and who is about to replace them."""
 
     release: str | None = None
-    objects: Mapping[str, Put] = field(default_factory=dict)
+    objects: Mapping[str, IndexEntry] = field(default_factory=dict)
     lease: Lease | None = None
 
 
-def written(index: BucketIndex) -> bytes:
+def dump_index(index: BucketIndex) -> bytes:
     """Return a ledger as ``current.json``; one with a claim is like no other."""
     lease = index.lease
     document = {
@@ -89,7 +89,7 @@ def written(index: BucketIndex) -> bytes:
     return (json.dumps(document, ensure_ascii=False, indent=0) + "\n").encode()
 
 
-def parsed(content: bytes) -> BucketIndex:
+def parse_index(content: bytes) -> BucketIndex:
     """Return the ledger that ``current.json`` holds; a damaged one knows of nothing."""
     with suppress(ValueError, LookupError, TypeError, AttributeError):
         document = json.loads(content)
@@ -97,34 +97,34 @@ def parsed(content: bytes) -> BucketIndex:
         told, release = document["claim"], document["release"]
         lease = Lease(told["release"], told["by"], _moment(told["since"])) if told else None
         if release is not None:
-            made_at(release)
+            build_time(release)
         return BucketIndex(release, objects, lease)
     return BucketIndex()
 
 
-def made_at(release_id: str) -> datetime:
+def build_time(release_id: str) -> datetime:
     """Return when a release was made, by its id.
 
     Raises:
         ValueError: this is no id of a release.
 
     """
-    if not OURS.fullmatch(release_id):
+    if not RELEASE_ID.fullmatch(release_id):
         raise ValueError(f"{release_id}: no id of a release")
     return datetime.strptime(release_id.partition("-")[0], "%Y%m%dT%H%M%S.%f%z")
 
 
 def is_newer(release_id: str, than: str, now: datetime) -> bool:
     """Tell whether a release was made after another, and not by a clock that was wrong."""
-    return made_at(than) < made_at(release_id) <= now + CLOCKS_APART
+    return build_time(than) < build_time(release_id) <= now + MAX_CLOCK_SKEW
 
 
-def is_as_new(release_id: str, other: str, now: datetime) -> bool:
+def is_same_or_newer(release_id: str, other: str, now: datetime) -> bool:
     """Tell whether a release is the other one, or newer."""
     return release_id == other or is_newer(release_id, other, now)
 
 
-def items(release: Release) -> Iterator[Item]:
+def objects_of(release: Release) -> Iterator[BucketObject]:
     """Yield each object of a release, as it stands below ``releases/<id>/``.
 
     Raises:
@@ -137,9 +137,9 @@ def items(release: Release) -> Iterator[Item]:
             continue  # it is stored in the place of what it stands for
         packed = name + GZIP in files
         body = _read(release, name + GZIP if packed else name)
-        yield Item(name, body, headers_of(name, packed=packed))
+        yield BucketObject(name, body, object_headers(name, packed=packed))
     body = _read(release, MANIFEST)
-    yield Item(MANIFEST, body, headers_of(MANIFEST, packed=False))
+    yield BucketObject(MANIFEST, body, object_headers(MANIFEST, packed=False))
 
 
 def is_served(name: str) -> bool:
@@ -147,13 +147,13 @@ def is_served(name: str) -> bool:
     return not name.endswith(BROTLI)
 
 
-def headers_of(name: str, *, packed: bool) -> dict[str, str]:
+def object_headers(name: str, *, packed: bool) -> dict[str, str]:
     """Return what a store is to say of a file."""
     headers = {"Content-Type": media_type(name), "Cache-Control": cache_control(name, shared=True)}
     return headers | ({"Content-Encoding": "gzip"} if packed else {})
 
 
-HEADERS = headers_of(CURRENT, packed=False)
+INDEX_HEADERS = object_headers(CURRENT, packed=False)
 """The headers of ``current.json`` itself."""
 
 
@@ -169,8 +169,8 @@ def _read(release: Release, name: str) -> bytes:
         ) from exc
 
 
-def _put(told: Mapping[str, Any]) -> Put:
-    return Put(str(told["digest"]), int(told["size_bytes"]), str(told["tag"]))
+def _put(told: Mapping[str, Any]) -> IndexEntry:
+    return IndexEntry(str(told["digest"]), int(told["size_bytes"]), str(told["tag"]))
 
 
 def _moment(text: str) -> datetime:

@@ -27,30 +27,30 @@ from reportgen.config.settings import Config
 from reportgen.core.errors import BucketUnavailable, OutputBusy, PublishError
 from reportgen.core.release_files import is_asset, is_page
 from reportgen.core.timing import Stopwatch
-from reportgen.publish.bucket.client import Bucket, Stored, open_bucket
+from reportgen.publish.bucket.client import Bucket, ListedObject, open_bucket
 from reportgen.publish.bucket.index import (
     CURRENT,
-    HEADERS,
+    INDEX_HEADERS,
     BucketIndex,
-    Item,
+    BucketObject,
+    IndexEntry,
     Lease,
-    Put,
+    dump_index,
     is_newer,
     is_served,
-    items,
-    parsed,
-    written,
+    objects_of,
+    parse_index,
 )
-from reportgen.publish.release import OURS, Release
+from reportgen.publish.release import RELEASE_ID, Release
 
 AT_ONCE = 8
 """Requests under way together."""
 
-SWITCH_S = 60
+MAX_SWITCH_S = 60
 """For how long after its claim a build may begin to write pages: then others may take over."""
 
-LEASE = timedelta(seconds=240)
-"""How long a claim of somebody else counts: longer than :data:`SWITCH_S` and the longest request together."""
+LEASE_LIFETIME = timedelta(seconds=240)
+"""How long a lease of another machine counts: longer than :data:`MAX_SWITCH_S` and one request together."""
 
 RELEASES = "releases"
 
@@ -58,11 +58,13 @@ Given = TypeVar("Given")
 Made = TypeVar("Made")
 
 
-def mirror(config: Config, root: Path, release: Release, watch: Stopwatch, *, mend: bool = False) -> None:
+def upload_release(
+    config: Config, root: Path, release: Release, watch: Stopwatch, *, allow_newer: bool = False
+) -> None:
     """See to it that the bucket of the settings, if there is one, holds a release of the output ``root``.
 
-    Where it does, that costs one request. With ``mend`` a newer release there is no fault: this one was made
-    earlier.
+    Where it does, that costs one request. With ``allow_newer``, a newer release there stays and is not an
+    error.
 
     Raises:
         OutputBusy: another machine publishes there, or has published a newer release; that one stays.
@@ -75,7 +77,13 @@ def mirror(config: Config, root: Path, release: Release, watch: Stopwatch, *, me
     with watch.stage("upload"):
         # A digest: current.json may be public.
         by = hashlib.sha256(f"{socket.gethostname()}:{root.resolve()}".encode()).hexdigest()[:16]
-        put_release(open_bucket(config.output.bucket), release, by=by, keep=config.output.keep, mend=mend)
+        put_release(
+            open_bucket(config.output.bucket),
+            release,
+            by=by,
+            keep=config.output.keep,
+            allow_newer=allow_newer,
+        )
 
 
 def put_release(
@@ -84,34 +92,36 @@ def put_release(
     *,
     by: str,
     keep: int,
-    mend: bool = False,
+    allow_newer: bool = False,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> bool:
     """Make ``release`` current in ``bucket``; return whether it was not so already.
 
     ``by`` names this machine and output, whose lock is held: an earlier claim of the same is a dead one's.
-    ``keep`` releases stay. Raises what :func:`mirror` does.
+    ``keep`` releases stay. Raises what :func:`upload_release` does.
     """
     found = bucket.read(CURRENT)
-    before = parsed(found[0]) if found else BucketIndex()
+    before = parse_index(found[0]) if found else BucketIndex()
     if before.release == release.id and before.lease is None:
         return False
     if before.release and is_newer(before.release, release.id, clock()):
-        if mend:
+        if allow_newer:
             return False
         raise OutputBusy(
             f"{bucket.url}: another machine has published a newer release ({before.release}), which stays;"
             " let only one machine publish to a bucket"
         )
     _give_way(bucket, before, by, clock())
-    objects = list(items(release))
+    objects = list(objects_of(release))
     put = _upload(bucket, release.id, objects, before)
-    switch = _Switch(bucket, time.monotonic() + SWITCH_S)
+    switch = _Switch(bucket, time.monotonic() + MAX_SWITCH_S)
     lease = replace(before, lease=Lease(release.id, by, clock()))
-    version = bucket.swap(CURRENT, written(lease), HEADERS, found[1] if found else None)
+    version = bucket.write_if_unchanged(
+        CURRENT, dump_index(lease), INDEX_HEADERS, found[1] if found else None
+    )
     put |= switch.lay_out([item for item in objects if is_served(item.name)], before)
     after = BucketIndex(release.id, put)
-    bucket.swap(CURRENT, written(after), HEADERS, version)
+    bucket.write_if_unchanged(CURRENT, dump_index(after), INDEX_HEADERS, version)
     with suppress(PublishError):  # litter is no reason to call a published release a failure
         _clear(bucket, before, after, keep, clock())
     return True
@@ -120,18 +130,21 @@ def put_release(
 def _give_way(bucket: Bucket, before: BucketIndex, by: str, now: datetime) -> None:
     """Stop where another machine is putting pages into their places right now."""
     lease = before.lease
-    if lease and lease.by != by and abs(now - lease.since) < LEASE:
+    if lease and lease.by != by and abs(now - lease.since) < LEASE_LIFETIME:
         raise OutputBusy(
-            f"{bucket.url}: another machine publishes there, since {lease.since:%Y-%m-%dT%H:%M:%SZ}; let"
-            f" only one do so. Should it be dead, its place is free {LEASE.seconds // 60} minutes after that"
+            f"{bucket.url}: another machine publishes there, since {lease.since:%Y-%m-%dT%H:%M:%SZ}. Let only"
+            " one machine publish to a bucket. If it has stopped, build again"
+            f" {LEASE_LIFETIME.seconds // 60} minutes after that time"
         )
 
 
-def _upload(bucket: Bucket, release_id: str, objects: Iterable[Item], before: BucketIndex) -> dict[str, Put]:
+def _upload(
+    bucket: Bucket, release_id: str, objects: Iterable[BucketObject], before: BucketIndex
+) -> dict[str, IndexEntry]:
     """Put all objects of a release below its id, and prove that they are there; return what was put."""
     folder = f"{RELEASES}/{release_id}"
     wanted = {f"{folder}/{item.name}": item for item in objects}
-    there = bucket.listed(folder)  # what a build that died has left is not sent again
+    there = bucket.list_below(folder)  # what a build that died has left is not sent again
     for known in (
         before,
         BucketIndex(),
@@ -140,17 +153,19 @@ def _upload(bucket: Bucket, release_id: str, objects: Iterable[Item], before: Bu
         proven = _each(partial(_is_there, bucket, there), wanted.items())
         missing = [pair for pair, sound in zip(wanted.items(), proven, strict=True) if not sound]
         if not missing:
-            return {key: Put(item.digest, len(item.body), there[key].tag) for key, item in wanted.items()}
+            return {
+                key: IndexEntry(item.digest, len(item.body), there[key].tag) for key, item in wanted.items()
+            }
         if known is not None:
             _each(partial(_send, bucket, known), missing)
-            there = bucket.listed(folder)
+            there = bucket.list_below(folder)
     raise BucketUnavailable(
         f"{bucket.url}/{missing[0][0]}: is not what was sent, though the bucket took it ({len(missing)} such"
         " objects). What is current there stays; it is tried again"
     )
 
 
-def _is_there(bucket: Bucket, there: Mapping[str, Stored], pair: tuple[str, Item]) -> bool:
+def _is_there(bucket: Bucket, there: Mapping[str, ListedObject], pair: tuple[str, BucketObject]) -> bool:
     """Tell whether a listed object is, byte for byte, what it is to be."""
     key, item = pair
     stored = there.get(key)
@@ -162,7 +177,7 @@ def _is_there(bucket: Bucket, there: Mapping[str, Stored], pair: tuple[str, Item
     return found is not None and (found[0] == item.body or found[0] == item.plain)
 
 
-def _send(bucket: Bucket, before: BucketIndex, pair: tuple[str, Item]) -> None:
+def _send(bucket: Bucket, before: BucketIndex, pair: tuple[str, BucketObject]) -> None:
     """Write an object, or let the store copy it from the release before, where it is the same."""
     key, item = pair
     old = f"{RELEASES}/{before.release}/{item.name}"
@@ -178,7 +193,7 @@ class _Switch:
     bucket: Bucket
     deadline: float
 
-    def lay_out(self, objects: Iterable[Item], before: BucketIndex) -> dict[str, Put]:
+    def lay_out(self, objects: Iterable[BucketObject], before: BucketIndex) -> dict[str, IndexEntry]:
         """Put each object into its place, where it is not there yet; return what stands there then."""
         served = {item.name: item for item in objects}
         there = _at_prefix(self.bucket, served)
@@ -196,19 +211,19 @@ class _Switch:
             put |= dict(_each(self._replace, wave))
         return put
 
-    def _replace(self, item: Item) -> tuple[str, Put]:
+    def _replace(self, item: BucketObject) -> tuple[str, IndexEntry]:
         if time.monotonic() > self.deadline:
             raise BucketUnavailable(
                 f"{self.bucket.url}: is so slow that another machine may take over; until the next build, the"
                 " pages there are of two releases"
             )
         tag = self.bucket.write(item.name, item.body, item.headers)
-        return item.name, Put(item.digest, len(item.body), tag)
+        return item.name, IndexEntry(item.digest, len(item.body), tag)
 
 
-def _is_unchanged(item: Item, put: Put | None, stored: Stored | None) -> bool:
+def _is_unchanged(item: BucketObject, put: IndexEntry | None, stored: ListedObject | None) -> bool:
     """Tell whether an object is the one that the ledger lists, and that is the one to be."""
-    return put is not None and put.digest == item.digest and stored == Stored(put.size_bytes, put.tag)
+    return put is not None and put.digest == item.digest and stored == ListedObject(put.size_bytes, put.tag)
 
 
 def _clear(bucket: Bucket, before: BucketIndex, after: BucketIndex, keep: int, now: datetime) -> None:
@@ -217,9 +232,9 @@ def _clear(bucket: Bucket, before: BucketIndex, after: BucketIndex, keep: int, n
     The releases tell what may stand there, too: a build that died, or could not delete, has left it.
     """
     below: dict[str, list[str]] = {}
-    for key in bucket.listed(RELEASES):
+    for key in bucket.list_below(RELEASES):
         below.setdefault(key.split("/")[1], []).append(key)
-    ids = sorted((name for name in below if OURS.fullmatch(name)), reverse=True)
+    ids = sorted((name for name in below if RELEASE_ID.fullmatch(name)), reverse=True)
     # Another machine is at those that are newer than the one just published.
     newer = [name for name in ids if is_newer(name, str(after.release), now)]
     old = [name for name in ids if name not in {*newer, after.release}][keep - 1 :]
@@ -236,10 +251,10 @@ def _clear(bucket: Bucket, before: BucketIndex, after: BucketIndex, keep: int, n
     bucket.delete(key for name in old for key in below[name])
 
 
-def _at_prefix(bucket: Bucket, names: Iterable[str]) -> dict[str, Stored]:
+def _at_prefix(bucket: Bucket, names: Iterable[str]) -> dict[str, ListedObject]:
     """Return what stands at the prefix in the folders of these files."""
     folders = sorted({str(PurePosixPath(name).parent).removeprefix(".") for name in names})
-    return {key: stored for found in _each(bucket.folder, folders) for key, stored in found.items()}
+    return {key: stored for found in _each(bucket.list_folder, folders) for key, stored in found.items()}
 
 
 def _within(key: str) -> str:
