@@ -17,7 +17,7 @@ RUN python -m pip install --no-cache-dir --root-user-action=ignore uv==0.13.9
 COPY pyproject.toml uv.lock ./
 RUN uv sync --locked --no-dev --extra s3 --no-install-project --no-build --compile-bytecode
 
-COPY README.md LICENSE ./
+COPY README.md LICENSE hatch_build.py ./
 COPY reportgen reportgen/
 COPY templates templates/
 # The charts' script takes more memory to make than a small machine has, so it is made here.

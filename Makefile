@@ -51,12 +51,13 @@ test-spark: .spark/venv/.installed ## engines through Ibis, on DuckDB, PostgreSQ
 chaos: .venv/.installed ## kill builds at 200 instants and start everything at once 50 times, while readers read (a quarter of an hour)
 	@.venv/bin/python -m tests.faults.chaos 200 50
 
-lint: .venv/.installed ## style, types, the floors of the house, and the Dockerfile
+lint: .venv/.installed ## style, types, the layers of the packages, the Dockerfile and the workflows
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@.venv/bin/hadolint Dockerfile
+	@.venv/bin/zizmor --quiet --offline .github
 
 format: .venv/.installed ## mend the style
 	@.venv/bin/ruff check --fix-only --quiet .

@@ -11,6 +11,7 @@ import tomllib
 import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -201,6 +202,49 @@ def test_the_distribution_is_reportgen_static() -> None:
     assert "reportgen" not in names
 
 
+def package_metadata(**variables: str) -> dict[str, Any]:
+    """Return the metadata that a build of the package would carry."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hatchling", "metadata"],
+        cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return dict(json.loads(done.stdout))
+
+
+MARKDOWN_LINK = re.compile(r"\]\(([^)\s#]+)[^)]*\)")
+
+
+def test_the_readme_on_a_package_index_has_absolute_links() -> None:
+    """Links and pictures point to the repository that made the release, at the tag of the version."""
+    metadata = package_metadata(REPOSITORY_URL="https://git.example/owner/name")
+    links = MARKDOWN_LINK.findall(metadata["readme"]["text"])
+    tag = f"v{reportgen.__version__}"
+    own = "https://git.example/owner/name"
+    assert [link for link in links if not link.startswith("https://")] == []
+    assert f"{own}/blob/{tag}/docs/reference.md" in links
+    assert f"{own}/raw/{tag}/docs/images/7d-desktop.png" in links
+    assert metadata["urls"]["Source"] == own
+    assert metadata["urls"]["Changelog"] == f"{own}/blob/{tag}/CHANGELOG.md"
+
+
+def test_without_a_repository_the_readme_is_unchanged_and_its_links_name_files() -> None:
+    metadata = package_metadata(REPOSITORY_URL="")
+    readme = (ROOT / "README.md").read_text()
+    assert (metadata["readme"]["text"], metadata.get("urls", {})) == (readme, {})
+    targets = [link for link in MARKDOWN_LINK.findall(readme) if not link.startswith("https://")]
+    assert len(targets) > 10
+
+
+def test_each_python_of_the_classifiers_is_tested() -> None:
+    """And no other: the workflow, the classifiers and `requires-python` agree."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    matrix = re.search(r"python: (\[.+\])", (ROOT / ".github" / "workflows" / "test.yml").read_text())
+    assert matrix
+    names = [name.rpartition(" :: ")[2] for name in project["classifiers"] if "Python :: 3." in name]
+    assert json.loads(matrix[1]) == names
+    assert project["requires-python"] == f">={names[0]}"
+
+
 def test_only_one_module_touches_html() -> None:
     """Markup, which switches escaping off, appears in one module alone."""
     users = [
@@ -254,7 +298,7 @@ def test_the_wheel_carries_templates_and_builds_the_sample_in_a_clean_environmen
         assert f"reportgen/templates/{template.name}" in names
     assert "reportgen/report.schema.json" in names
     assert "reportgen/sample/LICENSE.jarv-is.MIT.txt" in names
-    assert [name for name in names if name.startswith(("tests", "output", "bench"))] == []
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"reportgen", "reportgen_static"}
 
     environment["UV_CACHE_DIR"] = environment.get("UV_CACHE_DIR", os.path.expanduser("~/.cache/uv"))  # noqa: PTH111
     export = [
