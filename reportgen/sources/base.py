@@ -1,9 +1,8 @@
-"""Where metrics come from.
+"""What every source provides: the :class:`Source` protocol, the SQL :class:`Dialect`, and helpers for names.
 
-A source is a context manager: inside it, every query sees one snapshot of the data. It knows how
-its engine spells a few pieces of SQL (:class:`Dialect`) and runs the shared statements of
-:mod:`reportgen.sources.statements`; it computes nothing itself. :func:`open_source` chooses the
-adapter by URL and imports only that one.
+A source is one adapter for one engine, and a context manager: inside the ``with`` block, every statement
+reads one snapshot of the data. It runs the shared statements of :mod:`reportgen.sources.statements` and
+computes nothing itself. :func:`reportgen.sources.registry.open_source` chooses the adapter by URL.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,11 +17,19 @@ from reportgen.core.errors import ConfigError
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one engine spells what the shared statements need. All fields but the last two are SQL.
+    """How one engine writes the parts of the shared statements that differ.
 
-    ``day`` is NULL where the stored value is no date, ``visits`` where it is no whole number;
-    ``stored_date``, ``path`` and ``stored_visits`` are the stored values, so that NULL can be told from
-    bad. Ranges of dates are compared on ``stored_date``, so that an index on it serves.
+    All fields but the last two are SQL:
+
+    - ``relation`` is the table or query that is read.
+    - ``stored_date`` and ``stored_visits`` are the columns as stored. Ranges of dates are compared with
+      ``stored_date``, so that the engine can use an index on it.
+    - ``day`` is the date, NULL if the stored value is not a date. ``visits`` is the number, NULL if the
+      stored value is not a whole number. With the stored columns, a statement can tell NULL from a bad value.
+    - ``path`` is the path as text.
+    - ``code_point_order`` follows ``path`` in ORDER BY and makes the order that of Unicode code points.
+
+    ``placeholder`` returns the placeholder of a named value, and ``date_value`` the value to bind for a date.
     """
 
     relation: str
@@ -38,7 +45,7 @@ class Dialect:
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of ``reportgen check``: ``subject`` is ok, worth a warning, or wrong."""
+    """One line of ``reportgen check``: the ``subject`` that was checked, the result, and its level."""
 
     level: Literal["ok", "warning", "error"]
     subject: str
@@ -46,9 +53,10 @@ class Finding:
 
 
 class Source(Protocol):
-    """One engine, opened on one table or query.
+    """One table or query of one engine.
 
-    ``name`` says which data this is, without secrets. ``notice`` is shown on every page if set.
+    ``name`` is the source's URL without secrets. ``site`` is the name of the site if the source knows it.
+    ``notice`` is shown on every page if it is set.
     """
 
     name: str
@@ -59,7 +67,7 @@ class Source(Protocol):
         """Connect and begin the snapshot.
 
         Raises:
-            SourceUnavailable: down, busy or too slow; a later try may work.
+            SourceUnavailable: the engine is down, busy or too slow; a retry may succeed.
             SourceError: the table, its columns or their types are not as configured.
 
         """
@@ -73,30 +81,35 @@ class Source(Protocol):
 
     @property
     def dialect(self) -> Dialect:
-        """How this engine spells the shared statements."""
+        """How this engine writes the parts of the shared statements that differ."""
         ...
 
     def rows(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
-        """Run one statement and yield its rows without holding them all."""
+        """Run one statement with ``values`` bound by name, and yield its rows without holding all of them."""
         ...
 
     def inspect(self) -> Iterator[Finding]:
-        """Yield what an operator should know: index, rights, and so on."""
+        """Yield what ``reportgen check`` shows of the engine: index, rights and others."""
         ...
 
 
 def quoted(name: str) -> str:
-    """Return an SQL identifier, quoted by the standard's rule."""
+    """Return an SQL identifier in double quotes, as the SQL standard defines it.
+
+    Raises:
+        ConfigError: the name holds the character NUL.
+
+    """
     if "\0" in name:
         raise ConfigError("source: a table or column name cannot hold the character NUL")
     return '"' + name.replace('"', '""') + '"'
 
 
 def table_name(settings: SourceSettings, default_schema: str) -> str:
-    """Return the schema-qualified, quoted table name."""
+    """Return the quoted table name with its quoted schema."""
     return f"{quoted(settings.schema_ or default_schema)}.{quoted(settings.table)}"
 
 
-def bare_query(query: str) -> str:
-    """Return the query as it can stand in a FROM clause: without the closing semicolon."""
+def strip_semicolon(query: str) -> str:
+    """Return the query without a semicolon at its end, so that it can stand in a FROM clause."""
     return query.strip().rstrip(";").rstrip()

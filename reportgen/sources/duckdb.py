@@ -1,8 +1,8 @@
-"""DuckDB: its own files, Parquet (globs too), CSV and gzipped CSV.
+"""DuckDB: its own database files, Parquet files (also by a glob pattern), CSV and gzipped CSV.
 
-The connection is confined: it reads the named files, loads no extension, reaches no network, and
-its settings are locked. CSV is read once into memory, cut to the dates that the build reads, since
-every statement would parse the whole file again.
+The connection can read only the named files: it loads no extension, has no access to the network, and its
+settings are locked. A CSV file is read into memory once, with only the dates that the build reads, because
+otherwise each statement would parse the whole file again.
 """
 
 import glob
@@ -19,10 +19,10 @@ import duckdb
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import SourceError, SourceUnavailable
-from reportgen.sources.base import Dialect, Finding, bare_query, quoted, table_name
-from reportgen.sources.files import file_of, missing
+from reportgen.sources.base import Dialect, Finding, quoted, strip_semicolon, table_name
+from reportgen.sources.files import file_from_url, missing_file_message
 
-WHOLE = {
+INTEGER_TYPES = {
     "TINYINT",
     "SMALLINT",
     "INTEGER",
@@ -33,14 +33,15 @@ WHOLE = {
     "UINTEGER",
     "UBIGINT",
 }
-FRACTIONAL = {"FLOAT", "DOUBLE", "DECIMAL", "UHUGEINT"}
-CUT = "reportgen_cut"
+FRACTIONAL_TYPES = {"FLOAT", "DOUBLE", "DECIMAL", "UHUGEINT"}
+CSV_TABLE = "reportgen_csv"
+"""The temporary table that holds the rows of CSV files."""
 
 
 class DuckdbSource:
     """A table or query of a DuckDB database file, or of Parquet or CSV files.
 
-    ``first`` is the first date that will be asked for: CSV rows before it are not kept.
+    ``first`` is the first date that the build reads: earlier CSV rows are not kept.
     """
 
     site: str | None = None
@@ -55,24 +56,26 @@ class DuckdbSource:
         self._relation = ""
         self._types = ("DATE", "BIGINT")
         self._connection: duckdb.DuckDBPyConnection | None = None
-        self._signature: list[tuple[int, int, int]] = []
-        self._files = [str(file_of(self._url, "duckdb"))] if self._is_database else _matches(self._url)
+        self._file_states: list[tuple[int, int, int]] = []
+        self._files = (
+            [str(file_from_url(self._url, "duckdb"))] if self._is_database else _matching_files(self._url)
+        )
         self.name = f"duckdb:///{self._files[0]}" if self._is_database else self._url
 
     def __enter__(self) -> Self:
-        """Open the files, confine the connection, and check columns and types."""
+        """Open the files, restrict the connection, and check columns and types."""
         if not self._files:
             kind = "no file matches" if glob.has_magic(self._url) else "no such file"
             raise SourceUnavailable(f"{self.name}: {kind}. The path is relative to {Path.cwd()}")
         if self._is_database and not Path(self._files[0]).is_file():
-            raise SourceUnavailable(missing(Path(self._files[0]), "duckdb"))
+            raise SourceUnavailable(missing_file_message(Path(self._files[0]), "duckdb"))
         with self._translate_errors():
-            self._signature = _signature(self._files)
+            self._file_states = _file_states(self._files)
             self._connection = self._connect()
             try:
-                with self._deadline(self._connection):
+                with self._timeout(self._connection):
                     self._connection.execute("BEGIN TRANSACTION")
-                    self._prepare(self._connection)
+                    self._define_relation(self._connection)
             except BaseException:
                 self._connection.close()
                 raise
@@ -81,22 +84,22 @@ class DuckdbSource:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close. Plain files have no snapshot, so make sure that they stayed as they were."""
+        """Disconnect; fail if a Parquet or CSV file, which has no snapshot, changed since the start."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
         with self._translate_errors():
-            changed = not self._is_database and _signature(self._files) != self._signature
+            changed = not self._is_database and _file_states(self._files) != self._file_states
         if changed and kind is None:
             raise SourceUnavailable(f"{self.name}: the file was changed while it was read; try again")
 
     @property
     def dialect(self) -> Dialect:
-        """DuckDB compares dates as dates, or as ISO text where the column is text."""
+        """DuckDB's SQL; dates are compared as dates, or as ISO text if the column is text."""
         columns = self._settings.columns
         day, path, visits = quoted(columns.date), quoted(columns.path), quoted(columns.visits)
         text_dates = self._types[0] == "VARCHAR"
-        # The cast takes 2026-1-5 too; only a round trip proves an ISO date.
+        # The cast also accepts 2026-1-5: a text is an ISO date if it stays the same.
         iso = (
             f"CASE WHEN CAST(TRY_CAST(substr({day}, 1, 10) AS DATE) AS VARCHAR) = substr({day}, 1, 10)"
             f" AND substr({day}, 11, 1) IN ('', ' ', 'T') THEN substr({day}, 1, 10) END"
@@ -105,7 +108,7 @@ class DuckdbSource:
             number = (
                 f"CASE WHEN regexp_full_match({visits}, '-?[0-9]+') THEN TRY_CAST({visits} AS HUGEINT) END"
             )
-        elif self._types[1] in WHOLE:
+        elif self._types[1] in INTEGER_TYPES:
             number = visits
         else:
             number = f"CASE WHEN {visits} = trunc({visits}) THEN TRY_CAST({visits} AS HUGEINT) END"
@@ -122,16 +125,16 @@ class DuckdbSource:
         )
 
     def rows(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
-        """Run one statement, stopped after ``statement_timeout_s``."""
+        """Run one statement and yield its rows; it is stopped after ``statement_timeout_s``."""
         if self._connection is None:
             raise RuntimeError("the source is not open")
-        with self._translate_errors(), self._deadline(self._connection):
+        with self._translate_errors(), self._timeout(self._connection):
             cursor = self._connection.execute(sql, dict(values))
             while chunk := cursor.fetchmany(5_000):
                 yield from chunk
 
     def inspect(self) -> Iterator[Finding]:
-        """Say that neither an index nor rights need care."""
+        """Yield that neither an index nor rights are needed."""
         yield Finding("ok", "index", "none needed: DuckDB keeps the range of each block")
         yield Finding("ok", "rights", "opened read-only")
 
@@ -152,8 +155,8 @@ class DuckdbSource:
         connection.execute("SET lock_configuration = true")
         return connection
 
-    def _prepare(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Name the relation that the statements read, and learn its types."""
+    def _define_relation(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Define the relation that the statements read, and its column types."""
         settings = self._settings
         table = table_name(settings, "main") if self._is_database else quoted(settings.table)
         if not self._is_database:
@@ -161,29 +164,29 @@ class DuckdbSource:
             reader = (
                 f"read_parquet([{listed}], union_by_name = true)"
                 if self._url.lower().endswith(".parquet")
-                # RFC 4180, said rather than sniffed: a guess would depend on the first lines.
+                # The format is fixed (RFC 4180): DuckDB's guess would depend on the first lines.
                 else f"read_csv([{listed}], header = true, all_varchar = true, delim = ',', quote = '\"',"
                 " escape = '\"', allow_quoted_nulls = false, union_by_name = true)"
             )
             connection.execute(f"CREATE TEMP VIEW {table} AS SELECT * FROM {reader}")
-        self._relation = f"({bare_query(settings.query)}\n) AS metrics" if settings.query else table
-        self._types = self._described(connection)
+        self._relation = f"({strip_semicolon(settings.query)}\n) AS metrics" if settings.query else table
+        self._types = self._column_types(connection)
         if self._url.lower().endswith((".csv", ".csv.gz")):
             first = self.dialect.date_value(self._first)
             day = quoted(settings.columns.date)
             connection.execute(
-                f"CREATE TEMP TABLE {CUT} AS SELECT {self._columns} FROM {self._relation}"
+                f"CREATE TEMP TABLE {CSV_TABLE} AS SELECT {self._columns} FROM {self._relation}"
                 f" WHERE {day} >= $first OR {day} IS NULL",
                 {"first": first},
             )
-            self._relation = CUT
+            self._relation = CSV_TABLE
 
     @property
     def _columns(self) -> str:
         columns = self._settings.columns
         return ", ".join(map(quoted, (columns.date, columns.path, columns.visits)))
 
-    def _described(self, connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
+    def _column_types(self, connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
         """Return the type names of the date and the visits column."""
         described = connection.execute(f"DESCRIBE SELECT * FROM {self._relation}").fetchall()
         stored = {str(row[0]).lower(): str(row[1]).partition("(")[0] for row in described}
@@ -202,7 +205,7 @@ class DuckdbSource:
                 f"{self.name}: the column {quoted(self._settings.columns.date)} is of type {types[0]}, "
                 "not a date, timestamp or ISO text. Name another in [source] columns, or cast it with query"
             )
-        if types[2] not in WHOLE | FRACTIONAL | {"VARCHAR"}:
+        if types[2] not in INTEGER_TYPES | FRACTIONAL_TYPES | {"VARCHAR"}:
             raise SourceError(
                 f"{self.name}: the column {quoted(self._settings.columns.visits)} is of type {types[2]}, "
                 "not a number. Name another in [source] columns, or cast it with query"
@@ -210,7 +213,8 @@ class DuckdbSource:
         return types[0], types[2]
 
     @contextmanager
-    def _deadline(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    def _timeout(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Interrupt a statement that takes longer than ``statement_timeout_s``."""
         timer = threading.Timer(self._settings.statement_timeout_s, connection.interrupt)
         timer.start()
         try:
@@ -220,14 +224,15 @@ class DuckdbSource:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Turn DuckDB's and the file system's errors into ours."""
+        """Raise the errors of DuckDB and of the file system as :class:`SourceError`."""
         try:
             yield
         except (duckdb.Error, OSError) as exc:
-            raise _translated(exc, self.name, self._settings) from exc
+            raise _to_source_error(exc, self.name, self._settings) from exc
 
 
-def _translated(exc: Exception, name: str, settings: SourceSettings) -> SourceError:
+def _to_source_error(exc: Exception, name: str, settings: SourceSettings) -> SourceError:
+    """Return the SourceError for an error of DuckDB or of the file system."""
     text = str(exc).strip().partition("\n")[0].rstrip(".!") + "."
     if isinstance(exc, duckdb.InterruptException):
         return SourceUnavailable(
@@ -235,13 +240,13 @@ def _translated(exc: Exception, name: str, settings: SourceSettings) -> SourceEr
             "Raise it in [source]"
         )
     if isinstance(exc, OSError):
-        return SourceUnavailable(f"{name}: cannot be read: {exc.strerror}. Check the file's rights")
+        return SourceUnavailable(f"{name}: cannot be read: {exc.strerror}. Check the file's permissions")
     if "Conflicting lock" in text:
         return SourceUnavailable(f"{name}: another program has the database open for writing. Try again")
     if "Permission denied" in text:
-        return SourceUnavailable(f"{name}: {text} Check the file's rights")
-    for kinds, advice in ADVICE:
-        if isinstance(exc, kinds):
+        return SourceUnavailable(f"{name}: {text} Check the file's permissions")
+    for classes, advice in ADVICE:
+        if isinstance(exc, classes):
             return SourceError(f"{name}: {text} {advice}")
     kind = next((end for end in (".csv.gz", ".csv", ".parquet") if name.lower().endswith(end)), "DuckDB")
     return SourceError(f"{name}: {text} Check that the file is what its name says ({kind})")
@@ -257,17 +262,17 @@ ADVICE: tuple[tuple[type[duckdb.Error] | tuple[type[duckdb.Error], ...], str], .
     ),
     (duckdb.OutOfMemoryException, "Use shorter windows, or a machine with more memory"),
 )
-"""What to do about a foreign error: the first line that fits its class counts."""
+"""Advice for each class of DuckDB's errors: the first line that the error is an instance of counts."""
 
 
-def _matches(pattern: str) -> list[str]:
-    """Return the files a path or glob names, sorted; a file whose own name has ``[`` or ``*`` too."""
+def _matching_files(pattern: str) -> list[str]:
+    """Return the files that a path or glob pattern names, sorted. An existing file is never a pattern."""
     found = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH113, PTH207
     return [file for file in found if os.path.isfile(file)]  # noqa: PTH113
 
 
-def _signature(files: Sequence[str]) -> list[tuple[int, int, int]]:
-    """Return what changes when a file is written or replaced."""
+def _file_states(files: Sequence[str]) -> list[tuple[int, int, int]]:
+    """Return inode, size and time of the last change (ns) of each file: one changes if the file does."""
     stats = [os.stat(file) for file in files]  # noqa: PTH116
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
 

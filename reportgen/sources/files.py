@@ -1,4 +1,4 @@
-"""Database files named by a source URL."""
+"""The database file that a source URL names."""
 
 from pathlib import Path
 from urllib.parse import unquote
@@ -6,14 +6,13 @@ from urllib.parse import unquote
 from reportgen.core.errors import ConfigError
 
 
-def file_of(url: str, scheme: str) -> Path:
-    """Return the file a ``scheme:///…`` URL names: three slashes relative, four absolute.
+def file_from_url(url: str, scheme: str) -> Path:
+    """Return the file that a ``scheme:///…`` URL names: three slashes are relative, four are absolute.
 
-    ``sqlite:///tmp/x.db`` is also taken for ``/tmp/x.db`` where only that exists: the slip is
-    common, and no other file can be meant.
+    ``sqlite:///tmp/x.db`` returns ``/tmp/x.db`` if only that file exists: to forget a slash is common.
 
     Raises:
-        ConfigError: the URL names a host, or no file.
+        ConfigError: the URL names a host, names no file, or the file's name cannot be used.
 
     """
     host, _, name = url[len(scheme) + len("://") :].partition("?")[0].partition("/")
@@ -24,12 +23,12 @@ def file_of(url: str, scheme: str) -> Path:
     relative, absolute = Path(unquote(name)), Path("/" + unquote(name))
     try:
         return absolute if not relative.exists() and absolute.exists() else relative
-    except OSError as exc:  # a name that is too long, a directory that may not be looked into
+    except OSError as exc:  # for example a name that is too long, or a directory without permission
         raise ConfigError(f"source.url: {exc.strerror}: write {scheme}:///name of a file") from None
 
 
-def missing(file: Path, scheme: str) -> str:
-    """Return the message for a file that is not there."""
+def missing_file_message(file: Path, scheme: str) -> str:
+    """Return the error message for a file that does not exist."""
     return (
         f"{file}: no such file. {scheme}:///name is relative to the working directory ({Path.cwd()}); "
         f"an absolute path takes four slashes: {scheme}:////data/name"

@@ -1,24 +1,24 @@
-"""Which adapter reads which source URL. Only the adapter that is used is imported."""
+"""The choice of the adapter for a source URL. Only the adapter that is used is imported."""
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError
 from reportgen.core.windows import Span
 from reportgen.sources.base import Source
 
-FORMS = (
+URL_FORMS = (
     "postgresql://user@host/database, sqlite:///file.db, duckdb:///file.duckdb, "
     "a path that ends in .parquet, .csv or .csv.gz, sample, or ibis+ENGINE://… (docs/engines.md)"
 )
 
 
 def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
-    """Return the source, not yet entered, that the URL names.
+    """Return the source that the URL names, not yet entered.
 
-    ``timezone`` cuts instants (timestamps with a zone) to dates; ``span`` holds the dates that will be
-    read, the last of which is today.
+    In ``timezone``, instants (timestamps with a zone) are converted to dates. ``span`` holds the dates that a
+    build reads; its last date is today.
 
     Raises:
-        ConfigError: no engine takes this URL.
+        ConfigError: no adapter reads this URL.
 
     """
     url = settings.url.get_secret_value()
@@ -44,4 +44,4 @@ def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
 
         return open_sample(span.last)
     what = f'no engine for "{scheme}://…"' if scheme else "not understood"
-    raise ConfigError(f"source.url: {what}; it can be: {FORMS}")
+    raise ConfigError(f"source.url: {what}; it can be: {URL_FORMS}")

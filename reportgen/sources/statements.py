@@ -1,8 +1,23 @@
-"""What a build reads: four statements, written once, that every engine runs.
+"""The SQL statements of a build: written once here, and run by every engine.
 
-Each aggregates in the engine; what arrives here, as plain rows, is what a report shows, so memory
-does not grow with the table. ``classified`` sorts every stored row between two dates into *good* or one
-kind of bad; only good rows count, bad ones are counted by kind.
+===================== =========================================== ==============================
+statement             result                                      run by
+===================== =========================================== ==============================
+``DAILY``             visits and number of rows of each date      :func:`read_daily`
+``PATHS``             visits of each path in a window             :func:`read_paths`
+``CELLS``             visits of each date and path, for few paths :func:`read_cells`
+``ROWS_WITHOUT_DATE`` number of rows whose date is NULL           :func:`read_rows_out_of_range`
+``ROWS_AFTER_END``    number of rows dated after today            :func:`read_rows_out_of_range`
+===================== =========================================== ==============================
+
+The engine sums and counts. Only the sums and counts arrive here, so the memory of a build does not grow with
+the table. ``{day}``, ``{path}`` and other parts are replaced by the SQL of the engine's
+:class:`~reportgen.sources.base.Dialect`; ``{first}``, ``{end}`` and other values are bound as parameters.
+
+The first three statements begin with ``CLASSIFIED``, which gives each row between two dates a number, its
+*kind*. Kind 0 is a good row: it has a date, a path and a whole number of visits that is not negative. Every
+other kind is a bad row, and :data:`KINDS` names the reason. A bad row adds no visits. Bad rows are counted by
+kind, and the report shows the counts as notes.
 """
 
 from collections import Counter
@@ -18,6 +33,7 @@ from reportgen.core.windows import Span, Window
 from reportgen.sources.base import Source
 
 GOOD = 0
+"""The kind of a good row."""
 KINDS = {
     1: "invalid_date",
     2: "null_path",
@@ -27,6 +43,7 @@ KINDS = {
     6: "null_date",
     7: "future_date",
 }
+"""The name of each kind of bad row, as notes and ``report.json`` show it."""
 MAX_INT64 = 2**63 - 1
 
 CLASSIFIED = """
@@ -49,9 +66,9 @@ SELECT day, kind, SUM(CASE WHEN kind = 0 THEN visits ELSE 0 END) AS visits, COUN
 FROM classified GROUP BY day, kind"""
 )
 
-# One row a path: visits in the window, on its complete days, on the complete days' previous dates,
-# and in the whole previous window. Beyond the listed places, only paths whose change is large
-# enough to be named come back: a path that has gone has no visits, hence no place on the list.
+# One row a path: visits in the window, on its complete days, on the dates that these are compared with, and
+# in the whole previous window. A path after the first {limit} is returned only if its visits changed by
+# {min_change} or more. For a path without visits in the window, the change alone decides.
 PATHS = (
     CLASSIFIED
     + """, per_path AS (
@@ -80,7 +97,7 @@ SELECT day, path, SUM(visits) AS visits FROM classified
 WHERE kind = 0 AND path IN ({paths}) GROUP BY day, path"""
 )
 
-# Rows that no window holds. Two index lookups, not a scan: one for NULL, one beyond the end.
+# Rows that are in no window. Two statements, because an engine uses its index on the date for each of them.
 ROWS_WITHOUT_DATE = "SELECT 6 AS kind, COUNT(*) AS stored_rows FROM {relation} WHERE {stored_date} IS NULL"
 ROWS_AFTER_END = """
 SELECT CASE WHEN {day} IS NULL THEN 1 ELSE 7 END AS kind, COUNT(*) AS stored_rows
@@ -89,10 +106,10 @@ FROM {relation} WHERE {stored_date} >= {end} GROUP BY CASE WHEN {day} IS NULL TH
 
 @dataclass(frozen=True)
 class DailyReading:
-    """What :func:`read_daily` found.
+    """The result of :func:`read_daily`.
 
-    ``visits`` has an entry for each date with any stored row, ascending. ``notes`` maps a kind of bad
-    row to how many there are. ``rows`` counts the good rows.
+    ``visits`` maps each date that has a row, good or bad, to its visits, by ascending date. ``notes`` maps a
+    kind of bad row to the number of such rows. ``rows`` is the number of good rows.
     """
 
     visits: Mapping[date, int]
@@ -100,15 +117,15 @@ class DailyReading:
     rows: int
 
     def sum_over(self, span: Span) -> int:
-        """Return the visits of all recorded dates in ``span``."""
+        """Return the sum of the visits on the dates of ``span``."""
         return sum(visits for day, visits in self.visits.items() if span.first <= day <= span.last)
 
 
 class PathTotals(NamedTuple):
     """Visits of one path: the row that the engine returns, and the only form of it up to the page.
 
-    ``visits`` are in the window, ``complete`` on its complete days, ``previous`` on the same dates of the
-    previous window, ``before`` in the whole previous window.
+    ``visits`` are those in the window, ``complete`` those on its complete days, ``previous`` those on the
+    dates that the complete days are compared with, and ``before`` those in the whole previous window.
     """
 
     path: str
@@ -139,11 +156,11 @@ def relative_change(current: int, previous: int) -> float | None:
 
 @dataclass(frozen=True)
 class PathsReading:
-    """What :func:`read_paths` found.
+    """The result of :func:`read_paths`.
 
-    ``rows`` come while they are read, most visits first, ties in code-point order: the first ``limit``
-    paths of the window and every path whose change is large enough to be named. ``path_count`` counts
-    the window's paths, listed or not.
+    ``rows`` yields paths while they are read, by descending visits, then by Unicode code points: the first
+    ``limit`` paths of the window, and every path that changed by ``min_change`` visits or more.
+    ``path_count`` is the number of paths with visits in the window, listed or not.
     """
 
     rows: Iterator[PathTotals]
@@ -159,7 +176,7 @@ class Cell(NamedTuple):
 
 
 def read_daily(source: Source, span: Span) -> DailyReading:
-    """Sum visits and count rows by date over ``span``.
+    """Return the visits of each date of ``span``, and the number of good and bad rows.
 
     Raises:
         SourceError: the visits of the whole span do not fit 64 bits.
@@ -168,7 +185,7 @@ def read_daily(source: Source, span: Span) -> DailyReading:
     visits: dict[date, int] = {}
     notes: Counter[str] = Counter()
     good_rows = 0
-    for stored_day, kind, total, stored_rows in _run(source, DAILY, **_range(source, span)):
+    for stored_day, kind, total, stored_rows in _execute(source, DAILY, **_span_bounds(source, span)):
         if stored_day is not None:
             day = _date(stored_day)
             visits[day] = visits.get(day, 0) + (_int64(total, source) if kind == GOOD else 0)
@@ -176,61 +193,64 @@ def read_daily(source: Source, span: Span) -> DailyReading:
             good_rows += int(stored_rows)
         else:
             notes[KINDS[kind]] += int(stored_rows)
-    _int64(sum(visits.values()), source)  # so every smaller sum fits too: good visits are never negative
+    _int64(sum(visits.values()), source)  # visits are never negative, so every other sum is smaller
     return DailyReading(dict(sorted(visits.items())), notes, good_rows)
 
 
 def read_paths(source: Source, window: Window, limit: int, min_change: int) -> PathsReading:
-    """Sum visits by path over ``window`` and its previous window.
+    """Return the visits of each path in ``window`` and in its previous window.
 
-    ``limit`` is how many paths are listed; ``min_change`` the change from which on a path is kept anyway.
+    ``limit`` is the number of paths to list. A path after them is returned too if its visits on complete days
+    differ from those on the previous dates by ``min_change`` or more.
     """
     span, previous = window.span, window.previous
     complete, complete_previous = window.complete, window.complete_previous
     value = source.dialect.date_value
-    found = _run(
+    result = _execute(
         source,
         PATHS,
-        **_range(source, Span(previous.first, span.last)),
+        **_span_bounds(source, Span(previous.first, span.last)),
         start=value(span.first),
         complete_end=value(complete.end if complete else span.first),
         previous_end=value(complete_previous.end if complete_previous else previous.first),
         limit=limit,
         min_change=min_change,
     )
-    first, fitting = list(islice(found, 1)), partial(_int64, source=source)
-    rows = (PathTotals(path, *map(fitting, totals)) for path, *totals, _ in chain(first, found))
+    first, to_int64 = list(islice(result, 1)), partial(_int64, source=source)
+    rows = (PathTotals(path, *map(to_int64, totals)) for path, *totals, _ in chain(first, result))
     return PathsReading(rows, int(first[0][-1]) if first else 0)
 
 
 def read_cells(source: Source, span: Span, paths: Sequence[str]) -> list[Cell]:
-    """Sum visits by date and path over ``span`` for ``paths`` only.
+    """Return the visits of each date and path over ``span``, for ``paths`` only.
 
-    Sorted by date, then path; pairs without visits are absent.
+    The cells are sorted by date, then path. A date and path without good rows has no cell.
     """
     names = {f"path_{n}": path for n, path in enumerate(paths)}
     listed = ", ".join(map(source.dialect.placeholder, names)) or "NULL"
     return sorted(
         Cell(_date(day), path, _int64(total, source))
-        for day, path, total in _run(source, CELLS, {"paths": listed}, **_range(source, span), **names)
+        for day, path, total in _execute(
+            source, CELLS, {"paths": listed}, **_span_bounds(source, span), **names
+        )
     )
 
 
 def read_rows_out_of_range(source: Source, span: Span, *, include_future: bool) -> Counter[str]:
-    """Count rows without a date and, with ``include_future``, rows dated after ``span``, by kind."""
-    found = list(_run(source, ROWS_WITHOUT_DATE))
+    """Return the number of rows without a date and, with ``include_future``, after ``span``, by kind."""
+    counted = list(_execute(source, ROWS_WITHOUT_DATE))
     if include_future:
-        found += _run(source, ROWS_AFTER_END, end=source.dialect.date_value(span.end))
+        counted += _execute(source, ROWS_AFTER_END, end=source.dialect.date_value(span.end))
     notes: Counter[str] = Counter()
-    for kind, stored_rows in found:
+    for kind, stored_rows in counted:
         notes[KINDS[kind]] += int(stored_rows)
     return +notes
 
 
-def _run(
-    source: Source, statement: str, pieces: Mapping[str, str] | None = None, **values: Any
+def _execute(
+    source: Source, statement: str, parts: Mapping[str, str] | None = None, **values: Any
 ) -> Iterator[Sequence[Any]]:
-    """Spell ``statement`` for the engine and run it with ``values`` bound by name."""
+    """Run ``statement`` in the engine's SQL with ``values`` bound by name; ``parts`` are inserted as SQL."""
     dialect = source.dialect
     sql = statement.format(
         relation=dialect.relation,
@@ -241,12 +261,12 @@ def _run(
         stored_visits=dialect.stored_visits,
         code_point_order=dialect.code_point_order,
         **{name: dialect.placeholder(name) for name in values},
-        **(pieces or {}),
+        **(parts or {}),
     )
     return source.rows(sql, values)
 
 
-def _range(source: Source, span: Span) -> dict[str, Any]:
+def _span_bounds(source: Source, span: Span) -> dict[str, Any]:
     value = source.dialect.date_value
     return {"first": value(span.first), "end": value(span.end)}
 
@@ -258,8 +278,11 @@ def _date(stored: date | str) -> date:
 def _int64(total: Any, source: Source) -> int:
     """Return an engine's sum as an int that fits 64 bits.
 
-    Engines sum wider than 64 bits (numeric, hugeint) or fall back to floats; both must not wrap
-    around unseen further down.
+    Engines return wider sums as numeric, hugeint or float. pandas would overflow without an error.
+
+    Raises:
+        SourceError: the sum is a float, or does not fit.
+
     """
     if isinstance(total, float) or not 0 <= int(total) <= MAX_INT64:
         raise SourceError(

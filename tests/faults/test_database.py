@@ -1,7 +1,8 @@
-"""What a database, or the way to it, can do to a build: it fails in time, says why, and changes nothing.
+"""Faults of the database and of the network: the build fails in time, says why, and changes nothing.
 
-A real PostgreSQL, a proxy in front that knows the protocol, and real builds. Builds that only wait do so at
-the same time: each case starts once, with the first test that asks for an outcome, in a folder of its own.
+Real builds read from a real PostgreSQL server through a proxy that knows the protocol. The cases of
+:data:`CASES` run at the same time, because most of them only wait. The fixture ``outcomes`` starts each case
+once, in its own folder.
 """
 
 import hashlib
@@ -27,7 +28,7 @@ from tests.support.services import eventually, reportgen
 
 CONNECT_S, STATEMENT_S, GRACE_S = 2, 1, 2
 SLACK_S = 15
-"""For the start of Python on a busy machine."""
+"""Seconds for the start of Python on a busy machine."""
 LIMITS = {
     "REPORTGEN_SOURCE__CONNECT_TIMEOUT_S": str(CONNECT_S),
     "REPORTGEN_SOURCE__STATEMENT_TIMEOUT_S": str(STATEMENT_S),
@@ -35,7 +36,7 @@ LIMITS = {
 PATIENT = {"REPORTGEN_SOURCE__STATEMENT_TIMEOUT_S": "30"}
 SECRET = "geheim"
 WINDOWS = {"REPORTGEN_WINDOWS": "7d"}
-"""One, for a quick build."""
+"""A single window, for a quick build."""
 
 CONNECTING = ["ssl request", "ssl answer", "startup", "authentication", "parameter status", "ready"]
 RUNNING = [
@@ -57,12 +58,12 @@ CASES = {
     **{Fault(phase, "silent", sql): (NO_ANSWER, STATEMENT_S + GRACE_S) for phase, sql in RUNNING},
     Fault("rows", "drip", "per_path"): (NO_ANSWER, STATEMENT_S + GRACE_S),
 }
-"""Each fault, with what the operator reads, and the seconds after which the build gives up."""
+"""Each fault, with a part of the error message, and the seconds after which the build fails."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a build under a fault, and the next one without it, came to."""
+    """The results of a build with a fault, and of the next build without it (``again``)."""
 
     status: int
     document: dict[str, Any]
@@ -76,22 +77,22 @@ class Outcome:
 
 @pytest.fixture(scope="module")
 def db() -> Iterator[Database]:
-    """Give a PostgreSQL server of this module's own, with ten days of ten paths."""
+    """Start a PostgreSQL server for this module, with ten days of ten paths."""
     with temporary_database() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def good(db: Database, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder with a published report of it."""
+    """Return a folder with a published report of that database."""
     folder = tmp_path_factory.mktemp("good")
-    assert built(folder, db.url)["status"] == "published"
+    assert successful_build(folder, db.url)["status"] == "published"
     return folder
 
 
 @pytest.fixture
 def site(good: Path, tmp_path: Path) -> Path:
-    """Give a copy of that folder."""
+    """Return a copy of that folder."""
     return shutil.copytree(good, tmp_path / "site", symlinks=True)
 
 
@@ -99,26 +100,26 @@ def site(good: Path, tmp_path: Path) -> Path:
 def outcomes(
     db: Database, good: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[Fault, Future[Outcome]]]:
-    """Give the outcome of every case: begun at once, six at a time."""
+    """Return the outcome of every case; six cases run at a time."""
     root = tmp_path_factory.mktemp("faults")
     with ThreadPoolExecutor(6) as pool:
         yield {
-            fault: pool.submit(outcome, db, fault, shutil.copytree(good, root / str(number), symlinks=True))
+            fault: pool.submit(run_case, db, fault, shutil.copytree(good, root / str(number), symlinks=True))
             for number, fault in enumerate(CASES)
         }
 
 
-def outcome(db: Database, fault: Fault, folder: Path) -> Outcome:
+def run_case(db: Database, fault: Fault, folder: Path) -> Outcome:
     proxy = Proxy(db.proxy.target)
     try:
         proxy.fault = fault
         before, start = published(folder), time.monotonic()
-        done = attempt(folder, address(proxy.port), **LIMITS)
+        done = run_build(folder, url_for(proxy.port), **LIMITS)
         seconds, after = time.monotonic() - start, published(folder)
         proxy.fault = None
-        # Nothing is kept between builds that a phase could spoil: once a kind of fault is enough.
+        # A build keeps no state that depends on the phase, so one phase of each kind of fault is enough.
         repeated = fault.phase in {"ready", "rows"}
-        again = built(folder, address(proxy.port), "--if-changed") if repeated else None
+        again = successful_build(folder, url_for(proxy.port), "--if-changed") if repeated else None
         document = json.loads(done.stdout)
         return Outcome(
             done.returncode, document, done.stderr, seconds, proxy.happened.is_set(), before, after, again
@@ -127,27 +128,27 @@ def outcome(db: Database, fault: Fault, folder: Path) -> Outcome:
         proxy.close()
 
 
-def address(*ports: int, user: str = "postgres") -> str:
+def url_for(*ports: int, user: str = "postgres") -> str:
     hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
     return f"postgresql://{user}:{SECRET}@{hosts}/postgres"
 
 
-def attempt(folder: Path, url: str, *options: str, **settings: str) -> CompletedProcess[str]:
+def run_build(folder: Path, url: str, *options: str, **settings: str) -> CompletedProcess[str]:
     return reportgen(folder, "build", "--json", *options, DATABASE_URL=url, **WINDOWS, **settings)
 
 
-def built(folder: Path, url: str, *options: str, **settings: str) -> dict[str, Any]:
-    """Build, which succeeds, and return what it says of itself."""
-    done = attempt(folder, url, *options, **settings)
+def successful_build(folder: Path, url: str, *options: str, **settings: str) -> dict[str, Any]:
+    """Run a build that succeeds; return the JSON document that it prints."""
+    done = run_build(folder, url, *options, **settings)
     assert done.returncode == 0, done.stdout + done.stderr
     document: dict[str, Any] = json.loads(done.stdout)
     return document
 
 
-def failed(folder: Path, url: str, error: str, *words: str, **settings: str) -> None:
-    """Build, which fails with ``error`` and ``words``, shows no password, and leaves all as it was."""
+def assert_build_fails(folder: Path, url: str, error: str, *words: str, **settings: str) -> None:
+    """Run a build that fails with ``error`` and ``words``, shows no password, and changes no release."""
     before = published(folder)
-    done = attempt(folder, url, **(LIMITS | settings))
+    done = run_build(folder, url, **(LIMITS | settings))
     assert done.returncode == 1, done.stdout + done.stderr
     document = json.loads(done.stdout)
     assert (document["error"], document["retry"]) == (error, error == "SourceUnavailable"), document
@@ -157,7 +158,7 @@ def failed(folder: Path, url: str, error: str, *words: str, **settings: str) -> 
 
 
 def published(folder: Path) -> dict[str, str]:
-    """Return what readers are given: where ``current`` leads, and each file of each release."""
+    """Return the target of ``current`` and the hash of each file of each release."""
     output = folder / "output"
     files = (file for file in (output / "releases").rglob("*") if file.is_file())
     found = {str(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
@@ -165,20 +166,20 @@ def published(folder: Path) -> dict[str, str]:
     return found | {"current": str((output / "current").readlink())}
 
 
-def report(folder: Path) -> dict[str, Any]:
+def read_report(folder: Path) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((folder / "output/current/7d/report.json").read_text())
     daily, listed = (sum(row["visits"] for row in document[part]) for part in ("daily", "paths"))
     assert daily == document["total"] == listed + document["other"]
     return document
 
 
-def stored(db: Database, table: str = "metrics") -> int:
+def stored_visits(db: Database, table: str = "metrics") -> int:
     ((total,),) = db.execute(f"SELECT sum(visits) FROM {table} WHERE date > current_date - 7")
     return int(total)
 
 
-def waiting(db: Database, application: str) -> bool:
-    """Whether a process of this application waits for a lock."""
+def waits_for_lock(db: Database, application: str) -> bool:
+    """Return whether a database session of this application waits for a lock."""
     sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = "
     return bool(db.execute(f"{sql}'{application}'"))
 
@@ -187,7 +188,7 @@ def waiting(db: Database, application: str) -> bool:
 def test_whatever_happens_to_the_connection_the_build_ends_in_time_and_the_last_report_stays(
     fault: Fault, outcomes: dict[Fault, Future[Outcome]]
 ) -> None:
-    """Reset, black-holed or slow, at each phase of the protocol."""
+    """The connection is reset, silent or slow, at each phase of the protocol."""
     found, (words, wait_s) = outcomes[fault].result(), CASES[fault]
     assert found.happened
     assert (found.status, found.document["error"]) == (1, "SourceUnavailable"), found
@@ -201,15 +202,15 @@ def test_whatever_happens_to_the_connection_the_build_ends_in_time_and_the_last_
 
 def test_a_server_that_refuses(site: Path, db: Database) -> None:
     proxy = Proxy(db.proxy.target)
-    url = address(proxy.port)
+    url = url_for(proxy.port)
     proxy.close()
-    failed(site, url, "SourceUnavailable", "Connection refused", "Check host and port")
-    assert built(site, db.url, "--if-changed")["status"] == "unchanged"
+    assert_build_fails(site, url, "SourceUnavailable", "Connection refused", "Check host and port")
+    assert successful_build(site, db.url, "--if-changed")["status"] == "unchanged"
 
 
 def test_a_server_that_freezes_in_the_middle_of_a_statement(site: Path, db: Database) -> None:
-    """Its kernel acknowledges all that is sent, so no keep-alive would notice."""
-    with db.locked(), background(lambda: attempt(site, db.url, **PATIENT | LIMITS)) as build:
+    """The server's kernel acknowledges all data, so TCP keep-alive does not detect it."""
+    with db.locked(), background(lambda: run_build(site, db.url, **PATIENT | LIMITS)) as build:
         eventually(db.readers)
         frozen = db.readers()
         for pid in frozen:
@@ -223,12 +224,12 @@ def test_a_server_that_freezes_in_the_middle_of_a_statement(site: Path, db: Data
     assert (document["error"], document["retry"]) == ("SourceUnavailable", True)
     assert NO_ANSWER in document["message"]
     assert "statement_timeout_s" in document["message"]
-    assert built(site, db.url, "--if-changed")["status"] == "unchanged"
+    assert successful_build(site, db.url, "--if-changed")["status"] == "unchanged"
 
 
 @contextmanager
 def background(work: Callable[[], Any]) -> Iterator["Future[Any]"]:
-    """Run ``work`` beside the block."""
+    """Run ``work`` in a thread during the block."""
     with ThreadPoolExecutor(1) as pool:
         yield pool.submit(work)
 
@@ -236,25 +237,27 @@ def background(work: Callable[[], Any]) -> Iterator["Future[Any]"]:
 def test_a_lock_held_on_the_table_is_named(site: Path, db: Database) -> None:
     with db.locked():
         start = time.monotonic()
-        failed(site, db.url, "SourceUnavailable", "lock timeout", "Another session holds a lock on the table")
+        assert_build_fails(
+            site, db.url, "SourceUnavailable", "lock timeout", "Another session holds a lock on the table"
+        )
         assert time.monotonic() - start < STATEMENT_S + GRACE_S + SLACK_S
-    assert built(site, db.url, "--if-changed")["status"] == "unchanged"
+    assert successful_build(site, db.url, "--if-changed")["status"] == "unchanged"
 
 
 def test_a_query_cannot_lift_its_own_time_limit(site: Path, db: Database) -> None:
-    """The server's limit is a setting of the session, which a query can change: the client keeps the time."""
-    # The first statement lifts it, the second is slow.
+    """A query can change the server's limit, which is a session setting, so the client has a timeout too."""
+    # The first statement removes the limit, the second is slow.
     query = (
         "SELECT * FROM metrics WHERE (SELECT CASE WHEN current_setting('statement_timeout') = '0'"
         " THEN pg_sleep(100)::text ELSE set_config('statement_timeout', '0', true) END) IS NOT NULL"
     )
     start = time.monotonic()
-    failed(site, db.url, "SourceUnavailable", NO_ANSWER, REPORTGEN_SOURCE__QUERY=query)
+    assert_build_fails(site, db.url, "SourceUnavailable", NO_ANSWER, REPORTGEN_SOURCE__QUERY=query)
     assert time.monotonic() - start < STATEMENT_S + GRACE_S + SLACK_S
 
 
 def test_a_restart_of_the_server_in_the_middle_of_a_build(site: Path, db: Database) -> None:
-    """The build fails whole, and the next one needs no help."""
+    """The build fails, and the next build succeeds without any action."""
     proxy = Proxy(db.proxy.target)
 
     def restart() -> None:
@@ -263,38 +266,38 @@ def test_a_restart_of_the_server_in_the_middle_of_a_build(site: Path, db: Databa
 
     proxy.fault = Fault("rows", restart, "per_path")
     before = published(site)
-    done = attempt(site, address(proxy.port), **LIMITS | PATIENT)
+    done = run_build(site, url_for(proxy.port), **LIMITS | PATIENT)
     proxy.fault = None
     document = json.loads(done.stdout)
-    if proxy.happened.is_set() and done.returncode == 0:  # the rest was on its way before the end
-        pytest.fail("the build outlived its server: hold it earlier")
+    if proxy.happened.is_set() and done.returncode == 0:  # the rest was sent before the restart
+        pytest.fail("the build ended before the restart: stop the server earlier")
     assert (done.returncode, document["error"], document["retry"]) == (1, "SourceUnavailable", True)
     assert published(site) == before
-    assert built(site, address(proxy.port), "--if-changed")["status"] == "unchanged"
+    assert successful_build(site, url_for(proxy.port), "--if-changed")["status"] == "unchanged"
     proxy.close()
 
 
 def test_failover_to_an_older_snapshot_in_the_middle_of_a_build_mixes_nothing(
     site: Path, db: Database
 ) -> None:
-    """One report is of one server: the build that loses its server fails, the next is of the other, whole."""
+    """A build that loses its server fails; the next build reads everything from the other server."""
     with temporary_database() as older:
         older.execute("DELETE FROM metrics WHERE path IN ('/0', '/1')")
         first = Proxy(db.proxy.target)
-        url = address(first.port, older.proxy.port)
-        assert built(site, url, "--if-changed")["status"] == "unchanged"
+        url = url_for(first.port, older.proxy.port)
+        assert successful_build(site, url, "--if-changed")["status"] == "unchanged"
 
         first.fault = Fault("complete", first.close, "per_path")
-        failed(site, url, "SourceUnavailable", "Try again", **PATIENT)
+        assert_build_fails(site, url, "SourceUnavailable", "Try again", **PATIENT)
         assert first.happened.is_set()
 
-        assert built(site, url)["status"] == "published"
-        assert report(site)["total"] == stored(older) == stored(db) - 3
-        assert {row["path"] for row in report(site)["paths"]} == {f"/{n}" for n in range(2, 7)}
+        assert successful_build(site, url)["status"] == "published"
+        assert read_report(site)["total"] == stored_visits(older) == stored_visits(db) - 3
+        assert {row["path"] for row in read_report(site)["paths"]} == {f"/{n}" for n in range(2, 7)}
 
 
 def test_rows_and_columns_that_change_between_two_statements_of_a_build(site: Path, db: Database) -> None:
-    """New rows are not seen by the snapshot; a change of the table's shape waits until the build is done."""
+    """The snapshot does not see new rows; ALTER TABLE waits until the build has ended."""
     proxy, refused = Proxy(db.proxy.target), threading.Event()
 
     def change() -> None:
@@ -306,9 +309,9 @@ def test_rows_and_columns_that_change_between_two_statements_of_a_build(site: Pa
 
     proxy.fault = Fault("complete", change, "GROUP BY day, kind")
     try:
-        assert built(site, address(proxy.port), "--if-changed", **PATIENT)["status"] == "unchanged"
+        assert successful_build(site, url_for(proxy.port), "--if-changed", **PATIENT)["status"] == "unchanged"
         assert refused.is_set()
-        assert stored(db) == report(site)["total"] + 1000
+        assert stored_visits(db) == read_report(site)["total"] + 1000
     finally:
         proxy.close()
         db.execute("DELETE FROM metrics WHERE path = '/late'")
@@ -326,7 +329,7 @@ def test_rows_and_columns_that_change_between_two_statements_of_a_build(site: Pa
 def test_a_table_that_is_rewritten_while_the_build_waits_for_it_is_not_empty(
     site: Path, db: Database, rewrite: str, source: str
 ) -> None:
-    """To a snapshot from before a rewrite the table holds nothing; the build reads what it held."""
+    """A snapshot older than a rewrite sees an empty table; the build still reads all rows."""
     db.execute("DROP TABLE IF EXISTS moved; CREATE TABLE moved AS TABLE metrics")
     chosen = {
         "table": {"REPORTGEN_SOURCE__TABLE": "moved"},
@@ -334,7 +337,7 @@ def test_a_table_that_is_rewritten_while_the_build_waits_for_it_is_not_empty(
     }[source]
     with psycopg.connect(db.server.get_uri()) as writer:
         writer.execute(rewrite.encode())
-        with background(lambda: built(site, db.url, "--if-changed", **chosen, **PATIENT)) as build:
+        with background(lambda: successful_build(site, db.url, "--if-changed", **chosen, **PATIENT)) as build:
             eventually(db.readers)
             writer.commit()
             assert build.result()["status"] == "unchanged"
@@ -365,24 +368,24 @@ REWRITES = {
 def test_a_table_that_two_writers_rewrite_one_after_the_other_is_not_empty(
     site: Path, db: Database, kind: str, rewrite: str, relation: str
 ) -> None:
-    """The second writer waits when the build does, and has its turn between the build's two snapshots."""
+    """The second writer waits at the same time as the build, and writes between the build's two snapshots."""
     db.execute(f"DROP TABLE IF EXISTS moved CASCADE; {MOVED[kind]}")
     lock, uri = f"LOCK TABLE {relation} IN ACCESS EXCLUSIVE MODE", db.server.get_uri()
 
     def follow() -> None:
         second.execute(lock.encode())
-        eventually(lambda: waiting(db, "reportgen"))
+        eventually(lambda: waits_for_lock(db, "reportgen"))
         second.execute(REWRITES[rewrite].format(relation).encode())
         second.commit()
 
     with psycopg.connect(uri) as first, psycopg.connect(uri, application_name="second") as second:
         first.execute(lock.encode())
         with background(
-            lambda: built(site, db.url, "--if-changed", REPORTGEN_SOURCE__TABLE="moved", **PATIENT)
+            lambda: successful_build(site, db.url, "--if-changed", REPORTGEN_SOURCE__TABLE="moved", **PATIENT)
         ) as build:
-            eventually(lambda: waiting(db, "reportgen"))
+            eventually(lambda: waits_for_lock(db, "reportgen"))
             with background(follow) as follower:
-                eventually(lambda: waiting(db, "second"))
+                eventually(lambda: waits_for_lock(db, "second"))
                 first.execute(f"TRUNCATE {relation}; {FILL}".encode())
                 first.commit()
                 follower.result()
@@ -390,7 +393,7 @@ def test_a_table_that_two_writers_rewrite_one_after_the_other_is_not_empty(
 
 
 def test_a_table_that_is_rewritten_again_and_again(site: Path, db: Database) -> None:
-    """Two writers take turns, and each lets the build wait for it: it gives up in time, and says why."""
+    """Two writers take turns, and each makes the build wait: the build fails in time, and says why."""
     db.execute(f"DROP TABLE IF EXISTS moved CASCADE; {MOVED['table']}")
     done = threading.Event()
 
@@ -399,15 +402,16 @@ def test_a_table_that_is_rewritten_again_and_again(site: Path, db: Database) -> 
             while not done.is_set():
                 writer.execute(f"TRUNCATE moved; {FILL}".encode())
                 eventually(
-                    lambda: done.is_set() or (waiting(db, "reportgen") and waiting(db, other)), within_s=60
+                    lambda: done.is_set() or (waits_for_lock(db, "reportgen") and waits_for_lock(db, other)),
+                    within_s=60,
                 )
                 writer.commit()
 
     settings = {"REPORTGEN_SOURCE__TABLE": "moved", "REPORTGEN_SOURCE__STATEMENT_TIMEOUT_S": "5"}
     with background(lambda: rewrites("one", "two")), background(lambda: rewrites("two", "one")):
         try:
-            eventually(lambda: waiting(db, "one") or waiting(db, "two"))
-            failed(
+            eventually(lambda: waits_for_lock(db, "one") or waits_for_lock(db, "two"))
+            assert_build_fails(
                 site, db.url, "SourceUnavailable", "rewritten again and again", "Try again later", **settings
             )
         finally:
@@ -426,14 +430,14 @@ def test_a_table_that_is_rewritten_again_and_again(site: Path, db: Database) -> 
     ids=["no-locks", "other-files"],
 )
 def test_a_server_that_does_not_tell_of_rewrites(site: Path, db: Database, other: str, back: str) -> None:
-    """It is read all the same."""
+    """The build reads it as any other server."""
     db.execute(
         "DO $$ BEGIN IF to_regrole('reader') IS NULL THEN CREATE ROLE reader LOGIN; END IF; END $$;"
         f" GRANT SELECT ON metrics TO reader; {other}"
     )
     try:
-        url = address(db.proxy.port, user="reader")
-        assert built(site, url, "--if-changed")["status"] == "unchanged"
+        url = url_for(db.proxy.port, user="reader")
+        assert successful_build(site, url, "--if-changed")["status"] == "unchanged"
     finally:
         db.execute(back)
 
@@ -473,14 +477,14 @@ def test_a_table_that_changes_between_builds(
         "DO $$ BEGIN IF to_regrole('reader') IS NULL THEN CREATE ROLE reader LOGIN; END IF; END $$;"
         " GRANT SELECT ON metrics TO reader"
     )
-    url = address(db.proxy.port, user="reader")
-    assert built(site, url, "--if-changed")["status"] == "unchanged"
+    url = url_for(db.proxy.port, user="reader")
+    assert successful_build(site, url, "--if-changed")["status"] == "unchanged"
     db.execute(fault)
     try:
-        failed(site, url, "SourceError", *words, **PATIENT)
+        assert_build_fails(site, url, "SourceError", *words, **PATIENT)
     finally:
         db.execute(mend)
-    assert built(site, url, "--if-changed")["status"] == "unchanged"
+    assert successful_build(site, url, "--if-changed")["status"] == "unchanged"
 
 
 def test_ten_thousand_bad_rows_are_counted_and_change_no_figure(tmp_path: Path, db: Database) -> None:
@@ -491,12 +495,12 @@ def test_ten_thousand_bad_rows_are_counted_and_change_no_figure(tmp_path: Path, 
         " INSERT INTO untidy SELECT CASE WHEN n % 2 = 0 THEN current_date + 1 END, '/bad', 1"
         " FROM generate_series(1, 2000) n"
     )
-    told = built(tmp_path, db.url, REPORTGEN_SOURCE__TABLE="untidy")
+    printed = successful_build(tmp_path, db.url, REPORTGEN_SOURCE__TABLE="untidy")
     expected = {
         "null_path": 2000, "null_visits": 2000, "negative_visits": 2000, "invalid_visits": 2000,
         "null_date": 1000, "future_date": 1000,
     }  # fmt: skip
-    for document in (told, report(tmp_path)):
+    for document in (printed, read_report(tmp_path)):
         assert {note["kind"]: note["rows"] for note in document["notes"]} == expected
-    assert report(tmp_path)["total"] == stored(db)
-    assert "/bad" not in {row["path"] for row in report(tmp_path)["paths"]}
+    assert read_report(tmp_path)["total"] == stored_visits(db)
+    assert "/bad" not in {row["path"] for row in read_report(tmp_path)["paths"]}

@@ -1,4 +1,4 @@
-"""Every engine gives the same readings for the same rows: one suite, run against each."""
+"""Every source returns the same results for the same rows: one suite, run on each engine."""
 
 import re
 import sqlite3
@@ -17,6 +17,7 @@ from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.core.windows import Span, Window, make_window
 from reportgen.sources.base import Source
 from reportgen.sources.registry import open_source
+from reportgen.sources.sample import open_sample
 from reportgen.sources.statements import read_cells, read_daily, read_paths, read_rows_out_of_range
 from tests.support.engines import (
     ENGINES,
@@ -26,9 +27,9 @@ from tests.support.engines import (
     TODAY,
     ZONED_ENGINES,
     Engine,
-    an_engine,
     day,
-    recorded,
+    make_engine,
+    run_and_record,
     week,
 )
 
@@ -37,16 +38,19 @@ TEXT_ENGINES = ENGINES[1:]
 
 @pytest.fixture(params=ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    return an_engine(request.param, request, tmp_path)
+    return make_engine(request.param, request, tmp_path)
 
 
 @pytest.fixture(params=TEXT_ENGINES)
 def text_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    return an_engine(request.param, request, tmp_path)
+    return make_engine(request.param, request, tmp_path)
 
 
-def listed(source: Source, window: Window, limit: int = 100, named: int = 5) -> tuple[list[list[Any]], int]:
-    reading = read_paths(source, window, limit, named)
+def path_rows(
+    source: Source, window: Window, limit: int = 100, min_change: int = 5
+) -> tuple[list[list[Any]], int]:
+    """Return the rows of :func:`read_paths` as lists, and its number of paths."""
+    reading = read_paths(source, window, limit, min_change)
     rows = [list(row) for row in reading.rows]
     assert {tuple(map(type, row)) for row in rows} <= {(str, int, int, int, int)}
     return rows, reading.path_count
@@ -74,30 +78,30 @@ def test_paths_are_summed_over_window_complete_days_and_previous_dates(engine: E
          (day(13), "/a", 32), (day(14), "/a", 64)]
     )  # fmt: skip
     with engine.open(url) as source:
-        paths, count = listed(source, week())
-    # previous ends where today's counterpart (day 7) begins; before is all of the previous window
+        paths, count = path_rows(source, week())
+    # previous ends before day 7, the counterpart of today; before is the whole previous window
     assert paths == [["/a", 7, 6, 48, 56]]
     assert count == 1
 
 
-def test_paths_with_equal_visits_stand_in_code_point_order(engine: Engine) -> None:
-    """Whatever the database's collation: Z before a, a before é, the basic plane before the others."""
+def test_paths_with_equal_visits_are_sorted_by_code_point(engine: Engine) -> None:
+    """With any collation of the database: Z before a, a before é, the basic plane before the others."""
     names = ["/a", "/Z", "/é", "/\uff5e", "/\U0001f600", "/A", "/zz", "/z", "/_", "/ü", "/日本"]
     url = engine.load([(day(1), name, 3) for name in names] + [(day(1), "/most", 4)])
     with engine.open(url) as source:
-        paths, _ = listed(source, week())
+        paths, _ = path_rows(source, week())
     assert [row[0] for row in paths] == ["/most", *sorted(names)]
 
 
-def test_the_list_is_cut_by_place_but_not_the_count(engine: Engine) -> None:
-    """Beyond the list only paths come back whose change is large enough to be named."""
+def test_the_limit_cuts_the_list_of_paths_but_not_their_count(engine: Engine) -> None:
+    """A path after the limit is returned only if its change is large enough."""
     url = engine.load(
         [(day(1), f"/{n}", 10 - n) for n in range(5)]
         + [(day(9), f"/{n}", 10 - n) for n in range(5)]
         + [(day(8), "/gone", 5), (day(8), "/gone-small", 4), (day(1), "/zero", 0)]
     )
     with engine.open(url) as source:
-        paths, count = listed(source, week(), limit=2, named=5)
+        paths, count = path_rows(source, week(), limit=2, min_change=5)
     assert [row[0] for row in paths] == ["/0", "/1", "/gone"]
     assert count == 5
 
@@ -121,14 +125,14 @@ def test_cells_are_summed_by_date_and_path(engine: Engine) -> None:
 
 
 def test_bad_rows_are_left_out_and_counted_by_kind(engine: Engine) -> None:
-    """A bad row changes no total, and stays visible as a note; its date counts as recorded."""
+    """A bad row adds no visits and is counted; its date counts as recorded."""
     url = engine.load(
         [(day(0), "/a", 7), (day(0), None, 1), (day(0), None, -1), (day(1), "/a", None), (day(1), "/b", -5),
          (day(1), "/a", -1), (day(20), "/a", -1), (day(20), None, 3)]
     )  # fmt: skip
     with engine.open(url) as source:
         reading = read_daily(source, SPAN)
-        paths, _ = listed(source, week())
+        paths, _ = path_rows(source, week())
     assert list(reading.visits.values()) == [0, 7]
     assert reading.notes == {"null_path": 2, "null_visits": 1, "negative_visits": 2}
     assert (reading.rows, paths) == (1, [["/a", 7, 0, 0, 0]])
@@ -142,8 +146,8 @@ def test_rows_without_a_date_or_after_today_are_counted(engine: Engine) -> None:
         assert read_daily(source, SPAN).rows == 1
 
 
-def test_text_that_is_no_date_is_counted(text_engine: Engine) -> None:
-    """Text counts where it sorts among, or after, the dates that are read."""
+def test_text_that_is_not_a_date_is_counted(text_engine: Engine) -> None:
+    """A text is counted if it sorts between, or after, the dates that are read."""
     url = text_engine.load(
         [("2026-11-20", "/a", 1), ("2026-11-21T10:00:00Z", "/a", 2), ("2026-11-22 23:59", "/a", 4),
          ("2026-11-31", "/a", 8), ("2026-11-2", "/a", 16), ("2026-11-20x", "/a", 32),
@@ -166,7 +170,7 @@ def test_an_empty_table_gives_empty_readings(engine: Engine) -> None:
     with engine.open(url) as source:
         reading = read_daily(source, SPAN)
         assert (len(reading.visits), reading.rows, reading.notes) == (0, 0, {})
-        assert listed(source, week()) == ([], 0)
+        assert path_rows(source, week()) == ([], 0)
         assert len(read_cells(source, SPAN, ["/a"])) == 0
         assert read_rows_out_of_range(source, SPAN, include_future=True) == {}
 
@@ -187,7 +191,7 @@ def test_an_instant_counts_for_its_date_in_the_reports_zone(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     """A timestamp with a zone is an instant: 23:30 UTC is the next day in Berlin."""
-    engine = an_engine(name, request, tmp_path)
+    engine = make_engine(name, request, tmp_path)
     url = engine.load([("2026-11-21 23:30:00+00", "/a", 1)], dates="timestamptz")
     for zone, expected in (("Europe/Berlin", date(2026, 11, 22)), ("UTC", date(2026, 11, 21))):
         with engine.open(url, timezone=zone) as source:
@@ -195,7 +199,7 @@ def test_an_instant_counts_for_its_date_in_the_reports_zone(
 
 
 def test_names_are_quoted(engine: Engine) -> None:
-    """Names that are keywords, hold quotes or spaces, or look like SQL are names and nothing else."""
+    """A name may be a keyword, hold quotes or spaces, or look like SQL."""
     columns = ("select", "pa th %s", "visits%; DROP TABLE x")
     table = "metrics" if engine.name in {"parquet", "csv", "csv.gz"} else "order by"
     url = engine.load([(day(0), "/a", 1)], table=table, columns=columns)
@@ -204,8 +208,8 @@ def test_names_are_quoted(engine: Engine) -> None:
         assert list(read_daily(source, SPAN).visits.values()) == [1]
 
 
-def test_a_query_stands_for_the_table(engine: Engine) -> None:
-    """An event table works: its query groups and counts. Percent signs, colons and ; are its own."""
+def test_a_query_replaces_the_table(engine: Engine) -> None:
+    """The query may count events, and may hold percent signs, colons, a comment and a semicolon."""
     url = engine.load([(day(0), "/a%20b:c$1", 1), (day(0), "/a%20b:c$1", 1), (day(1), "/b", 1)])
     query = (
         "SELECT date AS at, path AS page, count(*) AS hits FROM metrics"
@@ -213,7 +217,7 @@ def test_a_query_stands_for_the_table(engine: Engine) -> None:
     )
     columns = {"date": "at", "path": "page", "visits": "hits"}
     with engine.open(url, query=query, columns=columns) as source:
-        assert listed(source, week()) == ([["/a%20b:c$1", 2, 0, 0, 0]], 1)
+        assert path_rows(source, week()) == ([["/a%20b:c$1", 2, 0, 0, 0]], 1)
 
 
 def test_sums_beyond_32_bits_are_exact(engine: Engine) -> None:
@@ -221,7 +225,7 @@ def test_sums_beyond_32_bits_are_exact(engine: Engine) -> None:
     url = engine.load([(day(1), "/a", big), (day(1), "/b", big), (day(2), "/a", big)])
     with engine.open(url) as source:
         assert list(read_daily(source, SPAN).visits.values()) == [big, 2 * big]
-        assert listed(source, week())[0] == [["/a", 2 * big, 2 * big, 0, 0], ["/b", big, big, 0, 0]]
+        assert path_rows(source, week())[0] == [["/a", 2 * big, 2 * big, 0, 0], ["/b", big, big, 0, 0]]
 
 
 @pytest.mark.parametrize("dates", [(1, 1, 1, 1), (1, 2, 3, 4)], ids=["one day", "all days together"])
@@ -244,8 +248,8 @@ def test_fractions_of_visits_are_bad_rows(engine: Engine, kind: str) -> None:
     assert reading.notes == {"invalid_visits": 1}
 
 
-def test_text_of_visits_is_read_if_it_spells_a_whole_number(text_engine: Engine) -> None:
-    """As sqlite's .import and CSV leave it."""
+def test_text_of_visits_is_read_if_it_is_a_whole_number(text_engine: Engine) -> None:
+    """Such texts come from SQLite's .import and from CSV."""
     url = text_engine.load(
         [
             (day(0), "/a", "12"),
@@ -265,11 +269,11 @@ def test_text_of_visits_is_read_if_it_spells_a_whole_number(text_engine: Engine)
 def test_an_empty_path_is_a_path(engine: Engine) -> None:
     url = engine.load([(day(0), "", 1)])
     with engine.open(url) as source:
-        assert listed(source, week())[0] == [["", 1, 0, 0, 0]]
+        assert path_rows(source, week())[0] == [["", 1, 0, 0, 0]]
 
 
-def test_the_sample_reaches_today_on_its_own_weekdays(jarvis: list[tuple[str, str, int]]) -> None:
-    """Whatever today is, the stretch moves by whole weeks and ends today."""
+def test_the_sample_ends_today_and_keeps_its_weekdays(jarvis: list[tuple[str, str, int]]) -> None:
+    """On each weekday, the sample is moved by whole weeks and ends today."""
     by_date: dict[str, int] = {}
     for stored, _, visits in jarvis:
         by_date[stored] = by_date.get(stored, 0) + visits
@@ -288,15 +292,30 @@ def test_the_sample_reaches_today_on_its_own_weekdays(jarvis: list[tuple[str, st
         assert found == {stored: by_date[stored] for stored in found}
 
 
+@pytest.mark.parametrize(
+    ("today", "moved"),
+    [
+        (date(2025, 11, 16), ""),
+        (date(2025, 11, 17), ", with all dates moved by 1 week"),
+        (date(2026, 11, 23), ", with all dates moved by 54 weeks"),
+        (date(2025, 11, 9), ", with all dates moved back by 1 week"),
+        (date(2025, 6, 1), ", with all dates moved back by 24 weeks"),
+    ],
+)
+def test_the_notice_of_the_sample_says_how_far_its_dates_are_moved(today: date, moved: str) -> None:
+    credit = "Sample data: real visits of jarv.is, a personal blog by Jake Jarvis (MIT licence)"
+    assert open_sample(today).notice == f"{credit}{moved}."
+
+
 def test_postgres_reads_one_snapshot_and_cannot_write(pg: str, tmp_path: Path) -> None:
-    """One read-only, repeatable-read transaction with the configured time-out, and no prepared names."""
+    """One read-only, repeatable-read transaction with the configured timeout and no prepared statements."""
     engine = Engine("postgres", tmp_path, pg)
     url = engine.load([(day(0), "/a", 1)])
     with engine.open(url, statement_timeout_s=7) as source:
         assert read_daily(source, SPAN).rows == 1
         with psycopg.connect(url) as writer:
             writer.execute("INSERT INTO metrics VALUES (%s, '/b', 1)", (TODAY,))
-        for _ in range(7):  # psycopg prepares after five runs, unless it is told not to
+        for _ in range(7):  # by default, psycopg prepares a statement after five runs
             assert read_daily(source, SPAN).rows == 1
         shown = "SELECT current_setting('transaction_isolation'), current_setting('transaction_read_only'),"
         shown += " current_setting('statement_timeout'), (SELECT count(*) FROM pg_prepared_statements)"
@@ -306,8 +325,18 @@ def test_postgres_reads_one_snapshot_and_cannot_write(pg: str, tmp_path: Path) -
             list(source.rows("INSERT INTO metrics VALUES (%(day)s, '/c', 1) RETURNING 1", {"day": TODAY}))
 
 
+def test_postgres_refuses_an_unknown_role(pg: str, tmp_path: Path) -> None:
+    url = Engine("postgres", tmp_path, pg).load([]).replace("://postgres:", "://nobody:")
+    assert "nobody" in url
+    with (
+        pytest.raises(SourceError, match=r"the server refused the login: .*Check user and password"),
+        Engine("postgres", tmp_path, pg).open(url),
+    ):
+        pass
+
+
 def test_postgres_reads_by_the_index_on_date(pg: str, jarvis: list[tuple[str, str, int]]) -> None:
-    """No statement scans the table: not for a window, nor to count rows that are in none."""
+    """No statement scans the table, not even those that count rows outside the windows."""
     with psycopg.connect(pg) as connection:
         connection.execute(METRICS_TABLE.encode())
         with connection.cursor().copy("COPY metrics FROM STDIN") as copy:
@@ -321,13 +350,13 @@ def test_postgres_reads_by_the_index_on_date(pg: str, jarvis: list[tuple[str, st
         open_source(config.source, "UTC", span) as source,
     ):
         connection.execute("ANALYZE metrics")
-        for sql, values in recorded(source, window, span):
+        for sql, values in run_and_record(source, window, span):
             plan = [str(row[0]) for row in connection.execute(f"EXPLAIN {sql}".encode(), values)]
             assert [line for line in plan if "Seq Scan" in line] == []
 
 
 def test_sqlite_reads_by_the_index_on_date(tmp_path: Path, jarvis: list[tuple[str, str, int]]) -> None:
-    """Of a column that may be NULL, too: of one that may not, the plan names a scan that never runs."""
+    """The date may be NULL here: if it may not, the plan shows a scan that never runs."""
     with sqlite3.connect(tmp_path / "m.db") as connection:
         connection.execute("CREATE TABLE metrics (date TEXT, path TEXT, visits INTEGER)")
         connection.execute("CREATE INDEX by_date ON metrics (date)")
@@ -336,7 +365,7 @@ def test_sqlite_reads_by_the_index_on_date(tmp_path: Path, jarvis: list[tuple[st
     window = make_window("7d", date(2026, 8, 21), today_complete=False)
     span = Span(window.previous.first, window.span.last)
     with open_source(config.source, "UTC", span) as source:
-        for sql, values in recorded(source, window, span):
+        for sql, values in run_and_record(source, window, span):
             plan = [str(row[3]) for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", values)]
             assert [line for line in plan if re.match(r"SCAN (main\.)?metrics", line)] == []
     connection.close()
@@ -357,7 +386,7 @@ def test_sqlite_reads_one_snapshot_and_cannot_write(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["parquet", "csv", "csv.gz"])
-def test_a_file_that_changes_while_it_is_read_is_no_snapshot(name: str, tmp_path: Path) -> None:
+def test_a_file_that_changes_while_it_is_read_fails_the_build(name: str, tmp_path: Path) -> None:
     engine = Engine(name, tmp_path, None)
     url = engine.load([(day(0), "/a", 1)])
 
@@ -371,8 +400,8 @@ def test_a_file_that_changes_while_it_is_read_is_no_snapshot(name: str, tmp_path
 
 
 @pytest.mark.parametrize("name", ["duckdb", "parquet", "csv"])
-def test_duckdb_reaches_nothing_but_its_files(name: str, tmp_path: Path) -> None:
-    """No other file, no network, no extension, no way back; not even writing beside its own file."""
+def test_duckdb_can_read_only_its_own_files(name: str, tmp_path: Path) -> None:
+    """It cannot read or write another file, use the network, load an extension, or lift these limits."""
     (tmp_path / "secret.csv").write_text("a\nhidden\n")
     engine = Engine(name, tmp_path, None)
     url = engine.load([(day(0), "/a", 1)])
@@ -390,7 +419,7 @@ def test_duckdb_reaches_nothing_but_its_files(name: str, tmp_path: Path) -> None
 
 
 def test_parquet_globs_and_partitions_are_one_table(tmp_path: Path) -> None:
-    """Files by day, in folders that carry the date, whatever the order of their columns."""
+    """A file a day, in folders named by date, with columns in different orders."""
     with duckdb.connect() as connection:
         for number in range(3):
             (tmp_path / f"date={day(number)}").mkdir()
@@ -404,14 +433,14 @@ def test_parquet_globs_and_partitions_are_one_table(tmp_path: Path) -> None:
         assert list(read_daily(source, SPAN).visits.values()) == [2]
 
 
-def test_sqlite_paths_that_are_no_utf8_are_told_apart(tmp_path: Path) -> None:
+def test_sqlite_paths_that_are_not_utf8_stay_distinct(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "m.db") as connection:
         connection.execute("CREATE TABLE metrics (date TEXT, path TEXT, visits INTEGER)")
         for raw in (b"/\xff", b"/\xfe"):
             connection.execute("INSERT INTO metrics VALUES (?, CAST(? AS TEXT), 1)", (TODAY.isoformat(), raw))
     connection.close()
     with Engine("sqlite", tmp_path, None).open(f"sqlite:///{tmp_path}/m.db") as source:
-        paths, _ = listed(source, week())
+        paths, _ = path_rows(source, week())
     assert [row[0] for row in paths] == ["/\\xfe", "/\\xff"]
 
 
@@ -433,7 +462,7 @@ def test_only_the_engine_in_use_is_imported(url: str, absent: list[str]) -> None
 
 
 @pytest.mark.parametrize("url", ["mysql://h/d", "metrics.xlsx", "", "http://h/x.html", "SAMPLE!"])
-def test_a_url_that_no_engine_takes_is_refused_with_the_forms_that_work(url: str) -> None:
+def test_the_error_of_an_unknown_url_lists_the_known_forms(url: str) -> None:
     config = load_config(None, {}, {"source": {"url": url}})
     with pytest.raises(ConfigError, match=re.escape("sqlite:///file.db")):
         open_source(config.source, "UTC", SPAN)

@@ -1,6 +1,6 @@
-"""What only sources through Ibis have: other engines' SQL, an extra to install, borders of their own.
+"""What only sources through Ibis have: SQL of other engines, an extra to install, errors of many drivers.
 
-That they read as all others do is tested in ``test_sources.py``.
+``test_adapters.py`` tests that they return the same results as all other sources.
 """
 
 import calendar
@@ -37,10 +37,10 @@ from tests.support.engines import (
     SPAN,
     TODAY,
     Engine,
-    an_engine,
     day,
+    make_engine,
     needs_ibis,
-    recorded,
+    run_and_record,
     week,
 )
 
@@ -56,17 +56,17 @@ HOSTILE = [
 
 @pytest.fixture(params=IBIS_ENGINES)
 def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
-    return an_engine(request.param, request, tmp_path)
+    return make_engine(request.param, request, tmp_path)
 
 
-def opened(url: str, **settings: Any) -> Any:
+def open_url(url: str, **settings: Any) -> Any:
     return open_source(load_config(None, {}, {"source": {"url": url, **settings}}).source, "UTC", SPAN)
 
 
 @pytest.mark.parametrize("backend", ["trino", "snowflake", "oracle"])
 def test_a_missing_package_is_named_with_the_extra_that_brings_it(backend: str) -> None:
     """Neither Ibis nor the driver of any engine is installed by default."""
-    with pytest.raises(ConfigError) as caught, opened(f"ibis+{backend}://user:hunter2@host/database"):
+    with pytest.raises(ConfigError) as caught, open_url(f"ibis+{backend}://user:hunter2@host/database"):
         pass
     assert f"Install the extra ibis and ibis-framework[{backend}]: see docs/install.md" in str(caught.value)
     assert "is not installed" in str(caught.value)
@@ -74,16 +74,16 @@ def test_a_missing_package_is_named_with_the_extra_that_brings_it(backend: str) 
 
 
 @pytest.mark.parametrize("url", ["ibis+access://x", "ibis+://x", "ibis+sqlite:///x.db"])
-def test_an_engine_that_ibis_is_not_asked_for_is_refused_with_those_it_is(url: str) -> None:
+def test_the_error_of_an_unknown_ibis_engine_lists_the_known_ones(url: str) -> None:
     with pytest.raises(ConfigError, match=r"after ibis\+ it can be bigquery, clickhouse"):
-        opened(url)
+        open_url(url)
 
 
-def test_a_name_shows_neither_login_nor_parameters() -> None:
+def test_the_name_of_a_source_shows_neither_login_nor_parameters() -> None:
     assert public_name("IBIS+Trino://u:p%40w@host:8080/cat/sch?token=x") == "ibis+trino://host:8080/cat/sch"
 
 
-def test_nobody_else_imports_ibis() -> None:
+def test_other_sources_do_not_import_ibis() -> None:
     needs_ibis()
     code = (
         "import sys; from datetime import date; from reportgen.config.settings import load_config;"
@@ -97,7 +97,7 @@ def test_nobody_else_imports_ibis() -> None:
 
 
 FUNCTIONS = {"SUM", "COUNT", "CAST", "SUBSTRING", "LENGTH", "REPLACE", "COALESCE", "FLOOR", "ROW_NUMBER"}
-FUNCTIONS_OF = {  # as the engines' manuals name them; where it is another's name for one above, beside that
+FUNCTIONS_OF = {  # as the engines' manuals name them, in addition to those above
     "bigquery": {"DATETIME", "TIMESTAMP"},
     "clickhouse": {"CHAR_LENGTH", "toDate", "Nullable", "Decimal", "DateTime64"},
     "databricks": {"FROM_UTC_TIMESTAMP"},
@@ -111,28 +111,28 @@ FUNCTIONS_OF = {  # as the engines' manuals name them; where it is another's nam
 NO_FUNCTIONS = {"WITH", "AS", "AND", "OR", "IN", "OVER", "FROM", "WHEN", "WHERE", "BY", "DECIMAL", "NOT"}
 
 
-def said(backend: str, days: Any, numbers: Any, statement: str, path: str = "it's") -> str:
-    """Return a statement in an engine's words."""
+def rendered(backend: str, days: Any, numbers: Any, statement: str, path: str = "it's") -> str:
+    """Return a statement in an engine's SQL."""
     from reportgen.sources.ibis import sql
     from reportgen.sources.ibis.engines import ENGINES
 
-    relation = sql.table_of(("c", "s"), "order by")
-    stored = sql.Stored(relation, "date", "path", "visits", days, numbers)
-    dialect = sql.dialect_of(stored)
+    relation = sql.table_relation(("c", "s"), "order by")
+    stored = sql.StoredTable(relation, "date", "path", "visits", days, numbers)
+    dialect = sql.token_dialect(stored)
     names = ("first", "end", "start", "complete_end", "previous_end")
     values = dict.fromkeys(names, dialect.date_value(TODAY)) | {"limit": 9, "min_change": 5, "path_0": path}
     text = statement.format(
-        **{name: getattr(dialect, name) for name in sql.PIECES},
+        **{name: getattr(dialect, name) for name in sql.TOKENS},
         **{name: dialect.placeholder(name) for name in values},
         code_point_order="",
         paths=":path_0",
     )
-    return sql.spelled(text, values, stored, "Europe/Berlin", ENGINES[backend].words, backend)
+    return sql.render_statement(text, values, stored, "Europe/Berlin", ENGINES[backend].syntax, backend)
 
 
 @pytest.fixture
 def dialects() -> None:
-    """Have sqlglot know the dialects that Ibis changes."""
+    """Load the sqlglot dialects that Ibis changes."""
     needs_ibis()
     import ibis.backends.sql.dialects
 
@@ -141,8 +141,8 @@ def dialects() -> None:
 
 @pytest.mark.usefixtures("dialects")
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_every_statement_has_words_in_every_engine(backend: str) -> None:
-    """With no function but those that its manual names; and its grammar, as sqlglot knows it, reads them."""
+def test_every_statement_can_be_written_for_every_engine(backend: str) -> None:
+    """It uses only functions that the engine's manual names, and sqlglot can parse it again."""
     import sqlglot
 
     from reportgen.sources.ibis import sql
@@ -154,14 +154,14 @@ def test_every_statement_has_words_in_every_engine(backend: str) -> None:
     ):
         if days == "instant" and backend in ("mysql", "mssql"):
             with pytest.raises(SourceError, match="date in Europe/Berlin"):
-                said(backend, days, numbers, statement)
+                rendered(backend, days, numbers, statement)
             continue
-        spelled = said(backend, days, numbers, statement)
-        assert "order by" in spelled
-        assert not [token for token in sql.PIECES.values() if token in spelled]
-        called = set(re.findall(r"(\w+) ?\(", spelled)) - NO_FUNCTIONS
-        assert called <= FUNCTIONS | FUNCTIONS_OF.get(backend, set()), spelled
-        (tree,) = sqlglot.parse(spelled, read=backend)
+        text = rendered(backend, days, numbers, statement)
+        assert "order by" in text
+        assert not [token for token in sql.TOKENS.values() if token in text]
+        called = set(re.findall(r"(\w+) ?\(", text)) - NO_FUNCTIONS
+        assert called <= FUNCTIONS | FUNCTIONS_OF.get(backend, set()), text
+        (tree,) = sqlglot.parse(text, read=backend)
         assert isinstance(tree, sqlglot.expressions.Query)
 
 
@@ -178,34 +178,34 @@ def test_every_statement_has_words_in_every_engine(backend: str) -> None:
         ),
     ],
 )
-def test_oracle_cuts_the_time_of_day_that_its_dates_have(days: str, day: str, bound: str) -> None:
-    spelled = said("oracle", days, "whole", DAILY)
-    assert f'SELECT {day} AS "day"' in spelled
-    assert f'WHERE "stored"."date" >= {bound}' in spelled
+def test_oracle_dates_lose_their_time_of_day(days: str, day: str, bound: str) -> None:
+    text = rendered("oracle", days, "whole", DAILY)
+    assert f'SELECT {day} AS "day"' in text
+    assert f'WHERE "stored"."date" >= {bound}' in text
 
 
 @pytest.mark.usefixtures("dialects")
-def test_oracle_is_not_believed_that_a_number_is_whole() -> None:
-    """Ibis tells NUMBER as an integer, and 1.5 is one."""
-    assert '"stored"."visits" = FLOOR("stored"."visits")' in said("oracle", "date", "whole", DAILY)
+def test_oracle_numbers_are_checked_for_fractions() -> None:
+    """Ibis reports NUMBER as an integer, but a NUMBER may be 1.5."""
+    assert '"stored"."visits" = FLOOR("stored"."visits")' in rendered("oracle", "date", "whole", DAILY)
 
 
 @pytest.mark.usefixtures("dialects")
-def test_sql_server_compares_paths_beyond_a_code_page() -> None:
-    spelled = said("mssql", "date", "whole", CELLS, "/日本's")
-    assert "[path] IN (N'/日本''s')" in spelled
-    assert "CAST([stored].[path] AS NVARCHAR(MAX)) COLLATE Latin1_General_100_BIN2 AS [path]" in spelled
+def test_sql_server_compares_paths_as_unicode() -> None:
+    text = rendered("mssql", "date", "whole", CELLS, "/日本's")
+    assert "[path] IN (N'/日本''s')" in text
+    assert "CAST([stored].[path] AS NVARCHAR(MAX)) COLLATE Latin1_General_100_BIN2 AS [path]" in text
 
 
 @pytest.mark.usefixtures("dialects")
 @pytest.mark.parametrize("numbers", ["fraction", "text"])
 def test_bigquery_holds_as_many_digits_as_others(numbers: str) -> None:
-    assert "AS BIGNUMERIC)" in said("bigquery", "date", numbers, DAILY)
-    assert "AS NUMERIC)" not in said("bigquery", "date", numbers, DAILY)
+    assert "AS BIGNUMERIC)" in rendered("bigquery", "date", numbers, DAILY)
+    assert "AS NUMERIC)" not in rendered("bigquery", "date", numbers, DAILY)
 
 
 def test_a_path_that_looks_like_sql_is_a_path(engine: Engine) -> None:
-    """Whoever visits a site chooses its paths, and the statement of the cells holds them."""
+    """The visitors of a site choose its paths, and the statement of the cells holds them."""
     url = engine.load([(day(1), path, 1 + place) for place, path in enumerate(HOSTILE)])
     with engine.open(url) as source:
         cells = read_cells(source, SPAN, HOSTILE)
@@ -229,8 +229,8 @@ READ = "SELECT * FROM metrics"
         "COPY metrics TO '/tmp/x'", "ATTACH 'x.db'", "PRAGMA x", "ALTER TABLE metrics RENAME TO x", "VACUUM",
     ],
 )  # fmt: skip
-def test_a_query_is_one_that_reads(query: str, tmp_path: Path) -> None:
-    """Engines without a read-only transaction have nothing else that would stop it."""
+def test_a_query_that_may_write_is_refused(query: str, tmp_path: Path) -> None:
+    """An engine without a read-only transaction would run it."""
     engine = Engine("ibis-duckdb", tmp_path)
     needs_ibis()
     url = engine.load([(day(0), "/a", 1)])
@@ -269,40 +269,42 @@ def test_postgres_gives_one_snapshot_and_cannot_write(pg: str, tmp_path: Path) -
         ("ibis-duckdb", "SELECT metrics.* FROM metrics, range(1000000000) AS r(i) WHERE hash(i) % 7 < 9"),
     ],
 )
-def test_a_statement_that_takes_too_long_is_ended(
+def test_a_statement_that_takes_too_long_is_cancelled(
     name: str, query: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    engine = an_engine(name, request, tmp_path)
+    engine = make_engine(name, request, tmp_path)
     url = engine.load([(day(0), "/a", 1)])
     with pytest.raises(SourceUnavailable, match="statement_timeout_s"):
         open_and_count(engine, url, query=query, statement_timeout_s=1)
 
 
-def test_a_server_that_is_not_there_may_be_later_and_no_password_is_shown() -> None:
+def test_an_unreachable_server_can_be_retried_and_no_password_is_shown() -> None:
     needs_ibis()
-    with pytest.raises(SourceUnavailable) as caught, opened("ibis+postgres://me:hunter2@127.0.0.1:9/x"):
+    with pytest.raises(SourceUnavailable) as caught, open_url("ibis+postgres://me:hunter2@127.0.0.1:9/x"):
         pass
     assert "ibis+postgres://127.0.0.1:9/x" in str(caught.value)
     assert "hunter2" not in str(caught.value)
 
 
 def test_a_password_that_the_server_repeats_is_not_shown(pg: str, tmp_path: Path) -> None:
-    """The server here asks for no password, and names what it does not know."""
+    """The server here asks for no password, and its error repeats a name that it does not know."""
     needs_ibis()
     url = Engine("ibis-postgres", tmp_path, pg).load([]).replace("://postgres:@", "://postgres:hunter2@")
     assert "hunter2" in url
     query = "SELECT date, path, hunter2 AS visits FROM metrics"
-    with pytest.raises(SourceError, match=r'column "\*\*\*" does not exist'), opened(url, query=query):
+    with pytest.raises(SourceError, match=r'column "\*\*\*" does not exist'), open_url(url, query=query):
         pass
 
 
-def test_postgres_is_told_to_compare_paths_by_code_point(pg: str, tmp_path: Path) -> None:
-    """By its words: the server of these tests has no other collation that would show it."""
+def test_postgres_compares_paths_by_code_point(pg: str, tmp_path: Path) -> None:
+    """The SQL is checked, because the server of these tests has no other collation that would show it."""
     needs_ibis()
     engine = Engine("ibis-postgres", tmp_path, pg)
     with engine.open(engine.load([])) as source:
-        spelled = [source.spelled(sql, values) for sql, values in recorded(source, week(), SPAN)]  # type: ignore[attr-defined]
-    assert ['"stored"."path" COLLATE "C" AS "path"' in sql for sql in spelled if '"path"' in sql] == [
+        statements = [
+            source.render_statement(sql, values) for sql, values in run_and_record(source, week(), SPAN)
+        ]  # type: ignore[attr-defined]
+    assert ['"stored"."path" COLLATE "C" AS "path"' in sql for sql in statements if '"path"' in sql] == [
         True
     ] * 3
 
@@ -318,7 +320,9 @@ def test_postgres_is_told_to_compare_paths_by_code_point(pg: str, tmp_path: Path
         ({"columns": {"visits": "date"}}, 'the column "date" is of type date, not a number'),
     ],
 )
-def test_what_does_not_fit_is_named(settings: dict[str, Any], words: str, engine: Engine) -> None:
+def test_the_error_names_the_wrong_table_or_column(
+    settings: dict[str, Any], words: str, engine: Engine
+) -> None:
     if engine.name == "ibis-spark" and settings.keys() & {"schema", "table"}:
         pytest.skip("a folder of Parquet files has no schema, and any name")
     url = engine.load([(day(0), "/a", 1)])
@@ -327,15 +331,15 @@ def test_what_does_not_fit_is_named(settings: dict[str, Any], words: str, engine
     assert words in str(caught.value)
 
 
-def test_columns_are_found_whatever_the_case_the_engine_gives_them(engine: Engine) -> None:
-    """Snowflake and Oracle write names in capitals."""
+def test_columns_are_found_in_upper_case_too(engine: Engine) -> None:
+    """Snowflake and Oracle store names in capitals."""
     url = engine.load([(day(0), "/a", 1)], columns=("DATE", "PATH", "VISITS"))
     assert open_and_count(engine, url) == 1
 
 
 @pytest.fixture
 def dates(tmp_path: Path) -> tuple[str, set[date]]:
-    """Give a DuckDB file of what looks like dates in text, and those of them that are dates."""
+    """Return the URL of a DuckDB file with texts in the form of dates, and those that are dates."""
     needs_ibis()
     texts, real = [], set()
     for year, month, number in product((1900, 2000, 2023, 2024, 2100, 2400), range(14), range(34)):
@@ -349,16 +353,16 @@ def dates(tmp_path: Path) -> tuple[str, set[date]]:
 
 
 def test_text_is_a_date_where_the_calendar_has_one(dates: tuple[str, set[date]]) -> None:
-    """No engine's cast is asked: leap years, and the lengths of months, stand in the statement."""
+    """The statement holds the rules for leap years and months; it uses no cast."""
     url, real = dates
     span = Span(date(1, 1, 1), date(9999, 12, 30))
-    with opened(url) as source:
+    with open_url(url) as source:
         reading = read_daily(source, span)
     assert set(reading.visits) == real
     assert reading.notes == {"invalid_date": 6 * 14 * 34 - len(real)}
 
 
-def test_check_tells_what_is_known_of_the_engine(engine: Engine) -> None:
+def test_check_reports_state_index_and_rights(engine: Engine) -> None:
     url = engine.load([(day(0), "/a", 1)])
     with engine.open(url) as source:
         found = {finding.subject: finding for finding in source.inspect()}
@@ -375,6 +379,6 @@ def test_check_tells_what_is_known_of_the_engine(engine: Engine) -> None:
         ("ibis+trino://h/db?mail=a@secret", "ibis+trino://\N{HORIZONTAL ELLIPSIS}"),
     ],
 )
-def test_the_name_of_a_source_holds_no_part_of_a_login(url: str, name: str) -> None:
-    """Not of a password with a question mark either: then little is told."""
+def test_the_name_of_a_source_shows_no_part_of_a_login(url: str, name: str) -> None:
+    """If a password may hold a question mark, only the scheme is shown."""
     assert public_name(url) == name

@@ -1,4 +1,4 @@
-"""Spark: a build on a real cluster, what runs there and what reaches the driver, and files that change."""
+"""Spark: builds on a real cluster, the work of executors and driver, and files that change."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from reportgen.core.windows import look_back, make_window
 from reportgen.sources.base import Source
 from reportgen.sources.statements import read_daily
 from tests.support.commands import Run
-from tests.support.engines import SPAN, TODAY, Engine, day, needs_ibis, recorded, week
+from tests.support.engines import SPAN, TODAY, Engine, day, needs_ibis, run_and_record, week
 from tests.support.spark import SETTINGS
 
 DAYS, PATHS = 100, 50
@@ -27,7 +27,7 @@ ROWS_A_DAY = 4 * PATHS
 
 @pytest.fixture(scope="module")
 def partitioned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a folder of Parquet files in folders by date: several rows for each date and path."""
+    """Return a folder of Parquet files in folders by date, with several rows for each date and path."""
     folder = tmp_path_factory.mktemp("lake") / "metrics"
     with duckdb.connect() as connection:
         connection.execute(
@@ -44,7 +44,7 @@ def engine(spark: str, tmp_path: Path) -> Engine:
 
 
 def plan(source: Source, statement: str) -> str:
-    """Return Spark's plan of a statement that was recorded."""
+    """Return Spark's plan of a statement that :func:`run_and_record` returned."""
     (row,) = source._backend.raw_sql(f"EXPLAIN FORMATTED {statement}").collect()  # type: ignore[attr-defined]
     return str(row[0])
 
@@ -55,15 +55,15 @@ def test_the_cluster_aggregates_and_reads_only_the_partitions_asked_for(
     """Each statement prunes partitions by its dates, and no rows are shuffled before they are aggregated."""
     with engine.open(f"{engine.server}?parquet={partitioned}") as source:
         plans = [
-            plan(source, source.spelled(sql, values))  # type: ignore[attr-defined]
-            for sql, values in recorded(source, week(), SPAN)
+            plan(source, source.render_statement(sql, values))  # type: ignore[attr-defined]
+            for sql, values in run_and_record(source, week(), SPAN)
         ]
     for text in plans:
         assert re.search(r"PartitionFilters: \[.*date#\d+", text), text
         tree = text.partition("\n\n")[0].splitlines()
         order = [line.split("- ")[-1].split(" (")[0] for line in tree if "- " in line]
         below = order[len(order) - 1 - order[::-1].index("Exchange") :]
-        # Read from the bottom: scan, judge, sum in part where the rows lie, and only then send what is left.
+        # From the bottom: scan, classify, sum in part on each executor, and only then exchange the sums.
         assert below[0] == "Exchange", text
         assert below[1] == "HashAggregate", text
         assert below[-1].startswith("Scan parquet"), text
@@ -72,7 +72,7 @@ def test_the_cluster_aggregates_and_reads_only_the_partitions_asked_for(
 
 
 def events(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
-    """Yield what Spark logged of one kind."""
+    """Yield the events of one kind from Spark's event log."""
     (log,) = folder.iterdir()
     for line in log.read_text().splitlines():
         event = json.loads(line)
@@ -81,15 +81,15 @@ def events(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
 
 
 def url_of(server: str, folder: Path, **logging: str) -> str:
-    """Return the URL of a build of its own, with a log of what ran where."""
+    """Return the URL of the folder on the cluster, with an event log."""
     options = SETTINGS | {f"spark.eventLog.{name}": value for name, value in logging.items()}
     return f"{server}?parquet={folder}&" + "&".join(f"{name}={value}" for name, value in options.items())
 
 
-def test_a_build_on_the_cluster_is_the_build_of_the_same_files_here(
+def test_a_build_on_the_cluster_equals_a_build_of_the_same_files_by_duckdb(
     spark: str, run: Run, partitioned: Path, tmp_path: Path
 ) -> None:
-    """A build of its own process: its tasks run on both executors, and only sums come back."""
+    """The tasks run on both executors, and only sums reach the driver."""
     log = tmp_path / "events"
     log.mkdir()
     url = url_of(spark, partitioned, enabled="true", compress="false", dir=str(log))
@@ -119,8 +119,8 @@ def test_a_build_on_the_cluster_is_the_build_of_the_same_files_here(
     assert max(sent) < 32_000
 
 
-def test_files_that_come_later_are_not_read_and_files_that_go_fail_the_build(engine: Engine) -> None:
-    """The list of files is the snapshot; a file that is written anew, under its name or another, ends it."""
+def test_new_files_are_not_read_and_removed_files_fail_the_build(engine: Engine) -> None:
+    """The list of files at the start is the snapshot; a file that is changed or removed fails the build."""
     url = engine.load([(day(0), "/a", 1), (day(1), "/a", 2)])
     folder = engine.folder / "metrics"
     (first,) = folder.glob(f"date={TODAY}/*.parquet")
@@ -145,7 +145,7 @@ def test_files_that_come_later_are_not_read_and_files_that_go_fail_the_build(eng
         read_what_is_gone()
 
 
-def test_a_statement_that_takes_too_long_is_ended_on_the_cluster(engine: Engine) -> None:
+def test_a_statement_that_takes_too_long_is_cancelled_on_the_cluster(engine: Engine) -> None:
     url = engine.load([(day(0), "/a", 1)])
     query = "SELECT m.* FROM metrics m JOIN range(0, 100000000000, 1, 2) r ON hash(r.id) <> 7"
     began = time.monotonic()
@@ -159,8 +159,8 @@ def test_a_statement_that_takes_too_long_is_ended_on_the_cluster(engine: Engine)
         assert read_daily(source, SPAN).rows == 1
 
 
-def test_what_others_do_in_this_process_is_left_alone(engine: Engine) -> None:
-    """A source has settings and views of its own, and ends no session that it did not begin."""
+def test_other_sessions_of_the_process_are_not_changed(engine: Engine) -> None:
+    """A source has its own settings and views, and stops no session that it did not start."""
     from pyspark.sql import SparkSession
 
     url = engine.load([(day(0), "/a", 1)])
@@ -173,8 +173,8 @@ def test_what_others_do_in_this_process_is_left_alone(engine: Engine) -> None:
     assert [tuple(row) for row in theirs.sql("SELECT 1").collect()] == [(1,)]
 
 
-def test_a_master_that_is_not_there_is_told_at_once(run: Run, spark: str) -> None:
-    """Spark itself would try for a minute. Nothing of it is started, hence the name of no stage is seen."""
+def test_an_unreachable_master_fails_at_once(run: Run, spark: str) -> None:
+    """Spark itself would retry for a minute; it is not started at all."""
     began = time.monotonic()
     done = run("build", "--source", "ibis+pyspark://127.0.0.1:9?parquet=/nowhere")
     assert done.returncode == 1
@@ -184,9 +184,7 @@ def test_a_master_that_is_not_there_is_told_at_once(run: Run, spark: str) -> Non
     assert time.monotonic() - began < 30
 
 
-def test_a_cluster_without_room_is_waited_for_no_longer_than_a_statement(
-    run: Run, spark: str, partitioned: Path
-) -> None:
+def test_a_cluster_without_free_resources_times_out(run: Run, spark: str, partitioned: Path) -> None:
     began = time.monotonic()
     limits = {"REPORTGEN_SOURCE__STATEMENT_TIMEOUT_S": "8", "REPORTGEN_SOURCE__CONNECT_TIMEOUT_S": "8"}
     url = f"{spark}?parquet={partitioned}&spark.executor.memory=100g&spark.driver.host=127.0.0.1"
@@ -196,7 +194,7 @@ def test_a_cluster_without_room_is_waited_for_no_longer_than_a_statement(
     assert time.monotonic() - began < 60
 
 
-def test_a_folder_that_is_not_there_is_named(spark: str, engine: Engine) -> None:
+def test_a_missing_folder_is_named(spark: str, engine: Engine) -> None:
     with (
         pytest.raises(SourceError, match=r"PATH_NOT_FOUND.*Set schema, table"),
         engine.open(f"{spark}?parquet=/no"),
@@ -213,9 +211,7 @@ def test_a_folder_that_is_not_there_is_named(spark: str, engine: Engine) -> None
         ("ibis+pyspark://h?parquet=/x", {"schema": "s"}, "has no schema"),
     ],
 )
-def test_a_url_that_spark_would_not_understand_is_refused(
-    url: str, settings: dict[str, str], words: str
-) -> None:
+def test_an_invalid_spark_url_is_refused(url: str, settings: dict[str, str], words: str) -> None:
     needs_ibis()
     with pytest.raises(ConfigError) as caught:
         Engine("ibis-spark", Path()).open(url, **settings)

@@ -1,4 +1,4 @@
-"""The engines that the conformance suite runs on: each loads rows, and opens a source on them."""
+"""The engines that the conformance suite runs on: each stores rows and opens a source on them."""
 
 import csv
 import gzip
@@ -30,8 +30,8 @@ ZONED_ENGINES = ("ibis-duckdb", "ibis-postgres", "ibis-spark")
 IBIS_ENGINES = (*ZONED_ENGINES, "ibis-mysql")
 ENGINES = ("postgres", "sqlite", "duckdb", "parquet", "csv", "csv.gz", *IBIS_ENGINES)
 SERVERS = {"postgres": "pg", "ibis-postgres": "pg", "ibis-spark": "spark", "ibis-mysql": "mysql"}
-"""The fixture that gives an engine's server."""
-WITHOUT_IBIS = "Ibis and PySpark are not installed here, for their size: make test-spark runs what needs them"
+"""The name of the fixture that starts an engine's server."""
+WITHOUT_IBIS = "Ibis is not installed in this environment, because of its size: run make test-spark"
 
 
 METRICS_TABLE = (
@@ -49,7 +49,7 @@ def with_database(url: str, name: str) -> str:
 
 
 def needs_ibis() -> None:
-    """Skip, and say why, where the extra is not installed."""
+    """Skip the test if Ibis is not installed."""
     if importlib.util.find_spec("ibis") is None:
         pytest.skip(WITHOUT_IBIS)
 
@@ -60,7 +60,7 @@ def day(number: int) -> date:
 
 
 class Engine:
-    """Loads rows into one engine and opens a source on them."""
+    """Stores rows in one engine and opens a source on them."""
 
     def __init__(self, name: str, folder: Path, server: str | None = None) -> None:
         self.name = name
@@ -87,14 +87,14 @@ class Engine:
             assert self.server
             with psycopg.connect(self.server) as connection:
                 connection.execute(ddl.encode())
-                marks = f'INSERT INTO "{table}" VALUES (%s, %s, %s)'.encode()
-                connection.cursor().executemany(marks, rows)
+                insert = f'INSERT INTO "{table}" VALUES (%s, %s, %s)'.encode()
+                connection.cursor().executemany(insert, rows)
             return self.server if self.name == "postgres" else f"ibis+{self.server}"
         if self.stores_in == "mysql":
             return self._in_mysql(rows, table, columns, dates, visits)
         if self.name == "sqlite":
             with sqlite3.connect(self.folder / "m.db") as connection:
-                connection.execute(ddl.replace("text", "blob"))  # no affinity: values stay as they are
+                connection.execute(ddl.replace("text", "blob"))  # no affinity: values are not converted
                 texts = [(value if value is None else str(value), *rest) for value, *rest in rows]
                 connection.executemany(f'INSERT INTO "{table}" VALUES (?, ?, ?)', texts)
             connection.close()
@@ -118,14 +118,14 @@ class Engine:
     def _in_mysql(
         self, rows: Sequence[Row], table: str, columns: tuple[str, str, str], dates: str, visits: str
     ) -> str:
-        """Store the rows in a collation that takes a for A and é for e, as MySQL's own does."""
+        """Store the rows with a collation in which a equals A and é equals e, as in MySQL's default."""
         import MySQLdb
 
         assert self.server
         server = urlsplit(self.server)
         kinds = {"timestamp": "datetime", "timestamptz": "timestamp", "numeric": "decimal(20, 3)"}
         types = (kinds.get(dates, dates), "varchar(500)", kinds.get(visits, visits))
-        listed = ", ".join(f"`{name}` {kind} NULL" for name, kind in zip(columns, types, strict=True))
+        definitions = ", ".join(f"`{name}` {kind} NULL" for name, kind in zip(columns, types, strict=True))
         with (
             closing(
                 MySQLdb.connect(host=server.hostname, port=server.port, user=server.username)
@@ -134,16 +134,16 @@ class Engine:
         ):
             cursor.execute("DROP DATABASE IF EXISTS reportgen_test")
             cursor.execute("CREATE DATABASE reportgen_test CHARACTER SET utf8mb4 COLLATE utf8mb4_unicode_ci")
-            cursor.execute(f"CREATE TABLE reportgen_test.`{table}` ({listed})".replace("%", "%%"), ())
-            marks = f"INSERT INTO reportgen_test.`{table}` VALUES (%s, %s, %s)"
-            cursor.executemany(marks, [tuple(row) for row in rows])
+            cursor.execute(f"CREATE TABLE reportgen_test.`{table}` ({definitions})".replace("%", "%%"), ())
+            insert = f"INSERT INTO reportgen_test.`{table}` VALUES (%s, %s, %s)"
+            cursor.executemany(insert, [tuple(row) for row in rows])
             connection.commit()
         return f"ibis+{self.server}/reportgen_test"
 
     def _partitioned(
         self, connection: duckdb.DuckDBPyConnection, table: str, column: str, *, by_date: bool
     ) -> str:
-        """Write Parquet files, in folders by date where there are dates; return the URL for Spark."""
+        """Write Parquet files, in folders by date if ``by_date``; return the URL for Spark."""
         folder = self.folder / "metrics"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
@@ -170,20 +170,20 @@ class Engine:
         return open_source(config.source, timezone, span)
 
 
-def an_engine(name: str, request: pytest.FixtureRequest, folder: Path) -> Engine:
-    """Return an engine of :data:`ENGINES`, with its server if it has one."""
+def make_engine(name: str, request: pytest.FixtureRequest, folder: Path) -> Engine:
+    """Return the engine of :data:`ENGINES` with this name, and start its server if it needs one."""
     if name in IBIS_ENGINES:
         needs_ibis()
     return Engine(name, folder, request.getfixturevalue(SERVERS[name]) if name in SERVERS else None)
 
 
 def week() -> Window:
-    """Return the window of seven days that ends today, which is not over."""
+    """Return the window of seven days that ends today; today is not complete."""
     return make_window("7d", TODAY, today_complete=False)
 
 
-def recorded(source: Source, window: Window, span: Span) -> list[tuple[str, dict[str, Any]]]:
-    """Return every statement of a build, after running it."""
+def run_and_record(source: Source, window: Window, span: Span) -> list[tuple[str, dict[str, Any]]]:
+    """Run every statement of a build on the source; return their SQL and values."""
     statements: list[tuple[str, dict[str, Any]]] = []
     run = source.rows
 

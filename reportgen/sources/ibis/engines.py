@@ -1,7 +1,7 @@
-"""What each engine that Ibis reaches wants otherwise than the rest: time-outs, snapshots, exact comparisons.
+"""What each engine that Ibis reaches needs: options, timeouts, snapshots and SQL syntax.
 
-What a row of :data:`ENGINES` says of an engine that no test runs on comes from that engine's manual;
-``docs/engines.md`` names those engines.
+``docs/engines.md`` says which engines the tests run. For the others, a row of :data:`ENGINES` follows that
+engine's manual.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,84 +14,95 @@ from sqlglot import expressions as sql
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import SourceError
-from reportgen.sources.ibis.sql import COMMON, Piece, Words, at_zone, decimal, whole_part
+from reportgen.sources.ibis.sql import (
+    COMMON_SYNTAX,
+    Expression,
+    Syntax,
+    fraction_to_integer,
+    local_time,
+    to_decimal,
+)
 
 NO_SNAPSHOT = (
-    "none: each statement of a build sees what is stored when it runs; docs/engines.md says what helps"
+    "none: each statement of a build reads what is stored when the statement runs; "
+    "docs/engines.md says how to avoid differences"
 )
-A_TRANSACTION = "one read-only transaction a build"
+ONE_TRANSACTION = "one read-only transaction a build"
 
 
-def _written(text: str, dialect: str) -> Callable[[Piece], Piece]:
-    """Return what puts a value in the place of ``x`` in a piece of the engine's own SQL."""
+def _sql_template(text: str, dialect: str) -> Callable[[Expression], Expression]:
+    """Return a function that puts an expression in the place of ``x`` in the engine's SQL ``text``."""
 
-    def around(value: Piece) -> Piece:
+    def fill(value: Expression) -> Expression:
         tree = sqlglot.parse_one(text, read=dialect)
         return tree.transform(lambda node: value.copy() if isinstance(node, sql.Column) else node)
 
-    return around
+    return fill
 
 
-def _no_day(kind: str, instead: str) -> Callable[[Piece, str], Piece]:
-    """Return what refuses an instant in an engine that need not know the report's zone."""
+def _reject_instant(column_type: str, other_type: str) -> Callable[[Expression, str], Expression]:
+    """Return a function that raises SourceError: the engine may not know the report's time zone."""
 
-    def refused(instant: Piece, zone: str) -> Piece:
+    def reject(instant: Expression, zone: str) -> Expression:
         raise SourceError(
-            f"source.url: {instant.name} is a {kind}, an instant whose date in {zone} it may not know: "
-            f"store a {instead}, or cut it to a date with [source] query"
+            f"source.url: {instant.name} is a {column_type}: this engine may not know its date in {zone}. "
+            f"Store a {other_type}, or convert it to a date with [source] query"
         )
 
-    return refused
+    return reject
 
 
-def _to_date(instant: Piece, zone: str) -> Piece:
+def _clickhouse_to_date(instant: Expression, zone: str) -> Expression:
     return sql.Anonymous(this="toDate", expressions=[instant.copy(), sql.Literal.string(zone)])
 
 
-def _truncated(value: Piece) -> Piece:
-    # Oracle's DATE has a time of day, and a cast to it keeps that.
+def _oracle_trunc(value: Expression) -> Expression:
+    # Oracle's DATE has a time of day, which a cast to DATE keeps.
     return sql.Anonymous(this="TRUNC", expressions=[value.copy()])
 
 
-def _oracle_bound(beginning: Any) -> Piece:
-    if not isinstance(beginning, datetime):
-        return sql.convert(beginning)
-    if beginning.tzinfo is None:  # a DATE is compared with either kind as it is stored: an index serves
-        return sql.convert(beginning.date())
-    said = f"{beginning:%Y-%m-%d %H:%M:%S} +00:00"
-    how = "YYYY-MM-DD HH24:MI:SS TZH:TZM"
-    return sql.Anonymous(this="TO_TIMESTAMP_TZ", expressions=[*map(sql.Literal.string, (said, how))])
+def _oracle_date_value(start: Any) -> Expression:
+    if not isinstance(start, datetime):
+        return sql.convert(start)
+    if start.tzinfo is None:  # a DATE compares with DATE and TIMESTAMP without a cast, so an index is used
+        return sql.convert(start.date())
+    text = f"{start:%Y-%m-%d %H:%M:%S} +00:00"
+    text_format = "YYYY-MM-DD HH24:MI:SS TZH:TZM"
+    return sql.Anonymous(this="TO_TIMESTAMP_TZ", expressions=[*map(sql.Literal.string, (text, text_format))])
 
 
 @dataclass(frozen=True)
 class Engine:
-    """One engine.
+    """What a source does differently for one engine.
 
-    ``options`` are keyword arguments of its ``connect``; ``session`` are statements before the table is
-    looked at, ``snapshot`` those that begin what all readings see. In both, ``{s}`` and ``{ms}`` stand for
-    ``statement_timeout_s``. ``words`` are those of its SQL. ``describe`` gives names and types of a
-    ``{query}`` where Ibis's own way does not work, or makes a view. ``cancel`` ends, from another thread, the
-    statement that runs.
+    - ``options`` returns keyword arguments for the ``connect`` function of the engine's Ibis backend.
+    - ``session`` holds the statements that run first after connecting, ``snapshot`` those that begin the
+      transaction of a build. In both, ``{s}`` and ``{ms}`` are replaced by ``statement_timeout_s``.
+    - ``consistency`` says whether all statements of a build read the same data; ``reportgen check`` shows it.
+    - ``syntax`` holds the parts of the SQL that differ.
+    - ``describe`` is a statement that returns name and type of each column of ``{query}``. It is set where
+      Ibis's own method does not work, or would create a view.
+    - ``cancel`` ends the running statement; it is called from another thread.
     """
 
     options: Callable[[SourceSettings], Mapping[str, Any]] = lambda _: {}
     session: tuple[str, ...] = ()
     snapshot: tuple[str, ...] = ()
-    one_state: str = NO_SNAPSHOT
-    words: Words = COMMON
+    consistency: str = NO_SNAPSHOT
+    syntax: Syntax = COMMON_SYNTAX
     describe: str | None = None
     cancel: Callable[[Any], object] | None = None
 
 
 def _clickhouse(settings: SourceSettings) -> Mapping[str, Any]:
-    # A column named like the sum of it is otherwise taken for the sum.
+    # Without the second setting, ClickHouse takes the column "visits" in a sum named "visits" for that sum.
     own = {"max_execution_time": settings.statement_timeout_s, "prefer_column_name_to_alias": 1}
     return {"connect_timeout": settings.connect_timeout_s, "settings": own}
 
 
 MYSQL_SESSION = (
     "SET SESSION time_zone = '+00:00', sql_mode = REPLACE(@@sql_mode, 'NO_BACKSLASH_ESCAPES', '')"
-    # MySQL and MariaDB name it differently, and each skips what is marked for the other.
+    # MySQL and MariaDB name the timeout differently, and each ignores the other's comment.
     " /*!50708 , max_execution_time = {ms} */ /*M!100101 , max_statement_time = {s} */"
 )
 ORACLE_SESSION = (
@@ -100,11 +111,11 @@ ORACLE_SESSION = (
 )
 
 ENGINES: Mapping[str, Engine] = {
-    # Its NUMERIC holds 29 digits.
-    "bigquery": Engine(words=Words(decimal="BIGDECIMAL")),
+    # BigQuery's NUMERIC holds 29 digits before the point.
+    "bigquery": Engine(syntax=Syntax(decimal_type="BIGDECIMAL")),
     "clickhouse": Engine(
         options=_clickhouse,
-        words=Words(number=decimal, instant=_to_date),
+        syntax=Syntax(integer=to_decimal, instant=_clickhouse_to_date),
         describe="DESCRIBE TABLE ({query})",
     ),
     "databricks": Engine(
@@ -114,49 +125,49 @@ ENGINES: Mapping[str, Engine] = {
         options=lambda _: {"read_only": True},
         session=("SET enable_external_access = false", "SET lock_configuration = true"),
         snapshot=("BEGIN TRANSACTION",),
-        one_state=A_TRANSACTION,
+        consistency=ONE_TRANSACTION,
         describe="DESCRIBE {query}",
         cancel=lambda backend: backend.con.interrupt(),
     ),
     "mssql": Engine(
         session=("SET LOCK_TIMEOUT {ms}",),
-        words=Words(
-            # A text that is not national, or a collation of one, holds what its code page has.
-            exactly=_written("CAST(x AS NVARCHAR(MAX)) COLLATE Latin1_General_100_BIN2", "tsql"),
-            text=lambda text: sql.National(this=text),
-            number=decimal,
-            # It knows zones by Windows' names only.
-            instant=_no_day("DATETIMEOFFSET", "DATETIME2"),
+        syntax=Syntax(
+            # A VARCHAR, and a literal without N, hold only the characters of one code page.
+            exact_text=_sql_template("CAST(x AS NVARCHAR(MAX)) COLLATE Latin1_General_100_BIN2", "tsql"),
+            text_literal=lambda text: sql.National(this=text),
+            integer=to_decimal,
+            # SQL Server knows time zones only by their Windows names.
+            instant=_reject_instant("DATETIMEOFFSET", "DATETIME2"),
         ),
     ),
     "mysql": Engine(
         options=lambda settings: {"connect_timeout": settings.connect_timeout_s, "charset": "utf8mb4"},
         session=(MYSQL_SESSION, "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"),
         snapshot=("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",),
-        one_state=A_TRANSACTION,
-        words=Words(
-            exactly=_written("CAST(CONVERT(x USING utf8mb4) AS BINARY)", "mysql"),
-            instant=_no_day("TIMESTAMP", "DATETIME"),
+        consistency=ONE_TRANSACTION,
+        syntax=Syntax(
+            exact_text=_sql_template("CAST(CONVERT(x USING utf8mb4) AS BINARY)", "mysql"),
+            instant=_reject_instant("TIMESTAMP", "DATETIME"),
         ),
     ),
     "oracle": Engine(
         session=(ORACLE_SESSION,),
         snapshot=("SET TRANSACTION READ ONLY",),
-        one_state=A_TRANSACTION,
-        words=Words(
-            date=_truncated,
-            timestamp=_truncated,
-            instant=lambda instant, zone: _truncated(at_zone(instant, zone)),
-            bound=_oracle_bound,
-            number=whole_part,  # a NUMBER without digits in its type is told as whole, and need not be
+        consistency=ONE_TRANSACTION,
+        syntax=Syntax(
+            date=_oracle_trunc,
+            timestamp=_oracle_trunc,
+            instant=lambda instant, zone: _oracle_trunc(local_time(instant, zone)),
+            date_value=_oracle_date_value,
+            integer=fraction_to_integer,  # Ibis reports NUMBER as an integer, but a NUMBER may hold fractions
         ),
     ),
     "postgres": Engine(
         options=lambda settings: {"connect_timeout": settings.connect_timeout_s},
         session=("SET statement_timeout = {ms}",),
         snapshot=("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",),
-        one_state=A_TRANSACTION,
-        words=Words(exactly=_written('x COLLATE "C"', "postgres")),
+        consistency=ONE_TRANSACTION,
+        syntax=Syntax(exact_text=_sql_template('x COLLATE "C"', "postgres")),
     ),
     "pyspark": Engine(),
     "snowflake": Engine(

@@ -1,14 +1,17 @@
-"""What the errors of many engines mean for a report: their drivers share no classes, so words must tell."""
+"""From an error of an engine's driver to a SourceError with advice.
+
+The drivers have no common error classes. Therefore the class's name and the words of the message decide.
+"""
 
 import re
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import SourceError, SourceUnavailable
 
-SAID_AT_MOST = 400
-"""Characters of a foreign message that are shown."""
+MAX_MESSAGE_LENGTH = 400
+"""Maximum number of characters of a driver's message that are shown."""
 
-UNAVAILABLE = {
+UNAVAILABLE_CLASSES = {
     "ConnectionError",
     "ConnectionRefusedError",
     "TimeoutError",
@@ -17,15 +20,15 @@ UNAVAILABLE = {
     "Py4JNetworkError",
     "ServiceUnavailable",
 }
-"""Names of classes whose errors may be gone at the next try."""
+"""Names of error classes after which a retry may succeed."""
 
 LOGIN = r"authenti|password|credential|access denied|permission|not authorized|unauthorized|forbidden"
-ENDED = r"timed? ?out|timeout|interrupt|cancell?ed|max_execution_time|max_statement_time"
-ABSENT = (
+TIMED_OUT = r"timed? ?out|timeout|interrupt|cancell?ed|max_execution_time|max_statement_time"
+NOT_FOUND = (
     r"does(n't| not) exist|no such|not ?found|unknown (table|database|column)|PATH_NOT_FOUND|"
     r"TABLE_OR_VIEW_NOT_FOUND|UNRESOLVED_COLUMN"
 )
-AWAY = (
+UNREACHABLE = (
     r"refused|unreachable|reset by peer|broken pipe|name or service|could not connect|can't connect|"
     r"unavailable|SparkContext was shut down|stopped SparkContext|FILE_NOT_EXIST|FAILED_READ_FILE"
 )
@@ -37,26 +40,30 @@ ADVICE: tuple[tuple[str, type[SourceError], str], ...] = (
         "The visits add up to more than 64 bits hold: look for a wrong count",
     ),
     (LOGIN, SourceError, "Check user, password and rights"),
-    (AWAY, SourceUnavailable, "Try again"),
-    (ENDED, SourceUnavailable, "It took longer than {timeout} s: try again, or raise statement_timeout_s"),
-    (ABSENT, SourceError, "Set schema, table and columns in [source] to what is there"),
+    (UNREACHABLE, SourceUnavailable, "Try again"),
+    (
+        TIMED_OUT,
+        SourceUnavailable,
+        "It took longer than {timeout} s: try again, or raise statement_timeout_s",
+    ),
+    (NOT_FOUND, SourceError, "Set schema, table and columns in [source] to what is there"),
 )
-"""Words of a message, and what they mean: the first that are found count."""
+"""Patterns of a message, the error to raise and the advice to give. The first pattern that matches counts."""
 
 
-def translated(exc: Exception, name: str, text: str, settings: SourceSettings) -> SourceError:
-    """Return our error for a foreign one. ``text`` is what it said, without secrets."""
-    said = f'no table "{text}"' if type(exc).__name__ == "TableNotFound" else _short(text)
-    for words, ours, advice in ADVICE:
-        if re.search(words, f"{type(exc).__name__} {text}", re.IGNORECASE):
-            return ours(f"{name}: {said}. {advice.format(timeout=settings.statement_timeout_s)}")
-    if UNAVAILABLE & {kind.__name__ for kind in type(exc).__mro__}:
-        return SourceUnavailable(f"{name}: {said}. Try again")
-    return SourceError(f"{name}: {said}. Check [source] url, table, columns and query")
+def to_source_error(exc: Exception, name: str, text: str, settings: SourceSettings) -> SourceError:
+    """Return the SourceError for a driver's error. ``text`` is the error's message without secrets."""
+    message = f'no table "{text}"' if type(exc).__name__ == "TableNotFound" else _shorten(text)
+    for pattern, error_class, advice in ADVICE:
+        if re.search(pattern, f"{type(exc).__name__} {text}", re.IGNORECASE):
+            return error_class(f"{name}: {message}. {advice.format(timeout=settings.statement_timeout_s)}")
+    if UNAVAILABLE_CLASSES & {base.__name__ for base in type(exc).__mro__}:
+        return SourceUnavailable(f"{name}: {message}. Try again")
+    return SourceError(f"{name}: {message}. Check [source] url, table, columns and query")
 
 
-def _short(text: str) -> str:
-    """Return the part of a message that says it: Spark puts a stack around ``[CONDITION] words``."""
+def _shorten(text: str) -> str:
+    """Return a message without Java's stack: Spark's hold ``[CONDITION] text`` between stack lines."""
     condition = re.search(r"\[[A-Z][A-Z_0-9.]+\] .*?(?= SQLSTATE|; line \d| at (org|java|scala)\.|$)", text)
-    said = condition.group() if condition else re.split(r"\s+at (?=(?:org|java|scala|py4j)\.)", text)[0]
-    return said[:SAID_AT_MOST].rstrip(" .;") or "failed without a word"
+    message = condition.group() if condition else re.split(r"\s+at (?=(?:org|java|scala|py4j)\.)", text)[0]
+    return message[:MAX_MESSAGE_LENGTH].rstrip(" .;") or "it failed without a message"

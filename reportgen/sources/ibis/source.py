@@ -1,8 +1,8 @@
 """Engines that Ibis reaches: Spark, Trino, ClickHouse, BigQuery, Snowflake, Databricks, MySQL, Oracle, MSSQL.
 
-Ibis connects, tells which columns a table has, and brings the dialect in which the shared statements are
-spelled; what comes back are rows of the engine's own driver, without Arrow or pandas in between. Ibis and the
-driver are imported when such a source is opened, and named in an error where they are missing.
+Ibis connects, returns the columns and their types, and provides the SQL dialect for the shared statements.
+The rows come from the engine's driver, without Arrow or pandas in between. Ibis and the driver are imported
+only when such a source is opened; if they are not installed, the error names them.
 """
 
 import threading
@@ -17,19 +17,19 @@ from typing import TYPE_CHECKING, Any, Self
 from reportgen.config.problems import url_secrets
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, ReportgenError, SourceUnavailable, scrub
-from reportgen.sources.base import Dialect, Finding, bare_query
-from reportgen.sources.ibis.errors import translated
+from reportgen.sources.base import Dialect, Finding, strip_semicolon
+from reportgen.sources.ibis.errors import to_source_error
 
 if TYPE_CHECKING:
     from reportgen.sources.ibis.engines import Engine
-    from reportgen.sources.ibis.sql import Stored
+    from reportgen.sources.ibis.sql import StoredTable
 
 PREFIX = "ibis+"
-ROWS_AT_ONCE = 5_000
+ROWS_PER_FETCH = 5_000
 
 
-def lacking(backend: str, exc: ImportError) -> ConfigError:
-    """Return the error that names what is not installed, and what to install."""
+def not_installed_error(backend: str, exc: ImportError) -> ConfigError:
+    """Return the error that says what is not installed, and what to install."""
     return ConfigError(
         f"source.url: {PREFIX}{backend} needs the extra ibis and the driver of its engine, "
         f"and {exc.name or exc} is not installed. Install the extra ibis and ibis-framework[{backend}]: "
@@ -37,14 +37,14 @@ def lacking(backend: str, exc: ImportError) -> ConfigError:
     )
 
 
-def backend_of(url: str) -> str:
-    """Return what Ibis calls the engine of a URL."""
+def backend_name(url: str) -> str:
+    """Return the name of the Ibis backend of a URL."""
     backend = url.partition("://")[0].lower().removeprefix(PREFIX)
     return "postgres" if backend == "postgresql" else backend
 
 
 class IbisSource:
-    """A table or query of one engine that Ibis connects to."""
+    """A table or query of an engine that Ibis connects to."""
 
     site: str | None = None
     notice: str | None = None
@@ -61,21 +61,19 @@ class IbisSource:
     def _engine(self) -> "Engine":
         from reportgen.sources.ibis.engines import ENGINES
 
-        return ENGINES[backend_of(self._url)]
+        return ENGINES[backend_name(self._url)]
 
     def __enter__(self) -> Self:
-        """Connect, learn the columns and their types, and begin the snapshot if the engine has one."""
-        with (
-            self._translate_errors(),
-            self._deadline(self._settings.connect_timeout_s + self._settings.statement_timeout_s),
-        ):
+        """Connect, read the columns and their types, and begin the snapshot if the engine has one."""
+        limit_s = self._settings.connect_timeout_s + self._settings.statement_timeout_s
+        with self._translate_errors(), self._timeout(limit_s):
             try:
                 self._backend = self._connect()
-                self._tell(self._engine.session)
-                self._stored = self._described()
-                self._tell(self._engine.snapshot)
+                self._run_all(self._engine.session)
+                self._stored = self._describe_relation()
+                self._run_all(self._engine.snapshot)
             except BaseException:
-                self._close()
+                self._disconnect()
                 raise
         return self
 
@@ -84,50 +82,50 @@ class IbisSource:
     ) -> None:
         """Disconnect, which ends the snapshot."""
         with self._translate_errors():
-            self._close()
+            self._disconnect()
 
     @property
     def dialect(self) -> Dialect:
-        """Tokens for the pieces that engines spell differently: :meth:`rows` knows what they stand for."""
-        from reportgen.sources.ibis.sql import dialect_of
+        """Tokens for the parts of a statement that engines write differently; :meth:`rows` replaces them."""
+        from reportgen.sources.ibis.sql import token_dialect
 
-        return dialect_of(self._stored)
+        return token_dialect(self._stored)
 
     def rows(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
-        """Run one statement, spelled for the engine, and yield its rows as they come."""
+        """Run one statement in the engine's SQL and yield its rows as they arrive."""
         if self._backend is None:
             raise RuntimeError("the source is not open")
-        with self._translate_errors(), self._deadline(self._settings.statement_timeout_s):
-            for row in self._fetched(self._backend.raw_sql(self.spelled(sql, values))):
-                yield [_plain(value) for value in row]
+        with self._translate_errors(), self._timeout(self._settings.statement_timeout_s):
+            for row in self._fetch(self._backend.raw_sql(self.render_statement(sql, values))):
+                yield [_plain_value(value) for value in row]
 
-    def spelled(self, sql: str, values: Mapping[str, Any]) -> str:
-        """Return a shared statement as the engine gets it."""
-        from reportgen.sources.ibis.sql import spelled
+    def render_statement(self, sql: str, values: Mapping[str, Any]) -> str:
+        """Return a shared statement in the engine's SQL."""
+        from reportgen.sources.ibis.sql import render_statement
 
-        words, dialect = self._engine.words, self._backend.dialect
-        return spelled(sql, values, self._stored, self._timezone, words, dialect)
+        syntax, dialect = self._engine.syntax, self._backend.dialect
+        return render_statement(sql, values, self._stored, self._timezone, syntax, dialect)
 
     def inspect(self) -> Iterator[Finding]:
-        """Say what the engine promises, and what nobody looked at."""
-        told = self._engine.one_state
-        yield Finding("warning" if told.startswith("none") else "ok", "state", told)
+        """Yield whether a build reads one snapshot, and what is not checked."""
+        consistency = self._engine.consistency
+        yield Finding("warning" if consistency.startswith("none") else "ok", "state", consistency)
         yield Finding(
-            "ok", "index", "not looked for: how the table is cut and sorted is the engine's business"
+            "ok", "index", "not checked: the engine decides how the table is partitioned and sorted"
         )
         yield Finding(
-            "ok", "rights", "not looked at; no statement writes. Give reportgen a user that may only read"
+            "ok", "rights", "not checked; no statement writes. Give reportgen a user that may only read"
         )
 
     def _connect(self) -> Any:
         import ibis
 
         with warnings.catch_warnings():
-            # Of a zone that MySQL does not know by name, for one: our session sets it by its offset.
+            # For example, that MySQL does not know a zone by its name: the session sets it by its offset.
             warnings.simplefilter("ignore", UserWarning)
             return ibis.connect(self._url.partition("+")[2], **self._engine.options(self._settings))
 
-    def _close(self) -> None:
+    def _disconnect(self) -> None:
         if self._backend is not None:
             backend, self._backend = self._backend, None
             backend.disconnect()
@@ -136,63 +134,63 @@ class IbisSource:
         if self._engine.cancel and self._backend is not None:
             self._engine.cancel(self._backend)
 
-    def _fetched(self, result: Any) -> Iterator[Sequence[Any]]:
-        """Yield the rows of what a driver returned: a cursor, or all rows at once."""
+    def _fetch(self, result: Any) -> Iterator[Sequence[Any]]:
+        """Yield the rows of a driver's result, which is a cursor or holds all rows."""
         if hasattr(result, "fetchmany"):
-            while chunk := result.fetchmany(ROWS_AT_ONCE):
+            while chunk := result.fetchmany(ROWS_PER_FETCH):
                 yield from chunk
         else:
-            yield from getattr(result, "result_rows", result)  # ClickHouse's, and BigQuery's
+            yield from getattr(result, "result_rows", result)  # ClickHouse has result_rows; BigQuery iterates
 
-    def _tell(self, statements: Sequence[str]) -> None:
+    def _run_all(self, statements: Sequence[str]) -> None:
         limit_s = self._settings.statement_timeout_s
         for statement in statements:
             self._backend.raw_sql(statement.format(s=limit_s, ms=limit_s * 1000))
 
-    def _described(self) -> "Stored":
-        """Return the relation, with the true names and the kinds of its columns.
+    def _describe_relation(self) -> "StoredTable":
+        """Return the relation with the stored names of its columns and the kinds of their values.
 
         Raises:
-            SourceError: a column is missing, or holds neither what it must nor text of it.
+            SourceError: a column is missing, or its type cannot hold the values.
 
         """
-        from reportgen.sources.ibis.columns import stored_as
-        from reportgen.sources.ibis.sql import query_of, table_of
+        from reportgen.sources.ibis.columns import describe_columns
+        from reportgen.sources.ibis.sql import query_relation, table_relation
 
         settings = self._settings
         database = tuple(settings.schema_.split(".")) if settings.schema_ else ()
         if settings.query:
-            relation = query_of(bare_query(settings.query), self._backend.dialect)
+            relation = query_relation(strip_semicolon(settings.query), self._backend.dialect)
         else:
-            relation = table_of(database, settings.table)
-        return stored_as(relation, self._schema(relation, database), settings.columns, self.name)
+            relation = table_relation(database, settings.table)
+        return describe_columns(relation, self._schema(relation, database), settings.columns, self.name)
 
     def _schema(self, relation: Any, database: tuple[str, ...]) -> Mapping[str, Any]:
-        """Return the types of a relation's columns, as Ibis names them."""
-        from reportgen.sources.ibis.sql import all_of
+        """Return Ibis's data type of each column of a relation, by its name."""
+        from reportgen.sources.ibis.sql import select_all
 
         describe = self._engine.describe
         if describe is None and not self._settings.query:
             return dict(self._backend.table(self._settings.table, database=database or None).schema())
-        query = all_of(relation, self._backend.dialect)
+        query = select_all(relation, self._backend.dialect)
         if describe is None:
             return dict(self._backend.sql(query).schema())
         typed = self._backend.compiler.type_mapper.from_string
-        found = self._fetched(self._backend.raw_sql(describe.format(query=query)))
+        found = self._fetch(self._backend.raw_sql(describe.format(query=query)))
         return {str(name): typed(str(kind)) for name, kind, *_ in found}
 
     @contextmanager
-    def _deadline(self, limit_s: float) -> Iterator[None]:
-        """End a statement that takes too long, where the engine lets itself be asked."""
+    def _timeout(self, limit_s: float) -> Iterator[None]:
+        """Cancel a statement that takes longer than ``limit_s``, if the engine can cancel statements."""
         late, done = threading.Event(), threading.Event()
 
         def watch() -> None:
             wait_s = limit_s
             while not done.wait(wait_s):
                 late.set()
-                with suppress(Exception):  # the connection may be going away
+                with suppress(Exception):  # the connection may be closing
                     self._cancel()
-                wait_s = 1  # again and again: what was asked for may begin only now
+                wait_s = 1  # repeat: the statement may begin only now
 
         threading.Thread(target=watch, daemon=True).start()
         try:
@@ -211,33 +209,33 @@ class IbisSource:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Turn the errors of Ibis and of any driver into ours."""
+        """Raise the errors of Ibis and of any driver as :class:`SourceError`."""
         try:
             yield
         except ReportgenError:
             raise
-        except ImportError as exc:  # some drivers are looked for no sooner than they connect
-            raise lacking(backend_of(self._url), exc) from exc
-        except Exception as exc:  # each driver has errors of its own, and none is a base of all
-            raise translated(exc, self.name, self._clean(exc), self._settings) from exc
+        except ImportError as exc:  # some backends import their driver when they connect
+            raise not_installed_error(backend_name(self._url), exc) from exc
+        except Exception as exc:  # the drivers' error classes have no common base
+            raise to_source_error(exc, self.name, self._clean(exc), self._settings) from exc
 
     def _clean(self, exc: Exception) -> str:
-        """Return a message without secrets, in one line."""
+        """Return the error's message in one line, without secrets."""
         return " ".join(scrub(str(exc), self._secrets).split())
 
 
 def public_name(url: str) -> str:
     """Return the URL without user, password and parameters."""
     scheme, _, rest = url.partition("://")
-    rest, _, asked = rest.partition("?")
-    if "@" in asked:  # or is it a password with a question mark?
+    rest, _, parameters = rest.partition("?")
+    if "@" in parameters:  # the question mark may be part of a password
         return f"{scheme.lower()}://…"
     authority, slash, path = rest.partition("/")
     return f"{scheme.lower()}://{authority.rpartition('@')[2]}{slash}{path}"
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as the readings take it: some engines give days with a time, and exact text as bytes."""
+def _plain_value(value: Any) -> Any:
+    """Return a value without the time of day or bytes that some engines return for dates and exact text."""
     if isinstance(value, datetime):
         return value.date()
     return value.decode(errors="backslashreplace") if isinstance(value, bytes | bytearray) else value

@@ -1,8 +1,9 @@
-"""Spark: a cluster that we drive (standalone, YARN, Kubernetes) or a Spark Connect server, through Ibis.
+"""Spark through Ibis: a cluster (standalone, YARN, Kubernetes) or a Spark Connect server.
 
-``ibis+pyspark://host:7077`` is a standalone master; without a host, the parameters ``spark.master`` or
-``spark.remote`` (Spark Connect) or Spark's own configuration say where Spark is. ``parquet`` names a folder
-of Parquet files, partitioned or not, that is then the table; all other parameters are Spark's settings.
+``ibis+pyspark://host:7077`` names a standalone master. Without a host, the parameter ``spark.master``, the
+parameter ``spark.remote`` (Spark Connect) or Spark's own configuration says where Spark is. ``parquet`` names
+a folder of Parquet files, partitioned or not, that is read as the table. All other parameters are Spark's
+settings.
 """
 
 import logging
@@ -20,7 +21,7 @@ from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, SourceUnavailable, mask_logins
 from reportgen.sources.base import Finding
 from reportgen.sources.ibis.source import IbisSource
-from reportgen.sources.ibis.sql import all_of
+from reportgen.sources.ibis.sql import select_all
 
 MASTER_PORT = 7077
 QUIET = {
@@ -29,14 +30,16 @@ QUIET = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
 }
-"""Settings that a URL may override. The driver's web page is on every interface unless it is off."""
+"""Settings that a URL may override. If the driver's web page is on, it listens on every interface."""
 STRICT = {
     "spark.sql.ansi.enabled": "true",
     "spark.sql.variable.substitute": "false",
     "spark.sql.parser.escapedStringLiterals": "false",
 }
-"""What the statements rely on: sums that fail rather than wrap around, and texts that mean what they say."""
+"""Settings that the statements need: an overflow is an error, a backslash in a text literal is an escape, and
+``${…}`` is not replaced."""
 FileState = tuple[str, Any, int]
+"""Path, time of the last change and size in bytes."""
 
 
 class SparkSource(IbisSource):
@@ -47,7 +50,7 @@ class SparkSource(IbisSource):
         self._options = _parameters(self._url)
         self._folder = self._options.pop("parquet", None)
         self._session: Any = None
-        self._ours = False
+        self._owns_session = False
         self._files: set[FileState] = set()
         self._group = f"reportgen-{uuid4().hex}"
         self._secrets += tuple(re.findall("=([^;]+)", self._options.get("spark.remote", "")))
@@ -59,49 +62,49 @@ class SparkSource(IbisSource):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Disconnect, after a look whether the files that were read stayed as they were."""
+        """Disconnect; fail if a file of the folder was changed or removed since the start."""
         try:
             if kind is None and self._folder:
-                with self._translate_errors(), self._deadline(self._settings.statement_timeout_s):
-                    gone = self._files - self._listed()
-                if gone:
+                with self._translate_errors(), self._timeout(self._settings.statement_timeout_s):
+                    changed = self._files - self._list_files()
+                if changed:
                     raise SourceUnavailable(
                         f"{self.name}: files were changed or removed while they were read, one of them "
-                        f"{min(gone)[0]}; try again"
+                        f"{min(changed)[0]}; try again"
                     )
         finally:
             super().__exit__(kind, error, trace)
 
     def inspect(self) -> Iterator[Finding]:
-        """Say what Spark promises of files and of tables."""
+        """Yield the findings of the base class, with the consistency of a folder of files."""
         for finding in super().inspect():
             if finding.subject == "state" and self._folder:
-                told = "files that are there when a build begins; it fails if one of them changes meanwhile"
-                yield Finding("ok", "state", told)
+                consistency = "the files at the start of a build; the build fails if one of them changes"
+                yield Finding("ok", "state", consistency)
             else:
                 yield finding
 
     def _connect(self) -> Any:
         import ibis
 
-        self._session = self._started()
-        if "spark.remote" not in self._options:  # so that _cancel ends our jobs, and no others
+        self._session = self._start_session()
+        if "spark.remote" not in self._options:  # so that _cancel ends only this source's jobs
             self._session.sparkContext.setJobGroup(self._group, "reportgen", interruptOnCancel=True)
-        backend = ibis.pyspark.connect(self._session)  # which sets the session's zone to UTC
+        backend = ibis.pyspark.connect(self._session)  # sets the session's zone to UTC
         for key, value in STRICT.items():
             self._session.conf.set(key, value)
         self._backend = backend
         if self._folder:
-            self._files = self._listed()
+            self._files = self._list_files()
             view = self._settings.table.replace("`", "``")
             self._session.read.parquet(self._folder).createOrReplaceTempView(f"`{view}`")
         return backend
 
     def _schema(self, relation: Any, _: tuple[str, ...]) -> Mapping[str, Any]:
-        """Return the types of a relation's columns. Ibis drops the zone of Spark's instants."""
+        """Return Ibis's data type of each column, with the zone of Spark's instants, which Ibis drops."""
         from ibis.expr.datatypes import Timestamp
 
-        query = all_of(relation, self._backend.dialect)
+        query = select_all(relation, self._backend.dialect)
         fields = self._backend.raw_sql(query).schema.fields
         instants = {field.name for field in fields if field.dataType.typeName() == "timestamp"}
         schema = self._backend.sql(query).schema()
@@ -109,33 +112,34 @@ class SparkSource(IbisSource):
             name: Timestamp(timezone="UTC") if name in instants else kind for name, kind in schema.items()
         }
 
-    def _started(self) -> Any:
-        """Return a session of our own, with its own settings and views, in this process's Spark."""
+    def _start_session(self) -> Any:
+        """Return a new session, with its own settings and views, in the Spark of this process."""
         from pyspark.sql import SparkSession
 
-        logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)  # it repeats what we say
+        # It logs each error, which is raised too.
+        logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
         builder = SparkSession.builder.config(map=QUIET | self._options)
         if "spark.remote" in self._options:
-            self._ours = True
+            self._owns_session = True
             return builder.create()
         if SparkSession.getActiveSession() is None:
             if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
                 raise ConfigError(
                     "source.url: Spark needs Java 17 or later here: install it, or use spark.remote"
                 )
-            self._look_for_master()
-            self._ours = True
+            self._check_master()
+            self._owns_session = True
         return builder.getOrCreate().newSession()
 
-    def _look_for_master(self) -> None:
-        """Fail at once where nobody listens: Spark itself would ask for a minute."""
+    def _check_master(self) -> None:
+        """Connect to the master once, to fail at once if it is down: Spark itself retries for a minute."""
         master = self._options.get("spark.master", "")
         if master.startswith("spark://"):
             host, _, port = master.removeprefix("spark://").split(",")[0].rpartition(":")
             socket.create_connection((host, int(port)), self._settings.connect_timeout_s).close()
 
-    def _listed(self) -> set[FileState]:
-        """Return name, time and size of each Parquet file, without reading any."""
+    def _list_files(self) -> set[FileState]:
+        """Return the state of each Parquet file, without reading the files."""
         files = (
             self._session.read.format("binaryFile")
             .option("pathGlobFilter", "*.parquet")
@@ -145,8 +149,8 @@ class SparkSource(IbisSource):
         )
         return {tuple(row) for row in files.toLocalIterator()}
 
-    def _fetched(self, result: Any) -> Iterator[Sequence[Any]]:
-        """Yield rows partition by partition, so that the driver holds one at a time."""
+    def _fetch(self, result: Any) -> Iterator[Sequence[Any]]:
+        """Yield the rows partition by partition, so that the driver holds one partition at a time."""
         yield from result.toLocalIterator()
 
     def _cancel(self) -> None:
@@ -155,21 +159,21 @@ class SparkSource(IbisSource):
         elif self._session is not None:
             self._session.sparkContext.cancelJobGroup(self._group)
 
-    def _close(self) -> None:
+    def _disconnect(self) -> None:
         session, self._session, self._backend = self._session, None, None
         if session is None:
             return
-        if self._ours:
+        if self._owns_session:
             session.stop()
         else:
             session.sparkContext.setLocalProperty("spark.jobGroup.id", None)
 
 
 def _parameters(url: str) -> dict[str, str]:
-    """Return Spark's settings of a URL, with its master, and ``parquet``.
+    """Return the Spark settings of a URL, with ``spark.master`` from its host, and ``parquet``.
 
     Raises:
-        ConfigError: a parameter that is neither.
+        ConfigError: the URL is not valid, or has a parameter that is neither.
 
     """
     try:

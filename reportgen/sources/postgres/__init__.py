@@ -1,1 +1,1 @@
-"""PostgreSQL, and the databases that speak its protocol."""
+"""PostgreSQL, and other databases that speak its protocol."""

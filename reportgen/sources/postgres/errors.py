@@ -1,4 +1,4 @@
-"""What PostgreSQL's errors mean for a report, and what to do about them."""
+"""From an error of PostgreSQL or psycopg to a SourceError with advice."""
 
 import re
 
@@ -9,11 +9,11 @@ from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import SourceError, SourceUnavailable
 
 
-def refused(name: str, text: str) -> SourceError:
-    """Return our error for a connection that did not come about."""
+def connection_error(name: str, text: str) -> SourceError:
+    """Return the SourceError for a connection that failed. ``text`` is the message without secrets."""
     text = text.removeprefix("connection failed: ").replace("FATAL:  ", "")
-    no_role = re.search(r'role ".*" does not exist', text)
-    if "password" in text or "authentication" in text or "pg_hba" in text or no_role:
+    unknown_role = re.search(r'role ".*" does not exist', text)
+    if "password" in text or "authentication" in text or "pg_hba" in text or unknown_role:
         return SourceError(
             f"{name}: the server refused the login: {text}. Check user and password in its URL"
         )
@@ -66,12 +66,12 @@ ADVICE: tuple[Advice, ...] = (
         "Try again",
     ),
 )
-"""What to do about a foreign error: the first line that fits its class counts."""
+"""Classes of psycopg's errors, the error to raise and the advice to give. The first line that fits counts."""
 
 
-def translated(exc: psycopg.Error, name: str, text: str, settings: SourceSettings) -> SourceError:
-    """Return our error for a statement that failed. ``text`` is what the server said, without secrets."""
-    for kinds, ours, advice in ADVICE:
-        if isinstance(exc, kinds):
-            return ours(f"{name}: {text}. {advice.format(timeout=settings.statement_timeout_s)}")
+def to_source_error(exc: psycopg.Error, name: str, text: str, settings: SourceSettings) -> SourceError:
+    """Return the SourceError for a statement that failed. ``text`` is the message without secrets."""
+    for classes, error_class, advice in ADVICE:
+        if isinstance(exc, classes):
+            return error_class(f"{name}: {text}. {advice.format(timeout=settings.statement_timeout_s)}")
     return SourceError(f"{name}: {text}. Check [source] table, columns and query")

@@ -1,4 +1,9 @@
-"""Whether a table was rewritten after a snapshot was taken: to that snapshot it may hold nothing."""
+"""A snapshot that is not older than a rewrite of its tables.
+
+TRUNCATE, and some forms of ALTER TABLE, give a table new files at once. A transaction whose snapshot is older
+than such a rewrite sees an empty table, not the old rows. So a build begins its transaction again until its
+snapshot is newer than every rewrite.
+"""
 
 import time
 from collections.abc import Callable
@@ -9,13 +14,13 @@ import psycopg
 
 T = TypeVar("T")
 Connection = psycopg.Connection[tuple[Any, ...]]
-NO_ANSWER = (psycopg.ProgrammingError, psycopg.NotSupportedError, psycopg.InternalError)
-"""What servers say that speak PostgreSQL's protocol, but lack this part of its catalog."""
+UNSUPPORTED = (psycopg.ProgrammingError, psycopg.NotSupportedError, psycopg.InternalError)
+"""Errors of servers that speak PostgreSQL's protocol but lack this part of its catalog."""
 
-# pg_class is read with the snapshot, pg_relation_filenode looks at what is committed now. A table that took
-# the place of another after the snapshot has no row in pg_class; views and parents of partitions no file.
-# From 16384 on, oids are the users'.
-REWRITTEN = """
+# pg_class is read with the snapshot; pg_relation_filenode returns what is committed now. A table that
+# replaced another after the snapshot has no row in pg_class. Views and partitioned tables have no file.
+# Users' tables have oids from 16384.
+REWRITTEN_TABLES = """
 SELECT l.relation, pg_relation_filenode(l.relation)
 FROM pg_locks l LEFT JOIN pg_class c ON c.oid = l.relation
 WHERE l.pid = pg_backend_pid() AND l.relation >= %(first)s AND coalesce(c.relkind, 'r') IN ('r', 'p', 'm')
@@ -23,43 +28,45 @@ AND pg_relation_filenode(l.relation) IS DISTINCT FROM nullif(c.relfilenode, 0)
 """
 
 
-def begun(
+def begin_after_rewrites(
     connection: Connection,
     begin: Callable[[Connection], T],
-    deadline: Callable[[Connection], AbstractContextManager[None]],
+    timeout: Callable[[Connection], AbstractContextManager[None]],
     limit_s: float,
 ) -> T | None:
-    """Begin until the snapshot is of no time before a rewrite of a table that ``begin`` locks.
+    """Call ``begin`` until the snapshot is newer than any rewrite of the tables that it locks.
 
-    Return what ``begin`` returned, or None if somebody rewrites the table each time for ``limit_s`` seconds.
+    Return the last result of ``begin``, or None if a table is rewritten each time for ``limit_s`` seconds.
+    On a server that cannot report rewrites, ``begin`` is called twice.
     """
     end = time.monotonic() + limit_s
-    # Once to wait for whoever rewrites the table (ALTER TABLE, TRUNCATE and INSERT), and again: to a snapshot
-    # from before a rewrite the table is empty. The next in the queue may then rewrite it once more.
+    # The first call waits for a session that is rewriting the table, so its snapshot may be too old. The next
+    # session in the queue may rewrite the table before the second call.
     begin(connection)
     before: set[tuple[Any, ...]] | None = None
-    with deadline(connection), suppress(*NO_ANSWER):
-        before = _rewritten(connection)
+    with timeout(connection), suppress(*UNSUPPORTED):
+        before = _rewritten_tables(connection)
     while True:
         connection.rollback()
-        found = begin(connection)
+        result = begin(connection)
         if before is None:
-            return found
-        with deadline(connection):
-            now = _rewritten(connection)
-        # The same files as before, which this snapshot would know: the server numbers them in another way.
+            return result
+        with timeout(connection):
+            now = _rewritten_tables(connection)
+        # This snapshot is newer than the files that the last attempt found. If they still look new to it, the
+        # server numbers its files differently.
         if not now or now == before:
-            return found
+            return result
         if time.monotonic() > end:
             return None
         before = now
 
 
-def _rewritten(connection: Connection) -> set[tuple[Any, ...]]:
-    """Return the locked tables, with their new files, that the snapshot sees as they were before.
+def _rewritten_tables(connection: Connection) -> set[tuple[Any, ...]]:
+    """Return oid and new file of each locked table that was rewritten after the snapshot.
 
     Raises:
-        psycopg.Error: among them ``NO_ANSWER``; the transaction is aborted.
+        psycopg.Error: one of ``UNSUPPORTED``, or another; the transaction is aborted.
 
     """
-    return set(connection.execute(REWRITTEN, {"first": 16_384}).fetchall())
+    return set(connection.execute(REWRITTEN_TABLES, {"first": 16_384}).fetchall())

@@ -1,8 +1,8 @@
-"""PostgreSQL, and what speaks its protocol, through psycopg.
+"""PostgreSQL, and other databases that speak its protocol, through psycopg.
 
-A build is one read-only, repeatable-read transaction. Statements go through the extended protocol
-(values are always bound), which runs one statement only; named prepared statements are off, so a
-pooler in transaction mode may stand between.
+A build is one read-only, repeatable-read transaction. All statements use the extended protocol, which binds
+values and runs a single statement. Prepared statements have no names, because a pooler in transaction mode
+does not support named ones.
 """
 
 import os
@@ -20,26 +20,26 @@ from psycopg import IsolationLevel
 from reportgen.config.problems import url_secrets
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable, scrub
-from reportgen.sources.base import Dialect, Finding, bare_query, quoted, table_name
-from reportgen.sources.postgres.errors import refused, translated
-from reportgen.sources.postgres.rewrites import begun
+from reportgen.sources.base import Dialect, Finding, quoted, strip_semicolon, table_name
+from reportgen.sources.postgres.errors import connection_error, to_source_error
+from reportgen.sources.postgres.rewrites import begin_after_rewrites
 
-ROWS_AT_ONCE = 5_000
+ROWS_PER_FETCH = 5_000
 GRACE_S = 2
-"""How much longer than the server a statement is waited for: what the server says of it tells more."""
-DAYS = {"date", "timestamp", "timestamptz"}
-WHOLE = {"int2", "int4", "int8"}
-FRACTIONAL = {"numeric", "float4", "float8"}
+"""Seconds to wait after ``statement_timeout_s``: the server's own message about the timeout says more."""
+DATE_TYPES = {"date", "timestamp", "timestamptz"}
+INTEGER_TYPES = {"int2", "int4", "int8"}
+FRACTIONAL_TYPES = {"numeric", "float4", "float8"}
 
 
 class PostgresSource:
-    """A table or query of one PostgreSQL database."""
+    """A table or query of a PostgreSQL database."""
 
     site: str | None = None
     notice: str | None = None
 
     def __init__(self, settings: SourceSettings, timezone: str) -> None:
-        self._url = _sound(settings.url.get_secret_value())
+        self._url = _checked_url(settings.url.get_secret_value())
         self._settings = settings
         self._timezone = timezone
         self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
@@ -53,7 +53,7 @@ class PostgresSource:
             with self._translate_errors():
                 self._connection.read_only = True
                 self._connection.isolation_level = IsolationLevel.REPEATABLE_READ
-                self._types = self._snapshot(self._connection)
+                self._types = self._begin_snapshot(self._connection)
         except BaseException:
             self._connection.close()
             raise
@@ -69,21 +69,21 @@ class PostgresSource:
 
     @property
     def dialect(self) -> Dialect:
-        """PostgreSQL compares dates as dates; instants are cut in the session's zone."""
+        """PostgreSQL's SQL; dates are compared as dates; instants get their date in the session's zone."""
         columns = self._settings.columns
         names = (columns.date, columns.path, columns.visits)
-        day, path, visits = (_escaped(quoted(name)) for name in names)
-        # NaN sorts above every number, so one bound keeps it and the infinities out.
-        fractional = (
+        day, path, visits = (_escape_percent(quoted(name)) for name in names)
+        # NaN is larger than every number, so the upper bound excludes it.
+        whole = (
             f"CASE WHEN {visits} < 1e30 AND {visits} = trunc({visits}::numeric) THEN {visits}::numeric END"
         )
-        bound = f"CASE WHEN {visits} < 1e30 AND {visits} > -1e30 THEN {fractional} END"
+        fractional = f"CASE WHEN {visits} < 1e30 AND {visits} > -1e30 THEN {whole} END"
         return Dialect(
-            relation=_escaped(self._relation),
+            relation=_escape_percent(self._relation),
             stored_date=day,
             day=f"CAST({day} AS date)",
             path=f"CAST({path} AS text)",
-            visits=visits if self._types[1] in WHOLE else bound,
+            visits=visits if self._types[1] in INTEGER_TYPES else fractional,
             stored_visits=visits,
             code_point_order=' COLLATE "C"',
             placeholder="%({})s".format,
@@ -91,21 +91,21 @@ class PostgresSource:
         )
 
     def rows(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
-        """Run one statement and stream its rows."""
+        """Run one statement and yield its rows as they arrive."""
         if self._connection is None:
             raise RuntimeError("the source is not open")
-        open_ = self._connection
-        with self._translate_errors(), self._deadline(open_), open_.cursor() as cursor:
-            yield from cursor.stream(sql.encode(), values, size=ROWS_AT_ONCE)
+        connection = self._connection
+        with self._translate_errors(), self._timeout(connection), connection.cursor() as cursor:
+            yield from cursor.stream(sql.encode(), values, size=ROWS_PER_FETCH)
 
     def inspect(self) -> Iterator[Finding]:
-        """Look for an index that begins with the date column, and for rights beyond reading."""
+        """Yield whether an index begins with the date column, and whether the role may write."""
         if self._settings.query:
-            yield Finding("ok", "index", "not looked for: the source is a query")
-            yield self._superuser()
+            yield Finding("ok", "index", "not checked: the source is a query")
+            yield self._superuser_finding()
             return
         table, day = self._relation, self._settings.columns.date
-        indexed = self._one(
+        indexed = self._query_value(
             "SELECT count(*) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
             " AND a.attnum = i.indkey[0] WHERE i.indrelid = %(table)s::regclass AND a.attname = %(day)s"
             " AND i.indisvalid AND i.indpred IS NULL",
@@ -119,13 +119,13 @@ class PostgresSource:
                 f"no index begins with {quoted(day)}: every build reads the whole table. "
                 f"CREATE INDEX ON {table} ({quoted(day)});",
             )  # fmt: skip
-        writes = self._one(
+        writes = self._query_value(
             "SELECT string_agg(p, ', ') FROM unnest(ARRAY['INSERT','UPDATE','DELETE','TRUNCATE']) p"
             " WHERE has_table_privilege(%(table)s::regclass, p)",
             {"table": table},
         )
         if writes:
-            role = self._one("SELECT current_user", {})
+            role = self._query_value("SELECT current_user", {})
             yield Finding(
                 "warning", "rights",
                 f"the role {role} may also {writes} on {table}. reportgen only reads: give it a role of "
@@ -134,20 +134,20 @@ class PostgresSource:
         else:
             yield Finding("ok", "rights", "the role may read, and cannot write to the table")
 
-    def _superuser(self) -> Finding:
-        if self._one("SELECT rolsuper FROM pg_roles WHERE rolname = current_user", {}):
+    def _superuser_finding(self) -> Finding:
+        if self._query_value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user", {}):
             return Finding(
                 "warning", "rights", "the role is a superuser; give reportgen one that may only read"
             )
-        return Finding("ok", "rights", "the role is no superuser")
+        return Finding("ok", "rights", "the role is not a superuser")
 
-    def _one(self, sql: str, values: Mapping[str, Any]) -> Any:
+    def _query_value(self, sql: str, values: Mapping[str, Any]) -> Any:
         return next(iter(list(self.rows(sql, values))))[0]
 
     @property
     def _relation(self) -> str:
         query = self._settings.query
-        return f"({bare_query(query)}\n) AS metrics" if query else table_name(self._settings, "public")
+        return f"({strip_semicolon(query)}\n) AS metrics" if query else table_name(self._settings, "public")
 
     def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         try:
@@ -161,55 +161,55 @@ class PostgresSource:
         except psycopg.ProgrammingError as exc:
             raise ConfigError(f"source.url: not a PostgreSQL URL: {self._clean(exc)}") from None
         except (psycopg.Error, UnicodeError, ValueError) as exc:
-            raise refused(self.name, self._clean(exc)) from None  # the chain would show the password
+            raise connection_error(self.name, self._clean(exc)) from None  # the cause would show the password
 
-    def _snapshot(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
-        """Begin the transaction, with a snapshot from after any rewrite of the table; return the types."""
+    def _begin_snapshot(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
+        """Begin the transaction, with a snapshot newer than any rewrite of the table; return the types."""
         limit_s = self._settings.statement_timeout_s
-        types = begun(connection, self._begin, self._deadline, limit_s)
+        types = begin_after_rewrites(connection, self._begin_transaction, self._timeout, limit_s)
         if types is None:
             raise SourceUnavailable(
                 f"{self.name}: for {limit_s} s the table was rewritten again and again (TRUNCATE, ALTER "
-                "TABLE?), with no moment in between to read it. Try again later, or let its writers pause"
+                "TABLE?), so no snapshot could be taken. Try again later, or let its writers pause"
             )
         return types
 
-    def _begin(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
-        """Begin the transaction, which locks the table against changes of its shape; return the types."""
+    def _begin_transaction(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
+        """Begin the transaction, which locks the table against ALTER and TRUNCATE; return the types."""
         timeout_ms = self._settings.statement_timeout_s * 1000
-        with self._deadline(connection):
-            # Inside the transaction, not at start-up: poolers refuse start-up options.
+        with self._timeout(connection):
+            # In the transaction, not as start-up options, which poolers refuse.
             connection.execute(
                 "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
                 " set_config('TimeZone', %s, true)",
-                # A little less for locks, so that the server says which of the two it was.
+                # The lock timeout is shorter, so that the server's message says which of the two was reached.
                 (str(timeout_ms), str(timeout_ms - min(1000, timeout_ms // 10)), self._timezone),
             )
-        with self._deadline(connection):
-            return self._probe(connection)
+        with self._timeout(connection):
+            return self._column_types(connection)
 
-    def _probe(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
+    def _column_types(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
         """Return the type names of the date and the visits column.
 
         Raises:
-            SourceError: a type that holds no dates, or no numbers.
+            SourceError: the type of a column is not a date, or not a number.
 
         """
         columns = self._settings.columns
         names = (columns.date, columns.path, columns.visits)
-        listed = _escaped(", ".join(map(quoted, names)))
-        # Not WHERE false: then the server would not look at, and not lock, the partitions.
-        sql = f"SELECT {listed} FROM {_escaped(self._relation)} LIMIT %(none)s"
+        listed = _escape_percent(", ".join(map(quoted, names)))
+        # LIMIT 0, not WHERE false, which would leave the partitions without a lock.
+        sql = f"SELECT {listed} FROM {_escape_percent(self._relation)} LIMIT %(none)s"
         cursor = connection.execute(sql.encode(), {"none": 0})
         types = [column.type_display for column in cursor.description or []]
         base = [re.sub(r"\(.*", "", shown) for shown in types]
-        if base[0] not in DAYS:
+        if base[0] not in DATE_TYPES:
             raise SourceError(
                 f"{self.name}: the column {quoted(names[0])} is of type {types[0]}, not a date or timestamp. "
                 "Name another in [source] columns, or cast it with query: "
                 f"SELECT {quoted(names[0])}::date AS date, …"
             )
-        if base[2] not in WHOLE | FRACTIONAL:
+        if base[2] not in INTEGER_TYPES | FRACTIONAL_TYPES:
             raise SourceError(
                 f"{self.name}: the column {quoted(names[2])} is of type {types[2]}, not a number. "
                 "Name another in [source] columns, or cast it with query: "
@@ -218,18 +218,18 @@ class PostgresSource:
         return base[0], base[2]
 
     @contextmanager
-    def _deadline(self, connection: psycopg.Connection[tuple[Any, ...]]) -> Iterator[None]:
-        """Cut the line where the server does not keep to its time: it, or the network, may be frozen."""
+    def _timeout(self, connection: psycopg.Connection[tuple[Any, ...]]) -> Iterator[None]:
+        """Shut the connection down if the server does not keep its timeout: it, or the network, may hang."""
         limit_s = self._settings.statement_timeout_s + GRACE_S
         late = threading.Event()
-        line = socket.socket(fileno=os.dup(connection.fileno()))
+        duplicate = socket.socket(fileno=os.dup(connection.fileno()))
 
-        def cut() -> None:
+        def shut_down() -> None:
             late.set()
             with suppress(OSError):
-                line.shutdown(socket.SHUT_RDWR)
+                duplicate.shutdown(socket.SHUT_RDWR)
 
-        timer = threading.Timer(limit_s, cut)
+        timer = threading.Timer(limit_s, shut_down)
         timer.daemon = True
         timer.start()
         try:
@@ -239,37 +239,38 @@ class PostgresSource:
                 raise
             raise SourceUnavailable(
                 f"{self.name}: no whole answer within {limit_s} s, though statement_timeout_s is "
-                f"{limit_s - GRACE_S} s: the server, or the way to it, hangs. Look whether others reach it"
+                f"{limit_s - GRACE_S} s: the server or the network hangs. Check that other clients reach it"
             ) from exc
         finally:
             timer.cancel()
             timer.join()
-            line.close()
+            duplicate.close()
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Turn psycopg's errors into ours."""
+        """Raise psycopg's errors as :class:`SourceError`."""
         try:
             yield
         except psycopg.Error as exc:
-            raise translated(exc, self.name, self._clean(exc), self._settings) from exc
+            raise to_source_error(exc, self.name, self._clean(exc), self._settings) from exc
 
     def _clean(self, exc: Exception) -> str:
-        """Return the first line of a message, without secrets."""
-        text = scrub(str(exc), (*url_secrets(self._url), self._url))  # before a line break can cut a secret
+        """Return the first line of the error's message, without secrets."""
+        # The secrets go before the text is cut, because a secret may hold a line break.
+        text = scrub(str(exc), (*url_secrets(self._url), self._url))
         return (text.strip().splitlines() or [type(exc).__name__])[0]
 
 
-def _escaped(sql: str) -> str:
-    """Double the percent signs, which psycopg takes for placeholders."""
+def _escape_percent(sql: str) -> str:
+    """Return the SQL with doubled percent signs: psycopg takes single ones as placeholders."""
     return sql.replace("%", "%%")
 
 
-def _sound(url: str) -> str:
-    """Return the URL if it can be taken apart without a doubt; else a password might be shown.
+def _checked_url(url: str) -> str:
+    """Return the URL if its user and password are clearly separated; otherwise a message might show them.
 
     Raises:
-        ConfigError: a user or password with an unencoded delimiter, or a port that is no number.
+        ConfigError: an unencoded delimiter in user or password, or a port that is not a valid number.
 
     """
     authority, rest = re.split("[/?]", url.partition("://")[2] + "/", maxsplit=1)
