@@ -1,7 +1,7 @@
-"""Files that outlast a power cut, and the file system's errors in words that say what to do.
+"""Write files so that they survive a power cut, and say in errors what to do.
 
-Knows the standard library only. A file, or a name in a directory, is on the disk once it is synced
-(fsync), and not before: until then a power cut may keep one and lose the other.
+A file, or a name in a directory, is certain to be on the disk only after it is synced (fsync). Before that, a
+power cut may keep one and lose the other.
 """
 
 import errno
@@ -16,20 +16,21 @@ from reportgen.core.errors import PublishError
 ADVICE = {
     errno.ENOSPC: "The disk is full: free some space",
     errno.EDQUOT: "The disk quota is used up: free some space",
-    errno.EIO: "The disk fails: look into the system's log, and name another one with --output",
+    errno.EIO: "The disk fails: read the system's log, and name another disk with --output",
     errno.EACCES: "Let this user write there, or name another directory with --output",
     errno.EPERM: "Let this user write there, or name another directory with --output",
     errno.EROFS: "The file system is read-only: name another directory with --output",
     errno.ENOTDIR: "A part of this path is a file: name a directory with --output",
     errno.EEXIST: "Something else has this name: move it away, or name another directory with --output",
-    errno.EISDIR: "current must be a link that reportgen made: move the directory of that name away",
-    errno.EXDEV: "state and releases must be on one file system: let neither be a link or a mount of its own",
+    errno.EISDIR: "current must be a link that reportgen created: move the directory of that name away",
+    errno.EXDEV: "state and releases must be on one file system: neither may be a link or a mount",
 }
+"""What to do, by the number of the system's error."""
 
 
 @contextmanager
 def translate_errors(root: Path) -> Iterator[None]:
-    """Turn the file system's errors below ``root`` into ours."""
+    """Raise the errors of the file system in this block as :class:`PublishError`."""
     try:
         yield
     except OSError as exc:
@@ -39,26 +40,26 @@ def translate_errors(root: Path) -> Iterator[None]:
 
 
 def make_directory(directory: Path) -> None:
-    """Make a directory, and those above it, where they are missing; see to it that its name stays."""
+    """Create a directory and its missing parents, and sync its name to the disk."""
     try:
         directory.mkdir(exist_ok=True)
     except FileNotFoundError:
         make_directory(directory.parent)
         directory.mkdir(exist_ok=True)
-    with suppress(PermissionError):  # what stands above the output may be closed to us
-        sync(directory.parent)  # though it was there before: who made it may have died before this
+    with suppress(PermissionError):  # this user may be unable to read the parents of the output
+        sync_directory(directory.parent)  # also if it existed: its creator may have died before syncing
 
 
-def write(file: Path, content: bytes) -> None:
-    """Write a new file through to the disk; its name is there once its directory is synced."""
+def write_file(file: Path, content: bytes) -> None:
+    """Create a file and sync its content to the disk. The caller syncs the directory."""
     with file.open("xb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
 
 
-def sync(directory: Path) -> None:
-    """Write the names in a directory through to the disk."""
+def sync_directory(directory: Path) -> None:
+    """Sync the names in a directory to the disk."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
@@ -67,13 +68,13 @@ def sync(directory: Path) -> None:
 
 
 def sync_tree(top: Path) -> None:
-    """Write the names in a directory, and in all below it, through to the disk."""
-    for directory, _, _ in os.walk(top, onerror=_fail):
-        sync(Path(directory))
+    """Sync the names in a directory and in all directories below it to the disk."""
+    for directory, _, _ in os.walk(top, onerror=_raise):
+        sync_directory(Path(directory))
 
 
-def clear(directory: Path) -> None:
-    """Remove what is in a directory; what cannot be removed stays, and harms nobody."""
+def delete_contents(directory: Path) -> None:
+    """Delete all that is in a directory, except what cannot be deleted."""
     for entry in directory.iterdir():
         with suppress(OSError):
             if entry.is_dir() and not entry.is_symlink():
@@ -82,6 +83,6 @@ def clear(directory: Path) -> None:
                 entry.unlink()
 
 
-def _fail(error: OSError) -> None:
-    """Raise what os.walk would pass over: a directory that was not read was not synced, either."""
+def _raise(error: OSError) -> None:
+    """Raise an error that os.walk would ignore: a directory that cannot be read is not synced."""
     raise error

@@ -1,11 +1,11 @@
-"""Publishing: bytes in, one atomic switch out. Knows files, nothing of what is in them.
+"""Publish files as a release in the output directory, and read releases.
 
-A release is staged under ``state/staging/``, written through to the disk, moved to
-``releases/<id>`` and becomes current by replacing one symbolic link. Until that moment readers see
-the last release, whole; from then on this one, whole. Old releases go after the switch, never before.
+A release is written below ``state/staging/``, synced to the disk, moved to ``releases/<id>``, and becomes
+current when one symbolic link is replaced. Readers see the complete last release before that step, and the
+complete new one after it. Old releases are deleted after the switch.
 
-Whatever is removed goes by way of ``state/staging/``: a name below ``releases/`` is a whole release or
-none, and what a build that died has left there is in one place, for the next to clear.
+Old releases are moved to ``state/staging/`` before they are deleted. So each directory below ``releases/``
+is complete at any time, and the next build finds what a build that died has left in one place.
 """
 
 import errno
@@ -19,22 +19,29 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from reportgen.core.errors import OutputBusy
-from reportgen.publish.filesystem import clear, make_directory, sync, sync_tree, translate_errors, write
+from reportgen.publish.filesystem import (
+    delete_contents,
+    make_directory,
+    sync_directory,
+    sync_tree,
+    translate_errors,
+    write_file,
+)
 
 MANIFEST = "manifest.json"
 RELEASE_ID = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}")
-"""The ids of releases. What has another name is not ours to count, or to remove."""
+"""Pattern of a release's id. Directories with other names are neither counted nor deleted."""
 
 MAX_CLOCK_SKEW = timedelta(minutes=1)
-"""What is dated further in the future is from before a clock was put right: it tells nothing."""
+"""Maximum difference between the clocks of machines. Dates further in the future are of a wrong clock."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """A published release: its ``id``, its directory, and what its manifest says."""
+    """A published release: its id, its directory, and its parsed manifest."""
 
     id: str
     path: Path
@@ -43,53 +50,46 @@ class Release:
 
 @dataclass(frozen=True)
 class OutputLock:
-    """Proof that this process alone builds into ``root``; only :func:`lock_output` makes one."""
+    """Shows that this process has the lock of the output ``root``. Only :func:`lock_output` creates one."""
 
     root: Path
 
     @property
     def staging(self) -> Path:
-        """Where half-made releases stand, and old ones go."""
+        """The directory of releases that are being written or deleted."""
         return self.root / "state" / "staging"
 
     @property
     def releases(self) -> Path:
-        """Where whole releases stand."""
+        """The directory of complete releases."""
         return self.root / "releases"
-
-    @classmethod
-    def over(cls, root: Path) -> Self:
-        """Prepare the directories below ``root``."""
-        lock = cls(root)
-        make_directory(lock.staging)
-        make_directory(lock.releases)
-        make_directory(root)
-        return lock
 
 
 @contextmanager
 def lock_output(
     root: Path, *, wait: bool = True, on_wait: Callable[[str], None] = lambda _: None
 ) -> Iterator[OutputLock]:
-    """Hold the output directory for one build, creating it if need be.
+    """Lock the output directory for one build; create it if it is missing.
 
-    The kernel frees the lock when the process ends, however it ends. ``on_wait`` is told who holds
-    it before this waits.
+    The kernel releases the lock when the process ends. ``on_wait`` is called with the holder of the lock,
+    such as "process 4711", before this waits for it.
 
     Raises:
-        OutputBusy: another build holds it and ``wait`` is false.
-        PublishError: the directory cannot be made or written.
+        OutputBusy: another process has the lock, and ``wait`` is false.
+        PublishError: the directory cannot be created or written.
 
     """
     with translate_errors(root):
-        lock = OutputLock.over(root)
-        handle = _take(root, wait=wait, on_wait=on_wait)
+        lock = OutputLock(root)
+        for directory in (lock.staging, lock.releases, root):
+            make_directory(directory)
+        handle = _open_locked(root, wait=wait, on_wait=on_wait)
     try:
         with translate_errors(root):
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"process {os.getpid()}\n".encode(), 0)
-            # Whatever is staged now was left by a build that died: this process holds the lock.
-            clear(lock.staging)
+            # This process has the lock, so a build that died has left what is staged now.
+            delete_contents(lock.staging)
         yield lock
     finally:
         os.close(handle)
@@ -104,50 +104,51 @@ def publish(
     keep: int,
     links: Mapping[str, str] | None = None,
 ) -> Release:
-    """Make ``files`` (relative path to bytes) the current release.
+    """Publish ``files`` (content by relative path) as the current release, and return it.
 
-    ``about`` is written into the manifest, beside the build's id, ``built_at`` and each file's sha256
-    and size. Files that the last release holds unchanged are hard links to it. ``keep`` releases stay.
-    ``links`` are symbolic ones in the release, by name: they lead to what is published elsewhere.
+    ``about`` is added to the manifest, which also has the release's id, ``built_at``, and the SHA-256 and
+    size of each file. Files that the last release has unchanged are hard links to it. ``keep`` releases stay.
+    ``links`` are the targets of symbolic links in the release, by name: pages that other outputs publish.
 
     Raises:
-        PublishError: it could not be written. The release before is still current, unless the very last
-            step failed, to see to it that the switch outlasts a power cut.
+        PublishError: the release cannot be written. The last one is still current, unless only the last step
+            failed, which syncs the new link to the disk.
 
     """
-    listed = {name: _fingerprint(content) for name, content in sorted(files.items())}
-    release_id = f"{built_at.astimezone(UTC):%Y%m%dT%H%M%S.%f}"[:-3] + f"Z-{_digest(listed)}"
+    entries = {name: _manifest_entry(content) for name, content in sorted(files.items())}
+    release_id = f"{built_at.astimezone(UTC):%Y%m%dT%H%M%S.%f}"[:-3] + f"Z-{_digest(entries)}"
     stamp = f"{built_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
-    manifest = {"id": release_id, "built_at": stamp, **about, "files": listed}
+    manifest = {"id": release_id, "built_at": stamp, **about, "files": entries}
     target = lock.releases / release_id
     with translate_errors(lock.root):
-        made = _read_manifest(target)  # the same content at the same instant is the same release
+        existing = _read_manifest(target)  # the same files at the same time are the same release
         try:
-            if made is None:
+            if existing is None:
                 staged = lock.staging / release_id
-                _stage(staged, files, listed, current_release(lock.root))
-                for name, place in (links or {}).items():
-                    (staged / name).symlink_to(place)
-                write(staged / MANIFEST, _json(manifest))
+                _stage(staged, files, entries, current_release(lock.root))
+                for name, link_target in (links or {}).items():
+                    (staged / name).symlink_to(link_target)
+                write_file(staged / MANIFEST, _json(manifest))
                 sync_tree(staged)
                 staged.rename(target)
-                sync(lock.releases)
+                sync_directory(lock.releases)
             _switch(lock, release_id)
         except BaseException:
-            with suppress(OSError):  # what cannot be removed now, the next build removes
-                if made is None and not _may_be_current(lock.root, release_id):
-                    _withdraw(lock, [release_id])
-                clear(lock.staging)
+            with suppress(OSError):  # the next build deletes what cannot be deleted now
+                if existing is None and not _may_be_current(lock.root, release_id):
+                    _move_to_staging(lock, [release_id])
+                delete_contents(lock.staging)
             raise
-    with suppress(OSError):  # litter is no reason to call a published release a failure
+    with suppress(OSError):  # the release is published, and the next build deletes what is left
         _prune(lock, keep, release_id)
-    return Release(release_id, target, made or manifest)
+    return Release(release_id, target, existing or manifest)
 
 
 def current_release(root: Path) -> Release | None:
-    """Return the published release, or ``None`` where there is none yet.
+    """Return the current release of an output, or ``None`` if there is none.
 
-    A link that leads anywhere but to a release below ``root`` is none that :func:`publish` made.
+    There is none either if the link ``current`` leads to another place than a directory in ``releases/``:
+    :func:`publish` has not created that link.
     """
     try:
         path = Path(os.path.realpath(root / "current", strict=True))
@@ -189,7 +190,7 @@ def is_whole(release: Release) -> bool:
 
 
 def _read_manifest(release: Path) -> dict[str, Any] | None:
-    """Return a release's manifest, or ``None`` where it is absent or damaged."""
+    """Return a release's manifest, or ``None`` if it is missing or damaged."""
     try:
         manifest = json.loads((release / MANIFEST).read_bytes())
     except (OSError, ValueError):
@@ -197,8 +198,8 @@ def _read_manifest(release: Path) -> dict[str, Any] | None:
     return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
 
 
-def _take(root: Path, *, wait: bool, on_wait: Callable[[str], None]) -> int:
-    """Return the open, locked lock file; one that was deleted meanwhile locks nobody out."""
+def _open_locked(root: Path, *, wait: bool, on_wait: Callable[[str], None]) -> int:
+    """Return the descriptor of the locked lock file. If the file was deleted meanwhile, lock the new one."""
     file = root / "state" / "lock"
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -214,6 +215,7 @@ def _take(root: Path, *, wait: bool, on_wait: Callable[[str], None]) -> int:
 
 
 def _flock(handle: int, root: Path, *, wait: bool, on_wait: Callable[[str], None]) -> None:
+    """Lock an open file, or raise :class:`OutputBusy` if another process has it and ``wait`` is false."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -226,19 +228,22 @@ def _flock(handle: int, root: Path, *, wait: bool, on_wait: Callable[[str], None
         fcntl.flock(handle, fcntl.LOCK_EX)
 
 
-def _fingerprint(content: bytes) -> dict[str, Any]:
+def _manifest_entry(content: bytes) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
 
 
-def _digest(listed: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_json(listed)).hexdigest()[:8]
+def _digest(entries: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_json(entries)).hexdigest()[:8]
 
 
 def _json(value: Any) -> bytes:
     return (json.dumps(value, ensure_ascii=False, indent=1, sort_keys=False) + "\n").encode()
 
 
-def _stage(staged: Path, files: Mapping[str, bytes], listed: Mapping[str, Any], last: Release | None) -> None:
+def _stage(
+    staged: Path, files: Mapping[str, bytes], entries: Mapping[str, Any], last: Release | None
+) -> None:
+    """Write files below ``staged``, or link them to those of the release ``last`` that are the same."""
     before = last.manifest["files"] if last else {}
     staged.mkdir()
     for name, content in files.items():
@@ -246,12 +251,13 @@ def _stage(staged: Path, files: Mapping[str, bytes], listed: Mapping[str, Any], 
             raise ValueError(f"{name}: not a path inside a release")
         file = staged / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        if last is None or before.get(name) != listed[name] or not _link(last.path / name, file, content):
-            write(file, content)
+        if last and before.get(name) == entries[name] and _link_if_equal(last.path / name, file, content):
+            continue
+        write_file(file, content)
 
 
-def _link(old: Path, new: Path, content: bytes) -> bool:
-    """Link ``new`` to ``old`` if that truly holds ``content``; a manifest alone is not proof."""
+def _link_if_equal(old: Path, new: Path, content: bytes) -> bool:
+    """Link ``new`` to ``old`` if that file has this content; return whether it has."""
     with suppress(OSError):
         if not old.is_symlink() and old.read_bytes() == content:
             os.link(old, new)
@@ -260,34 +266,35 @@ def _link(old: Path, new: Path, content: bytes) -> bool:
 
 
 def _switch(lock: OutputLock, release_id: str) -> None:
+    """Replace the link ``current`` in one step, and sync it to the disk."""
     fresh = lock.staging / "current"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(Path("releases") / release_id)
     fresh.replace(lock.root / "current")
-    sync(lock.root)
+    sync_directory(lock.root)
 
 
 def _may_be_current(root: Path, release_id: str) -> bool:
-    """Tell whether readers may be led to a release; it is so wherever that cannot be known."""
+    """Return whether ``current`` may lead to a release. It may if the link cannot be read."""
     try:
         return (root / "current").readlink().name == release_id
     except OSError as exc:
-        return exc.errno not in {errno.ENOENT, errno.EINVAL}  # no such link; something else of that name
+        return exc.errno not in {errno.ENOENT, errno.EINVAL}  # missing, or not a link
 
 
 def _prune(lock: OutputLock, keep: int, current: str) -> None:
-    """Remove the oldest releases beyond ``keep``; ids sort by time, and the current one always stays."""
-    ours = (
+    """Delete the oldest releases beyond ``keep``, by the time in their ids. The current one always stays."""
+    releases = (
         path for path in lock.releases.iterdir() if RELEASE_ID.fullmatch(path.name) and not path.is_symlink()
     )
-    old = sorted((path.name for path in ours if path.name != current and path.is_dir()), reverse=True)
-    _withdraw(lock, old[keep - 1 :])
-    clear(lock.staging)
+    old = sorted((path.name for path in releases if path.name != current and path.is_dir()), reverse=True)
+    _move_to_staging(lock, old[keep - 1 :])
+    delete_contents(lock.staging)
 
 
-def _withdraw(lock: OutputLock, ids: Iterable[str]) -> None:
-    """Take releases from where whole ones stand, each in one step; they are gone before they are deleted."""
+def _move_to_staging(lock: OutputLock, ids: Iterable[str]) -> None:
+    """Move releases to the staging directory, each in one step. A release that cannot be moved stays."""
     for release_id in ids:
-        with suppress(OSError):  # one that stays is no reason for others to stay
+        with suppress(OSError):
             (lock.releases / release_id).rename(lock.staging / release_id)
-    sync(lock.releases)
+    sync_directory(lock.releases)

@@ -179,7 +179,7 @@ def test_what_was_harmed_in_the_bucket_does_not_come_back(tmp_path: Path, bucket
         body = b"{" if harm == "manifest" else json.dumps(manifest).encode()
         bucket.write(f"{folder}/manifest.json", body, {})
     told = (
-        "is no manifest of"
+        "is not a manifest of"
         if harm in {"manifest", "leads out", "other id"}
         else "is not (there|what was published)"
     )
@@ -289,7 +289,7 @@ def test_a_store_that_keeps_something_else_than_it_was_sent_gets_no_new_release(
     publish_to(open_to_all, before)
     release = publish_files(tmp_path, site_files("two"))
     proxy.alter = lambda request, body: (body[:-1] + b"?") if request.key.endswith("7d/report.json") else body
-    with pytest.raises(BucketUnavailable, match=r"report\.json: is not what was sent"):
+    with pytest.raises(BucketUnavailable, match=r"report\.json: the store does not hold what was sent"):
         publish_to(open_to_all, release)
     proxy.quiet()
     assert seen(open_to_all) == shown(before)
@@ -395,7 +395,7 @@ def test_a_newer_release_is_not_cleared_away_whoever_is_slow(tmp_path: Path, buc
     newer = publish_files(
         tmp_path / "b", site_files("new") | {"30d/index.html": b"<p>30", "assets/new.js": b"new"}, ago_s=1
     )
-    clear, found = upload._clear, list[dict[str, bytes]]()
+    clear, found = upload._delete_old, list[dict[str, bytes]]()
 
     def late(*given: Any) -> None:
         monkeypatch.undo()
@@ -404,7 +404,7 @@ def test_a_newer_release_is_not_cleared_away_whoever_is_slow(tmp_path: Path, buc
         clear(*given)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(upload, "_clear", late)
+        monkeypatch.setattr(upload, "_delete_old", late)
         publish_to(bucket, slow, keep=1)
     assert current_of(bucket) == newer.id
     assert seen(bucket) == found[0] == shown(newer)
@@ -687,7 +687,7 @@ def test_a_bucket_that_stays_down_is_worth_another_try(
 @pytest.mark.parametrize(
     ("url", "environment", "told"),
     [
-        ("s3://absent/x", {}, "no such bucket: make it, or mend output.bucket"),
+        ("s3://absent/x", {}, "no such bucket: create it, or correct output.bucket"),
         (
             f"s3://{NAME}/x",
             {"AWS_SECRET_ACCESS_KEY": f"{SECRET}-and-wrong"},
@@ -766,7 +766,7 @@ def test_a_store_that_takes_no_notice_of_conditions_is_found_out(
 ) -> None:
     proxy.drop = lost
     assert list(find_ignored_conditions(open_to_all)) == [
-        f"it takes no notice of {named}, so two machines could mix their reports"
+        f"it ignores {named}, so two machines could mix their reports"
     ]
     assert open_to_all.list_below("") == {}
 

@@ -1,9 +1,8 @@
-"""An object store, as little of it as publishing needs: read, write, write if unchanged, copy, list, delete.
+"""The requests to an object store that publishing needs: read, write, conditional write, copy, list, delete.
 
-obstore speaks to S3 and what speaks its protocol, to Google Cloud Storage and to Azure. It is imported where
-a bucket is opened, and nowhere else. Where the store is and who we are, it learns from the environment, by
-the names that the providers' own tools know. It repeats requests that fail for a passing reason, with
-growing pauses.
+obstore speaks the protocols of S3, Google Cloud Storage and Azure Blob Storage. Only functions import it,
+because most builds have no bucket. It reads endpoint and credentials from the environment variables of the
+providers' own tools. It retries requests after temporary errors, with growing pauses.
 """
 
 import os
@@ -18,12 +17,14 @@ from reportgen.core.errors import ConfigError, OutputBusy, PublishError
 from reportgen.publish.bucket.errors import translate_errors
 
 REQUEST_S = 60
-"""The longest that one try of a request may take."""
+"""Timeout of one attempt at a request, in seconds."""
 
 RETRY_S = 30
-"""For how long after its first try a request is tried again."""
+"""How long after its first attempt a request is retried, in seconds."""
 
 RETRIES = 8
+"""Maximum number of retries of a request."""
+
 CHECK_KEY = ".reportgen-check"
 
 ADDRESSES = (
@@ -31,15 +32,15 @@ ADDRESSES = (
     "AWS_METADATA_ENDPOINT", "AZURE_ENDPOINT", "AZURE_IDENTITY_ENDPOINT", "AZURE_MSI_ENDPOINT",
     "AZURE_STORAGE_ENDPOINT", "GOOGLE_BASE_URL",
 )  # fmt: skip
-"""The variables that hold an address, as obstore reads them."""
+"""The environment variables from which obstore reads the address of an endpoint."""
 
 Version = Mapping[str, str]
-"""How a store tells one state of an object from the next: an entity tag, in Google's also a generation."""
+"""Identifies one state of an object: its entity tag, and in Google's store also its generation."""
 
 
 @dataclass(frozen=True)
 class ListedObject:
-    """An object as the store lists it: its size in bytes, and its entity tag without quotes."""
+    """An object in the store's list: its size in bytes, and its entity tag without quotes."""
 
     size_bytes: int
     tag: str
@@ -53,7 +54,7 @@ class Bucket:
     _store: Any = field(repr=False)
 
     def read(self, key: str) -> tuple[bytes, Version] | None:
-        """Return an object's bytes and version, or ``None`` where there is none."""
+        """Return an object's bytes and version, or ``None`` if there is no such object."""
         import obstore
 
         with translate_errors(self.url):
@@ -66,23 +67,24 @@ class Bucket:
                 return None
 
     def write(self, key: str, body: bytes, headers: Mapping[str, str]) -> str:
-        """Write an object, whatever was there; return its tag."""
+        """Write an object, replacing any other; return its entity tag."""
         import obstore
 
         with translate_errors(self.url):
-            # In one request: parts would give it a tag that is no checksum, and leave litter when we die.
+            # In one request: the tag of parts is not a checksum, and those of a killed build stay.
             done = obstore.put(self._store, key, body, attributes=dict(headers), use_multipart=False)
             return _tag(done["e_tag"])
 
     def write_if_unchanged(
         self, key: str, body: bytes, headers: Mapping[str, str], seen: Version | None
     ) -> Version:
-        """Write an object if it is still as it was ``seen``, or absent where it was; return its new version.
+        """Write an object if its version is still ``seen``, or if it is still absent; return its new version.
 
-        Where the answer to a write that took place was lost, this finds out: no two bodies may be alike.
+        If the response to a successful write is lost, the object is read and compared with ``body``. So
+        no two calls may have the same body.
 
         Raises:
-            OutputBusy: somebody else has written it meanwhile; theirs stays.
+            OutputBusy: another process has written it since; that version stays.
 
         """
         import obstore
@@ -98,8 +100,8 @@ class Bucket:
                     return _version(done)
                 except (AlreadyExistsError, PreconditionError) as exc:
                     raise OutputBusy(
-                        f"{self.url}: another build has published there meanwhile, and its release stays;"
-                        " let only one machine publish to a bucket"
+                        f"{self.url}: another build has published there meanwhile, and its release stays."
+                        " Let only one machine publish to a bucket"
                     ) from exc
         except PublishError:
             found = None
@@ -110,7 +112,7 @@ class Bucket:
             raise
 
     def copy(self, key: str, target: str) -> bool:
-        """Let the store copy an object, with its headers; tell whether it has."""
+        """Copy an object within the store, with its headers; return whether that succeeded."""
         import obstore
         from obstore.exceptions import BaseError
 
@@ -121,7 +123,7 @@ class Bucket:
         return True
 
     def list_below(self, folder: str) -> dict[str, ListedObject]:
-        """Return all objects below a folder, by key."""
+        """Return all objects below a folder and its subfolders, by key."""
         import obstore
 
         with translate_errors(self.url):
@@ -129,7 +131,7 @@ class Bucket:
         return _by_key(found)
 
     def list_folder(self, name: str) -> dict[str, ListedObject]:
-        """Return the objects in a folder itself (``""`` is the prefix), by key, not those further down."""
+        """Return the objects directly in a folder (``""`` is the prefix), by key."""
         import obstore
 
         with translate_errors(self.url):
@@ -137,25 +139,25 @@ class Bucket:
         return _by_key(found["objects"])
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that are gone already are no error."""
+        """Delete objects. It is not an error if some do not exist."""
         import obstore
 
         gone = list(keys)
         with translate_errors(self.url):
             try:
                 obstore.delete(self._store, gone)
-            except FileNotFoundError:  # a store that deletes one after the other has ended there
+            except FileNotFoundError:  # a store that deletes one by one has stopped at this object
                 for key in gone:
                     with suppress(FileNotFoundError):
                         obstore.delete(self._store, key)
 
 
 def open_bucket(url: str) -> Bucket:
-    """Return the bucket of a checked address.
+    """Return the bucket of an address that the settings have checked.
 
     Raises:
-        ConfigError: an endpoint in the environment is no address.
-        PublishError: what else the environment says of it cannot work.
+        ConfigError: an endpoint in the environment is not a valid address.
+        PublishError: other environment variables for the store are missing or wrong.
 
     """
     with translate_errors(url):
@@ -163,10 +165,10 @@ def open_bucket(url: str) -> Bucket:
 
         store = from_url(
             url,
-            # Without "Accept-Encoding: gzip": lists and logins would come compressed, and are not unpacked.
+            # No "Accept-Encoding: gzip" here: obstore does not unpack lists and responses to logins.
             client_options={
                 "timeout": timedelta(seconds=REQUEST_S),
-                "allow_http": _without_tls(os.environ),
+                "allow_http": _allows_http(os.environ),
             },
             retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_S)},
         )
@@ -174,17 +176,19 @@ def open_bucket(url: str) -> Bucket:
 
 
 def find_ignored_conditions(bucket: Bucket) -> Iterator[str]:
-    """Write a small object, under conditions that hold and do not, and delete it; yield what went wrong.
+    """Yield a message if the store ignores the conditions of conditional writes.
+
+    Writes a small object several times, and deletes it.
 
     Raises:
-        PublishError: it cannot be written or deleted.
+        PublishError: the object cannot be written or deleted.
 
     """
     key, headers = f"{CHECK_KEY}-{uuid4().hex[:8]}", {"Content-Type": "text/plain"}
     try:
         first = bucket.write_if_unchanged(key, b"1", headers, None)
         bucket.write_if_unchanged(key, b"2", headers, first)
-        unheeded = [
+        ignored = [
             name
             for name, seen in (("If-None-Match", None), ("If-Match", first))
             if _ignores_condition(bucket, key, seen)
@@ -194,12 +198,12 @@ def find_ignored_conditions(bucket: Bucket) -> Iterator[str]:
             bucket.delete([key])
         raise
     bucket.delete([key])
-    if unheeded:
-        yield f"it takes no notice of {' and '.join(unheeded)}, so two machines could mix their reports"
+    if ignored:
+        yield f"it ignores {' and '.join(ignored)}, so two machines could mix their reports"
 
 
 def _ignores_condition(bucket: Bucket, key: str, stale: Version | None) -> bool:
-    """Tell whether a store writes an object though it is not as it was seen."""
+    """Return whether the store writes an object although its version is not ``stale``."""
     try:
         bucket.write_if_unchanged(key, uuid4().bytes, {}, stale)
     except OutputBusy:
@@ -207,11 +211,11 @@ def _ignores_condition(bucket: Bucket, key: str, stale: Version | None) -> bool:
     return True
 
 
-def _without_tls(environ: Mapping[str, str]) -> bool:
-    """Tell whether an endpoint was named without TLS: one on this machine, or in a network of one's own.
+def _allows_http(environ: Mapping[str, str]) -> bool:
+    """Return whether the environment names an endpoint without TLS, such as one in a private network.
 
     Raises:
-        ConfigError: one is no address.
+        ConfigError: an endpoint is not a valid address.
 
     """
     named = {name: environ[name] for name in ADDRESSES if environ.get(name)}
@@ -223,7 +227,7 @@ def _without_tls(environ: Mapping[str, str]) -> bool:
 
 
 def _by_key(items: Iterable[Mapping[str, Any]]) -> dict[str, ListedObject]:
-    """Return listed objects by key, without those that stand for a folder."""
+    """Return listed objects by key, without those that represent a folder."""
     return {item["path"]: ListedObject(item["size"], _tag(item["e_tag"])) for item in items if item["path"]}
 
 
@@ -231,5 +235,5 @@ def _tag(text: str | None) -> str:
     return (text or "").removeprefix("W/").strip('"')
 
 
-def _version(told: Mapping[str, Any]) -> Version:
-    return {name: told[name] for name in ("e_tag", "version") if told.get(name) is not None}
+def _version(response: Mapping[str, Any]) -> Version:
+    return {name: response[name] for name in ("e_tag", "version") if response.get(name) is not None}

@@ -1,7 +1,7 @@
-"""Back from a bucket: its current release into an output that has none, as on a new machine without its disk.
+"""Restore the current release of a bucket into an output directory, as on a new machine.
 
-It fails softly: a build does not need the release before. But where there is one, a build can tell that the
-source has lost all its visits, and readers have a report until the first build is done.
+A build does not need the last release, so a failed restoration is only a warning. With the last release, a
+build can notice that the source has lost all visits, and readers have a report until that build ends.
 """
 
 import gzip
@@ -22,14 +22,12 @@ from reportgen.publish.bucket.client import Bucket, open_bucket
 from reportgen.publish.bucket.index import CURRENT, GZIP, build_time, is_same_or_newer, parse_index
 from reportgen.publish.release import MANIFEST, OutputLock, Release, current_release, matches_entry, publish
 
-AT_ONCE = 8
+MAX_REQUESTS = 8
+"""Maximum number of requests at the same time."""
 
 
 def restore(config: Config, lock: OutputLock, watch: Stopwatch, *, warm: bool = False) -> bool:
-    """Make the bucket's current release the current one here, unless that here is as new.
-
-    What goes wrong is a warning; return whether nothing did. A process that is ``warm`` forks nothing.
-    """
+    """Call :func:`restore_release` and make its errors a warning; return whether there was none."""
     with watch.stage("restore"):
         try:
             restore_release(config, lock, warm=warm)
@@ -42,22 +40,23 @@ def restore(config: Config, lock: OutputLock, watch: Stopwatch, *, warm: bool = 
 def restore_release(
     config: Config, lock: OutputLock, *, warm: bool = True, links: Mapping[str, str] | None = None
 ) -> None:
-    """Make the release that is current in the bucket, which must be set, so here: unless that here is as new.
+    """Make the bucket's current release current in the output, unless the one there is the same or newer.
 
-    ``links`` are those of :func:`reportgen.publish.release.publish`, which no bucket holds.
+    The settings must name a bucket. ``links`` are those of :func:`reportgen.publish.release.publish`; a
+    bucket does not hold them. With ``warm``, this process itself asks the bucket, and must not fork later;
+    otherwise a child process does.
 
     Raises:
-        PublishError: it cannot be read, or is not what was published; or it cannot be written here.
+        PublishError: the release cannot be read, is not what was published, or cannot be written here.
 
     """
     url, last = str(config.output.bucket), current_release(lock.root)
 
-    def fetched() -> tuple[dict[str, Any], dict[str, bytes]] | None:
+    def download() -> tuple[dict[str, Any], dict[str, bytes]] | None:
         return download_release(open_bucket(url), last)
 
-    # obstore starts threads: a build that forks later on must not have them, and a copy of a process that has
-    # them would wait for them for ever.
-    if (found := fetched() if warm else run_in_child(fetched)[0]) is not None:
+    # obstore starts threads. A child forked from a process with them would wait for them for ever.
+    if (found := download() if warm else run_in_child(download)[0]) is not None:
         manifest, files = found
         about = {key: value for key, value in manifest.items() if key not in {"id", "built_at", "files"}}
         built_at = build_time(manifest["id"])
@@ -67,12 +66,13 @@ def restore_release(
 def download_release(
     bucket: Bucket, last: Release | None = None
 ) -> tuple[dict[str, Any], dict[str, bytes]] | None:
-    """Return the manifest and the files of the bucket's current release, or ``None`` where there is none.
+    """Return the manifest and all files of the bucket's current release.
 
-    Nor is there one where ``last`` is as new; files that it holds are not read again.
+    Return ``None`` if there is none, or if ``last`` is the same or newer. Files that ``last`` has are not
+    downloaded again.
 
     Raises:
-        PublishError: it cannot be read, or is not what was published.
+        PublishError: the release cannot be read, or is not what was published.
 
     """
     found = bucket.read(CURRENT)
@@ -80,33 +80,33 @@ def download_release(
     if release_id is None or (last and is_same_or_newer(last.id, release_id, datetime.now(UTC))):
         return None
     folder = f"releases/{release_id}"
-    manifest = _manifest(bucket.url, release_id, _read(bucket, f"{folder}/{MANIFEST}"))
-    listed = manifest["files"]
-    files = _held(last, listed)
-    plain = [name for name in listed if not (name.endswith(GZIP) and name.removesuffix(GZIP) in listed)]
-    due = [name for name in plain if not {name, name + GZIP} & listed.keys() <= files.keys()]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        bodies = list(pool.map(lambda name: _read(bucket, f"{folder}/{name}"), due))
-    for name, body in zip(due, bodies, strict=True):
-        files |= _forms(name, body) if name + GZIP in listed else {name: body}
-    for name, about in listed.items():
-        if name not in files or not matches_entry(files[name], about):
+    manifest = _parse_manifest(bucket.url, release_id, _read(bucket, f"{folder}/{MANIFEST}"))
+    entries = manifest["files"]
+    files = _reusable_files(last, entries)
+    stored = [name for name in entries if not (name.endswith(GZIP) and name.removesuffix(GZIP) in entries)]
+    missing = [name for name in stored if not {name, name + GZIP} & entries.keys() <= files.keys()]
+    with ThreadPoolExecutor(MAX_REQUESTS) as pool:
+        bodies = list(pool.map(lambda name: _read(bucket, f"{folder}/{name}"), missing))
+    for name, body in zip(missing, bodies, strict=True):
+        files |= _both_forms(name, body) if name + GZIP in entries else {name: body}
+    for name, entry in entries.items():
+        if name not in files or not matches_entry(files[name], entry):
             raise PublishError(f"{bucket.url}/{folder}/{name}: is not what was published")
-    return manifest, {name: files[name] for name in listed}
+    return manifest, {name: files[name] for name in entries}
 
 
-def _held(last: Release | None, listed: Mapping[str, Any]) -> dict[str, bytes]:
-    """Return the listed files that a release here holds, byte for byte."""
+def _reusable_files(last: Release | None, entries: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the files that the release ``last`` has with the same entry in its manifest."""
     found: dict[str, bytes] = {}
-    for name, about in listed.items():
-        if last and last.manifest["files"].get(name) == about:
+    for name, entry in entries.items():
+        if last and last.manifest["files"].get(name) == entry:
             with suppress(OSError):
                 found[name] = (last.path / name).read_bytes()
-    return {name: body for name, body in found.items() if matches_entry(body, listed[name])}
+    return {name: body for name, body in found.items() if matches_entry(body, entries[name])}
 
 
-def _forms(name: str, body: bytes) -> dict[str, bytes]:
-    """Return a file and its compressed form, from that form; or from itself, where something unpacked it."""
+def _both_forms(name: str, body: bytes) -> dict[str, bytes]:
+    """Return a file and its gzip form, from either of them: some stores unpack gzip when they send it."""
     try:
         return {name: gzip.decompress(body), name + GZIP: body}
     except (OSError, EOFError, zlib.error):
@@ -120,20 +120,23 @@ def _read(bucket: Bucket, key: str) -> bytes:
     return found[0]
 
 
-def _manifest(url: str, release_id: str, content: bytes) -> dict[str, Any]:
-    """Return a manifest, if it is of this release and lists files that may be written."""
+def _parse_manifest(url: str, release_id: str, content: bytes) -> dict[str, Any]:
+    """Return a manifest, or raise :class:`PublishError` if it is another release's or lists unsafe paths."""
     try:
         manifest = json.loads(content)
-        sound = manifest["id"] == release_id and all(
-            isinstance(about, Mapping) and not _leads_out(name) for name, about in manifest["files"].items()
+        is_valid = manifest["id"] == release_id and all(
+            isinstance(entry, Mapping) and _is_safe_path(name) for name, entry in manifest["files"].items()
         )
     except (ValueError, LookupError, TypeError, AttributeError):
-        sound = False
-    if not sound:
-        raise PublishError(f"{url}/releases/{release_id}/{MANIFEST}: is no manifest of that release")
+        is_valid = False
+    if not is_valid:
+        raise PublishError(f"{url}/releases/{release_id}/{MANIFEST}: is not a manifest of that release")
     return dict(manifest)
 
 
-def _leads_out(name: str) -> bool:
+def _is_safe_path(name: str) -> bool:
+    """Return whether a file of this name can be written inside a release."""
     path = PurePosixPath(name)
-    return "\0" in name or path.is_absolute() or ".." in path.parts or not path.parts or name == MANIFEST
+    return bool(path.parts) and not (
+        "\0" in name or path.is_absolute() or ".." in path.parts or name == MANIFEST
+    )

@@ -1,4 +1,4 @@
-"""What goes wrong with a bucket, in words that say what to do: obstore's errors become ours here."""
+"""obstore's errors as :class:`PublishError`, each with what to do about it."""
 
 import os
 import re
@@ -10,14 +10,14 @@ from reportgen.config.types import BUCKETS
 from reportgen.core.errors import BucketUnavailable, PublishError, scrub
 
 CLOUDS = ("AWS_", "AZURE_", "GOOGLE_")
-"""How the names of the providers' variables begin."""
+"""How the names of the providers' environment variables begin."""
 
-SHORTEST_SECRET = 8
-"""What is shorter is no credential of a cloud, but a number or a ``true``."""
+MIN_SECRET_LENGTH = 8
+"""Minimum length of a credential, in characters: shorter values are numbers or words such as ``true``."""
 
 ADVICE = {
     r"/latest/api/token|/computeMetadata/|/metadata/identity/": "There are no credentials: set {names}",
-    r"NoSuchBucket|status code: 404": "There is no such bucket: make it, or mend output.bucket",
+    r"NoSuchBucket|status code: 404": "There is no such bucket: create it, or correct output.bucket",
     r"AuthorizationHeaderMalformed|PermanentRedirect": "The bucket is in another region: set AWS_REGION",
     r"RequestTimeTooSkewed": "The clock of this machine is wrong: set it",
     r"status code: 501": "The store lacks what publishing needs (docs/object-storage.md)",
@@ -25,55 +25,56 @@ ADVICE = {
     r"status code: 401": "Check the credentials in the environment: {names}",
     r"status code: 403": "Check the credentials in the environment and their rights (docs/object-storage.md)",
 }
-"""What to do, by what obstore or the store says: the first that fits.
+"""What to do, by a pattern in the message of obstore or of the store. The first that matches counts.
 
-Who has no credentials is asked for those of the machine, by an address that few machines have.
+Without credentials in the environment, obstore asks the cloud's metadata service, which most machines do not
+have: an error there means that credentials are missing.
 """
 
-PASSING = re.compile(r"status code: (5\d\d|408|429)|HTTP error")
-"""What may be gone when the same is tried again later."""
+TEMPORARY = re.compile(r"status code: (5\d\d|408|429)|HTTP error")
+"""Errors that a later attempt may not meet."""
 
 
 @contextmanager
 def translate_errors(url: str) -> Iterator[None]:
-    """Turn obstore's errors into ours."""
+    """Raise obstore's errors in this block as :class:`PublishError`, which names the bucket's ``url``."""
     from obstore.exceptions import BaseError
 
     try:
         yield
     except (BaseError, OSError, ValueError) as exc:
-        raise _ours(url, str(exc)) from exc
+        raise _publish_error(url, str(exc)) from exc
     except BaseException as exc:
-        if type(exc).__name__ != "PanicException":  # of Rust: no Exception, and it has no other name
+        if type(exc).__name__ != "PanicException":  # Rust's panic: not an Exception, and has no public name
             raise
-        raise _ours(url, f"obstore failed: {exc}") from exc
+        raise _publish_error(url, f"obstore failed: {exc}") from exc
 
 
 def cloud_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the credentials of object stores that an environment holds."""
+    """Return the credentials of object stores in an environment."""
     return tuple(
         value
         for name, value in environ.items()
-        if len(value) >= SHORTEST_SECRET and name.startswith(CLOUDS) and SECRET_WORD.search(name)
+        if len(value) >= MIN_SECRET_LENGTH and name.startswith(CLOUDS) and SECRET_WORD.search(name)
     )
 
 
-def _ours(url: str, told: str) -> PublishError:
-    """Return our error for what obstore told: what failed, on what, and what to do."""
-    words = f"{url}: {scrub(_in_short(told), cloud_secrets(os.environ))}"
-    advice = next((way for sign, way in ADVICE.items() if re.search(sign, told)), "")
+def _publish_error(url: str, message: str) -> PublishError:
+    """Return the error for a message of obstore: what failed, where, and what to do."""
+    words = f"{url}: {scrub(_shorten(message), cloud_secrets(os.environ))}"
+    advice = next((text for pattern, text in ADVICE.items() if re.search(pattern, message)), "")
     advice = advice.format(names=BUCKETS[url.partition(":")[0]])
-    if not advice and PASSING.search(told):
+    if not advice and TEMPORARY.search(message):
         return BucketUnavailable(f"{words}. It is tried again; see the provider's status if it goes on")
     return PublishError(f"{words}. {advice or 'See docs/object-storage.md'}")
 
 
-def _in_short(told: str) -> str:
-    """Return the one sentence in obstore's many, without queries, which may hold signatures."""
-    first = told.partition("\n")[0].partition("<?xml")[0]
+def _shorten(message: str) -> str:
+    """Return request, status and code from a message, without queries, which may contain signatures."""
+    first = message.partition("\n")[0].partition("<?xml")[0]
     request = re.search(r"Error performing ([A-Z]+ \S+) in .*? - (.*)", first)
-    said = f"{request[1]}: {request[2]}" if request else first
-    said = said.replace("Server returned non-2xx status code: ", "")
-    code = re.search(r"<Code>([^<]*)</Code>\s*<Message>([^<]*)</Message>", told)
-    said = re.sub(r"\?[^\s:]*", "", said).strip(" .:")
-    return f"{said}: {code[1]}: {code[2].rstrip('. ')}" if code else said
+    text = f"{request[1]}: {request[2]}" if request else first
+    text = text.replace("Server returned non-2xx status code: ", "")
+    code = re.search(r"<Code>([^<]*)</Code>\s*<Message>([^<]*)</Message>", message)
+    text = re.sub(r"\?[^\s:]*", "", text).strip(" .:")
+    return f"{text}: {code[1]}: {code[2].rstrip('. ')}" if code else text

@@ -1,8 +1,8 @@
-"""What stands in a bucket: the objects of a release, and ``current.json``, which tells what was put where.
+"""The objects of a release in a bucket, and ``current.json``, the index of what was written.
 
-A file with a compressed form is stored as gzip, under its own name: a bucket answers everybody with the same
-bytes, and gzip is what every HTTP client takes. The ledger holds the store's own tag of each object that it
-lists, so that an object is known to be the one that was put, and not only to have its name.
+A file with a gzip form is stored in that form, under its own name: a bucket sends the same bytes to every
+client, and all HTTP clients in use understand gzip. The index holds the entity tag that the store gave to
+each object. If the tag has changed since, somebody else has overwritten the object.
 """
 
 import gzip
@@ -26,7 +26,7 @@ GZIP, BROTLI = SUFFIXES["gzip"], SUFFIXES["br"]
 
 @dataclass(frozen=True)
 class BucketObject:
-    """One object to be: the file ``name`` of a release, as it is stored, with its headers."""
+    """An object to write: the name of its file in the release, its stored bytes, and its HTTP headers."""
 
     name: str
     body: bytes
@@ -34,23 +34,23 @@ class BucketObject:
 
     @cached_property
     def digest(self) -> str:
-        """Tell this object from every other, headers included."""
+        """The SHA-256 of headers and bytes, in hexadecimal."""
         return hashlib.sha256(json.dumps(self.headers, sort_keys=True).encode() + self.body).hexdigest()
 
     @property
     def plain(self) -> bytes:
-        """The body as some stores give it to who does not ask for gzip: Google's, for one."""
+        """The bytes without gzip. Google's store sends these to clients that do not ask for gzip."""
         return gzip.decompress(self.body) if "Content-Encoding" in self.headers else self.body
 
     @cached_property
     def md5(self) -> str:
-        """The tag that most stores give to such a body."""
+        """The MD5 of the bytes in hexadecimal, which most stores use as the entity tag."""
         return hashlib.md5(self.body, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """An object that was put: its item's digest, its size, and the tag that the store gave it."""
+    """An object that was written: its digest, its size in bytes, and its entity tag in the store."""
 
     digest: str
     size_bytes: int
@@ -59,7 +59,7 @@ class IndexEntry:
 
 @dataclass(frozen=True)
 class Lease:
-    """Who is putting the pages of which release into their places, and since when."""
+    """The right of one machine, ``by``, to replace the objects that readers see, and since when it has it."""
 
     release: str
     by: str
@@ -68,7 +68,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class BucketIndex:
-    """What ``current.json`` tells: the current release, its objects, and who is about to replace them."""
+    """The content of ``current.json``: the id of the current release, its objects by key, and the lease."""
 
     release: str | None = None
     objects: Mapping[str, IndexEntry] = field(default_factory=dict)
@@ -76,26 +76,25 @@ class BucketIndex:
 
 
 def dump_index(index: BucketIndex) -> bytes:
-    """Return a ledger as ``current.json``; one with a claim is like no other."""
+    """Return an index as ``current.json``. Two indexes with a lease never have the same bytes."""
     lease = index.lease
+    claim = {"release": lease.release, "by": lease.by, "since": lease.since.isoformat()} if lease else None
     document = {
         "schema_version": 1,
         "release": index.release,
-        "claim": {"release": lease.release, "by": lease.by, "since": lease.since.isoformat()}
-        if lease
-        else None,
-        "objects": {key: vars(put) for key, put in sorted(index.objects.items())},
+        "claim": claim,
+        "objects": {key: vars(entry) for key, entry in sorted(index.objects.items())},
     }
     return (json.dumps(document, ensure_ascii=False, indent=0) + "\n").encode()
 
 
 def parse_index(content: bytes) -> BucketIndex:
-    """Return the ledger that ``current.json`` holds; a damaged one knows of nothing."""
+    """Return the index in the bytes of ``current.json``, or an empty one if they are damaged."""
     with suppress(ValueError, LookupError, TypeError, AttributeError):
         document = json.loads(content)
-        objects = {str(key): _put(told) for key, told in document["objects"].items()}
-        told, release = document["claim"], document["release"]
-        lease = Lease(told["release"], told["by"], _moment(told["since"])) if told else None
+        objects = {str(key): _parse_entry(entry) for key, entry in document["objects"].items()}
+        claim, release = document["claim"], document["release"]
+        lease = Lease(claim["release"], claim["by"], _parse_time(claim["since"])) if claim else None
         if release is not None:
             build_time(release)
         return BucketIndex(release, objects, lease)
@@ -103,38 +102,38 @@ def parse_index(content: bytes) -> BucketIndex:
 
 
 def build_time(release_id: str) -> datetime:
-    """Return when a release was made, by its id.
+    """Return the build time in a release's id, in UTC.
 
     Raises:
-        ValueError: this is no id of a release.
+        ValueError: this is not the id of a release.
 
     """
     if not RELEASE_ID.fullmatch(release_id):
-        raise ValueError(f"{release_id}: no id of a release")
+        raise ValueError(f"{release_id}: not the id of a release")
     return datetime.strptime(release_id.partition("-")[0], "%Y%m%dT%H%M%S.%f%z")
 
 
 def is_newer(release_id: str, than: str, now: datetime) -> bool:
-    """Tell whether a release was made after another, and not by a clock that was wrong."""
+    """Return whether a release was built after another. One from the future was not: a clock was wrong."""
     return build_time(than) < build_time(release_id) <= now + MAX_CLOCK_SKEW
 
 
 def is_same_or_newer(release_id: str, other: str, now: datetime) -> bool:
-    """Tell whether a release is the other one, or newer."""
+    """Return whether a release is the other one or was built after it."""
     return release_id == other or is_newer(release_id, other, now)
 
 
 def objects_of(release: Release) -> Iterator[BucketObject]:
-    """Yield each object of a release, as it stands below ``releases/<id>/``.
+    """Yield each object that a release has below ``releases/<id>/``.
 
     Raises:
-        PublishError: a file is not what its manifest says.
+        PublishError: a file cannot be read, or has changed since it was published.
 
     """
     files = release.manifest["files"]
     for name in files:
         if name.endswith(GZIP) and name.removesuffix(GZIP) in files:
-            continue  # it is stored in the place of what it stands for
+            continue  # stored under the name of the file that it is a form of
         packed = name + GZIP in files
         body = _read(release, name + GZIP if packed else name)
         yield BucketObject(name, body, object_headers(name, packed=packed))
@@ -143,12 +142,12 @@ def objects_of(release: Release) -> Iterator[BucketObject]:
 
 
 def is_served(name: str) -> bool:
-    """Tell whether a file stands at the prefix as well; other compressed forms than gzip do not."""
+    """Return whether readers get a file, so that it is also written at the prefix. Brotli forms are not."""
     return not name.endswith(BROTLI)
 
 
 def object_headers(name: str, *, packed: bool) -> dict[str, str]:
-    """Return what a store is to say of a file."""
+    """Return the HTTP headers that the store sends with a file; ``packed``: it is stored as gzip."""
     headers = {"Content-Type": media_type(name), "Cache-Control": cache_control(name, shared=True)}
     return headers | ({"Content-Encoding": "gzip"} if packed else {})
 
@@ -158,22 +157,21 @@ INDEX_HEADERS = object_headers(CURRENT, packed=False)
 
 
 def _read(release: Release, name: str) -> bytes:
-    """Return the content of a file of a release. Its manifest is not checked, which lists all but itself."""
+    """Return the content of a file. The manifest is not checked: it does not list itself."""
+    path = release.path / name
     try:
-        return (release.path / name).read_bytes() if name == MANIFEST else read_published(release, name)
+        return path.read_bytes() if name == MANIFEST else read_published(release, name)
     except OSError as exc:
-        raise PublishError(f"{release.path / name}: cannot be read: {exc.strerror}") from exc
+        raise PublishError(f"{path}: cannot be read: {exc.strerror}") from exc
     except ValueError as exc:
-        raise PublishError(
-            f"{release.path / name}: is not what was published; the next build replaces it"
-        ) from exc
+        raise PublishError(f"{path}: is not what was published; the next build replaces it") from exc
 
 
-def _put(told: Mapping[str, Any]) -> IndexEntry:
-    return IndexEntry(str(told["digest"]), int(told["size_bytes"]), str(told["tag"]))
+def _parse_entry(entry: Mapping[str, Any]) -> IndexEntry:
+    return IndexEntry(str(entry["digest"]), int(entry["size_bytes"]), str(entry["tag"]))
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
         raise ValueError("a time without a zone")

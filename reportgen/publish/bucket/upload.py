@@ -1,14 +1,16 @@
-"""Publishing into a bucket: a release that is published here is put there, and becomes current there.
+"""Upload a release to a bucket and make it current there.
 
-A bucket has no link to replace, so the switch is made of many writes. Their order keeps the promise:
+A bucket has no link that one step could replace. So it takes many writes to make a release current, in this
+order:
 
-1. All files go below ``releases/<id>/``, beside what readers see, and are proven to be there.
-2. One conditional write of ``current.json`` claims the switch; who loses it has touched nothing.
-3. Files at the prefix are replaced: scripts first, whose names are new, then data, then pages, all at once.
-4. One conditional write of ``current.json`` makes the release current. Old ones go after that.
+1. All files are written below ``releases/<id>/``, where readers do not look, and then checked.
+2. One conditional write of ``current.json`` takes the lease. A machine that fails here has changed nothing
+   that readers see.
+3. Files at the prefix are replaced: first scripts, whose names are new, then data, then pages.
+4. One conditional write of ``current.json`` names the current release. Old releases are deleted after that.
 
-Until 3 readers see the old site. A build that dies in 3 leaves some pages of either release, each whole in
-itself; the next build finds the claim, and ends what was begun.
+Readers see the old report until step 3. A build that dies in step 3 leaves pages of two releases, each of
+them complete; the next build finds the lease and replaces all files that differ.
 """
 
 import hashlib
@@ -43,33 +45,33 @@ from reportgen.publish.bucket.index import (
 )
 from reportgen.publish.release import RELEASE_ID, Release
 
-AT_ONCE = 8
-"""Requests under way together."""
+MAX_REQUESTS = 8
+"""Maximum number of requests at the same time."""
 
 MAX_SWITCH_S = 60
-"""For how long after its claim a build may begin to write pages: then others may take over."""
+"""How long after taking the lease a build may begin to write pages, in seconds."""
 
 LEASE_LIFETIME = timedelta(seconds=240)
-"""How long a lease of another machine counts: longer than :data:`MAX_SWITCH_S` and one request together."""
+"""How long another machine's lease counts: more than :data:`MAX_SWITCH_S` plus the longest request."""
 
 RELEASES = "releases"
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 
 def upload_release(
     config: Config, root: Path, release: Release, watch: Stopwatch, *, allow_newer: bool = False
 ) -> None:
-    """See to it that the bucket of the settings, if there is one, holds a release of the output ``root``.
+    """Make a release of the output ``root`` current in the bucket of the settings, if there is one.
 
-    Where it does, that costs one request. With ``allow_newer``, a newer release there stays and is not an
-    error.
+    One request if it is current already. With ``allow_newer``, a newer release in the bucket stays, and that
+    is not an error.
 
     Raises:
-        OutputBusy: another machine publishes there, or has published a newer release; that one stays.
-        BucketUnavailable: it does not answer right now.
-        PublishError: it cannot be written as configured.
+        OutputBusy: another machine is publishing there, or has published a newer release, which stays.
+        BucketUnavailable: the store does not respond now.
+        PublishError: the store refuses a request, or a file here is not what was published.
 
     """
     if config.output.bucket is None:
@@ -77,13 +79,8 @@ def upload_release(
     with watch.stage("upload"):
         # A digest: current.json may be public.
         by = hashlib.sha256(f"{socket.gethostname()}:{root.resolve()}".encode()).hexdigest()[:16]
-        put_release(
-            open_bucket(config.output.bucket),
-            release,
-            by=by,
-            keep=config.output.keep,
-            allow_newer=allow_newer,
-        )
+        keep = config.output.keep
+        put_release(open_bucket(config.output.bucket), release, by=by, keep=keep, allow_newer=allow_newer)
 
 
 def put_release(
@@ -95,10 +92,11 @@ def put_release(
     allow_newer: bool = False,
     clock: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> bool:
-    """Make ``release`` current in ``bucket``; return whether it was not so already.
+    """Make a release current in a bucket; return ``False`` if nothing had to be done.
 
-    ``by`` names this machine and output, whose lock is held: an earlier claim of the same is a dead one's.
-    ``keep`` releases stay. Raises what :func:`upload_release` does.
+    ``by`` identifies this machine and its output. The caller holds the lock of that output, so an earlier
+    lease by the same is of a build that died. ``keep`` releases stay. Raises the same errors as
+    :func:`upload_release`.
     """
     found = bucket.read(CURRENT)
     before = parse_index(found[0]) if found else BucketIndex()
@@ -108,28 +106,27 @@ def put_release(
         if allow_newer:
             return False
         raise OutputBusy(
-            f"{bucket.url}: another machine has published a newer release ({before.release}), which stays;"
-            " let only one machine publish to a bucket"
+            f"{bucket.url}: another machine has published a newer release ({before.release}), which stays."
+            " Let only one machine publish to a bucket"
         )
-    _give_way(bucket, before, by, clock())
+    _check_lease(bucket, before, by, clock())
     objects = list(objects_of(release))
-    put = _upload(bucket, release.id, objects, before)
+    entries = _upload_objects(bucket, release.id, objects, before)
     switch = _Switch(bucket, time.monotonic() + MAX_SWITCH_S)
-    lease = replace(before, lease=Lease(release.id, by, clock()))
-    version = bucket.write_if_unchanged(
-        CURRENT, dump_index(lease), INDEX_HEADERS, found[1] if found else None
-    )
-    put |= switch.lay_out([item for item in objects if is_served(item.name)], before)
-    after = BucketIndex(release.id, put)
+    leased = replace(before, lease=Lease(release.id, by, clock()))
+    seen = found[1] if found else None
+    version = bucket.write_if_unchanged(CURRENT, dump_index(leased), INDEX_HEADERS, seen)
+    entries |= switch.replace_all([each for each in objects if is_served(each.name)], before)
+    after = BucketIndex(release.id, entries)
     bucket.write_if_unchanged(CURRENT, dump_index(after), INDEX_HEADERS, version)
-    with suppress(PublishError):  # litter is no reason to call a published release a failure
-        _clear(bucket, before, after, keep, clock())
+    with suppress(PublishError):  # the release is published, and the next build deletes what is left
+        _delete_old(bucket, before, after, keep, clock())
     return True
 
 
-def _give_way(bucket: Bucket, before: BucketIndex, by: str, now: datetime) -> None:
-    """Stop where another machine is putting pages into their places right now."""
-    lease = before.lease
+def _check_lease(bucket: Bucket, index: BucketIndex, by: str, now: datetime) -> None:
+    """Raise :class:`OutputBusy` if another machine has the lease now."""
+    lease = index.lease
     if lease and lease.by != by and abs(now - lease.since) < LEASE_LIFETIME:
         raise OutputBusy(
             f"{bucket.url}: another machine publishes there, since {lease.since:%Y-%m-%dT%H:%M:%SZ}. Let only"
@@ -138,131 +135,139 @@ def _give_way(bucket: Bucket, before: BucketIndex, by: str, now: datetime) -> No
         )
 
 
-def _upload(
+def _upload_objects(
     bucket: Bucket, release_id: str, objects: Iterable[BucketObject], before: BucketIndex
 ) -> dict[str, IndexEntry]:
-    """Put all objects of a release below its id, and prove that they are there; return what was put."""
+    """Write all objects of a release below its id, and check them; return their entries by key.
+
+    Objects that a build that died has written are not sent again. The others are copied from the release
+    ``before`` where possible. Those that are wrong after that are sent; if they are still wrong, this raises
+    :class:`BucketUnavailable`.
+    """
     folder = f"{RELEASES}/{release_id}"
-    wanted = {f"{folder}/{item.name}": item for item in objects}
-    there = bucket.list_below(folder)  # what a build that died has left is not sent again
-    for known in (
-        before,
-        BucketIndex(),
-        None,
-    ):  # copied where it can be; then sent in any case; then given up
-        proven = _each(partial(_is_there, bucket, there), wanted.items())
-        missing = [pair for pair, sound in zip(wanted.items(), proven, strict=True) if not sound]
+    wanted = {f"{folder}/{each.name}": each for each in objects}
+    listed = bucket.list_below(folder)
+    for copy_from in (before, BucketIndex(), None):
+        right = _map_parallel(partial(_is_stored, bucket, listed), wanted.items())
+        missing = [pair for pair, is_right in zip(wanted.items(), right, strict=True) if not is_right]
         if not missing:
             return {
-                key: IndexEntry(item.digest, len(item.body), there[key].tag) for key, item in wanted.items()
+                key: IndexEntry(each.digest, len(each.body), listed[key].tag) for key, each in wanted.items()
             }
-        if known is not None:
-            _each(partial(_send, bucket, known), missing)
-            there = bucket.list_below(folder)
+        if copy_from is not None:
+            _map_parallel(partial(_copy_or_send, bucket, copy_from), missing)
+            listed = bucket.list_below(folder)
     raise BucketUnavailable(
-        f"{bucket.url}/{missing[0][0]}: is not what was sent, though the bucket took it ({len(missing)} such"
-        " objects). What is current there stays; it is tried again"
+        f"{bucket.url}/{missing[0][0]}: the store does not hold what was sent ({len(missing)} such objects),"
+        " although it accepted the request. The current release there stays. It is tried again"
     )
 
 
-def _is_there(bucket: Bucket, there: Mapping[str, ListedObject], pair: tuple[str, BucketObject]) -> bool:
-    """Tell whether a listed object is, byte for byte, what it is to be."""
-    key, item = pair
-    stored = there.get(key)
-    if stored is None or stored.size_bytes != len(item.body):
+def _is_stored(bucket: Bucket, listed: Mapping[str, ListedObject], pair: tuple[str, BucketObject]) -> bool:
+    """Return whether the store holds exactly the bytes of an object under its key."""
+    key, wanted = pair
+    found = listed.get(key)
+    if found is None or found.size_bytes != len(wanted.body):
         return False
-    if stored.tag == item.md5:
+    if found.tag == wanted.md5:
         return True
-    found = bucket.read(key)  # where objects are encrypted, and at Azure, the tag is no checksum
-    return found is not None and (found[0] == item.body or found[0] == item.plain)
+    # The tag is not a checksum at Azure, or if the store encrypts objects: read the object.
+    content = bucket.read(key)
+    return content is not None and (content[0] == wanted.body or content[0] == wanted.plain)
 
 
-def _send(bucket: Bucket, before: BucketIndex, pair: tuple[str, BucketObject]) -> None:
-    """Write an object, or let the store copy it from the release before, where it is the same."""
-    key, item = pair
-    old = f"{RELEASES}/{before.release}/{item.name}"
-    put = before.objects.get(old)
-    if put is None or put.digest != item.digest or not bucket.copy(old, key):
-        bucket.write(key, item.body, item.headers)
+def _copy_or_send(bucket: Bucket, before: BucketIndex, pair: tuple[str, BucketObject]) -> None:
+    """Copy an object within the store from the release ``before`` if it is the same, or else send it."""
+    key, wanted = pair
+    old = f"{RELEASES}/{before.release}/{wanted.name}"
+    entry = before.objects.get(old)
+    if entry is None or entry.digest != wanted.digest or not bucket.copy(old, key):
+        bucket.write(key, wanted.body, wanted.headers)
 
 
 @dataclass(frozen=True)
 class _Switch:
-    """The files at the prefix, which readers see, replaced in the right order and within ``deadline``."""
+    """Replaces the files at the prefix, which readers see, until ``deadline`` (of the monotonic clock)."""
 
     bucket: Bucket
     deadline: float
 
-    def lay_out(self, objects: Iterable[BucketObject], before: BucketIndex) -> dict[str, IndexEntry]:
-        """Put each object into its place, where it is not there yet; return what stands there then."""
-        served = {item.name: item for item in objects}
-        there = _at_prefix(self.bucket, served)
-        put = {
+    def replace_all(self, objects: Iterable[BucketObject], before: BucketIndex) -> dict[str, IndexEntry]:
+        """Write each object that differs from the one at the prefix; return the entries of all by key."""
+        wanted = {each.name: each for each in objects}
+        listed = _list_at_prefix(self.bucket, wanted)
+        entries = {
             name: before.objects[name]
-            for name, item in served.items()
-            if _is_unchanged(item, before.objects.get(name), there.get(name))
+            for name, each in wanted.items()
+            if _is_unchanged(each, before.objects.get(name), listed.get(name))
         }
-        due = [item for name, item in served.items() if name not in put]
-        for wave in (
-            [item for item in due if is_asset(item.name)],
-            [item for item in due if not is_asset(item.name) and not is_page(item.name)],
-            [item for item in due if is_page(item.name)],
+        changed = [each for name, each in wanted.items() if name not in entries]
+        for group in (
+            [each for each in changed if is_asset(each.name)],
+            [each for each in changed if not is_asset(each.name) and not is_page(each.name)],
+            [each for each in changed if is_page(each.name)],
         ):
-            put |= dict(_each(self._replace, wave))
-        return put
+            entries |= dict(_map_parallel(self._write, group))
+        return entries
 
-    def _replace(self, item: BucketObject) -> tuple[str, IndexEntry]:
+    def _write(self, wanted: BucketObject) -> tuple[str, IndexEntry]:
         if time.monotonic() > self.deadline:
             raise BucketUnavailable(
-                f"{self.bucket.url}: is so slow that another machine may take over; until the next build, the"
+                f"{self.bucket.url}: is so slow that another machine may take over. Until the next build, the"
                 " pages there are of two releases"
             )
-        tag = self.bucket.write(item.name, item.body, item.headers)
-        return item.name, IndexEntry(item.digest, len(item.body), tag)
+        tag = self.bucket.write(wanted.name, wanted.body, wanted.headers)
+        return wanted.name, IndexEntry(wanted.digest, len(wanted.body), tag)
 
 
-def _is_unchanged(item: BucketObject, put: IndexEntry | None, stored: ListedObject | None) -> bool:
-    """Tell whether an object is the one that the ledger lists, and that is the one to be."""
-    return put is not None and put.digest == item.digest and stored == ListedObject(put.size_bytes, put.tag)
+def _is_unchanged(wanted: BucketObject, entry: IndexEntry | None, found: ListedObject | None) -> bool:
+    """Return whether the stored object is the one in the index, and is the wanted one."""
+    return (
+        entry is not None
+        and entry.digest == wanted.digest
+        and found == ListedObject(entry.size_bytes, entry.tag)
+    )
 
 
-def _clear(bucket: Bucket, before: BucketIndex, after: BucketIndex, keep: int, now: datetime) -> None:
-    """Delete what stood at the prefix and has no successor, and the oldest releases beyond ``keep``.
+def _delete_old(bucket: Bucket, before: BucketIndex, after: BucketIndex, keep: int, now: datetime) -> None:
+    """Delete the oldest releases beyond ``keep``, and files at the prefix that the current one does not have.
 
-    The releases tell what may stand there, too: a build that died, or could not delete, has left it.
+    Files at the prefix are those of the index ``before`` and of all releases: a build that died, or could not
+    delete, has left files that are not in the index.
     """
-    below: dict[str, list[str]] = {}
+    keys: dict[str, list[str]] = {}
     for key in bucket.list_below(RELEASES):
-        below.setdefault(key.split("/")[1], []).append(key)
-    ids = sorted((name for name in below if RELEASE_ID.fullmatch(name)), reverse=True)
-    # Another machine is at those that are newer than the one just published.
+        keys.setdefault(key.split("/")[1], []).append(key)
+    ids = sorted((name for name in keys if RELEASE_ID.fullmatch(name)), reverse=True)
+    # Another machine may be uploading those that are newer than the one just published.
     newer = [name for name in ids if is_newer(name, str(after.release), now)]
     old = [name for name in ids if name not in {*newer, after.release}][keep - 1 :]
 
     def files_of(releases: Iterable[str]) -> set[str]:
-        return {_within(key) for name in releases for key in below[name]}
+        return {_name_in_release(key) for name in releases for key in keys[name]}
 
-    stood = {key for key in before.objects if not key.startswith(f"{RELEASES}/")}
-    stood |= {name for name in files_of(ids) if is_served(name)}
-    # Who still reads an old page may want its scripts: they go with the last release that has them.
-    stay = {name for name in files_of(below.keys() - set(old)) if is_asset(name)} | files_of(newer)
-    gone = stood - after.objects.keys() - stay
-    bucket.delete(sorted(gone & _at_prefix(bucket, gone).keys()))
-    bucket.delete(key for name in old for key in below[name])
+    written = {key for key in before.objects if not key.startswith(f"{RELEASES}/")}
+    written |= {name for name in files_of(ids) if is_served(name)}
+    # A browser that shows an old page may still load its scripts: they stay as long as a release has them.
+    needed = {name for name in files_of(keys.keys() - set(old)) if is_asset(name)} | files_of(newer)
+    unneeded = written - after.objects.keys() - needed
+    bucket.delete(sorted(unneeded & _list_at_prefix(bucket, unneeded).keys()))
+    bucket.delete(key for name in old for key in keys[name])
 
 
-def _at_prefix(bucket: Bucket, names: Iterable[str]) -> dict[str, ListedObject]:
-    """Return what stands at the prefix in the folders of these files."""
+def _list_at_prefix(bucket: Bucket, names: Iterable[str]) -> dict[str, ListedObject]:
+    """Return the objects at the prefix, by key, in all folders of the named files."""
     folders = sorted({str(PurePosixPath(name).parent).removeprefix(".") for name in names})
-    return {key: stored for found in _each(bucket.list_folder, folders) for key, stored in found.items()}
+    found = _map_parallel(bucket.list_folder, folders)
+    return {key: listed for objects in found for key, listed in objects.items()}
 
 
-def _within(key: str) -> str:
-    """Return the name of a file in its release, by its key."""
+def _name_in_release(key: str) -> str:
+    """Return the name of a file in its release, from a key below ``releases/``."""
     return "/".join(key.split("/")[2:])
 
 
-def _each(work: Callable[[Given], Made], given: Iterable[Given]) -> list[Made]:
-    """Return what ``work`` makes of each, several at a time; the first error ends it."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return list(pool.map(work, given))
+def _map_parallel(work: Callable[[Input], Output], inputs: Iterable[Input]) -> list[Output]:
+    """Return ``work`` of each input, in order, computed in threads. Raises the first error."""
+    with ThreadPoolExecutor(MAX_REQUESTS) as pool:
+        return list(pool.map(work, inputs))
