@@ -77,7 +77,7 @@ def _explained(metrics: WindowMetrics, movers: Sequence[PathTotals], formatter: 
     moved = metrics.comparison.total - metrics.comparison.previous_total
     if not movers and moved:
         enough = smallest_named_change(metrics.total)
-        share = ", 5 % of the window's" if enough > NAMED_VISITS else ""
+        share = ", 5\N{NO-BREAK SPACE}% of the window's" if enough > NAMED_VISITS else ""
         return [f"No path changed by {formatter.count(enough, 'visit')} or more{share}."]
     if not movers:
         return []

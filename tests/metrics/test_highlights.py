@@ -140,7 +140,7 @@ def test_a_change_that_no_path_explains_is_said_to_be_of_many() -> None:
     grown = [(day, f"/{n}", 20 + (day == 1)) for n in range(50) for day in (1, 8)]
     assert said(grown)[:2] == [
         f"1,050 visits {NOW}: 50 more than the 1,000 {BEFORE} (+5.0%).",
-        "No path changed by 53 visits or more, 5 % of the window's.",
+        "No path changed by 53 visits or more, 5\u00a0% of the window's.",
     ]
     assert "No path changed by 57 visits or more, " in said([*grown, (0, "/", 90)])[1]
     few = [(1, "/", 3), (8, "/", 2)]

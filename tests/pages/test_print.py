@@ -105,6 +105,16 @@ def test_a_page_prints_whole_on_a4(sites: Sites, visit: Open, tmp_path: Path, pa
     assert printed.outside() == []
 
 
+def test_a_tooltip_that_is_on_show_is_not_printed(sites: Sites, visit: Open, tmp_path: Path) -> None:
+    """Its place is fixed, so that it would stand on every sheet."""
+    reader = visit(sites("usual").http("7d/index.html"))
+    reader.enliven()
+    without = Sheets(reader, tmp_path / "without.pdf")
+    reader.charts()[1].hover(position={"x": 150, "y": 150})  # where a sheet is wide enough
+    reader.page.locator("#tooltip.visible").wait_for()
+    assert Sheets(reader, tmp_path / "with.pdf").texts == without.texts
+
+
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])
 def test_the_head_of_a_long_table_stands_on_every_sheet(
     sites: Sites, visit: Open, tmp_path: Path, scripts: bool
