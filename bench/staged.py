@@ -29,7 +29,7 @@ STAGES = {
     "reportgen.core.compression": {"packed": "compress"},
     "reportgen.pages.report": {
         "compute_figures": "frames", "series": "frames", "stack": "frames", "colour_slots": "frames",
-        "draw": "specs", "render": "HTML",
+        "make_pages": "specs", "render": "HTML",
     },
     "reportgen.pages.exports": {
         "paths_csv": "CSV and JSON", "daily_csv": "CSV and JSON", "report_json": "CSV and JSON",

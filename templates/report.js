@@ -1,16 +1,16 @@
-// Makes a finished page handier: it reads the same without this file.
+// Adds interaction to a page that is complete without this file.
 (() => {
   "use strict";
 
   const page = document.body.dataset;
-  const here = document.currentScript.src; // assets/… of this report, which may stand below a prefix
+  const scriptUrl = document.currentScript.src; // assets/… of this report, which may be served below a prefix
   const language = document.documentElement.dataset.locale;
 
-  // Times read "12 minutes ago".
+  // Times are shown relative to now: "12 minutes ago".
 
   const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 
-  const ago = (moment) => { // in English, as all words of the page; and Intl takes long to load
+  const ago = (moment) => { // in English like all words of the page; loading Intl takes long
     const seconds = Math.round((Date.now() - moment) / 1000);
     const [unit, size] = UNITS.find(([, size]) => Math.abs(seconds) >= size) || UNITS[3];
     const count = Math.trunc(Math.abs(seconds) / size);
@@ -19,38 +19,38 @@
     return seconds > 0 ? `${words} ago` : `in ${words}`;
   };
 
-  const tellTimes = () => {
+  const showRelativeTimes = () => {
     for (const time of document.querySelectorAll("time.ago")) {
       time.title ||= time.textContent;
       time.textContent = ago(Date.parse(time.dateTime));
     }
   };
 
-  const tellClock = () => { // paper does not know how long it lies about
+  const showTimesOfDay = () => { // a printed page shows the time of day, since a relative time would soon be wrong
     for (const time of document.querySelectorAll("time.ago")) time.textContent = time.title;
   };
 
-  // A dead scheduler shows itself: where the next build is overdue, a banner says so. Only
-  // reportgen's own server has a status to ask; it makes itself known in the header Server-Timing.
+  // If the next build is overdue, a banner says so: the scheduler may have stopped. Only reportgen's own
+  // server has /status.json; its pages carry the entry "reportgen" in the header Server-Timing.
 
-  const served = () =>
+  const isServed = () =>
     performance.getEntriesByType("navigation")
       .some((entry) => (entry.serverTiming || []).some(({ name }) => name === "reportgen"));
 
   const nextDue = async () => {
-    const own = { due: Date.parse(page.due), grace: page.grace * 1000 };
-    if (Date.now() <= own.due + own.grace || !served()) return own;
+    const planned = { due: Date.parse(page.due), grace: page.grace * 1000 };
+    if (Date.now() <= planned.due + planned.grace || !isServed()) return planned;
     try {
-      const response = await fetch(new URL("../status.json", here), { cache: "no-store" });
-      const status = await response.json();
-      const due = Date.parse(status.next_due);
-      return due > own.due ? { due, grace: own.grace } : own;
+      const response = await fetch(new URL("../status.json", scriptUrl), { cache: "no-store" });
+      const answer = await response.json();
+      const due = Date.parse(answer.next_due);
+      return due > planned.due ? { due, grace: planned.grace } : planned;
     } catch {
-      return own;
+      return planned;
     }
   };
 
-  const tellOverdue = async () => {
+  const updateBanner = async () => {
     const banner = document.querySelector(".overdue");
     if (!banner) return;
     const { due, grace } = await nextDue();
@@ -60,9 +60,9 @@
     time.textContent = ago(due);
   };
 
-  // Tables sort by every column. A cell's data-v is its value; an empty one stands last either way.
+  // Tables sort by every column. A cell's data-v is its value; empty values stay last in both directions.
 
-  let collator; // made when it is needed: these take time to load
+  let collator; // made at the first sort: loading it takes time
 
   const valueOf = (cell) => {
     const text = cell.dataset.v ?? cell.textContent;
@@ -80,13 +80,13 @@
     const column = head.cellIndex;
     const rows = [...table.tBodies[0].rows];
     const keys = new Map(rows.map((row) => [row, valueOf(row.cells[column])]));
-    const was = head.getAttribute("aria-sort");
+    const order = head.getAttribute("aria-sort");
     const numbers = [...keys.values()].some((key) => typeof key === "number") && !head.matches(".rank");
-    const down = was ? was === "ascending" : numbers;
+    const descending = order ? order === "ascending" : numbers;
     for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    head.setAttribute("aria-sort", descending ? "descending" : "ascending");
     collator ||= new Intl.Collator(language, { numeric: true });
-    rows.sort((one, two) => compare(keys.get(one), keys.get(two), down ? -1 : 1));
+    rows.sort((one, two) => compare(keys.get(one), keys.get(two), descending ? -1 : 1));
     table.tBodies[0].append(...rows);
   };
 
@@ -102,11 +102,11 @@
     }
   };
 
-  // And filter by the text of their first column of words.
+  // Tables filter by the text of each row's <th>.
 
   const makeFilterable = (table) => {
     const rows = [...table.tBodies[0].rows];
-    const bar = table.parentNode.previousElementSibling; // keeps the room, so that nothing moves
+    const bar = table.parentNode.previousElementSibling; // has its height from the style sheet, so that nothing shifts
     if (!bar.matches(".filter")) return;
     const label = document.createElement("label");
     const input = document.createElement("input");
@@ -120,9 +120,9 @@
     let texts;
     const plain = (count) => (count < 1000 ? count : count.toLocaleString(language));
     const filter = () => {
-      const wanted = input.value.trim().toLocaleLowerCase(language);
-      if (wanted) texts ||= rows.map((row) => row.querySelector("th").textContent.toLocaleLowerCase(language));
-      rows.forEach((row, at) => { row.hidden = wanted !== "" && !texts[at].includes(wanted); });
+      const query = input.value.trim().toLocaleLowerCase(language);
+      if (query) texts ||= rows.map((row) => row.querySelector("th").textContent.toLocaleLowerCase(language));
+      rows.forEach((row, at) => { row.hidden = query !== "" && !texts[at].includes(query); });
       const count = rows.filter((row) => !row.hidden).length;
       found.textContent = `${plain(count)} of ${plain(rows.length)} ${table.dataset.noun}`;
     };
@@ -130,7 +130,7 @@
     filter();
   };
 
-  // Charts come alive in their place on the first hover, focus or tap, and not before.
+  // A chart becomes interactive in place on its first hover, focus or tap; the library is loaded then.
 
   let library;
 
@@ -149,15 +149,15 @@
     return library;
   };
 
-  // The tooltip stands inside the page's landmarks, and moves by a transform, which shifts no layout.
+  // The tooltip is inside <main>, as accessibility rules ask, and moves by a transform, which shifts no layout.
 
-  const bubble = document.createElement("div");
-  bubble.id = "tooltip";
+  const tooltipBox = document.createElement("div");
+  tooltipBox.id = "tooltip";
 
-  const dismiss = () => bubble.classList.remove("visible");
+  const hideTooltip = () => tooltipBox.classList.remove("visible");
 
-  const tell = (event, values) => {
-    bubble.classList.toggle("visible", Boolean(values));
+  const showTooltip = (event, values) => {
+    tooltipBox.classList.toggle("visible", Boolean(values));
     if (!values) return;
     const table = document.createElement("table");
     for (const [name, value] of Object.entries(values)) {
@@ -165,12 +165,12 @@
       row.insertCell().textContent = name;
       row.insertCell().textContent = value;
     }
-    bubble.replaceChildren(table);
-    const { width, height } = bubble.getBoundingClientRect();
+    tooltipBox.replaceChildren(table);
+    const { width, height } = tooltipBox.getBoundingClientRect();
     const x = Math.max(0, Math.min(event.clientX + 12, document.documentElement.clientWidth - width - 4));
     const below = event.clientY + 16;
     const y = below + height > innerHeight ? event.clientY - height - 8 : below;
-    bubble.style.transform = `translate(${x}px, ${Math.max(0, y)}px)`;
+    tooltipBox.style.transform = `translate(${x}px, ${Math.max(0, y)}px)`;
   };
 
   const OPTIONS = {
@@ -178,118 +178,118 @@
     actions: false,
     defaultStyle: false,
     renderer: "svg",
-    tooltip: (handler, event, item, values) => tell(event, values),
+    tooltip: (handler, event, item, values) => showTooltip(event, values),
   };
 
-  const enliven = async (chart, box) => {
+  const makeInteractive = async (chart, box) => {
     const { datasets, ...specs } = JSON.parse(document.getElementById(chart.dataset.live).textContent);
     const stage = document.createElement("div");
     stage.className = "stage";
     await load();
     box.append(stage);
     await window.vegaEmbed(stage, { ...specs[box.className], datasets }, OPTIONS);
-    for (const mark of stage.querySelectorAll("[role^=graphics]")) mark.removeAttribute("role"); // the figure is the image
+    for (const mark of stage.querySelectorAll("[role^=graphics]")) mark.removeAttribute("role"); // for screen readers, the chart is one image
     stage.classList.replace("stage", "live");
     box.replaceChildren(stage);
   };
 
-  const shown = (chart) => [...chart.children].find((child) => child.offsetParent);
+  const visibleBox = (chart) => [...chart.children].find((child) => child.offsetParent);
 
-  const pointAt = (target, x, y) => {
+  const sendPointer = (target, x, y) => {
     const event = { bubbles: true, clientX: x, clientY: y };
     for (const name of ["pointerover", "pointermove"]) target?.dispatchEvent(new PointerEvent(name, event));
   };
 
-  const makeLive = (chart) => {
-    const begun = new Set();
+  const addActivation = (chart) => {
+    const started = new Set();
     let pointer;
-    const wake = async (event) => {
+    const activate = async (event) => {
       if (event.clientX !== undefined) pointer = [event.clientX, event.clientY];
-      const box = shown(chart);
-      if (event.type === "pointermove" || !box || begun.has(box)) return;
-      begun.add(box);
+      const box = visibleBox(chart);
+      if (event.type === "pointermove" || !box || started.has(box)) return;
+      started.add(box);
       try {
-        await enliven(chart, box);
-        if (pointer && chart.matches(":hover")) pointAt(document.elementFromPoint(...pointer), ...pointer);
+        await makeInteractive(chart, box);
+        if (pointer && chart.matches(":hover")) sendPointer(document.elementFromPoint(...pointer), ...pointer);
       } catch {
-        begun.delete(box); // the drawing stays; a later visit tries again
+        started.delete(box); // the static drawing stays; the next hover tries again
       }
     };
     chart.tabIndex = 0;
-    for (const name of ["pointerenter", "pointermove", "focus", "click"]) chart.addEventListener(name, wake);
+    for (const name of ["pointerenter", "pointermove", "focus", "click"]) chart.addEventListener(name, activate);
   };
 
-  // The keyboard does what the pointer does: left and right walk through a live chart's marks, which
-  // are read aloud as well; up and down walk through its legend.
+  // Keyboard: left and right move through the marks of an interactive chart and announce them to screen
+  // readers; up and down select the entries of its legend one after the other.
 
   const marksOf = (box) => {
     const marks = [...box.querySelectorAll(".role-mark path")].filter((mark) => mark.__data__?.tooltip);
     const places = new Map(marks.map((mark) => [mark, mark.getBoundingClientRect()]));
     const column = (mark) => Math.round(places.get(mark).left);
-    return marks.sort((one, two) => column(one) - column(two)); // of equals, the largest path stays first
+    return marks.sort((one, two) => column(one) - column(two)); // within a date, the largest path stays first
   };
 
-  const readAloud = (chart, mark) => {
+  const announce = (chart, mark) => {
     const { left, width, top, height } = mark.getBoundingClientRect();
-    pointAt(mark, left + width / 2, top + height / 2);
+    sendPointer(mark, left + width / 2, top + height / 2);
     const words = Object.entries(mark.__data__.tooltip).map(([name, value]) => `${name}: ${value}`);
     chart.nextElementSibling.textContent = words.join(", ");
   };
 
-  const makeWalkable = (chart) => {
-    const said = document.createElement("p");
-    said.className = "unseen";
-    said.setAttribute("role", "status");
-    chart.after(said);
+  const addKeyboard = (chart) => {
+    const status = document.createElement("p");
+    status.className = "unseen";
+    status.setAttribute("role", "status");
+    chart.after(status);
     const hint = document.createElement("p");
     hint.hidden = true;
     hint.id = `${chart.dataset.live}-hint`;
     hint.textContent = "Left and right: values. Up and down: what the legend names. Escape: close.";
-    said.after(hint);
-    chart.setAttribute("role", "application"); // arrows are for the chart, not for the reader of the screen
+    status.after(hint);
+    chart.setAttribute("role", "application"); // arrow keys go to the chart, not to the screen reader
     chart.setAttribute("aria-roledescription", "interactive chart");
     chart.setAttribute("aria-describedby", hint.id);
     let mark = -1;
     let entry = -1;
     chart.addEventListener("keydown", (event) => {
-      const box = shown(chart);
-      const across = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-      const along = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      const box = visibleBox(chart);
+      const markStep = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      const legendStep = { ArrowDown: 1, ArrowUp: -1 }[event.key];
       const entries = box.querySelectorAll(".live .role-legend-label text");
-      if (across && box.querySelector(".live")) {
+      if (markStep && box.querySelector(".live")) {
         const marks = marksOf(box);
-        mark = mark < 0 && across < 0 ? marks.length - 1 : (mark + across + marks.length) % marks.length;
-        readAloud(chart, marks[mark]);
-      } else if (along && entries.length) {
-        entries[entry]?.dispatchEvent(new MouseEvent("click", { bubbles: true })); // off again
-        entry = ((entry + 1 + along + entries.length + 1) % (entries.length + 1)) - 1;
+        mark = mark < 0 && markStep < 0 ? marks.length - 1 : (mark + markStep + marks.length) % marks.length;
+        announce(chart, marks[mark]);
+      } else if (legendStep && entries.length) {
+        entries[entry]?.dispatchEvent(new MouseEvent("click", { bubbles: true })); // deselect the entry before
+        entry = ((entry + 1 + legendStep + entries.length + 1) % (entries.length + 1)) - 1;
         entries[entry]?.dispatchEvent(new MouseEvent("click", { bubbles: true }));
-        said.textContent = entry < 0 ? "All of them" : entries[entry].textContent;
+        status.textContent = entry < 0 ? "All of them" : entries[entry].textContent;
       } else {
         return;
       }
       event.preventDefault();
     });
-    chart.addEventListener("blur", dismiss);
+    chart.addEventListener("blur", hideTooltip);
   };
 
-  tellTimes();
-  tellOverdue();
-  addEventListener("beforeprint", tellClock);
-  addEventListener("afterprint", tellTimes);
-  setInterval(() => { tellTimes(); tellOverdue(); }, 30000);
-  document.querySelector("main").append(bubble);
-  addEventListener("keydown", ({ key }) => { if (key === "Escape") dismiss(); });
-  // Not on "scroll": what the keyboard walks to is scrolled into view.
-  for (const name of ["wheel", "touchmove"]) addEventListener(name, dismiss, { passive: true });
-  const works = [...document.querySelectorAll("main table")].flatMap((table) => [
+  showRelativeTimes();
+  updateBanner();
+  addEventListener("beforeprint", showTimesOfDay);
+  addEventListener("afterprint", showRelativeTimes);
+  setInterval(() => { showRelativeTimes(); updateBanner(); }, 30000);
+  document.querySelector("main").append(tooltipBox);
+  addEventListener("keydown", ({ key }) => { if (key === "Escape") hideTooltip(); });
+  // Not on "scroll": a mark that the keyboard selects is scrolled into view.
+  for (const name of ["wheel", "touchmove"]) addEventListener(name, hideTooltip, { passive: true });
+  const tasks = [...document.querySelectorAll("main table")].flatMap((table) => [
     () => makeSortable(table),
     () => makeFilterable(table),
   ]);
   if (page.vega) {
     for (const chart of document.querySelectorAll(".chart")) {
-      works.push(() => { makeLive(chart); makeWalkable(chart); });
+      tasks.push(() => { addActivation(chart); addKeyboard(chart); });
     }
   }
-  for (const work of works) setTimeout(work); // one at a time: a finger may come in between
+  for (const task of tasks) setTimeout(task); // one task each, so that the page can answer to a tap between two
 })();

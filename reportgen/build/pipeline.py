@@ -119,7 +119,7 @@ def drawn(
     watch.begin("charts")
     alone = processors() == 1
     (draft, seconds), held = (
-        (work(), 0) if warm else run_in_child(work, (lambda: None) if alone else svg.warm_up)
+        (work(), 0) if warm else run_in_child(work, (lambda: None) if alone else svg.start_v8)
     )
     for name, took in seconds.items():
         watch.add(name, took)
@@ -185,7 +185,7 @@ def fingerprint(config: Config, dataset: Dataset) -> str:
     """Return a digest of all that a release shows except when it was built."""
     shown = config.model_dump(exclude={"source", "output", "server"})
     read = (dataset.windows, dataset.daily, dataset.cells, dataset.notes, dataset.site, dataset.notice)
-    listed = [(found.listed, found.movers, found.path_count) for found in dataset.paths]
+    listed = [(found.listed, found.changed_paths, found.path_count) for found in dataset.paths]
     digest = hashlib.sha256(repr((__version__, vega_bundle.name(), shown, read, listed)).encode())
     digest.update(templates_digest(config.templates_dir).encode())
     for found in dataset.paths:

@@ -25,7 +25,7 @@ from reportgen.core.errors import ConfigError, ProofError, SourceEmptied
 from reportgen.core.release_files import is_page, required_files
 from reportgen.core.windows import Span
 from reportgen.metrics.dataset import Dataset
-from reportgen.metrics.paths import MOST_LISTED
+from reportgen.metrics.paths import MAX_LISTED
 from reportgen.publish.release import MANIFEST, Release
 
 MEGABYTE = 1_000_000
@@ -74,7 +74,7 @@ def prove(
     """
     faults = [
         *_incomplete(files, windows),
-        *(Fault(*wrong) for wrong in wrong_figures(files, windows, MOST_LISTED)),
+        *(Fault(*wrong) for wrong in wrong_figures(files, windows, MAX_LISTED)),
         *_wrong_pages(files, max_page_mb, beside),
         *_wrong_drawings(files),
         *_wrong_forms(files),

@@ -1,4 +1,4 @@
-"""Figures in, charts out: one function a chart. :mod:`reportgen.charts.spec` turns them into SVG."""
+"""One function for each chart of a page: from a window's figures to a specification."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -13,10 +13,10 @@ from reportgen.charts.spec import (
     Rows,
     Size,
     date_axis,
-    draw,
     fitting_labels,
     labels,
-    letters_px,
+    make_chart,
+    text_width_px,
     unrecorded,
     visits_axis,
 )
@@ -25,15 +25,15 @@ from reportgen.core.text import LONGEST_NAME, shorten, visible
 from reportgen.core.windows import runs
 from reportgen.metrics.figures import OTHER, Day, WindowMetrics
 
-PICKED = "picked"
-"""The selection that a click on the legend makes."""
+SELECTED = "picked"
+"""Name of the selection that a click on the legend makes."""
 
-ROOM_FOR_GAPS_PX = 6
-"""Width of a date from which on bars have a gap of paper around them; it would hide narrower ones."""
+MIN_WIDTH_WITH_GAP_PX = 6
+"""Minimum width of a date for bars to have a gap around them; a gap would hide narrower bars."""
 
 FAINT = 0.15
 RUNNING = 0.4
-"""Opacity of what a click on the legend leaves aside, and of the inside of a day that is not over."""
+"""Opacity of series that are not selected in the legend, and of the fill of a day that is not over."""
 
 
 def visits_by_path(
@@ -65,8 +65,8 @@ def visits_by_path(
         if count
     ]
 
-    def plan(size: Size) -> alt.LayerChart:
-        picked = alt.selection_point(name=PICKED, fields=["series"], bind="legend", toggle="true")
+    def layout(size: Size) -> alt.LayerChart:
+        picked = alt.selection_point(name=SELECTED, fields=["series"], bind="legend", toggle="true")
         base = alt.Chart(alt.NamedData("visits"))
         band_px = size.width_px / len(days)
         bars = base.mark_bar().encode(
@@ -74,16 +74,16 @@ def visits_by_path(
             color=alt.Color(
                 "series:N",
                 scale=alt.Scale(domain=names, range=colours),
-                # Beside a stack one reads up or down: below it, the highest bar comes first.
+                # A legend below the chart lists the top of the stack first.
                 legend=alt.Legend(**size.legend(names if size.name == "wide" else names[::-1])),
             ),
             order=alt.Order("order:Q"),
             opacity=_opacity(),
-            # Today's bars are light with an outline in full colour; the others have a thin gap between them.
+            # Today's bars are light with an outline in full colour; the others have a thin gap around them.
             stroke=alt.Stroke("outline:N", scale=None),
             strokeWidth=alt.StrokeWidth(
                 condition=[{"test": "datum.running", "value": min(1.5, band_px / 4)}],
-                value=0.75 if band_px >= ROOM_FOR_GAPS_PX else 0,
+                value=0.75 if band_px >= MIN_WIDTH_WITH_GAP_PX else 0,
             ),
             fillOpacity=alt.FillOpacity(condition=[{"test": "datum.running", "value": RUNNING}], value=1),
             tooltip=_tooltip(day="Date", path="Path", count="Visits"),
@@ -102,17 +102,17 @@ def visits_by_path(
         f"By path: {', '.join(parts)}.{_no_rows(metrics, formatter)}"
     )
     data = {"visits": rows, "dates": _date_rows(days)}
-    return draw("visits-by-path", "Visits per day by path", text, data, plan, formatter)
+    return make_chart("visits-by-path", "Visits per day by path", text, data, layout, formatter)
 
 
 def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Chart:
-    """Draw daily visits as a line before those of the previous window; today hangs on a dashed end."""
+    """Draw daily visits as a line in front of the previous window's; the line to today is dashed."""
     days = metrics.day_rows()
     now, before = formatter.span(metrics.window.span), formatter.span(metrics.window.previous)
     step = metrics.window.days
 
-    def plan(size: Size) -> alt.LayerChart:
-        picked = alt.selection_point(name=PICKED, fields=["series"], bind="legend", toggle="true")
+    def layout(size: Size) -> alt.LayerChart:
+        picked = alt.selection_point(name=SELECTED, fields=["series"], bind="legend", toggle="true")
         highest = max(max(day.visits, day.previous) for day in days)
         base = alt.Chart(alt.NamedData("visits")).encode(
             y=alt.Y("visits:Q", axis=visits_axis(highest), scale=alt.Scale(zero=True, nice=True)),
@@ -133,10 +133,10 @@ def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Char
                 _part(base, "dashed").mark_line(strokeWidth=1.75, strokeDash=[3, 4]),
                 _part(base, "running").mark_point(size=52, fill="var(--paper)", strokeWidth=1.75),
             ]
-        # A date's whole height answers to the pointer.
-        answers = alt.Chart(alt.NamedData("dates")).mark_rect(color="transparent")
-        answers = answers.encode(tooltip=_tooltip(day="Date", count="Visits", previous="Previous"))
-        return _by_date([*lines, answers], metrics, size, formatter)
+        # The tooltip opens anywhere above or below a date, not only on the line.
+        hover_areas = alt.Chart(alt.NamedData("dates")).mark_rect(color="transparent")
+        hover_areas = hover_areas.encode(tooltip=_tooltip(day="Date", count="Visits", previous="Previous"))
+        return _by_date([*lines, hover_areas], metrics, size, formatter)
 
     dates = [
         row
@@ -151,17 +151,17 @@ def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Char
     ]
     title = f"Visits per day against the {step} days before"
     data = {"visits": _points(days, now, before), "dates": dates}
-    return draw("against-previous", title, _compared_text(metrics, formatter), data, plan, formatter)
+    return make_chart("against-previous", title, _compared_text(metrics, formatter), data, layout, formatter)
 
 
 def top_paths(
-    metrics: WindowMetrics, slots: Mapping[str, int], formatter: LocaleFormatter, most: int = 20
+    metrics: WindowMetrics, slots: Mapping[str, int], formatter: LocaleFormatter, limit: int = 20
 ) -> Chart:
-    """Draw the first paths of one day as horizontal bars.
+    """Draw the first ``limit`` paths of one day as horizontal bars.
 
-    A path that has a colour on other pages has it here, the others are grey; no colour stands twice.
+    A path that has a colour on other pages has it here; the others are grey. No colour is used twice.
     """
-    paths = metrics.paths[:most]
+    paths = metrics.paths[:limit]
     longest_number = max((formatter.number(row.visits) for row in paths), key=len)
     names = {size.name: fitting_labels([row.path for row in paths], longest_number, size) for size in SIZES}
     owners = {slots[row.path]: row.path for row in reversed(paths) if row.path in slots}
@@ -179,17 +179,17 @@ def top_paths(
 
     most_visits = max(row.visits for row in paths)
 
-    def plan(size: Size) -> alt.LayerChart:
-        # Readers' fonts differ from the one that vl-convert measures with. Labels set from the left edge, in
-        # room kept for a wide font, stay inside the drawing and clear of the bars in all usual ones.
-        room = round(max(letters_px(name, size.font_px) for name in names[size.name])) + 12
+    def layout(size: Size) -> alt.LayerChart:
+        # Readers' fonts differ from the one that vl-convert measures with. Labels that start at the left
+        # edge, in a space wide enough for a wide font, neither leave the drawing nor touch the bars.
+        labels_px = round(max(text_width_px(name, size.font_px) for name in names[size.name])) + 12
         axis = alt.Axis(
             domain=False, labelLimit=0, labelColor="var(--ink)", labelAlign="left",
-            labelPadding=room, minExtent=room,
+            labelPadding=labels_px, minExtent=labels_px,
         )  # fmt: skip
-        # Behind the longest bar stands its number, inside the drawing.
-        plot_px = size.width_px - room
-        bars_px = plot_px - letters_px(longest_number, size.font_px) - 10
+        # The number after the longest bar must be inside the drawing.
+        plot_px = size.width_px - labels_px
+        bars_px = plot_px - text_width_px(longest_number, size.font_px) - 10
         base = alt.Chart(alt.NamedData("visits")).encode(
             y=alt.Y(f"{size.name}:N", sort=None, axis=axis),
             x=alt.X(
@@ -205,13 +205,13 @@ def top_paths(
 
     parts = [f"{row['path']} {row['count']}" for row in rows]
     text = f"{formatter.count(metrics.total, 'visit')} on {_dates(metrics, formatter)}. {', '.join(parts)}."
-    return draw("top-paths", "Visits by path", text, {"visits": rows}, plan, formatter)
+    return make_chart("top-paths", "Visits by path", text, {"visits": rows}, layout, formatter)
 
 
 def _by_date(
     layers: Iterable[alt.Chart], metrics: WindowMetrics, size: Size, formatter: LocaleFormatter
 ) -> alt.LayerChart:
-    """Put layers on the axis of the window's dates, which marks those without rows."""
+    """Return the layers on an axis of the window's dates, which marks dates without rows."""
     span, missing = metrics.window.span, metrics.unrecorded
     words = dict.fromkeys(missing, "no rows")
     if not metrics.window.today_complete:
@@ -223,7 +223,7 @@ def _by_date(
 
 
 def _points(days: Sequence[Day], now: str, before: str) -> Rows:
-    """Return the points of each line: ``now`` and ``before`` name the two windows in the legend."""
+    """Return the points of each line; ``now`` and ``before`` are the legend's names of the two windows."""
     complete = [day for day in days if day.complete]
     running = [day for day in days if not day.complete]
     lines = {
@@ -266,15 +266,15 @@ def _compared_text(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
 
 
 def _no_rows(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
-    """Name the dates that nobody recorded: they are drawn as 0, and may not be."""
+    """Return a sentence that names the dates without rows: they are drawn as 0, which may be wrong."""
     if not metrics.unrecorded:
         return ""
     return f" No rows on {'; '.join(map(formatter.span, runs(metrics.unrecorded)))}."
 
 
 def _opacity() -> alt.Opacity:
-    """Make what is not picked faint."""
-    return alt.Opacity(condition=[{"test": {"not": {"param": PICKED}}, "value": FAINT}], value=1)
+    """Return the opacity that makes series faint that are not selected."""
+    return alt.Opacity(condition=[{"test": {"not": {"param": SELECTED}}, "value": FAINT}], value=1)
 
 
 def _tooltip(**titles: str) -> list[alt.Tooltip]:

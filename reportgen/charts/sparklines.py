@@ -1,7 +1,7 @@
-"""Small pictures of one series, without axes: SVG path data for a box ``len(values)`` by :data:`HEIGHT`.
+"""Small charts of one series, without axes: SVG path data for a box of ``len(values)`` x :data:`HEIGHT`.
 
-They stand beside the numbers they picture, so they carry no text and are hidden from screen readers.
-There is no picture of nothing: where every value is 0, each function returns ``None``.
+They are beside the numbers that they show, so they have no text and are hidden from screen readers.
+If every value is 0, each function returns ``None``.
 """
 
 from collections.abc import Sequence
@@ -12,30 +12,33 @@ HEIGHT = 20
 
 @dataclass(frozen=True)
 class Spark:
-    """One picture: ``width`` dates, and layers of (CSS class, path data) from back to front."""
+    """One small chart: ``width`` dates, and layers of (CSS class, path data) from back to front."""
 
     width: int
     layers: tuple[tuple[str, str], ...]
 
 
-def bars(values: Sequence[int], *, lit: int | None = None, faint: int | None = None) -> Spark | None:
-    """Draw a bar for each value; all quiet but ``lit`` where one is named, and ``faint`` lighter.
+def bars(
+    values: Sequence[int], *, highlighted: int | None = None, running: int | None = None
+) -> Spark | None:
+    """Draw a bar for each value.
 
-    ``lit`` and ``faint`` are indices.
+    ``highlighted`` is the index of a value whose bar is in full colour while the others are grey; ``running``
+    that of a day that is not over, whose bar is lighter.
     """
     if not any(values):
         return None
-    rest = [0 if at in {lit, faint} else value for at, value in enumerate(values)]
-    kinds = {"mute" if lit is not None else "bar": rest}
-    if lit is not None:
-        kinds["bar"] = _only(values, lit)
-    if faint is not None:
-        kinds["faint"] = _only(values, faint)
+    rest = [0 if at in {highlighted, running} else value for at, value in enumerate(values)]
+    kinds = {"mute" if highlighted is not None else "bar": rest}
+    if highlighted is not None:
+        kinds["bar"] = _keep_one(values, highlighted)
+    if running is not None:
+        kinds["faint"] = _keep_one(values, running)
     return Spark(len(values), tuple((name, bar_path(some, max(values))) for name, some in kinds.items()))
 
 
 def with_mean(values: Sequence[int], mean: float) -> Spark | None:
-    """Draw a quiet bar for each value and a line at their mean."""
+    """Draw a grey bar for each value and a line at their mean."""
     top = max(values)
     if not top:
         return None
@@ -44,7 +47,7 @@ def with_mean(values: Sequence[int], mean: float) -> Spark | None:
 
 
 def lines(now: Sequence[int], before: Sequence[int]) -> Spark | None:
-    """Draw one series as a line before another, quiet one."""
+    """Draw ``now`` as a line in front of ``before``, a grey line."""
     top = max(*now, *before)
     if not top:
         return None
@@ -53,9 +56,9 @@ def lines(now: Sequence[int], before: Sequence[int]) -> Spark | None:
 
 
 def bar_path(values: Sequence[int], top: int) -> str:
-    """Return a stroke up from the bottom for each value, ``top`` being the whole height.
+    """Return a vertical stroke for each value; ``top`` takes the whole height.
 
-    A value above 0 is never invisible.
+    A value above 0 has a stroke of at least one unit, so that it can be seen.
     """
     parts, behind = [f"M.5 {HEIGHT}"], 0
     for value in values:
@@ -68,14 +71,14 @@ def bar_path(values: Sequence[int], top: int) -> str:
 
 
 def line_path(values: Sequence[int], top: int) -> str:
-    """Return a line from the first date to the last, one apart; one value gives a level line."""
+    """Return a line through the values, one unit per date; a single value gives a horizontal line."""
     heights = [_round(1 + (HEIGHT - 2) * (1 - value / top)) for value in values]
     if len(heights) == 1:
         return f"M0 {heights[0]}h1"
     return "M" + "L".join(f"{at} {height}" for at, height in enumerate(heights))
 
 
-def _only(values: Sequence[int], at: int) -> list[int]:
+def _keep_one(values: Sequence[int], at: int) -> list[int]:
     return [value if index == at else 0 for index, value in enumerate(values)]
 
 

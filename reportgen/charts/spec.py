@@ -1,7 +1,7 @@
-"""How a chart is laid out: sizes, axes, labels, the house theme, Altair, Vega-Lite.
+"""Parts that all charts share: sizes, axes, labels, and the step from Altair to a Vega-Lite specification.
 
-Each chart is drawn wide and narrow, because an SVG scaled down to a phone shrinks its text with it;
-the page shows the one that fits. :mod:`reportgen.charts.svg` draws them.
+Each chart is specified in a wide and a narrow size, because scaling one SVG down to a phone would shrink its
+text; the page shows the one that fits. :mod:`reportgen.charts.svg` draws them.
 """
 
 import json
@@ -22,24 +22,24 @@ from reportgen.metrics.figures import OTHER
 Rows = Sequence[Mapping[str, Any]]
 
 LABEL_COLUMNS = 28
-"""Room for a path in a legend; a tooltip shows more of it."""
+"""Maximum width of a path in a legend, in columns; a tooltip shows more of it."""
 
-LETTERS = {"il|.,:;'!/()[]{}tfrjI1- ": 0.42, "mwMW%@": 0.98}
-"""Widths of letters, in font sizes, in a wide one of the usual fonts (DejaVu Sans); of all others: 0.65."""
+LETTER_WIDTHS = {"il|.,:;'!/()[]{}tfrjI1- ": 0.42, "mwMW%@": 0.98}
+"""Widths of letters in font sizes, in DejaVu Sans, a wide one of the usual fonts; all others have 0.65."""
 
 SHORTEST_BAR_PX = 64
-"""What the longest horizontal bar has at least, with the gaps around it."""
+"""Minimum length of the longest horizontal bar, with the gaps around it."""
 
-ROOM_FOR_PATHS = {"wide": 48, "narrow": 24}
-"""Columns of a path before a horizontal bar."""
+MAX_PATH_COLUMNS = {"wide": 48, "narrow": 24}
+"""Maximum width of a path before a horizontal bar, in columns, by the name of a size."""
 
 COMPACT_FROM = 100_000
-"""From this many visits on, an axis counts in thousands (k), millions (M), billions (B)."""
+"""Number of visits from which on an axis is labelled in thousands (k), millions (M) or billions (B)."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """One width a chart is drawn for: ``width_px`` of the whole drawing, text, room for words."""
+    """One size of a chart: width and height of the drawing, size of text, maximum number of date labels."""
 
     name: str
     width_px: int
@@ -48,16 +48,16 @@ class Size:
     ticks: int
 
     def legend(self, names: Sequence[str]) -> dict[str, Any]:
-        """Say where a legend of ``names`` stands, in rows as full as each other."""
-        entry_px = max(letters_px(name, self.font_px) for name in names) + self.font_px * 1.2
-        # Vega measures full-width letters, which its font has not, a quarter too small.
+        """Return position and columns of a legend of ``names``, whose rows have about equal lengths."""
+        entry_px = max(text_width_px(name, self.font_px) for name in names) + self.font_px * 1.2
+        # Vega's font has no full-width letters; Vega measures them a quarter too narrow.
         wide = max(columns(name) - len(name) for name in names)
-        apart_px = self.font_px * (theme.LEGEND_GAP + max(0, wide) / 4)
-        fitting = max(1, int((self.width_px * 0.94 + apart_px) / (entry_px + apart_px)))
+        gap_px = self.font_px * (theme.LEGEND_GAP + max(0, wide) / 4)
+        fitting = max(1, int((self.width_px * 0.94 + gap_px) / (entry_px + gap_px)))
         rows = -(-len(names) // fitting)
         orient = "top" if self.name == "wide" else "bottom"
         return {
-            "orient": orient, "columns": -(-len(names) // rows), "columnPadding": apart_px,
+            "orient": orient, "columns": -(-len(names) // rows), "columnPadding": gap_px,
             "values": list(names),
         }  # fmt: skip
 
@@ -72,8 +72,9 @@ SIZES = (
 class Chart:
     """A chart ready for the page.
 
-    ``name`` is its id and the name of its download. ``alt`` says in words and numbers what it shows.
-    ``rows`` are the named data of its specifications, which are keyed by :attr:`Size.name`.
+    ``name`` is its id on the page and the name of its download. ``alt`` describes it in words and numbers.
+    ``rows`` are the named data of its specifications; ``specs`` has one specification for each
+    :attr:`Size.name`.
     """
 
     name: str
@@ -82,47 +83,51 @@ class Chart:
     rows: Mapping[str, Rows]
     specs: Mapping[str, dict[str, Any]]
 
-    def whole(self, size: str) -> str:
+    def spec_json(self, size: str) -> str:
         """Return a specification with its data, as JSON."""
         return json.dumps(self.specs[size] | {"datasets": self.rows})
 
 
-def draw(
+def make_chart(
     name: str,
     title: str,
     text: str,
     rows: Mapping[str, Rows],
-    plan: Callable[[Size], alt.LayerChart],
+    layout: Callable[[Size], alt.LayerChart],
     formatter: LocaleFormatter,
 ) -> Chart:
-    """Specify a chart in every size. ``plan`` lays it out; its data are called by their names in ``rows``.
+    """Return a chart with a specification for every size.
+
+    ``layout`` returns the Altair chart of one size, which refers to its data by their names in ``rows``.
 
     Raises:
         RenderError: it cannot be specified.
 
     """
-    # The tests validate every kind of chart; here it would take a tenth of a build.
+    # The tests validate every kind of chart; validation here would take a tenth of a build's time.
     with debug_mode(False), translate_errors("specified"):  # noqa: FBT003 - Altair's own
-        specs = {size.name: _spec(plan(size), size, formatter) for size in SIZES}
+        specs = {size.name: _spec(layout(size), size, formatter) for size in SIZES}
     return Chart(name, title, text, rows, specs)
 
 
-def letters_px(text: str, font_px: float) -> float:
-    """Return how much room a text may take in a reader's font."""
-    widths = (next((em for few, em in LETTERS.items() if char in few), 0.65 * columns(char)) for char in text)
+def text_width_px(text: str, font_px: float) -> float:
+    """Return the width that a text may have in a reader's font, at most."""
+    widths = (
+        next((em for few, em in LETTER_WIDTHS.items() if char in few), 0.65 * columns(char)) for char in text
+    )
     return font_px * sum(widths)
 
 
 def date_axis(
     dates: Sequence[date], words: Mapping[date, str], size: Size, formatter: LocaleFormatter
 ) -> alt.X:
-    """Return the axis of dates: as many labels as fit, counted from the last.
+    """Return the axis of dates, with as many labels as fit; the last date always has one.
 
-    ``words`` stand below the label of a date: "so far", "no rows".
+    ``words`` are shown below the label of a date: "so far", "no rows".
     """
     step = max(1, -(-len(dates) // size.ticks))
     shown = dates[::-1][::step][::-1]
-    weekday = len(dates) <= 14 and size.name == "wide"  # noqa: PLR2004 - room for them
+    weekday = len(dates) <= 14 and size.name == "wide"  # noqa: PLR2004 - as many as fit
     texts = {
         day.isoformat(): [formatter.tick(day, weekday=weekday), *([words[day]] if day in words else [])]
         for day in shown
@@ -134,7 +139,7 @@ def date_axis(
         labelOverlap=False,
         labelFlush=False,
     )
-    # Without a margin, rounding may put the first date a hair outside of the range, and its label is lost.
+    # Without padding, rounding may put the first date just outside the range, and its label is dropped.
     scale = alt.Scale(
         type="band", domain=[day.isoformat() for day in dates], paddingInner=0.1, paddingOuter=0.05
     )
@@ -142,8 +147,8 @@ def date_axis(
 
 
 def visits_axis(highest: int) -> alt.Axis:
-    """Return the axis of visits: whole numbers, compact where they are long."""
-    # Half visits are no ticks: they would be rounded to numbers that stand there already.
+    """Return the axis of visits: whole numbers, abbreviated if they are long."""
+    # At most one tick per visit: ticks at half visits would be rounded to numbers that other ticks have.
     if highest < COMPACT_FROM:
         return alt.Axis(format=",d", tickCount=min(4, highest))
     words = "datum.value ? replace(format(datum.value, '~s'), 'G', 'B') : '0'"
@@ -162,8 +167,8 @@ def unrecorded(base: alt.Chart, dates: Sequence[date], size: Size) -> alt.Chart:
 
 
 def labels(paths: Sequence[str | None], limit: int = LABEL_COLUMNS) -> list[str]:
-    """Return a short, distinct label for each path; the scale tells series apart by it."""
-    taken = {"Other"} if OTHER in paths else set()  # even where a path has this very name
+    """Return a short, distinct label for each path; the colour scale identifies a series by its label."""
+    taken = {"Other"} if OTHER in paths else set()  # even if a path has this name
     found: list[str] = []
     for path in paths:
         label = short = "Other" if path is OTHER else shorten(visible(path), limit)
@@ -176,19 +181,19 @@ def labels(paths: Sequence[str | None], limit: int = LABEL_COLUMNS) -> list[str]
 
 
 def fitting_labels(paths: Sequence[str], number: str, size: Size) -> list[str]:
-    """Return labels that leave room for the longest bar and its number."""
-    room_px = size.width_px - letters_px(number, size.font_px) - SHORTEST_BAR_PX
-    for limit in range(ROOM_FOR_PATHS[size.name], 0, -1):
+    """Return labels short enough for the longest bar and its number to fit beside them."""
+    available_px = size.width_px - text_width_px(number, size.font_px) - SHORTEST_BAR_PX
+    for limit in range(MAX_PATH_COLUMNS[size.name], 0, -1):
         names = labels(paths, limit)
-        if max(letters_px(name, size.font_px) for name in names) <= room_px:
+        if max(text_width_px(name, size.font_px) for name in names) <= available_px:
             return names
     return names
 
 
 def _spec(chart: alt.LayerChart, size: Size, formatter: LocaleFormatter) -> dict[str, Any]:
-    """Return the specification with the house theme, fitted to the size's whole width."""
-    # Fitting counts labels and legend in, so every drawing has exactly the width it is made for.
-    # Set in place: for a property more, Altair would copy the whole chart.
+    """Return the specification with our theme, fitted to the whole width of the size."""
+    # Fitting includes labels and legend, so every drawing has exactly the width of its size.
+    # Attributes are set in place: the method `properties` would copy the whole chart.
     chart.width, chart.autosize = size.width_px, alt.AutoSizeParams(type="fit-x", contains="padding")
     spec: dict[str, Any] = chart.to_dict(validate=False)
     spec["config"] = theme.vega_config(size.font_px) | {"locale": {"number": formatter.vega_locale()}}

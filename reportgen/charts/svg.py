@@ -1,7 +1,7 @@
-"""Vega-Lite specifications become SVG, and take their places in pages and files.
+"""Draw Vega-Lite specifications as SVG, and insert the drawings into pages and files.
 
-Pages are rendered with holes where drawings go, so that the process that holds pandas and Altair may be gone
-by the time V8 draws: the two need never be in memory together. See :mod:`reportgen.core.processes`.
+Pages are rendered with placeholders for drawings. So the child process that holds pandas and Altair can end
+before V8 draws: the two are never in memory at the same time. See :mod:`reportgen.core.processes`.
 """
 
 import os
@@ -19,25 +19,27 @@ from reportgen.charts import theme
 from reportgen.core.errors import RenderError
 
 MARGIN_PX, HEADING_PX = 24, 64
-"""Around a drawing that is a file of its own, and above it for its words."""
+"""Margin around a drawing in a file of its own, and height above it for title and caption."""
 
-DEFAULTS = r' (?:(?:fill-)?opacity="1"|role="graphics-[a-z]+"|aria-(?:roledescription|hidden)="[^"]*")'
+DEFAULT_ATTRIBUTES = (
+    r' (?:(?:fill-)?opacity="1"|role="graphics-[a-z]+"|aria-(?:roledescription|hidden)="[^"]*")'
+)
 
 INVISIBLE = r'<path class="(?:fore|back)ground" d="(?:M0,0h0v0h0Z)?"[^<>]*/>'
-ALIKE = r'<path d="[^"]*"([^<>]*)/>(?:<path d="[^"]*"\1/>)+'
+SAME_STYLE = r'<path d="[^"]*"([^<>]*)/>(?:<path d="[^"]*"\1/>)+'
 
 FONTS = "FONTCONFIG_FILE"
-"""The variable that says which fonts there are."""
+"""Environment variable that names the configuration of fontconfig."""
 
-HOLE = re.compile(rb"<!--drawing ([\w/.-]+)-->")
-"""Cannot come from data: autoescaping leaves no ``<`` of theirs in a page."""
+PLACEHOLDER = re.compile(rb"<!--drawing ([\w/.-]+)-->")
+"""Matches what :func:`placeholder` returns. Data cannot contain it: autoescaping replaces every ``<``."""
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A drawing that is a file of its own: its path in the release, the drawing's key, and its words.
+class ChartFile:
+    """A drawing to be written as an SVG file: its path in the release, the drawing's key, and its texts.
 
-    ``about`` is written below the title: site, dates, zone. ``alt`` says what the drawing shows.
+    ``about`` is the line below the title: site, dates, zone. ``alt`` describes what the drawing shows.
     """
 
     file: str
@@ -49,20 +51,20 @@ class Sheet:
 
 @dataclass(frozen=True)
 class PageDraft:
-    """A release without its drawings: files with holes, and by key the specification for each hole."""
+    """A release without its drawings: files with placeholders, and each drawing's specification by key."""
 
     files: Mapping[str, bytes]
     specs: Mapping[str, str]
-    sheets: Sequence[Sheet]
+    chart_files: Sequence[ChartFile]
 
 
 def placeholder(key: str) -> str:
-    """Return what keeps a drawing's place in a page."""
+    """Return the comment that stands in a page for the drawing ``key``."""
     return f"<!--drawing {key}-->"
 
 
 def insert_svgs(draft: PageDraft) -> dict[str, bytes]:
-    """Return every file of the release, with its drawings.
+    """Return every file of the release by its path, with the drawings inserted.
 
     Raises:
         RenderError: a specification cannot be drawn.
@@ -71,28 +73,29 @@ def insert_svgs(draft: PageDraft) -> dict[str, bytes]:
     svgs = {key: svg_of(spec) for key, spec in draft.specs.items()}
     drawn = {key.encode(): svg.encode() for key, svg in svgs.items()}
 
-    def inked(page: bytes) -> bytes:
-        # A comment of the user's own that looks like a hole stays what it is.
-        return HOLE.sub(lambda found: drawn.get(found[1], found[0]), page)
+    def with_svgs(page: bytes) -> bytes:
+        # A comment in a user's template that only looks like a placeholder stays as it is.
+        return PLACEHOLDER.sub(lambda found: drawn.get(found[1], found[0]), page)
 
     files = {
-        name: inked(content) if name.endswith(".html") else content for name, content in draft.files.items()
+        name: with_svgs(content) if name.endswith(".html") else content
+        for name, content in draft.files.items()
     }
-    return files | {sheet.file: standalone(svgs[sheet.drawing], sheet) for sheet in draft.sheets}
+    return files | {chart.file: svg_file(svgs[chart.drawing], chart) for chart in draft.chart_files}
 
 
 @cache
-def warm_up() -> None:
-    """Start V8, load Vega and the font that text is measured with: most of the time of a first drawing.
+def start_v8() -> None:
+    """Start V8, and load Vega and the font that measures text: most of the time of a first drawing.
 
-    The font is the one that vl-convert brings, so that a drawing is the same on every machine. One of the
-    machine's own would be mapped into memory anew for each letter, which takes longer than all the rest.
+    The font is the one inside vl-convert, so that drawings are the same on every machine. Fonts of the
+    machine would be mapped into memory again for each letter, which takes longer than everything else.
     """
     before = os.environ.get(FONTS)
     os.environ[FONTS] = str(Path(__file__).with_name("fonts.conf"))
     try:
         _vega('{"mark": "bar", "data": {"values": [{"a": 1}]}, "encoding": {"x": {"field": "a"}}}')
-    finally:  # it is not for browsers and others that this process may start
+    finally:  # other programs that this process starts must not see it
         if before is None:
             del os.environ[FONTS]
         else:
@@ -100,14 +103,14 @@ def warm_up() -> None:
 
 
 def svg_of(spec: str) -> str:
-    """Draw a Vega-Lite specification (JSON). Nothing it names is fetched.
+    """Return a Vega-Lite specification (JSON) as SVG. No URL in it is fetched.
 
     Raises:
         RenderError: the specification cannot be drawn.
 
     """
-    warm_up()
-    return _lean(_vega(spec))
+    start_v8()
+    return _shrink(_vega(spec))
 
 
 def _vega(spec: str) -> str:
@@ -116,15 +119,15 @@ def _vega(spec: str) -> str:
         return svg
 
 
-def standalone(svg: str, sheet: Sheet) -> bytes:
-    """Return a drawing as a file of its own: light colours written in, on paper, with its words."""
+def svg_file(svg: str, chart: ChartFile) -> bytes:
+    """Return a drawing as an SVG file: with the light colours, a background, a title and a caption."""
     head, _, body = svg.partition(">")
     width, height = (float(re.findall(rf' {name}="([\d.]+)"', head)[0]) for name in ("width", "height"))
     width, height = width + 2 * MARGIN_PX, height + 2 * MARGIN_PX + HEADING_PX
     box = f"{-MARGIN_PX} {-MARGIN_PX - HEADING_PX} {width:g} {height:g}"
     for name, value in (("width", f"{width:g}"), ("height", f"{height:g}"), ("viewBox", box)):
         head = re.sub(rf' {name}="[^"]*"', f' {name}="{value}"', head, count=1)
-    title, text, line = (escape(words, quote=False) for words in (sheet.title, sheet.alt, sheet.about))
+    title, text, line = (escape(words, quote=False) for words in (chart.title, chart.alt, chart.about))
     words = (
         f"<title>{title}</title><desc>{text}</desc>"
         f'<rect x="{-MARGIN_PX}" y="{-MARGIN_PX - HEADING_PX}" width="100%" height="100%"'
@@ -135,32 +138,33 @@ def standalone(svg: str, sheet: Sheet) -> bytes:
     return theme.light(f'{head} role="img">{words}{body}\n').encode()
 
 
-def _lean(svg: str) -> str:
-    """Say the same with less: a page that is read on a phone is parsed there.
+def _shrink(svg: str) -> str:
+    """Return the same drawing as shorter SVG, which a phone parses faster.
 
-    The font stands once instead of at every text, coordinates end at a hundredth of a pixel, marks that
-    look alike are one path, and roles go: the figure around a drawing is the image, with its text.
+    The font is set once instead of on every text, coordinates are cut to hundredths of a pixel,
+    neighbouring marks of one style become one path, and roles are removed: for screen readers, the element
+    around the drawing is the image.
     """
     font = f' font-family="{theme.FONT.replace(chr(34), "&quot;")}"'
 
-    def shorter(tag: re.Match[str]) -> str:
-        lean = re.sub(r"(\.\d\d)\d+", r"\1", tag[0]).replace(font, "")
-        return re.sub(DEFAULTS, "", lean)
+    def shorten_tag(tag: re.Match[str]) -> str:
+        shortened = re.sub(r"(\.\d\d)\d+", r"\1", tag[0]).replace(font, "")
+        return re.sub(DEFAULT_ATTRIBUTES, "", shortened)
 
-    # In tags only: what Vega writes between them, or from the data, holds neither sign.
-    svg = re.sub(r"<[^<>]*>", shorter, svg).replace("<svg ", f"<svg{font} ", 1)
-    return re.sub(ALIKE, _joined, re.sub(INVISIBLE, "", svg))
+    # Only inside tags: neither Vega's texts nor escaped data contain < or >.
+    svg = re.sub(r"<[^<>]*>", shorten_tag, svg).replace("<svg ", f"<svg{font} ", 1)
+    return re.sub(SAME_STYLE, _join_paths, re.sub(INVISIBLE, "", svg))
 
 
-def _joined(alike: re.Match[str]) -> str:
-    shapes = "".join(re.findall(r' d="([^"]*)"', alike[0]))
-    return f'<path d="{shapes}"{alike[1]}/>'
+def _join_paths(paths: re.Match[str]) -> str:
+    shapes = "".join(re.findall(r' d="([^"]*)"', paths[0]))
+    return f'<path d="{shapes}"{paths[1]}/>'
 
 
 @contextmanager
-def translate_errors(what: str) -> Iterator[None]:
-    """Turn the errors of vl-convert, and of Altair before it, into ours."""
+def translate_errors(action: str) -> Iterator[None]:
+    """Raise errors of vl-convert and Altair as ``RenderError``: "a chart could not be <action>"."""
     try:
         yield
     except (ValueError, TypeError) as exc:
-        raise RenderError(f"a chart could not be {what}: {exc}") from exc
+        raise RenderError(f"a chart could not be {action}: {exc}") from exc

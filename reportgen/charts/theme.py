@@ -1,6 +1,6 @@
-"""How things look, in one place: colours and type.
+"""Colours and fonts of pages and charts.
 
-The style sheet and the charts both take their values from here. Charts name CSS variables instead
+The style sheet and the charts both take their values from here. Charts use CSS variables instead
 of colours, so one drawing serves the light and the dark scheme.
 """
 
@@ -10,20 +10,20 @@ from typing import Any
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
-# Neighbours in the stack differ in lightness as well as in hue: that is what readers who see few
-# hues, and black-and-white printers, go by. Light ones still stand out from the paper (3:1).
+# Neighbours in the stack differ in lightness as well as in hue, for readers who see few hues and for
+# printing in black and white. Light colours still have a contrast of 3:1 with the background.
 SERIES_LIGHT = ("#1f4e8c", "#db7018", "#33795a", "#bd7ea8", "#8e4dcb", "#68a05b", "#8c3223", "#3298e1")
 SERIES_DARK = ("#8ab8f5", "#d57d1b", "#b6dba0", "#b8499a", "#ba89b8", "#5a824a", "#f6aebd", "#187ecd")
 SERIES = len(SERIES_LIGHT)
 
-LEAST_APART = 8
-"""Steps of L* between two segments that are told apart in black and white."""
+MIN_LIGHTNESS_STEP = 8
+"""Minimum difference of L* (CIELAB, 0 to 100) at which two segments look different in black and white."""
 
 LEGEND_PITCH_PX = 25
-"""From one row of a legend to the next: each is a target for fingers, 24 px as shown (WCAG 2.5.8)."""
+"""Distance between two rows of a legend: each is a touch target of at least 24 px (WCAG 2.5.8)."""
 
 LEGEND_GAP = 3
-"""Room between the columns of a legend, in font sizes; also for fonts wider than the one measured."""
+"""Space between the columns of a legend, in font sizes; enough for fonts wider than the measured one."""
 
 LIGHT = {
     "paper": "#ffffff", "ink": "#1c2026", "quiet": "#555d69", "line": "#dde1e6", "wash": "#f4f6f8",
@@ -43,9 +43,9 @@ def css_variables(scheme: str) -> str:
 
 
 def light(svg: str) -> str:
-    """Return a drawing with the light scheme's colours in place of the variables.
+    """Return a drawing with the light scheme's colours in place of the CSS variables.
 
-    In attributes only: a path may be called ``/var(--ink)``.
+    Only attributes change: a path may be named ``/var(--ink)``.
     """
     colours = LIGHT | {f"series-{n}": value for n, value in enumerate(SERIES_LIGHT, start=1)}
 
@@ -60,15 +60,15 @@ def series_colour(slot: int | None) -> str:
     return "var(--other)" if slot is None else f"var(--series-{slot + 1})"
 
 
-def alike(one: int | None, two: int | None) -> bool:
-    """Tell whether two slots (``None``: *Other*) are about equally light in one of the schemes."""
+def similar_lightness(one: int | None, two: int | None) -> bool:
+    """Return whether two slots (``None``: *Other*) are about equally light in one of the schemes."""
     pairs = ((SERIES_LIGHT, LIGHT["other"]), (SERIES_DARK, DARK["other"]))
     return any(
         abs(
             _lightness(other if one is None else series[one])
             - _lightness(other if two is None else series[two])
         )
-        < LEAST_APART
+        < MIN_LIGHTNESS_STEP
         for series, other in pairs
     )
 
@@ -88,7 +88,7 @@ def vega_config(font_px: float) -> dict[str, Any]:
         "background": "transparent",
         "font": FONT,
         "padding": 0,
-        "aria": False,  # the figure around it carries the text alternative
+        "aria": False,  # the text alternative is on the element around the chart
         "view": {"stroke": None},
         "axis": {
             "labelColor": "var(--quiet)", "labelFontSize": font_px, "labelPadding": 9,

@@ -1,1 +1,1 @@
-"""From rows to the figures of each window."""
+"""Compute the figures of each window from what the source returns."""

@@ -1,4 +1,4 @@
-"""Rows that were left out, told to readers and operators in the same words."""
+"""Describe the rows that were left out, in the same words for readers and operators."""
 
 from collections.abc import Mapping
 
@@ -16,7 +16,7 @@ NOTE_WORDS = {
 
 
 def note_sentences(notes: Mapping[str, int], formatter: LocaleFormatter) -> list[str]:
-    """Return one phrase for each kind of row that was left out, the same as on the page."""
+    """Return one phrase for each kind of row that was left out, such as "2 rows without a path"."""
     return [
         f"{formatter.number(rows)} {NOTE_WORDS[kind][rows != 1]}"
         for kind, rows in sorted(notes.items())

@@ -1,6 +1,6 @@
-"""What a build reads, as plain values, and the digest that tells whether a report would say anything new.
+"""Read all that a build needs from the source, as plain values.
 
-Light on purpose: a build that finds nothing new ends here, before pandas and its kind are loaded.
+This module does not import pandas: a build whose data have not changed ends before pandas is loaded.
 """
 
 from collections import Counter
@@ -10,7 +10,7 @@ from datetime import date, datetime
 
 from reportgen.config.settings import Config
 from reportgen.core.windows import Span, Window, look_back, make_window, today_in
-from reportgen.metrics.paths import MOST_LISTED, PathsWriter, WindowPaths, smallest_named_change, sort_paths
+from reportgen.metrics.paths import MAX_LISTED, PathsWriter, WindowPaths, smallest_named_change, sort_paths
 from reportgen.sources.base import Source
 from reportgen.sources.registry import open_source
 from reportgen.sources.statements import (
@@ -25,7 +25,11 @@ from reportgen.sources.statements import (
 
 @dataclass(frozen=True)
 class Dataset:
-    """All that a build reads, from one snapshot. ``paths`` has an entry for each of ``windows``."""
+    """All that a build reads, from one snapshot of the source.
+
+    ``paths`` has an entry for each of ``windows``; ``read`` holds the dates that were read; ``cells`` are the
+    visits by date and path of the listed paths; ``notes`` counts rows that were left out, by kind.
+    """
 
     windows: Sequence[Window]
     read: Span
@@ -39,7 +43,7 @@ class Dataset:
 
     @property
     def files(self) -> dict[str, bytes]:
-        """Return the files of the release that are ready as they were read, by their path in it."""
+        """Return ``paths.csv`` of each window, by its path in the release."""
         return {
             f"{window.name}/paths.csv": found.csv
             for window, found in zip(self.windows, self.paths, strict=True)
@@ -47,7 +51,7 @@ class Dataset:
 
 
 def read_dataset(config: Config, now: datetime, as_of: date | None, paths_csv: PathsWriter) -> Dataset:
-    """Read all windows from one snapshot of the source.
+    """Return what all windows show, read from one snapshot of the source.
 
     Raises:
         SourceError: the data could not be read.
@@ -60,7 +64,7 @@ def read_dataset(config: Config, now: datetime, as_of: date | None, paths_csv: P
 
 
 def read(source: Source, windows: Sequence[Window], top_paths: int, paths_csv: PathsWriter) -> Dataset:
-    """Read what ``windows`` show from an open source. Long lists of paths become CSV one at a time."""
+    """Return what ``windows`` show, read from an open source. Paths become CSV while they are read."""
     span = look_back(windows)
     daily = read_daily(source, span)
     out_of_range = read_rows_out_of_range(source, span, include_future=not windows[0].today_complete)
@@ -68,14 +72,14 @@ def read(source: Source, windows: Sequence[Window], top_paths: int, paths_csv: P
     paths = []
     for window in windows:
         total = daily.sum_over(window.span)
-        reading = read_paths(source, window, MOST_LISTED, smallest_named_change(total))
+        reading = read_paths(source, window, MAX_LISTED, smallest_named_change(total))
         paths.append(sort_paths(reading, total, top_paths, paths_csv))
-    drawn = {
+    charted = {
         row.path
         for window, found in zip(windows, paths, strict=True)
         if window.days > 1
         for row in found.listed
     }
     longest = max(windows, key=lambda window: window.days)
-    cells = read_cells(source, longest.span, sorted(drawn))
+    cells = read_cells(source, longest.span, sorted(charted))
     return Dataset(windows, span, daily, paths, cells, notes, source.name, source.site, source.notice)

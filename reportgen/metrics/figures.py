@@ -1,6 +1,6 @@
-"""From readings to the figures of one window: fills, totals, shares, comparisons.
+"""Compute the figures of one window: filled dates, totals, comparisons.
 
-No input or output, no clock, no settings. Frames in, frozen values out.
+Functions without input, output, clock or settings: they take data frames and return frozen values.
 
 Definitions: ``change = current / previous - 1`` on complete days; a path's share is its visits over
 the window's total; the window's total is the sum over its N dates, dates without rows counting 0.
@@ -19,11 +19,11 @@ from reportgen.core.windows import Span, Window
 from reportgen.sources.statements import Cell, PathTotals, relative_change
 
 OTHER = None
-"""The series that stands for all paths not shown by name."""
+"""Key of the series that sums all paths not shown by name."""
 
 
 class Day(NamedTuple):
-    """One date of a window; ``previous`` is the visits ``days`` dates earlier."""
+    """One date of a window; ``previous`` are the visits of the date one window earlier."""
 
     date: date
     visits: int
@@ -34,9 +34,9 @@ class Day(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Complete days against the same dates of the previous window.
+    """The complete days of a window compared with the same dates of the previous window.
 
-    ``change`` is ``None`` where the previous total is 0: a percentage of nothing says nothing.
+    ``change`` is ``None`` if the previous total is 0.
     """
 
     span: Span | None
@@ -46,7 +46,7 @@ class Comparison:
 
     @property
     def days(self) -> int:
-        """How many complete days are compared."""
+        """Number of complete days that are compared."""
         return self.span.days if self.span else 0
 
     @property
@@ -63,12 +63,12 @@ class WindowMetrics:
     ``visits``, ``previous`` (int64: the same date N days earlier), ``recorded``, ``previous_recorded``,
     ``complete`` (bool).
 
-    ``paths`` are the listed paths, most visits first; ``movers`` every path whose change is large enough
-    to be named in a sentence.
+    ``paths`` are the listed paths, most visits first; ``changed_paths`` every path whose change is large
+    enough to be named in a sentence.
 
     ``recent`` holds the visits of the window's last date and the 7 before it, ascending;
-    ``recent_recorded`` whether each has any row. ``begins_today``: of all dates read, none before the
-    running one has rows, so there is nothing yet to compare with.
+    ``recent_recorded`` whether each has any row. ``begins_today``: only today, which is not over, has rows,
+    so there is nothing yet to compare with.
     """
 
     window: Window
@@ -76,7 +76,7 @@ class WindowMetrics:
     comparison: Comparison
     daily: pd.DataFrame
     paths: Sequence[PathTotals]
-    movers: Sequence[PathTotals]
+    changed_paths: Sequence[PathTotals]
     path_count: int
     recent: tuple[int, ...]
     recent_recorded: tuple[bool, ...]
@@ -94,7 +94,7 @@ class WindowMetrics:
 
     @property
     def other(self) -> int:
-        """What the listed paths leave of the total."""
+        """Visits of the window that are not of the listed paths."""
         return self.total - sum(row.visits for row in self.paths)
 
     def day_rows(self) -> list[Day]:
@@ -109,19 +109,19 @@ class WindowMetrics:
 
     @property
     def previous_unrecorded(self) -> list[date]:
-        """The previous window's dates, of those that are compared, without any row for any path."""
+        """The dates of the previous window that are compared and have no row for any path."""
         unknown = (self.daily["complete"] & ~self.daily["previous_recorded"]).tolist()
         return [day for day, missing in zip(self.window.previous.dates(), unknown, strict=True) if missing]
 
     @property
     def compared_unrecorded(self) -> int:
-        """How many of the dates that are compared, now and before, have no rows."""
+        """Number of dates without rows among those that are compared, in this window and the previous one."""
         rows = self.daily.loc[self.daily["complete"]]
         return int((~rows["recorded"]).sum() + (~rows["previous_recorded"]).sum())
 
     @property
     def daily_average(self) -> float | None:
-        """Mean visits of the complete days; ``None`` where there are none."""
+        """Mean visits of the complete days; ``None`` if there are none."""
         return self.comparison.total / self.comparison.days if self.comparison.days else None
 
     @property
@@ -135,13 +135,13 @@ def window_metrics(
     window: Window,
     daily: pd.DataFrame,
     listed: Sequence[PathTotals],
-    movers: Sequence[PathTotals],
+    changed_paths: Sequence[PathTotals],
     path_count: int,
 ) -> WindowMetrics:
-    """Compute one window.
+    """Return the figures of one window.
 
-    ``daily`` is what :func:`daily_frame` returns; ``listed`` holds the paths to list, most visits first,
-    ``movers`` those whose change is large enough to be named.
+    ``daily`` is what :func:`daily_frame` returns; ``listed`` are the paths to list, most visits first;
+    ``changed_paths`` those whose change is large enough to be named.
     """
     week = Span(window.span.earlier(7).last, window.span.last).dates()
     return WindowMetrics(
@@ -150,7 +150,7 @@ def window_metrics(
         comparison=compare(window, daily),
         daily=fill_daily(window, daily),
         paths=listed,
-        movers=movers,
+        changed_paths=changed_paths,
         path_count=path_count,
         recent=tuple(sum_over(daily, Span(day, day)) for day in week),
         recent_recorded=tuple(pd.Timestamp(day) in daily.index for day in week),
@@ -181,7 +181,7 @@ def _date_index(days: Sequence[date]) -> pd.DatetimeIndex:
 
 
 def fill_daily(window: Window, daily: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each date of the window: 0 visits where nothing was recorded."""
+    """Return ``WindowMetrics.daily``: one row for each date of the window, 0 visits without rows."""
     dates = window.span.dates()
     index, before = _date_index(dates), _date_index(window.previous.dates())
     return pd.DataFrame(
@@ -197,7 +197,7 @@ def fill_daily(window: Window, daily: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare(window: Window, daily: pd.DataFrame) -> Comparison:
-    """Compare the window's complete days with the same dates of its previous window."""
+    """Return the window's complete days compared with the same dates of its previous window."""
     now, before = window.complete, window.complete_previous
     return Comparison(
         now, before, sum_over(daily, now) if now else 0, sum_over(daily, before) if before else 0
@@ -225,33 +225,34 @@ def by_date(metrics: WindowMetrics, cells: pd.DataFrame, paths: Sequence[str]) -
 
 
 def stack(metrics: WindowMetrics, cells: pd.DataFrame, series: Sequence[str]) -> pd.DataFrame:
-    """Split each date's visits into the paths of ``series`` and what they leave.
+    """Return each date's visits split into the paths of ``series`` and all others.
 
-    ``cells`` is as in :func:`by_date`. The result has one row a date (index as ``metrics.daily``), one
-    int64 column a path in order, and last the column :data:`OTHER`; its sums are the daily visits.
+    ``cells`` is as in :func:`by_date`. The result has one row for each date (index as ``metrics.daily``), one
+    int64 column for each path in order, and last the column :data:`OTHER`. A row's sum is the date's visits.
     """
     named = by_date(metrics, cells, series)
     other = metrics.daily["visits"].to_numpy() - named.sum(axis=0)
-    # A str index would make NaN of OTHER.
+    # An index of dtype str would turn OTHER into NaN.
     columns = pd.Index([*series, OTHER], dtype="object")
     return pd.DataFrame(np.vstack([named, other]).T, index=metrics.daily.index, columns=columns)
 
 
 def colour_slots(tops: Sequence[Sequence[str]], slots: int) -> Mapping[str, int]:
-    """Give every path one colour slot (0-based) that it keeps on all pages.
+    """Return the colour slot (0-based) of each path, the same on all pages.
 
-    ``tops`` holds the paths shown together on each page, most visits first, the page with the
-    longest window first; each has at most ``slots`` paths. Paths on one page get different slots.
-    Two pages can always be served; where many windows share so much that no slot is free, a path
-    takes the one least used beside it.
+    ``tops`` holds the paths shown together on each page, most visits first, the page with the longest
+    window first; each has at most ``slots`` paths. Paths on one page get different slots: always for two
+    pages, and for more pages as long as a slot is free. Otherwise a path gets the slot least used on the
+    pages that show it.
     """
-    given: dict[str, int] = {}
+    slot_of: dict[str, int] = {}
     for top in tops:
         for path in top:
-            if path in given:
+            if path in slot_of:
                 continue
-            beside = [given[other] for page in tops if path in page for other in page if other in given]
-            here = [given[other] for other in top if other in given]
-            free = sorted(range(slots), key=lambda slot: (here.count(slot), beside.count(slot), slot))
-            given[path] = free[0]
-    return given
+            on_this = [slot_of[other] for other in top if other in slot_of]
+            on_any = [slot_of[other] for page in tops if path in page for other in page if other in slot_of]
+            slot_of[path] = min(
+                range(slots), key=lambda slot: (on_this.count(slot), on_any.count(slot), slot)
+            )
+    return slot_of

@@ -1,7 +1,7 @@
-"""What changed: sentences about one window, each provable from its tables.
+"""Write the sentences "What changed" about one window; each can be checked against its tables.
 
-No model and no judgement: the total and its change on complete days, the paths that explain most
-of it, what is new, what is gone, and a day that stands out. Nothing is said about noise.
+They name the total and its change on complete days, the paths that explain most of the change, new and
+gone paths, and a day with unusually many visits. Small changes are not mentioned.
 """
 
 import statistics
@@ -13,33 +13,33 @@ from reportgen.metrics.figures import WindowMetrics
 from reportgen.metrics.paths import NAMED_VISITS, smallest_named_change
 from reportgen.sources.statements import PathTotals
 
-MOST_SENTENCES = 6
-MOST_NAMED = 3
+MAX_SENTENCES = 6
+MAX_NAMED = 3
 STANDS_OUT = 2
-"""The best day is worth a sentence above this many times the median."""
+"""The best day has a sentence if its visits are above this multiple of the median."""
 
 
 def sentences(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
     """Return at most six sentences, the most important first.
 
-    Paths in them stand between :data:`reportgen.core.text.OPEN` and ``CLOSE``.
+    Paths in them are enclosed in :data:`reportgen.core.text.OPEN` and ``CLOSE``.
     """
     if not metrics.comparison.days or not (metrics.total or metrics.comparison.previous_total):
         return []
     if metrics.begins_today:
         return ["The first rows are of today: there is nothing to compare yet."]
-    said = [_total(metrics, formatter) + _gaps(metrics, formatter)]
-    movers = sorted(metrics.movers, key=lambda row: -abs(row.difference))
-    said += _explained(metrics, movers[:MOST_NAMED], formatter)
+    found = [_total(metrics, formatter) + _gaps(metrics, formatter)]
+    changed_paths = sorted(metrics.changed_paths, key=lambda row: -abs(row.difference))
+    found += _explained(metrics, changed_paths[:MAX_NAMED], formatter)
     enough = smallest_named_change(metrics.total)
-    new = [(row.path, row.complete) for row in movers if not row.before and row.complete >= enough]
-    gone = [(row.path, row.previous) for row in movers if not row.visits and row.previous >= enough]
+    new = [(row.path, row.complete) for row in changed_paths if not row.before and row.complete >= enough]
+    gone = [(row.path, row.previous) for row in changed_paths if not row.visits and row.previous >= enough]
     if new:
-        said.append(f"New: {_listed(new, formatter)}.")
+        found.append(f"New: {_listed(new, formatter)}.")
     if gone:
-        said.append(f"Gone: {_listed(gone, formatter, ' before')}.")
-    said += _best_day(metrics, formatter)
-    return said[:MOST_SENTENCES]
+        found.append(f"Gone: {_listed(gone, formatter, ' before')}.")
+    found += _best_day(metrics, formatter)
+    return found[:MAX_SENTENCES]
 
 
 def _total(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
@@ -64,7 +64,7 @@ def _total(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
 
 
 def _gaps(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
-    """Tell how many of the dates that are compared have no rows: they count 0, and may not be."""
+    """Return how many of the compared dates have no rows: they count as 0, which may be wrong."""
     missing = metrics.compared_unrecorded
     if not missing:
         return ""
@@ -72,24 +72,26 @@ def _gaps(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
     return f" {formatter.number(missing)} of these dates {have} 0."
 
 
-def _explained(metrics: WindowMetrics, movers: Sequence[PathTotals], formatter: LocaleFormatter) -> list[str]:
-    """Name the largest contributions; with all other paths, they sum to the change."""
+def _explained(
+    metrics: WindowMetrics, changed_paths: Sequence[PathTotals], formatter: LocaleFormatter
+) -> list[str]:
+    """Return a sentence with the largest changes; together with all other paths, they sum to the change."""
     moved = metrics.comparison.total - metrics.comparison.previous_total
-    if not movers and moved:
+    if not changed_paths and moved:
         enough = smallest_named_change(metrics.total)
         share = ", 5\N{NO-BREAK SPACE}% of the window's" if enough > NAMED_VISITS else ""
         return [f"No path changed by {formatter.count(enough, 'visit')} or more{share}."]
-    if not movers:
+    if not changed_paths:
         return []
-    parts = [f"{isolated(row.path)} {formatter.signed(row.difference)}" for row in movers]
-    rest = formatter.signed(moved - sum(row.difference for row in movers))
+    parts = [f"{isolated(row.path)} {formatter.signed(row.difference)}" for row in changed_paths]
+    rest = formatter.signed(moved - sum(row.difference for row in changed_paths))
     together = formatter.signed(moved)
     return [f"By path: {', '.join(parts)}; all other paths {rest}; together {together}."]
 
 
 def _listed(paths: Sequence[tuple[str, int]], formatter: LocaleFormatter, when: str = "") -> str:
-    """Name the first of ``paths``, each given with its visits, and count the others."""
-    named = paths[:MOST_NAMED]
+    """Return the names of the first ``paths``, each a pair of path and visits, and the number of others."""
+    named = paths[:MAX_NAMED]
     parts = [f"{isolated(path)} ({formatter.count(visits, 'visit')}{when})" for path, visits in named]
     more = len(paths) - len(named)
     return ", ".join(parts) + (f" and {formatter.count(more, 'more path')}" if more else "")
@@ -101,5 +103,5 @@ def _best_day(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
     if best is None or metrics.comparison.days == 1 or best[1] <= max(STANDS_OUT * median, NAMED_VISITS - 1):
         return []
     day, visits = best
-    said = f"The best day was {formatter.day(day)} with {formatter.count(visits, 'visit')}"
-    return [f"{said}, against a median of {formatter.decimal(median)}."]
+    sentence = f"The best day was {formatter.day(day)} with {formatter.count(visits, 'visit')}"
+    return [f"{sentence}, against a median of {formatter.decimal(median)}."]

@@ -1,4 +1,4 @@
-"""Which paths of a window a report lists, which it names in a sentence, and ``paths.csv``."""
+"""Select the paths of a window: those that a report lists, and those that it names in a sentence."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ NAMED_ONE_IN = 20
 NAMED_VISITS = 5
 """A sentence names a path whose visits changed by 5 % (one in 20) of the window's total and by 5 visits."""
 
-MOST_LISTED = 100_000
+MAX_LISTED = 100_000
 """Maximum number of paths in ``paths.csv``."""
 
 PathsWriter = Callable[[Iterable[PathTotals], int], bytes]
@@ -21,7 +21,7 @@ class WindowPaths:
     """The paths of one window: those to list, those to name in a sentence, and ``paths.csv``."""
 
     listed: Sequence[PathTotals]
-    movers: Sequence[PathTotals]
+    changed_paths: Sequence[PathTotals]
     path_count: int
     csv: bytes
 
@@ -34,23 +34,23 @@ def smallest_named_change(total: int) -> int:
 def sort_paths(reading: PathsReading, total: int, top_paths: int, paths_csv: PathsWriter) -> WindowPaths:
     """Return the paths of a window with ``total`` visits, read once from the stream of ``reading``.
 
-    The first ``top_paths`` are listed; those that changed enough are named; the first
-    :data:`MOST_LISTED` become CSV one after the other, so that they are never all in memory.
+    The first ``top_paths`` are listed, and those that changed enough are named. The first
+    :data:`MAX_LISTED` are written as CSV one after the other, so that they are never all in memory.
     """
     listed: list[PathTotals] = []
-    movers: list[PathTotals] = []
+    changed_paths: list[PathTotals] = []
     enough = smallest_named_change(total)
 
     def visited() -> Iterator[PathTotals]:
         place = 0
         for row in reading.rows:
             if abs(row.difference) >= enough:
-                movers.append(row)
-            if row.visits and place < MOST_LISTED:
+                changed_paths.append(row)
+            if row.visits and place < MAX_LISTED:
                 place += 1
                 if place <= top_paths:
                     listed.append(row)
                 yield row
 
     csv = paths_csv(visited(), total)
-    return WindowPaths(listed, movers, reading.path_count, csv)
+    return WindowPaths(listed, changed_paths, reading.path_count, csv)

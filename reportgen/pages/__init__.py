@@ -1,1 +1,1 @@
-"""From figures and charts to the files of a release."""
+"""Render figures and charts as the files of a release."""

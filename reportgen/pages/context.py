@@ -1,4 +1,4 @@
-"""What a page shows, as plain values that templates print: figures, rows, drawings, sentences."""
+"""Return the variables of a page's template: figures, table rows, drawings, sentences, as plain values."""
 
 import json
 import re
@@ -25,28 +25,30 @@ from reportgen.sources.statements import relative_change
 JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
 PATH_SAFE = "/%?=&+:@!$'()*,;~-._"
-"""Characters a stored path keeps in a link; a percent sign stays, since paths come encoded already."""
+"""Characters of a stored path that are not escaped in a link; ``%`` is one, as paths are encoded already."""
 
-WHOLE_UP_TO = 4000
-"""Letters up to which a cut path is still whole in the page, for search and copy; more is junk."""
+MAX_WHOLE_PATH = 4000
+"""Maximum length of a path that is whole in the page, for search and copy, even if only a part is shown."""
 
-LONGEST_LINK = 8000
-"""Characters of an address up to which it is a link: web servers refuse request lines beyond 8 KB."""
+MAX_LINK = 8000
+"""Maximum length of the address of a link: web servers refuse request lines of more than 8 KB."""
 
-ROOM = {"links": 400_000, "rests": 400_000, "sparks": 1_000_000}
-"""Bytes of a page for what its listed paths have besides a row. Whoever can make visits can make paths, so
-they must not be able to make a page that is too large to be published: see ``output.max_page_mb``."""
+BYTE_BUDGETS = {"links": 400_000, "middles": 400_000, "sparks": 1_000_000}
+"""Maximum bytes on a page for the links, hidden middles and small charts of all listed paths together.
 
-MOST_BESIDE = 31
-"""Dates up to which both tables stand side by side: longer ones would leave half a page empty."""
+Anybody who visits a site can make paths; they must not be able to make a page too large to be published
+(``output.max_page_mb``)."""
 
-LONG_NUMBERS = {"total": 11, "day": 9}
-"""Letters of the total (999,999,999) and of a day (9,999,999) that fit the page's usual places."""
+MAX_DAYS_SIDE_BY_SIDE = 31
+"""Maximum number of dates for both tables to be side by side: longer ones would leave half a page empty."""
+
+MAX_DIGITS = {"total": 11, "day": 9}
+"""Maximum length of the total (999,999,999) and of a day's visits (9,999,999) in the usual layout."""
 
 
 @dataclass(frozen=True)
 class SiteHeader:
-    """What all pages of a build share. ``built_at`` and ``due`` are in the report's zone."""
+    """Template variable ``site``: what all pages share. ``built_at`` and ``due`` are in the report's zone."""
 
     name: str
     url: str | None
@@ -63,10 +65,15 @@ class SiteHeader:
     notes: Mapping[str, int]
     version: str
 
+    @property
+    def spelling(self) -> LocaleFormatter:
+        """:attr:`formatter` by the name it had before, for templates that users have written."""
+        return self.formatter
+
 
 @dataclass(frozen=True)
 class Page:
-    """One window's content, ready to render. ``series`` holds daily visits of the listed paths."""
+    """One window's content. ``series`` holds the daily visits of each listed path."""
 
     metrics: WindowMetrics
     charts: Sequence[Chart]
@@ -76,7 +83,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Figure:
-    """One of the figures at the top: a number with its name, what it rests on, and its picture."""
+    """One of the figures at the top: a number with its name, an explanation, and a small chart."""
 
     name: str
     value: str
@@ -87,7 +94,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class CutPath:
-    """A path as text: ``middle`` is not shown until it is asked for."""
+    """A path as text in three parts; of a long path, ``middle`` is hidden until it has the focus."""
 
     head: str
     middle: str
@@ -95,14 +102,14 @@ class CutPath:
 
     @property
     def whole(self) -> str:
-        """The path as a reader can recognise it, uncut."""
+        """All parts together."""
         return self.head + self.middle + self.tail
 
 
-def page_view(site: SiteHeader, page: Page, *, root: str, here: str) -> dict[str, Any]:
-    """Return the variables of ``report.html``.
+def page_variables(site: SiteHeader, page: Page, *, root: str, here: str) -> dict[str, Any]:
+    """Return the variables of ``report.html``; ``docs/templates.md`` describes them.
 
-    ``root`` leads from the page to the top of the release, ``here`` to the window's files.
+    ``root`` is the relative URL of the top of the release, ``here`` that of the window's files.
     """
     metrics, formatter = page.metrics, site.formatter
     return {
@@ -112,11 +119,11 @@ def page_view(site: SiteHeader, page: Page, *, root: str, here: str) -> dict[str
         "here": here,
         "links": [(name, f"{root}{name}/index.html", name == metrics.window.name) for name in site.windows],
         "long": _has_long_numbers(metrics, formatter),
-        "stacked": metrics.window.days > MOST_BESIDE,
+        "stacked": metrics.window.days > MAX_DAYS_SIDE_BY_SIDE,
         "stem": f"{_slug(site.name)}-{metrics.window.name}-{metrics.window.span.last.isoformat()}",
         "figures": list(figures(metrics, formatter)),
         "changes": [sentence_parts(sentence) for sentence in page.changes],
-        "charts": [_drawing(chart, page.metrics.window.name, site.timezone) for chart in page.charts],
+        "charts": [_chart_variables(chart, page.metrics.window.name, site.timezone) for chart in page.charts],
         "days": list(_day_rows(metrics)),
         "paths": list(_path_rows(site, page)),
         "all_unrecorded": len(metrics.unrecorded) == metrics.window.days,
@@ -127,7 +134,7 @@ def page_view(site: SiteHeader, page: Page, *, root: str, here: str) -> dict[str
 
 
 def sentence_parts(sentence: str) -> list[tuple[str, bool]]:
-    """Split a sentence into texts, each with whether it is a path."""
+    """Return the parts of a sentence as pairs: the text, and whether it is a path."""
     parts: list[tuple[str, bool]] = []
     for piece in sentence.split(CLOSE):
         words, _, path = piece.partition(OPEN)
@@ -136,32 +143,32 @@ def sentence_parts(sentence: str) -> list[tuple[str, bool]]:
 
 
 @dataclass
-class Room:
-    """What is left of the bytes for one kind of thing in a page; when it is used up it stays so."""
+class ByteBudget:
+    """The bytes that are left for one kind of content of a page; once used up, nothing fits any more."""
 
     left: int
 
-    def holds(self, *texts: str) -> bool:
-        """Take the room that texts need as HTML; tell whether there was enough."""
+    def take(self, *texts: str) -> bool:
+        """Subtract the length of ``texts`` as HTML; return whether that much was left."""
         self.left -= sum(len(escape(text).encode("utf-8", "replace")) for text in texts)
         return self.left >= 0
 
 
-def cut_path(path: str, room: Room | None = None) -> CutPath:
-    """Return a path to show: cut in the middle where it is long, with the middle at hand.
+def cut_path(path: str, budget: ByteBudget | None = None) -> CutPath:
+    """Return a path to show; a long one has a hidden middle.
 
-    Where that is too long, or ``room`` is used up, its length stands there instead.
+    If the middle is too long, or ``budget`` is used up, its length replaces it.
     """
     whole = visible(path)
     head, middle, tail = cut(whole, LONGEST_NAME)
-    # A page holds the whole path twice: once more to be shown when it is pointed at.
-    if len(whole) > WHOLE_UP_TO or (middle and room and not room.holds(middle, whole)):
+    # A page has the whole path twice: the second is in the attribute `title`.
+    if len(whole) > MAX_WHOLE_PATH or (middle and budget and not budget.take(middle, whole)):
         middle = f"… {len(middle)} characters …"
     return CutPath(head, middle, tail)
 
 
 def figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figure]:
-    """Yield the figures of a window in their order."""
+    """Yield the figures at the top of a window's page, in their order."""
     running = not metrics.window.today_complete
     today = metrics.window.days - 1 if running else None
     so_far = ""
@@ -171,18 +178,18 @@ def figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figu
     detail = so_far or f"on {formatter.span(metrics.window.span)}"
     total = formatter.number(metrics.total)
     if metrics.window.days == 1:
-        yield Figure("Visits", total, detail, spark=sparklines.bars(metrics.recent, lit=7))
+        yield Figure("Visits", total, detail, spark=sparklines.bars(metrics.recent, highlighted=7))
         yesterday, week_ago = metrics.window.span.earlier(1).last, metrics.window.span.earlier(7).last
         for name, visits, day, at in (
             ("Yesterday", metrics.yesterday, yesterday, 6),
             ("Same day last week", metrics.week_ago, week_ago, 0),
         ):
-            picture = sparklines.bars(metrics.recent, lit=at)
+            spark = sparklines.bars(metrics.recent, highlighted=at)
             known = "full day" if metrics.recent_recorded[at] else "no rows"
-            yield Figure(name, formatter.number(visits), f"{known}, {formatter.day(day)}", spark=picture)
+            yield Figure(name, formatter.number(visits), f"{known}, {formatter.day(day)}", spark=spark)
     else:
         daily = [day.visits for day in metrics.day_rows()]
-        yield Figure("Visits", total, detail, spark=sparklines.bars(daily, faint=today))
+        yield Figure("Visits", total, detail, spark=sparklines.bars(daily, running=today))
         if not metrics.begins_today:
             yield from _comparison_figures(metrics, formatter)
     yield Figure("Paths visited", formatter.number(metrics.path_count), "with at least one visit")
@@ -205,47 +212,49 @@ def _comparison_figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> I
         sparklines.lines(visits, [day.previous for day in days]),
     )
     of = f"of {formatter.count(both.days, 'complete day')}"
-    # Beyond a thousand a tenth of a visit says nothing; whole numbers stay exact where floats do not.
+    # From a thousand on, whole visits are enough; computed in integers, which stay exact where floats do not.
     whole = formatter.number((2 * both.total + both.days) // (2 * both.days))
     mean = formatter.decimal(average) if average < 1000 else whole  # noqa: PLR2004
     yield Figure("Daily average", mean, of, spark=sparklines.with_mean(visits, average))
     if best:
         at = [day.date for day in days].index(best[0])
         on = f"{formatter.day(best[0])}, of the complete days"
-        yield Figure("Best day", formatter.number(best[1]), on, spark=sparklines.bars(visits, lit=at))
+        yield Figure("Best day", formatter.number(best[1]), on, spark=sparklines.bars(visits, highlighted=at))
 
 
 def _gaps(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
-    """Tell how many dates behind a comparison have no rows."""
+    """Return how many of the compared dates have no rows, as the end of a sentence."""
     missing = metrics.compared_unrecorded
     return f"; {formatter.number(missing)} of these dates without rows" if missing else ""
 
 
 def _slug(name: str) -> str:
-    """Return a site's name as the beginning of the names of files."""
+    """Return a site's name in a form that is safe in names of downloaded files."""
     return re.sub(r"[^\w.]+", "-", name).strip("-.").lower() or "report"
 
 
 def _has_long_numbers(metrics: WindowMetrics, formatter: LocaleFormatter) -> bool:
-    """Tell whether the page has to make room."""
+    """Return whether numbers are so long that the page needs the wide layout."""
     most = max(max(day.visits, day.previous) for day in metrics.day_rows())
     numbers = {"total": metrics.total, "day": most}
-    return any(len(formatter.number(numbers[name])) > room for name, room in LONG_NUMBERS.items())
+    return any(len(formatter.number(numbers[name])) > limit for name, limit in MAX_DIGITS.items())
 
 
 def drawing_key(window: str, chart: Chart, size: str) -> str:
-    """Return what tells one drawing of a release from the others."""
+    """Return the key of a drawing, unique in a release."""
     return f"{window}/{chart.name}.{size}"
 
 
-def _drawing(chart: Chart, window: str, timezone: str) -> dict[str, Any]:
-    live = json.dumps({"datasets": chart.rows, **chart.specs}, ensure_ascii=False, separators=(",", ":"))
+def _chart_variables(chart: Chart, window: str, timezone: str) -> dict[str, Any]:
+    interactive = json.dumps(
+        {"datasets": chart.rows, **chart.specs}, ensure_ascii=False, separators=(",", ":")
+    )
     return {
         "name": chart.name,
         "title": chart.title,
         "alt": f"{chart.alt} Dates are in the zone {timezone}.",
         "svgs": {size: placeholder(drawing_key(window, chart, size)) for size in chart.specs},
-        "live": live.translate(JSON_ESCAPES),
+        "live": interactive.translate(JSON_ESCAPES),
     }
 
 
@@ -256,33 +265,33 @@ def _day_rows(metrics: WindowMetrics) -> Iterator[dict[str, Any]]:
 
 
 def _path_rows(site: SiteHeader, page: Page) -> Iterator[dict[str, Any]]:
-    """Yield the top-paths table's rows; ``bar`` is the share relative to the largest, in percent.
+    """Yield the rows of the table of paths; ``bar`` is the share relative to the largest, in percent.
 
-    Links, the middles of long paths and pictures stand there by rank, as far as :data:`ROOM` goes.
+    Links, hidden middles and small charts are given by rank, until :data:`BYTE_BUDGETS` are used up.
     """
     rows = page.metrics.paths
     running = None if page.metrics.window.today_complete else page.metrics.window.days - 1
-    room = {kind: Room(size) for kind, size in ROOM.items()}
+    budgets = {kind: ByteBudget(size) for kind, size in BYTE_BUDGETS.items()}
     for rank, row in enumerate(rows, start=1):
-        spark = sparklines.bars(page.series.get(row.path, ()), faint=running)
+        spark = sparklines.bars(page.series.get(row.path, ()), running=running)
         href = _href(site, row.path)
         yield row._asdict() | {
             "share": row.share(page.metrics.total),
             "change": row.change,
             "rank": rank,
-            "text": cut_path(row.path, room["rests"]),
-            "href": href if href and room["links"].holds(href) else None,
+            "text": cut_path(row.path, budgets["middles"]),
+            "href": href if href and budgets["links"].take(href) else None,
             "bar": f"{100 * row.visits / rows[0].visits:.1f}".removesuffix(".0"),
             "compared": bool(row.complete or row.previous),
             "basis": f"{site.formatter.number(row.complete)} against {site.formatter.number(row.previous)} "
             "on complete days",
-            "spark": spark if spark and room["sparks"].holds(*chain(*spark.layers)) else None,
+            "spark": spark if spark and budgets["sparks"].take(*chain(*spark.layers)) else None,
         }
 
 
 def _href(site: SiteHeader, path: str) -> str | None:
-    """Return the address of a path on the site, where it is one that can be followed."""
-    if not site.url or path[:1] != "/" or len(path) > LONGEST_LINK:
+    """Return the URL of a path on the site, or ``None`` if it cannot be a link."""
+    if not site.url or path[:1] != "/" or len(path) > MAX_LINK:
         return None
     href = f"{site.url}{quote(path, safe=PATH_SAFE)}"
-    return href if len(href) <= LONGEST_LINK else None
+    return href if len(href) <= MAX_LINK else None

@@ -1,7 +1,7 @@
-"""Templates, style sheet and policy: the only room that touches HTML.
+"""Set up Jinja2: templates, filters, the style sheet and the Content-Security-Policy.
 
-Autoescaping is on, and a variable that a template asks for and nobody gave fails the build. Styles stand
-inside each page, and the page's policy names them by their hash.
+Autoescaping is on, and a build fails on a variable that is not defined. The style sheet is inside each page,
+and the page's policy allows it by its hash.
 """
 
 import base64
@@ -34,74 +34,78 @@ from reportgen.pages.templates import packaged_templates
 
 
 def intro_html(text: str) -> Markup:
-    """Return the intro's HTML."""
+    """Return the Markdown of the setting ``intro`` as HTML."""
     if not text:
         return Markup()
     return Markup(markdown().render(text))  # noqa: S704 - raw HTML is off, and links that run a script are refused
 
 
-class Compiled(BytecodeCache):
-    """Templates that this process has compiled, for its next report, by place and text."""
+class CompiledTemplates(BytecodeCache):
+    """Cache of the templates that this process has compiled, for its next build, by file and content."""
 
     def __init__(self) -> None:
         self._codes: dict[str, tuple[str, Any]] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
-        """Give the code of a template, if its text is still the same."""
+        """Set the code of a template, if its text is still the same."""
         checksum, code = self._codes.get(bucket.key, ("", None))
         if checksum == bucket.checksum:
             bucket.code = code
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        """Keep the code of a template."""
+        """Store the code of a template."""
         self._codes[bucket.key] = (bucket.checksum, bucket.code)
 
 
 @cache
-def compiled(_tag: str) -> Compiled:
-    """Return what is compiled for a locale: Jinja writes what a filter makes of a constant into the code."""
-    return Compiled()
+def compiled_templates(_locale_tag: str) -> CompiledTemplates:
+    """Return the cache of a locale: compiled code contains constants that filters have formatted."""
+    return CompiledTemplates()
 
 
 def environment(
-    own: Path | None,
+    templates_dir: Path | None,
     formatter: LocaleFormatter,
     intro: str,
     *,
-    sheets: Sequence[str] = ("style.css",),
+    style_sheets: Sequence[str] = ("style.css",),
     **shared: Any,
 ) -> Environment:
-    """Return what renders templates: those of the directory ``own`` before ours.
+    """Return the Jinja2 environment: templates of ``templates_dir`` override ours.
 
-    Each page holds the style ``sheets``, and every template knows what is ``shared``.
+    Each page contains the ``style_sheets``; ``shared`` are further global variables.
     """
-    ours = _Folder(packaged_templates())
-    # "reportgen/report.html" names ours even where a file of the user's own overrides it.
-    loaders = [*([_Folder(own)] if own else []), ours, PrefixLoader({"reportgen": ours})]
-    made = Environment(
+    ours = _TemplateFolder(packaged_templates())
+    # "reportgen/report.html" names ours even if a file of the user overrides it.
+    loaders = [
+        *([_TemplateFolder(templates_dir)] if templates_dir else []),
+        ours,
+        PrefixLoader({"reportgen": ours}),
+    ]
+    jinja = Environment(
         loader=ChoiceLoader(loaders),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        bytecode_cache=compiled(formatter.tag),
+        bytecode_cache=compiled_templates(formatter.tag),
     )
-    made.filters.update(
+    jinja.filters.update(
         number=formatter.number, day=formatter.day, span=formatter.span, percent=formatter.percent,
         share=formatter.share, clock=formatter.clock, moment=formatter.moment,
-        # Of Vega, which escapes all text in a drawing, and of views, which escapes what ends a script.
+        # For SVG of Vega, which escapes text, and JSON of context.py, which escapes what could end a script.
         made_here=Markup, window_title=lambda name: window_title(name, formatter),
     )  # fmt: skip
-    made.globals.update(shared, intro=intro_html(intro), spark_height=HEIGHT)
+    jinja.globals.update(shared, intro=intro_html(intro), spark_height=HEIGHT)
     colours = {
         "light": Markup(theme.css_variables("light")),  # noqa: S704 - our own constants
         "dark": Markup(theme.css_variables("dark")),  # noqa: S704
         "font": Markup(theme.FONT),  # noqa: S704
     }
-    style = "".join(made.get_template(sheet).render(colours) for sheet in sheets)
-    made.globals.update(style=Markup(style), policy=_policy(style))  # noqa: S704 - the site's own
-    return made
+    style = "".join(jinja.get_template(sheet).render(colours) for sheet in style_sheets)
+    jinja.globals.update(style=Markup(style), policy=_policy(style))  # noqa: S704 - from the site's own templates
+    return jinja
 
 
 def _policy(style: str) -> str:
@@ -119,26 +123,26 @@ def _policy(style: str) -> str:
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
-class _Folder(FileSystemLoader):
-    """Templates of a folder; one that is no text is told by its name."""
+class _TemplateFolder(FileSystemLoader):
+    """Templates of a folder; one that is not UTF-8 raises ``RenderError`` with its name."""
 
     def get_source(self, environment: Environment, template: str) -> tuple[str, str, Any]:
         """Return a template's text, as Jinja2 asks for it."""
         try:
             return super().get_source(environment, template)
         except UnicodeDecodeError as exc:
-            raise RenderError(f"{template} cannot be rendered: it is no UTF-8 text") from exc
+            raise RenderError(f"{template} cannot be rendered: it is not UTF-8 text") from exc
 
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Turn whatever goes wrong in a template into our error, with the template's name and line."""
+    """Raise any error in a template as ``RenderError``, with the template's name and line."""
     try:
         yield
     except RenderError:
         raise
     except Exception as exc:
-        # Jinja2 writes the templates' own files and lines into the traceback.
+        # Jinja2 puts the files and lines of templates into the traceback.
         frames = traceback.extract_tb(exc.__traceback__)
         places = [frame for frame in frames if not frame.filename.endswith(".py")]
         if not places:

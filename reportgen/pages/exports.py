@@ -1,6 +1,6 @@
-"""The files for programs: ``report.json``, ``daily.csv`` and ``paths.csv``.
+"""Write the data files of a window: ``report.json``, ``daily.csv`` and ``paths.csv``.
 
-Fields and order are the public interface; ``report.schema.json`` beside this module describes the JSON.
+Fields and their order are a public interface; ``reportgen/report.schema.json`` describes the JSON.
 CSV is RFC 4180 in UTF-8. A cell that a spreadsheet would run as a formula gets a leading ``'``.
 """
 
@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from reportgen.sources.statements import PathTotals
 
-if TYPE_CHECKING:  # a check for changes writes CSV, and never loads pandas
+if TYPE_CHECKING:  # reading the source writes CSV, and must not load pandas
     from reportgen.metrics.figures import WindowMetrics
 
 SCHEMA_VERSION = 1
 ROWS_AT_ONCE = 1000
-"""So many rows are text at a time, which takes four bytes a letter."""
+"""Number of CSV rows that are encoded at once: as text, a letter takes up to four bytes."""
 
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
@@ -28,8 +28,8 @@ def report_json(
 ) -> bytes:
     """Return ``report.json`` of one window.
 
-    ``about`` holds what is the same in all windows: ``site``, ``timezone``, ``built_at``, ``as_of``,
-    ``sample``.
+    ``about`` holds the fields that are the same in all windows: ``site``, ``timezone``, ``built_at``,
+    ``as_of``, ``sample``.
     """
     both = metrics.comparison
     report = {
@@ -96,10 +96,10 @@ def paths_csv(paths: Iterable[PathTotals], total: int) -> bytes:
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    content, left = io.BytesIO(), chain([header], rows)
-    while some := list(islice(left, ROWS_AT_ONCE)):
+    content, remaining = io.BytesIO(), chain([header], rows)
+    while batch := list(islice(remaining, ROWS_AT_ONCE)):
         text = io.StringIO(newline="")
-        csv.writer(text).writerows(some)
+        csv.writer(text).writerows(batch)
         content.write(text.getvalue().encode())
     return content.getvalue()
 

@@ -1,4 +1,4 @@
-"""From what was read to the files of a release: figures, charts, sentences, pages, files for programs."""
+"""Make the files of a release from a dataset: figures, charts, sentences, pages and data files."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +11,8 @@ import pandas as pd
 from reportgen import __version__
 from reportgen.charts import charts
 from reportgen.charts.spec import Chart
-from reportgen.charts.svg import PageDraft, Sheet
-from reportgen.charts.theme import SERIES, alike
+from reportgen.charts.svg import ChartFile, PageDraft
+from reportgen.charts.theme import SERIES, similar_lightness
 from reportgen.charts.vega_bundle import hashed
 from reportgen.config.settings import Config
 from reportgen.core.cron import next_due
@@ -32,7 +32,7 @@ from reportgen.metrics.figures import (
     window_metrics,
 )
 from reportgen.pages import exports
-from reportgen.pages.context import Page, SiteHeader, drawing_key, page_view
+from reportgen.pages.context import Page, SiteHeader, drawing_key, page_variables
 from reportgen.pages.environment import environment, translate_errors
 
 
@@ -45,34 +45,34 @@ class ReportFigures:
 
 
 def compute_figures(dataset: Dataset) -> ReportFigures:
-    """Compute every window's figures."""
+    """Return the figures of every window."""
     daily = daily_frame(dataset.daily.visits)
     metrics = [
-        window_metrics(window, daily, found.listed, found.movers, found.path_count)
+        window_metrics(window, daily, found.listed, found.changed_paths, found.path_count)
         for window, found in zip(dataset.windows, dataset.paths, strict=True)
     ]
     return ReportFigures(metrics, cells_frame(dataset.cells))
 
 
-def draw(measured: ReportFigures, formatter: LocaleFormatter) -> list[Page]:
-    """Specify each window's charts and write its sentences.
+def make_pages(figures: ReportFigures, formatter: LocaleFormatter) -> list[Page]:
+    """Return each window's page: its figures, chart specifications and sentences.
 
     Raises:
         RenderError: a chart could not be specified.
 
     """
-    longest_first = sorted(measured.metrics, key=lambda metrics: -metrics.window.days)
+    longest_first = sorted(figures.metrics, key=lambda metrics: -metrics.window.days)
     stacked = [metrics for metrics in longest_first if metrics.window.days > 1]
     tops = [coloured_paths(metrics) for metrics in stacked or longest_first]
-    slots = told_apart(colour_slots(tops, SERIES), tops)
+    slots = separate_neighbours(colour_slots(tops, SERIES), tops)
     return [
         Page(
             metrics,
-            _charts(metrics, measured.cells, slots, formatter) if metrics.total else [],
+            _make_charts(metrics, figures.cells, slots, formatter) if metrics.total else [],
             highlights.sentences(metrics, formatter),
-            series(metrics, measured.cells),
+            series(metrics, figures.cells),
         )
-        for metrics in measured.metrics
+        for metrics in figures.metrics
     ]
 
 
@@ -81,40 +81,42 @@ def render(
     content: Sequence[Page],
     dataset: Dataset,
     *,
-    own: Path | None,
+    templates_dir: Path | None,
     vega: str | None,
-    base: str = "/",
+    base_path: str = "/",
 ) -> PageDraft:
-    """Return every file of the release, keyed by its path in it, with holes for the drawings.
+    """Return every file of the release, by its path in it, with placeholders for the drawings.
 
-    ``own`` is a directory of templates that override ours; ``vega`` the path of the script that makes charts
-    interactive, where there is one; ``base`` the path at which the release is served.
+    ``templates_dir`` is a directory of templates that override ours; ``vega`` the path of the script that
+    makes charts interactive, if there is one; ``base_path`` the path at which the release is served.
 
     Raises:
         RenderError: a template is wrong.
 
     """
-    draft = _render_pages(site, content, own=own, vega=vega, base=base)
-    return replace(draft, files={**draft.files, **_for_programs(site, content, dataset)})
+    draft = _render_pages(site, content, templates_dir=templates_dir, vega=vega, base_path=base_path)
+    return replace(draft, files={**draft.files, **_data_files(site, content, dataset)})
 
 
 def draft(
     config: Config, dataset: Dataset, now: datetime, as_of: date | None, vega: str | None, watch: Stopwatch
 ) -> PageDraft:
-    """Compute, specify and render everything but the drawings.
+    """Return the release without its drawings: compute figures, specify charts, render pages.
 
     Raises:
         RenderError: a chart cannot be specified, or a template is wrong.
 
     """
     with watch.stage("charts"):
-        site = site_of(config, dataset, now, as_of)
-        content = draw(compute_figures(dataset), site.formatter)
+        site = site_header(config, dataset, now, as_of)
+        content = make_pages(compute_figures(dataset), site.formatter)
     with watch.stage("pages"):
-        return render(site, content, dataset, own=config.templates_dir, vega=vega, base=config.base_path)
+        return render(
+            site, content, dataset, templates_dir=config.templates_dir, vega=vega, base_path=config.base_path
+        )
 
 
-def site_of(config: Config, dataset: Dataset, now: datetime, as_of: date | None) -> SiteHeader:
+def site_header(config: Config, dataset: Dataset, now: datetime, as_of: date | None) -> SiteHeader:
     """Return what all pages share."""
     built_at = now.astimezone(config.zone)
     return SiteHeader(
@@ -127,7 +129,7 @@ def site_of(config: Config, dataset: Dataset, now: datetime, as_of: date | None)
         windows=config.windows,
         default_window=config.default_window,
         built_at=built_at,
-        # A report of a past day is not built again by itself.
+        # The schedule does not build the report of a past day again.
         due=None if as_of else next_due(config.schedule, config.zone, built_at, config.jitter_s),
         as_of=dataset.read.last,
         read=dataset.read,
@@ -136,24 +138,24 @@ def site_of(config: Config, dataset: Dataset, now: datetime, as_of: date | None)
     )
 
 
-def told_apart(slots: Mapping[str, int], tops: Sequence[Sequence[str]]) -> Mapping[str, int]:
-    """Swap slots until no swap lets more neighbours in the stacks of all pages differ in lightness.
+def separate_neighbours(slots: Mapping[str, int], tops: Sequence[Sequence[str]]) -> Mapping[str, int]:
+    """Return the colour slots, swapped so that few neighbours in the pages' stacks have similar lightness.
 
-    That is what readers who see few hues, and black-and-white printers, go by. A swap of two slots on every
-    page leaves each path its one colour.
+    Readers who see few hues, and prints in black and white, tell segments apart by lightness only. Slots are
+    swapped in pairs and on all pages at once, so that each path keeps one colour, until no swap improves it.
     """
 
-    def cost(given: Mapping[str, int]) -> int:
+    def similar_neighbours(given: Mapping[str, int]) -> int:
         stacks = [[*(given[path] for path in top), None] for top in tops]
-        return sum(alike(one, two) for stack in stacks for one, two in pairwise(stack))
+        return sum(similar_lightness(one, two) for stack in stacks for one, two in pairwise(stack))
 
     best, swaps = dict(slots), list(combinations(range(SERIES), 2))
     while True:
         tries = [
             {path: {one: two, two: one}.get(slot, slot) for path, slot in best.items()} for one, two in swaps
         ]
-        better = min(tries, key=cost)
-        if cost(better) >= cost(best):
+        better = min(tries, key=similar_neighbours)
+        if similar_neighbours(better) >= similar_neighbours(best):
             return best
         best = better
 
@@ -164,12 +166,12 @@ def coloured_paths(metrics: WindowMetrics) -> list[str]:
 
 
 def series(metrics: WindowMetrics, cells: pd.DataFrame) -> dict[str, list[int]]:
-    """Return the daily visits of each listed path; none for a single day."""
+    """Return the daily visits of each listed path; an empty mapping for a window of one day."""
     listed = [row.path for row in metrics.paths] if metrics.window.days > 1 else []
     return dict(zip(listed, by_date(metrics, cells, listed).tolist(), strict=True))
 
 
-def _charts(
+def _make_charts(
     metrics: WindowMetrics, cells: pd.DataFrame, slots: Mapping[str, int], formatter: LocaleFormatter
 ) -> list[Chart]:
     if metrics.window.days == 1:
@@ -179,7 +181,7 @@ def _charts(
     return [by_path] if metrics.begins_today else [by_path, charts.against_previous(metrics, formatter)]
 
 
-def _for_programs(site: SiteHeader, content: Sequence[Page], dataset: Dataset) -> dict[str, bytes]:
+def _data_files(site: SiteHeader, content: Sequence[Page], dataset: Dataset) -> dict[str, bytes]:
     about = {
         "site": site.name,
         "timezone": site.timezone,
@@ -201,48 +203,40 @@ def _render_pages(
     site: SiteHeader,
     pages: Sequence[Page],
     *,
-    own: Path | None = None,
-    vega: str | None = None,
-    base: str = "/",
+    templates_dir: Path | None,
+    vega: str | None,
+    base_path: str,
 ) -> PageDraft:
-    """Render every page, script and text file of a release, with holes for its drawings.
-
-    ``own`` is a directory whose templates override ours; ``vega`` the path in the release of the
-    bundle that makes charts interactive; ``base`` the path at which the release is served.
-
-    Raises:
-        RenderError: a template is wrong.
-
-    """
+    """Return every page, script and text file of a release, and the specifications of its drawings."""
     with translate_errors():
-        made = environment(own, site.formatter, site.intro, site=site)
-        script = made.get_template("report.js").render().encode()
+        jinja = environment(templates_dir, site.formatter, site.intro, site=site)
+        script = jinja.get_template("report.js").render().encode()
         files = {hashed(f"{ASSETS}report.js", script): script}
-        made.globals.update(script=next(iter(files)), vega=vega)
-        files["404.html"] = made.get_template("404.html").render(root=base).encode()
-        files["robots.txt"] = made.get_template("robots.txt").render().encode()
-        template = made.get_template("report.html")
+        jinja.globals.update(script=next(iter(files)), vega=vega)
+        files["404.html"] = jinja.get_template("404.html").render(root=base_path).encode()
+        files["robots.txt"] = jinja.get_template("robots.txt").render().encode()
+        template = jinja.get_template("report.html")
         for page in pages:
             name = page.metrics.window.name
-            view = page_view(site, page, root="../", here="")
-            files[f"{name}/index.html"] = template.render(view).encode()
+            variables = page_variables(site, page, root="../", here="")
+            files[f"{name}/index.html"] = template.render(variables).encode()
             if name == site.default_window:
-                view = page_view(site, page, root="", here=f"{name}/")
-                files["index.html"] = template.render(view).encode()
+                variables = page_variables(site, page, root="", here=f"{name}/")
+                files["index.html"] = template.render(variables).encode()
     specs = {
-        drawing_key(page.metrics.window.name, chart, size): chart.whole(size)
+        drawing_key(page.metrics.window.name, chart, size): chart.spec_json(size)
         for page in pages
         for chart in page.charts
         for size in chart.specs
     }
-    return PageDraft(files, specs, [sheet for page in pages for sheet in _sheets(site, page)])
+    return PageDraft(files, specs, [file for page in pages for file in _chart_files(site, page)])
 
 
-def _sheets(site: SiteHeader, page: Page) -> Iterator[Sheet]:
-    """Yield each chart as a file of its own."""
+def _chart_files(site: SiteHeader, page: Page) -> Iterator[ChartFile]:
+    """Yield each chart of a page as an SVG file."""
     window, formatter = page.metrics.window, site.formatter
     dates = f"{formatter.span(window.span)} \N{MIDDLE DOT} {formatter.count(window.days, 'day')}"
     about = f"{visible(site.name)} \N{MIDDLE DOT} {dates} \N{MIDDLE DOT} {site.timezone}"
     for chart in page.charts:
         key = drawing_key(window.name, chart, "wide")
-        yield Sheet(f"{window.name}/{chart.name}.svg", key, chart.title, chart.alt, about)
+        yield ChartFile(f"{window.name}/{chart.name}.svg", key, chart.title, chart.alt, about)

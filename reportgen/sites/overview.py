@@ -29,7 +29,7 @@ UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 
 @dataclass(frozen=True)
-class Front:
+class OverviewHeader:
     """What the templates' common parts show of the page: it has no windows and no notice."""
 
     name: str
@@ -37,6 +37,11 @@ class Front:
     version: str
     windows: Sequence[str] = ()
     notice: None = None
+
+    @property
+    def spelling(self) -> LocaleFormatter:
+        """:attr:`formatter` by the name it had before, for templates that users have written."""
+        return self.formatter
 
 
 @dataclass(frozen=True)
@@ -69,13 +74,17 @@ def index_files(sites: Sites, now: datetime) -> dict[str, bytes]:
     """
     common = sites.common
     formatter = LocaleFormatter.of(common.locale)
-    front = Front(visible(common.site or TITLE), formatter, __version__)
+    header = OverviewHeader(visible(common.site or TITLE), formatter, __version__)
     rows = [row_of(site, formatter, now) for site in sites.all]
     with translate_errors():
-        made = environment(
-            common.templates_dir, formatter, common.intro, sheets=("style.css", "overview.css"), site=front
+        jinja = environment(
+            common.templates_dir,
+            formatter,
+            common.intro,
+            style_sheets=("style.css", "overview.css"),
+            site=header,
         )
-        page = made.get_template("overview.html").render(
+        page = jinja.get_template("overview.html").render(
             sites=rows,
             count=formatter.count(len(rows), "site"),
             failed=sum(row.failed_at is not None or row.overdue for row in rows),
@@ -84,9 +93,9 @@ def index_files(sites: Sites, now: datetime) -> dict[str, bytes]:
         )
         files = {
             "index.html": page.encode(),
-            "404.html": made.get_template("404.html").render(root=common.base_path).encode(),
-            "robots.txt": made.get_template("robots.txt").render().encode(),
-            "sites.json": _for_programs(front.name, rows),
+            "404.html": jinja.get_template("404.html").render(root=common.base_path).encode(),
+            "robots.txt": jinja.get_template("robots.txt").render().encode(),
+            "sites.json": _data_files(header.name, rows),
         }
     return files | packed(files)
 
@@ -125,7 +134,7 @@ def _built(site: Site, name: str, formatter: LocaleFormatter, now: datetime, fai
         change=both["change"],
         basis=f"{formatter.number(both['total'])} against {formatter.number(both['previous_total'])} "
         "on complete days",
-        spark=sparklines.bars(visits, faint=both["days"] if both["days"] < len(visits) else None),
+        spark=sparklines.bars(visits, running=both["days"] if both["days"] < len(visits) else None),
         built_at=max(built_at, checked).astimezone(config.zone),
         age=age_of(max(built_at, checked), now),
         overdue=now > expected.overdue_after,
@@ -141,7 +150,7 @@ def age_of(moment: datetime, now: datetime) -> str:
     return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
-def _for_programs(name: str, rows: Sequence[Row]) -> bytes:
+def _data_files(name: str, rows: Sequence[Row]) -> bytes:
     """Return the page's table as JSON. ``null`` stands for what is not known of a site."""
     document = {"schema_version": 1, "name": name, "sites": [dict(_plain(row)) for row in rows]}
     return (json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()

@@ -18,13 +18,13 @@ import altair as alt
 import pytest
 
 from reportgen.charts.charts import against_previous
-from reportgen.charts.spec import SIZES, Chart, letters_px
-from reportgen.charts.svg import PageDraft, Sheet, insert_svgs, placeholder, standalone, svg_of
+from reportgen.charts.spec import SIZES, Chart, text_width_px
+from reportgen.charts.svg import ChartFile, PageDraft, insert_svgs, placeholder, svg_file, svg_of
 from reportgen.core.errors import RenderError
 from reportgen.core.formatting import ENGLISH, LocaleFormatter
 from reportgen.core.text import columns
 from reportgen.core.windows import make_window
-from reportgen.pages.report import draw
+from reportgen.pages.report import make_pages
 from tests.support.figures import gathered
 
 TODAY = date(2026, 11, 23)
@@ -52,7 +52,7 @@ def drawn(
 ) -> list[Chart]:
     """Draw the charts of these windows as a build would; ``over``: today is complete."""
     windows = [make_window(name, TODAY, today_complete=over) for name in names]
-    return [chart for page in draw(gathered(rows, windows), formatter) for chart in page.charts]
+    return [chart for page in make_pages(gathered(rows, windows), formatter) for chart in page.charts]
 
 
 def stacked(
@@ -88,12 +88,12 @@ once = cache(svg_of)
 
 def svgs(chart: Chart) -> dict[str, str]:
     """Return a chart's drawings, by size."""
-    return {size: once(chart.whole(size)) for size in chart.specs}
+    return {size: once(chart.spec_json(size)) for size in chart.specs}
 
 
 def in_a_file(chart: Chart, about: str) -> bytes:
     """Return a chart's wide drawing as a file of its own."""
-    return standalone(svgs(chart)["wide"], Sheet("a.svg", "key", chart.title, chart.alt, about))
+    return svg_file(svgs(chart)["wide"], ChartFile("a.svg", "key", chart.title, chart.alt, about))
 
 
 def all_svgs(charts: Iterable[Chart]) -> list[str]:
@@ -311,14 +311,18 @@ def test_the_number_behind_the_longest_bar_stands_inside_the_drawing(path: str, 
         (plot,) = re.findall(r'role-frame root"><g transform="translate\(([\d.]+),0\)', svg)
         assert bars[1] >= 10
         assert bars[0] == pytest.approx(bars[1] * (visits // 2) / visits, abs=0.02)
-        end = float(plot) + bars[1] + 5 + letters_px(f"{visits:,}", size.font_px)
+        end = float(plot) + bars[1] + 5 + text_width_px(f"{visits:,}", size.font_px)
         assert end <= size.width_px
 
 
 def test_room_is_kept_for_letters_of_a_wide_font() -> None:
     """Narrow, usual and wide letters, those of two columns among them, in proportion to their size."""
-    assert [letters_px(text, 10) for text in ("", "i", "a", "W", "\u6771")] == [0, 4.2, 6.5, 9.8, 13]
-    assert letters_px("/news", 20) == 2 * letters_px("/news", 10) == pytest.approx(2 * (4.2 + 3 * 6.5 + 9.8))
+    assert [text_width_px(text, 10) for text in ("", "i", "a", "W", "\u6771")] == [0, 4.2, 6.5, 9.8, 13]
+    assert (
+        text_width_px("/news", 20)
+        == 2 * text_width_px("/news", 10)
+        == pytest.approx(2 * (4.2 + 3 * 6.5 + 9.8))
+    )
 
 
 def test_the_axis_names_first_week_and_today(usual: list[Chart]) -> None:
@@ -670,7 +674,7 @@ def test_drawings_take_the_places_kept_for_them_and_no_others(usual: list[Chart]
     """A comment in a template of one's own that looks alike stays; files that are no pages are left alone."""
     page = f"<p>{placeholder('7d/a.wide')}</p><!--drawing of mine--><!--drawing mine-->"
     draft = PageDraft(
-        {"a.html": page.encode(), "a.csv": page.encode()}, {"7d/a.wide": usual[0].whole("wide")}, []
+        {"a.html": page.encode(), "a.csv": page.encode()}, {"7d/a.wide": usual[0].spec_json("wide")}, []
     )
     files = insert_svgs(draft)
     expected = page.replace(placeholder("7d/a.wide"), svgs(usual[0])["wide"])

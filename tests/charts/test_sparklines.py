@@ -53,8 +53,8 @@ def test_bars_are_drawn_as_svg_path_data() -> None:
 def test_a_lit_bar_stands_out_and_a_faint_one_steps_back(values: list[int], data: st.DataObject) -> None:
     """Whatever the layers, together they are the same bars on the same scale."""
     places = st.none() | st.integers(0, len(values) - 1)
-    lit, faint = data.draw(places), data.draw(places)
-    spark = bars(values, lit=lit, faint=faint if faint != lit else None)
+    highlighted, faint = data.draw(places), data.draw(places)
+    spark = bars(values, highlighted=highlighted, running=faint if faint != highlighted else None)
     if not any(values):
         assert spark is None
         return
@@ -62,14 +62,14 @@ def test_a_lit_bar_stands_out_and_a_faint_one_steps_back(values: list[int], data
     together = {at: height for found in drawn.values() for at, height in found.items()}
     assert together == strokes(bar_path(values, max(values)))
     assert sum(map(len, drawn.values())) == len(together)
-    if lit is not None:
-        assert set(drawn["bar"]) <= {lit}
-    if faint is not None and faint != lit:
+    if highlighted is not None:
+        assert set(drawn["bar"]) <= {highlighted}
+    if faint is not None and faint != highlighted:
         assert set(drawn["faint"]) <= {faint}
 
 
 @pytest.mark.parametrize(
-    ("lit", "faint", "names"),
+    ("highlighted", "faint", "names"),
     [
         (None, None, ["bar"]),
         (None, 1, ["bar", "faint"]),
@@ -78,9 +78,9 @@ def test_a_lit_bar_stands_out_and_a_faint_one_steps_back(values: list[int], data
     ],
 )
 def test_only_beside_a_lit_bar_are_the_others_quiet(
-    lit: int | None, faint: int | None, names: Sequence[str]
+    highlighted: int | None, faint: int | None, names: Sequence[str]
 ) -> None:
-    spark = bars([3, 4], lit=lit, faint=faint)
+    spark = bars([3, 4], highlighted=highlighted, running=faint)
     assert list(layers(spark)) == names
     assert spark is not None
     assert spark.width == 2
@@ -140,6 +140,8 @@ def test_the_mean_lies_inside_the_box(values: list[int]) -> None:
     assert int(end) == len(values)
 
 
-@pytest.mark.parametrize("spark", [bars([0, 0]), bars([0], lit=0), with_mean([0, 0], 0.0), lines([0], [0])])
+@pytest.mark.parametrize(
+    "spark", [bars([0, 0]), bars([0], highlighted=0), with_mean([0, 0], 0.0), lines([0], [0])]
+)
 def test_there_is_no_picture_of_nothing(spark: Spark | None) -> None:
     assert spark is None

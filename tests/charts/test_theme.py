@@ -15,7 +15,7 @@ from reportgen.config.settings import Config
 from reportgen.metrics.dataset import read_dataset
 from reportgen.metrics.figures import colour_slots
 from reportgen.pages.exports import paths_csv
-from reportgen.pages.report import coloured_paths, compute_figures, told_apart
+from reportgen.pages.report import coloured_paths, compute_figures, separate_neighbours
 from reportgen.pages.templates import packaged_templates
 
 SCHEMES = {"light": (theme.LIGHT, theme.SERIES_LIGHT), "dark": (theme.DARK, theme.SERIES_DARK)}
@@ -101,10 +101,12 @@ def test_a_variable_that_does_not_exist_has_no_colour() -> None:
 def test_slots_are_alike_where_either_scheme_gives_them_about_one_lightness() -> None:
     """Both ways round, each to itself; black and white are as far apart as can be."""
     slots = [None, *range(theme.SERIES)]
-    assert all(theme.alike(slot, slot) for slot in slots)
+    assert all(theme.similar_lightness(slot, slot) for slot in slots)
     pairs = list(combinations(slots, 2))
-    assert [theme.alike(two, one) for one, two in pairs] == [theme.alike(one, two) for one, two in pairs]
-    assert 0 < sum(theme.alike(one, two) for one, two in pairs) < len(pairs) / 2
+    assert [theme.similar_lightness(two, one) for one, two in pairs] == [
+        theme.similar_lightness(one, two) for one, two in pairs
+    ]
+    assert 0 < sum(theme.similar_lightness(one, two) for one, two in pairs) < len(pairs) / 2
 
 
 @pytest.mark.parametrize(
@@ -121,7 +123,7 @@ def test_a_pair_is_alike_up_to_8_steps_of_lightness(monkeypatch: pytest.MonkeyPa
     for name, other in (("SERIES_LIGHT", "SERIES_DARK"), ("SERIES_DARK", "SERIES_LIGHT")):
         monkeypatch.setattr(theme, name, (grey, close, apart))
         monkeypatch.setattr(theme, other, ("#000000", "#777777", "#ffffff"))
-        assert [theme.alike(0, 1), theme.alike(0, 2)] == [True, False]
+        assert [theme.similar_lightness(0, 1), theme.similar_lightness(0, 2)] == [True, False]
 
 
 Slots = Mapping[str, int]
@@ -135,7 +137,7 @@ def neighbours(slots: Slots, tops: Stacks) -> list[tuple[int | None, int | None]
 
 def likenesses(slots: Slots, tops: Stacks) -> int:
     """Count the neighbours that are about equally light."""
-    return sum(theme.alike(one, two) for one, two in neighbours(slots, tops))
+    return sum(theme.similar_lightness(one, two) for one, two in neighbours(slots, tops))
 
 
 stacks = st.lists(
@@ -147,25 +149,26 @@ stacks = st.lists(
 def test_slots_are_swapped_for_no_more_likenesses_and_no_fewer_colours(tops: Stacks) -> None:
     """Every path keeps a slot of its own on each page where it had one; the same pages give the same."""
     given_slots = colour_slots(tops, theme.SERIES)
-    found = told_apart(given_slots, tops)
+    found = separate_neighbours(given_slots, tops)
     assert likenesses(found, tops) <= likenesses(given_slots, tops)
     assert found.keys() == given_slots.keys()
     assert set(found.values()) <= set(range(theme.SERIES))
     for one, two in combinations(found, 2):
         assert (found[one] == found[two]) == (given_slots[one] == given_slots[two])
-    assert told_apart(given_slots, tops) == found
+    assert separate_neighbours(given_slots, tops) == found
 
 
 def test_a_stack_whose_neighbours_are_alike_is_taken_apart() -> None:
     """Whatever order its paths come in, a page on its own has no two of them side by side."""
     top = [f"/{n}" for n in range(theme.SERIES)]
     likest = max(
-        permutations(range(theme.SERIES), 3), key=lambda few: sum(theme.alike(*two) for two in pairwise(few))
+        permutations(range(theme.SERIES), 3),
+        key=lambda few: sum(theme.similar_lightness(*two) for two in pairwise(few)),
     )
     order = [*likest, *(slot for slot in range(theme.SERIES) if slot not in likest)]
     slots = dict(zip(top, order, strict=True))
     assert likenesses(slots, [top]) > 1
-    assert likenesses(told_apart(slots, [top]), [top]) == 0
+    assert likenesses(separate_neighbours(slots, [top]), [top]) == 0
 
 
 def test_the_samples_stacks_have_as_few_likenesses_as_any_order_of_the_colours() -> None:
@@ -177,10 +180,10 @@ def test_the_samples_stacks_have_as_few_likenesses_as_any_order_of_the_colours()
     slots = colour_slots(tops, theme.SERIES)
     pairs = neighbours(slots, tops)
     slotted = [None, *range(theme.SERIES)]
-    like = {(one, two): theme.alike(one, two) for one in slotted for two in slotted}
+    like = {(one, two): theme.similar_lightness(one, two) for one in slotted for two in slotted}
     fewest = min(
         sum(like[new[one], new[two]] for one, two in pairs)
         for order in permutations(range(theme.SERIES))
         for new in [{None: None, **dict(enumerate(order))}]
     )
-    assert likenesses(told_apart(slots, tops), tops) == fewest < likenesses(slots, tops)
+    assert likenesses(separate_neighbours(slots, tops), tops) == fewest < likenesses(slots, tops)

@@ -11,7 +11,7 @@ import pytest
 
 from reportgen.charts.spec import labels
 from reportgen.core.text import LONGEST_NAME, isolated, shorten, visible
-from reportgen.pages.context import LONGEST_LINK, ROOM, WHOLE_UP_TO, Room, cut_path
+from reportgen.pages.context import BYTE_BUDGETS, MAX_LINK, MAX_WHOLE_PATH, ByteBudget, cut_path
 from tests.support import hostile
 from tests.support.releases import REPORTS, TODAY, WINDOWS, Sites, released
 from tests.support.visits import Open
@@ -147,7 +147,7 @@ def test_live_charts_show_paths_as_text_too(sites: Sites, visit: Open, case: str
     """Every mark, walked through by keyboard: legend, tooltip and what is read aloud."""
     reader = visit(sites(case).http(page), size=(1440, 900))
     drawn = reader.page.locator(".chart").first.locator(".wide text").all_text_contents()
-    reader.enliven()
+    reader.activate_charts()
     chart = reader.charts()[0]
     assert chart.locator(".live text").all_text_contents() == drawn
     chart.focus()
@@ -190,7 +190,8 @@ def test_what_no_engine_can_hold_is_spelled_all_the_same() -> None:
 
 def test_a_path_too_long_to_search_for_is_cut_for_good() -> None:
     assert (
-        cut_path("/" + "x" * WHOLE_UP_TO).whole == f"/{'x' * 37}… {WHOLE_UP_TO - 62} characters …{'x' * 25}"
+        cut_path("/" + "x" * MAX_WHOLE_PATH).whole
+        == f"/{'x' * 37}… {MAX_WHOLE_PATH - 62} characters …{'x' * 25}"
     )
 
 
@@ -229,9 +230,9 @@ def test_no_paths_make_a_page_too_large_to_publish(tmp_path: Path, name: str) ->
     assert page.count('class="path"') >= len(paths)
     assert len(page.encode()) < most_bytes
     links = re.findall('href="(https://example.com/[^"]*)"', page)
-    assert all(len(link) <= LONGEST_LINK for link in links)
+    assert all(len(link) <= MAX_LINK for link in links)
     assert (len(links) > 0) == (name in {"2 KB", "busy"})
-    assert sum(map(len, links)) <= ROOM["links"]
+    assert sum(map(len, links)) <= BYTE_BUDGETS["links"]
     if name == "2 KB":  # the first are whole, then there is no more room
         assert 0 < page.count("w" * 1800) < 2 * len(paths)
         assert page.count("… 18") > 0
@@ -239,7 +240,7 @@ def test_no_paths_make_a_page_too_large_to_publish(tmp_path: Path, name: str) ->
 
 def test_a_middle_is_left_out_for_good_when_the_page_has_no_more_room() -> None:
     path = "/" + "<" * 100
-    room = Room(2 * 4 * 100)
+    room = ByteBudget(2 * 4 * 100)
     assert cut_path(path, room).whole == path
     assert "… 38 characters …" in cut_path(path, room).whole
     assert "… " in cut_path("/" + "x" * 65, room).whole

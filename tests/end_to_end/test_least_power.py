@@ -334,7 +334,7 @@ def strace() -> str:
 def test_a_drawing_needs_no_font_of_the_machine(strace: str, tmp_path: Path) -> None:
     """So it is the same everywhere. What else this process starts has all fonts again."""
     code = (
-        "import os; from reportgen.charts.svg import warm_up; warm_up();"
+        "import os; from reportgen.charts.svg import start_v8; start_v8();"
         " print(os.environ.get('FONTCONFIG_FILE'))"
     )
     for before in (None, "/etc/fonts/fonts.conf"):

@@ -26,7 +26,7 @@ from reportgen.core.text import CLOSE, OPEN, isolated, visible
 from reportgen.metrics import highlights
 from reportgen.metrics.dataset import read_dataset
 from reportgen.pages import report
-from reportgen.pages.context import LONGEST_LINK, PATH_SAFE, WHOLE_UP_TO, Page
+from reportgen.pages.context import MAX_LINK, MAX_WHOLE_PATH, PATH_SAFE, Page
 from reportgen.pages.exports import paths_csv
 from tests.fuzz.cases import Case, TooMuchError, Truth, cases, figures, length, truth
 from tests.fuzz.harnesses import scratch
@@ -106,16 +106,16 @@ def undrawn(config: Config, case: Case) -> tuple[dict[str, bytes], dict[str, lis
     """Make every file of a release but the drawings; return them, and the sentences of each window."""
     dataset = read_dataset(config, case.now, case.as_of, paths_csv)
     assert fingerprint(config, dataset) == fingerprint(config, dataset)
-    site = report.site_of(config, dataset, case.now, case.as_of)
-    measured = report.compute_figures(dataset)
+    site = report.site_header(config, dataset, case.now, case.as_of)
+    figures = report.compute_figures(dataset)
     content = [
         Page(
-            metrics, [], highlights.sentences(metrics, site.formatter), report.series(metrics, measured.cells)
+            metrics, [], highlights.sentences(metrics, site.formatter), report.series(metrics, figures.cells)
         )
-        for metrics in measured.metrics
+        for metrics in figures.metrics
     ]
     said = {page.metrics.window.name: list(page.changes) for page in content}
-    draft = report.render(site, content, dataset, own=None, vega=None)
+    draft = report.render(site, content, dataset, templates_dir=None, vega=None)
     return {**draft.files, **dataset.files}, said
 
 
@@ -252,12 +252,12 @@ def check_page(page: Parsed, case: Case, expected: dict[str, Any]) -> None:
     paths = [row["path"] for row in expected["paths"]]
     assert len(page.paths) == len(paths)
     for shown, href, path in zip(page.paths, page.hrefs, paths, strict=True):
-        if len(visible(path)) <= WHOLE_UP_TO:
+        if len(visible(path)) <= MAX_WHOLE_PATH:
             assert shown == visible(path)
             if not re.search("[\u2400-\u2421]|<U\\+|^\\(empty\\)$", path):
                 assert unspelled(shown) == path
         linked = case.site_url is not None and path.startswith("/")
-        fits = linked and len(f"{case.site_url}{quote(path, safe=PATH_SAFE)}") <= LONGEST_LINK
+        fits = linked and len(f"{case.site_url}{quote(path, safe=PATH_SAFE)}") <= MAX_LINK
         assert (href is not None) == fits
         if href is not None:
             assert href.startswith("https://example.com/")

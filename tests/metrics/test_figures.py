@@ -227,7 +227,9 @@ def test_all_figures_by_path_are_what_plain_counting_gives(
     assert metrics.other == sum(row.visits for row in visited[top_paths:])
     assert metrics.total == sum(row.visits for row in metrics.paths) + metrics.other
     enough = smallest_named_change(metrics.total)
-    assert set(metrics.movers) == {row for row in counted if abs(row.complete - row.previous) >= enough}
+    assert set(metrics.changed_paths) == {
+        row for row in counted if abs(row.complete - row.previous) >= enough
+    }
 
 
 @settings(deadline=None)

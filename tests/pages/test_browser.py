@@ -62,7 +62,7 @@ def all_visible(visit: Visit, selector: str) -> int:
 
 def interact(visit: Visit) -> None:
     """Do what readers do: charts by pointer and keyboard, sort, filter."""
-    visit.enliven()
+    visit.activate_charts()
     for chart in visit.charts():
         chart.focus()
         for key in ("ArrowRight", "ArrowRight", "ArrowDown", "ArrowUp", "ArrowLeft"):
@@ -152,14 +152,14 @@ def test_axe_finds_nothing(sites: Sites, visit: Open, page: str, size: tuple[int
         for scheme in ("light", "dark"):
             reader.page.emulate_media(color_scheme=scheme)
             found[state, scheme] = reader.axe()
-        reader.enliven()
+        reader.activate_charts()
     assert {state: findings for state, findings in found.items() if findings} == {}
 
 
 @pytest.mark.parametrize("page", UNLIKE)
 def test_axe_finds_nothing_while_a_tooltip_is_shown(sites: Sites, visit: Open, page: str) -> None:
     reader = visit(sites("usual").http(page))
-    reader.enliven()
+    reader.activate_charts()
     reader.charts()[0].focus()
     reader.page.keyboard.press("ArrowRight")
     reader.page.locator("#tooltip.visible").wait_for()
@@ -175,7 +175,7 @@ def test_no_page_scrolls_sideways_on_a_small_phone_or_at_twice_the_size(
     for width, scale in ((360, 3), (720, 2)):
         reader = visit(sites(case).http(page), size=(width, 800), device_scale_factor=scale)
         assert reader.sideways() == 0
-        reader.enliven()
+        reader.activate_charts()
         assert reader.sideways() == 0
 
 
@@ -188,9 +188,9 @@ def test_no_text_of_a_chart_is_shown_smaller_than_11_px(sites: Sites, visit: Ope
             sizes = reader.page.evaluate(TEXT_SIZES)
             assert len(sizes) > 10
             assert [(width, size, text) for size, text in sizes if size < 11] == []
-        reader.enliven()  # the narrow drawings
+        reader.activate_charts()  # the narrow drawings
         reader.page.set_viewport_size({"width": 1440, "height": 800})
-        reader.enliven()
+        reader.activate_charts()
 
 
 @pytest.mark.parametrize("page", DIFFERENT)
@@ -210,7 +210,7 @@ def test_entries_of_a_legend_are_large_enough_for_a_finger(
     sites: Sites, visit: Open, size: tuple[int, int]
 ) -> None:
     reader = visit(sites("usual").http("7d/index.html"), size=size)
-    reader.enliven()
+    reader.activate_charts()
     assert reader.page.evaluate(SMALL_TARGETS, ".live .role-legend-label text") == []
 
 
@@ -247,7 +247,7 @@ def test_every_state_of_a_report_fits_the_window_and_says_nothing_to_the_console
         reader.page.set_viewport_size({"width": 1440, "height": 900})
         wide = reader.sideways()
         findings = reader.axe() if page in UNLIKE else []
-        reader.enliven()
+        reader.activate_charts()
         for button in reader.page.locator("thead th:last-child button").all():
             button.click()
         found[page] = (narrow, wide, reader.sideways(), findings, reader.unasked())

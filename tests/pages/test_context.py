@@ -13,12 +13,12 @@ from reportgen.core.windows import Span, make_window
 from reportgen.metrics.data_quality import note_sentences
 from reportgen.metrics.figures import WindowMetrics
 from reportgen.pages.context import (
-    WHOLE_UP_TO,
+    MAX_WHOLE_PATH,
     Page,
     SiteHeader,
     cut_path,
     figures,
-    page_view,
+    page_variables,
     sentence_parts,
 )
 from tests.support.figures import gathered
@@ -41,7 +41,7 @@ def test_a_cut_path_is_whole_for_search_and_copy(path: str) -> None:
     assert columns(found.head) + columns(found.tail) + bool(found.middle) <= LONGEST_NAME
 
 
-@pytest.mark.parametrize("letters", [LONGEST_NAME, LONGEST_NAME + 1, WHOLE_UP_TO])
+@pytest.mark.parametrize("letters", [LONGEST_NAME, LONGEST_NAME + 1, MAX_WHOLE_PATH])
 def test_a_path_of_up_to_4000_letters_is_whole_in_the_page(letters: int) -> None:
     path = "/" + "abcdefg" * letters
     found = cut_path(path[:letters])
@@ -49,7 +49,7 @@ def test_a_path_of_up_to_4000_letters_is_whole_in_the_page(letters: int) -> None
     assert bool(found.middle) == (letters > LONGEST_NAME)
 
 
-@pytest.mark.parametrize("letters", [WHOLE_UP_TO + 1, 1_000_000])
+@pytest.mark.parametrize("letters", [MAX_WHOLE_PATH + 1, 1_000_000])
 def test_of_a_longer_one_the_page_says_how_much_is_left_out(letters: int) -> None:
     path = "/" + "a" * (letters - 2) + "z"
     found = cut_path(path)
@@ -139,8 +139,8 @@ def test_figures_of_today_light_the_day_they_name_in_the_same_picture() -> None:
     """A week and a day: today is the last bar, yesterday the one before, the same weekday the first."""
     found = list(figures(metrics_of([(days, "/", 1 + days) for days in range(9)], "today"), ENGLISH))
     assert [figure.value for figure in found] == ["1", "2", "8", "1"]
-    lit = [dict(figure.spark.layers)["bar"] for figure in found if figure.spark]
-    assert [path.split("v")[0] for path in lit] == ["M.5 20m7 0", "M.5 20m6 0", "M.5 20"]
+    highlighted = [dict(figure.spark.layers)["bar"] for figure in found if figure.spark]
+    assert [path.split("v")[0] for path in highlighted] == ["M.5 20m7 0", "M.5 20m6 0", "M.5 20"]
 
 
 @pytest.mark.parametrize(("gone", "known"), [
@@ -203,7 +203,7 @@ def page(rows: list[tuple[int, str, int]], name: str = "7d", site: str = "exampl
         default_window=name, built_at=datetime(2026, 11, 23, tzinfo=UTC), due=None, as_of=TODAY,
         read=Span(TODAY, TODAY), notes={}, version="1",
     )  # fmt: skip
-    return page_view(whole, Page(metrics_of(rows, name), [], [], {}), root="", here="")
+    return page_variables(whole, Page(metrics_of(rows, name), [], [], {}), root="", here="")
 
 
 @pytest.mark.parametrize(("days", "stacked"), [(1, False), (31, False), (32, True), (366, True)])

@@ -14,7 +14,7 @@ CONSTANT = "{{ 12345|number }}"
 
 def page(folder: Path, locale: str = "en", name: str = "own.html") -> str:
     """Render a template as a build does that begins."""
-    return environment(folder, LocaleFormatter.of(locale), "", sheets=()).get_template(name).render()
+    return environment(folder, LocaleFormatter.of(locale), "", style_sheets=()).get_template(name).render()
 
 
 def test_what_was_compiled_serves_the_next_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_a_chart_that_comes_alive_keeps_its_size_and_moves_nothing(
 ) -> None:
     reader = visit(sites("usual").http(page), size=(width, 900))
     before, settled = reader.boxes(EVERYTHING), reader.shifts()
-    reader.enliven()
+    reader.activate_charts()
     assert reader.shifts() == settled
     after = reader.boxes(EVERYTHING)
     assert len(after) == len(before)
@@ -83,7 +83,7 @@ def test_a_live_chart_shows_the_same_text_as_its_drawing(sites: Sites, visit: Op
     for size in ((1440, 900), (360, 900)):
         reader = visit(sites("usual").http(page), size=size)
         drawn = [chart.locator("svg text:visible").all_text_contents() for chart in reader.charts()]
-        reader.enliven()
+        reader.activate_charts()
         alive = [chart.locator("svg text:visible").all_text_contents() for chart in reader.charts()]
         assert alive == drawn
 
@@ -115,7 +115,7 @@ def test_a_click_in_the_legend_makes_the_others_faint_and_another_click_undoes_i
     sites: Sites, visit: Open
 ) -> None:
     reader = visit(sites("usual").http("7d/index.html"))
-    reader.enliven()
+    reader.activate_charts()
     chart = reader.charts()[0]
     colours = set(faint(chart))
     assert len(colours) == 9

@@ -75,7 +75,7 @@ def test_a_page_prints_whole_on_a4(sites: Sites, visit: Open, tmp_path: Path, pa
         color_scheme="dark" if state == "dark" else "light",
     )
     if state in {"alive", "phone"}:
-        reader.enliven()
+        reader.activate_charts()
     printed = Sheets(reader, tmp_path / "page.pdf")
     assert printed.sizes == [A4] * len(printed.sizes)
     assert len(printed.sizes) <= 4
@@ -108,7 +108,7 @@ def test_a_page_prints_whole_on_a4(sites: Sites, visit: Open, tmp_path: Path, pa
 def test_a_tooltip_that_is_on_show_is_not_printed(sites: Sites, visit: Open, tmp_path: Path) -> None:
     """Its place is fixed, so that it would stand on every sheet."""
     reader = visit(sites("usual").http("7d/index.html"))
-    reader.enliven()
+    reader.activate_charts()
     without = Sheets(reader, tmp_path / "without.pdf")
     reader.charts()[1].hover(position={"x": 150, "y": 150})  # where a sheet is wide enough
     reader.page.locator("#tooltip.visible").wait_for()

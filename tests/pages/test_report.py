@@ -903,8 +903,8 @@ def test_the_same_rows_settings_and_time_give_the_same_bytes(site: Path) -> None
     )  # fmt: skip
     again = (folder / "two" / "current").resolve()
     one, two = (json.loads((release / "manifest.json").read_bytes()) for release in (site, again))
-    measured = {"timings_s": None, "peak_memory_bytes": None}
-    assert one | measured == two | measured
+    figures = {"timings_s": None, "peak_memory_bytes": None}
+    assert one | figures == two | figures
     assert {name: (again / name).read_bytes() for name in two["files"]} == {
         name: (site / name).read_bytes() for name in one["files"]
     }

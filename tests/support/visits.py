@@ -87,7 +87,7 @@ class Visit:
         """Return the page's charts."""
         return self.page.locator(".chart").all()
 
-    def enliven(self) -> None:
+    def activate_charts(self) -> None:
         """Make every chart interactive, as a pointer does that passes by, and leave."""
         for chart in self.charts():
             chart.scroll_into_view_if_needed()
