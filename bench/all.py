@@ -54,8 +54,8 @@ def measured(part: str, options: Options) -> bool:
     seconds = time.monotonic() - start
     print(f"{part}: took {seconds:.0f} s", file=sys.stderr, flush=True)
     if options.short:
-        tables = [render(figures) for name, render in table.TABLES.values() if name == part]
-        print("\n\n".join(tables), flush=True)
+        tables = dict.fromkeys(render(figures) for name, render in table.TABLES.values() if name == part)
+        print("\n\n".join(filter(None, tables)), flush=True)
     else:
         save(part, figures, about_versions, options, seconds)
     return True
