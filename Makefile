@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-spark chaos fuzz lint format bench page soak build audit clean
+.PHONY: help demo test test-all test-spark chaos fuzz lint format bench page soak build audit clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -13,6 +13,8 @@ SERVE ?= 1
 PORT ?= 8080
 SHORT ?=
 PYTEST ?= .venv/bin/pytest
+PARALLEL := -n logical --dist worksteal
+QUICK := not slow
 SECONDS ?= 450
 HARNESSES ?= url config settings intro sqlite duckdb request rows
 export UV_PROJECT_ENVIRONMENT := .venv
@@ -36,16 +38,25 @@ demo: .venv/.installed ## build the sample site and serve it on http://127.0.0.1
 	@.venv/bin/python -m compileall -q reportgen
 	@.venv/bin/reportgen demo --port $(PORT) $(if $(filter 0,$(SERVE)),--no-serve,--serve)
 
-test: .venv/.installed ## the whole suite, with a real PostgreSQL and a real Chromium
+test: .venv/.installed ## what a change needs, with a real PostgreSQL and a real Chromium: four minutes on two cores
 	@.venv/bin/python tests/support/browser.py || true # tests in a browser skip, and say why, where there is none
-	@$(PYTEST)
+	@$(PYTEST) $(PARALLEL) -m "$(QUICK)"
+
+test-all: .venv/.installed ## make test and the slow tests, which run alone; branch coverage of all
+	@.venv/bin/python tests/support/browser.py || true
+	@.venv/bin/coverage erase
+	@$(PYTEST) $(PARALLEL) -m "$(QUICK)" --cov --cov-report=
+	@$(PYTEST) -m slow --cov --cov-append --cov-report=
+	@.venv/bin/coverage report
+	@for package in core config metrics sources publish pages; do \
+	  echo "$$package: $$(.venv/bin/coverage report --format=total --include="reportgen/$$package/*") %"; done
 
 .spark/venv/.installed: $(UV) pyproject.toml uv.lock # apart, for its size and for what pyarrow does to pandas
 	@UV_PROJECT_ENVIRONMENT=.spark/venv $(UV) sync --quiet --locked --extra ibis --group spark --python $(PYTHON)
 	@touch $@
 
 test-spark: .spark/venv/.installed ## engines through Ibis, on DuckDB, PostgreSQL and a real Spark cluster (needs Java 17 or later)
-	@TEST_SPARK=required .spark/venv/bin/python -m pytest -k ibis -W ignore:unclosed:ResourceWarning \
+	@TEST_SPARK=required .spark/venv/bin/python -m pytest -m spark -W ignore:unclosed:ResourceWarning \
 	  tests/sources # PySpark leaves its sockets to the garbage collector
 
 chaos: .venv/.installed ## kill builds at 200 instants and start everything at once 50 times, while readers read (a quarter of an hour)
@@ -100,4 +111,4 @@ audit: dist/sbom.cdx.json ## known vulnerabilities of the locked dependencies, a
 	    echo "make: https://pypi.org/pypi/NAME/VERSION/json, which it needs; dist/sbom.cdx.json is written" >&2; exit 1; }
 
 clean: ## remove the environment and everything made
-	rm -rf .venv .uv .fuzz .spark .bench dist reportgen/assets/*.js* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .uv .fuzz .spark .bench dist reportgen/assets/*.js* .pytest_cache .mypy_cache .ruff_cache .coverage* .import_linter_cache .hypothesis

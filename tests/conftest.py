@@ -30,6 +30,16 @@ if TYPE_CHECKING:
 __all__ = ["pytest_sessionfinish", "pytest_terminal_summary"]  # hooks: nothing planted is left behind
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that open a page, and those that read an engine through Ibis."""
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+        if item.path.parent.name == "sources" and "ibis" in item.nodeid:
+            item.add_marker(pytest.mark.spark)
+
+
 @pytest.fixture(scope="session")
 def pg_server() -> Iterator[str]:
     """Give the URL of a superuser on a real PostgreSQL: TEST_DATABASE_URL, or one from a wheel."""

@@ -271,6 +271,7 @@ def test_publishing_needs_the_standard_library_only(module: str, ours: list[str]
     assert sorted(name for name in modules if name.startswith("reportgen")) == ours
 
 
+@pytest.mark.slow
 def test_the_wheel_carries_templates_and_builds_the_sample_in_a_clean_environment(tmp_path: Path) -> None:
     """Install the wheel, without the development dependencies, and build from an empty directory."""
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}

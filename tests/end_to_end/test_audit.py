@@ -11,6 +11,8 @@ import pytest
 
 from tests.end_to_end.test_image import locked
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
 

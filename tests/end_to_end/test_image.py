@@ -23,6 +23,8 @@ from packaging.utils import parse_wheel_filename
 from tests.support import image
 from tests.support.image import ROOT, Workshop, as_user, in_root
 
+pytestmark = pytest.mark.slow
+
 BUILDER, FINAL = STAGES = image.read_dockerfile((ROOT / "Dockerfile").read_text())
 USER = FINAL.last("USER").text
 UID = int(USER.partition(":")[0])

@@ -364,6 +364,7 @@ def test_a_build_calls_nobody_but_its_database(strace: str, db: Database, tmp_pa
     assert called((tmp_path / "trace").read_text()) == {("127.0.0.1", db.proxy.port)}
 
 
+@pytest.mark.slow
 def test_a_service_calls_nobody_but_its_database(strace: str, db: Database, tmp_path: Path) -> None:
     """Neither the process that serves nor its builds."""
     log = tmp_path / "trace"

@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.services import serving, write_table
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 NOBODY = 65_534
 CONFINED = """

@@ -14,6 +14,8 @@ import pytest
 
 from tests.faults.chaos import kill_builds, kill_services, start_at_once
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 MEMORY = Path("/dev/shm")
 

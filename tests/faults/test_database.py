@@ -26,6 +26,8 @@ import pytest
 from tests.support.postgres import Database, Fault, Proxy, temporary_database
 from tests.support.services import eventually, reportgen
 
+pytestmark = pytest.mark.slow
+
 CONNECT_S, STATEMENT_S, GRACE_S = 2, 1, 2
 SLACK_S = 15
 """Seconds for the start of Python on a busy machine."""

@@ -14,6 +14,8 @@ import pytest
 from tests.support.postgres import Database, temporary_database
 from tests.support.services import Service, eventually, serving, write_table
 
+pytestmark = pytest.mark.slow
+
 CLOCK = """
 #define _GNU_SOURCE
 #include <dlfcn.h>

@@ -24,6 +24,8 @@ from tests.fuzz.cases import MAX, Case, Stored, TooMuchError, cases, day_of, tru
 from tests.fuzz.pipeline import check_case, check_files, config_of, store, undrawn
 from tests.support.engines import with_database
 
+pytestmark = pytest.mark.slow
+
 LONG = os.environ.get("FUZZ") == "long"
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 ENGINES = ("postgresql", "duckdb", "parquet", "csv")

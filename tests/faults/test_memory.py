@@ -8,8 +8,12 @@ from pathlib import Path
 from statistics import median
 from threading import Event, Thread
 
+import pytest
+
 from tests.support.cgroups import limited
 from tests.support.services import Service, children, publish_files, reportgen, serving, site_files
+
+pytestmark = pytest.mark.slow
 
 LIMIT_BYTES = 232 * 1024**2
 """What a machine of 256 MB leaves to its programs."""

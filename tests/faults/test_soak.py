@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.faults.soak import soak
+
+pytestmark = pytest.mark.slow
 
 
 def test_nothing_grows_while_builds_go_on(tmp_path: Path) -> None:

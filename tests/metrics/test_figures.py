@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given, settings
@@ -10,9 +11,11 @@ from hypothesis import strategies as st
 from reportgen.core.windows import Span, make_window
 from reportgen.metrics.figures import OTHER, Day, WindowMetrics, by_date, colour_slots, stack
 from reportgen.metrics.paths import smallest_named_change
-from reportgen.pages.report import ReportFigures
 from reportgen.sources.statements import PathTotals, relative_change
 from tests.support.figures import gathered
+
+if TYPE_CHECKING:
+    from reportgen.pages.report import ReportFigures
 
 TODAY = date(2026, 11, 23)
 
@@ -25,7 +28,9 @@ def ago(days: int) -> date:
     return TODAY - timedelta(days=days)
 
 
-def read(rows: Iterable[Row], name: str = "7d", *, over: bool = False, top_paths: int = 100) -> ReportFigures:
+def read(
+    rows: Iterable[Row], name: str = "7d", *, over: bool = False, top_paths: int = 100
+) -> "ReportFigures":
     """Read a table of these rows as a build would; ``over`` says that today is complete."""
     return gathered(rows, [make_window(name, TODAY, today_complete=over)], top_paths)
 

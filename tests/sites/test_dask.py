@@ -22,6 +22,8 @@ from tests.support.manysites import SMALL, begun, builders, ended, reportgen, si
 from tests.support.services import environment, eventually
 from tests.support.stores import NAME, know
 
+pytestmark = pytest.mark.slow
+
 NAMES = tuple(f"s{n}" for n in range(6))
 
 

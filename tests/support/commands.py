@@ -83,6 +83,13 @@ def _text(file: IO[bytes]) -> str:
     return io.TextIOWrapper(io.BytesIO(file.read())).read()
 
 
+def _coverage_settings() -> list[str]:
+    """Return the coverage settings' file in a list, or an empty list where coverage is not measured."""
+    module = sys.modules.get("coverage")
+    measured = module.Coverage.current() if module else None
+    return [measured.config.config_file] if measured else []
+
+
 @cache
 def _forker() -> tuple[socket.socket, dict[str, str]]:
     """Start the process that has loaded the program. It ends when this process does."""
@@ -90,8 +97,8 @@ def _forker() -> tuple[socket.socket, dict[str, str]]:
     variables = environment()
     with theirs:
         forker = subprocess.Popen(
-            [sys.executable, "-P", __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            [sys.executable, "-P", __file__, str(theirs.fileno()), *_coverage_settings()],
+            pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             env=variables | {"OPENBLAS_NUM_THREADS": "1"}, start_new_session=True,
         )  # fmt: skip
 
@@ -105,6 +112,11 @@ def _forker() -> tuple[socket.socket, dict[str, str]]:
 
 def _main() -> None:
     """Load the program, then run one command after the other, each in a copy of this process."""
+    exit_without_saving = os._exit
+    if sys.argv[2:]:
+        import coverage
+
+        coverage.Coverage(config_file=sys.argv[2]).start()
     for name in (
         "duckdb", "psycopg", "sqlite3", "rich.progress", "typer.rich_utils", "reportgen.build.verify",
         "reportgen.build.preflight", "reportgen.build.job", "reportgen.build.status", "reportgen.cli.main",
@@ -117,7 +129,7 @@ def _main() -> None:
     while True:
         encoded, descriptors, _, _ = socket.recv_fds(requests, MAX_REQUEST_BYTES, 2)
         if not encoded:
-            return
+            exit_without_saving(0)
         child = os.fork()
         if child == 0:
             requests.close()

@@ -43,8 +43,14 @@ def finds(root: Path, *more: str) -> Iterator[str]:
             yield from (f"{path}: holds {word.decode()}" for word in words if word in content)
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Search what the tests have left, and let the session fail for it."""
+    """Search what the tests have left, and let the session fail for it.
+
+    With xdist, the process that started the workers searches: their directories lie in its own.
+    """
+    if hasattr(session.config, "workerinput"):
+        return
     factory = getattr(session.config, "_tmp_path_factory", None)
     base = getattr(factory, "_basetemp", None)  # None: no test asked for a directory
     found = session.config.stash[FOUND] = list(finds(base)) if base else []
@@ -53,7 +59,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say where."""
+    """Print where they are."""
     if found := config.stash.get(FOUND, []):
         terminalreporter.section("planted secrets were left behind")
         for line in found:
