@@ -268,6 +268,7 @@ tops = st.lists(st.sampled_from([f"/{n}" for n in range(20)]), max_size=8, uniqu
 
 @example(list("abcdefgh"), ["a", "x"], [["x", *"bcdefgh"]])
 @given(tops, tops, st.lists(tops, max_size=4))
+@settings(deadline=None)
 def test_on_two_pages_no_two_paths_share_a_colour_whatever_other_pages_there_are(
     one: list[str], two: list[str], others: list[list[str]]
 ) -> None:
