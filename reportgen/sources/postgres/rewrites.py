@@ -1,8 +1,8 @@
 """A snapshot that is not older than a rewrite of its tables.
 
-TRUNCATE, and some forms of ALTER TABLE, give a table new files at once. A transaction whose snapshot is older
-than such a rewrite sees an empty table, not the old rows. So a build begins its transaction again until its
-snapshot is newer than every rewrite.
+TRUNCATE and some forms of ALTER TABLE replace the files of a table. A transaction whose snapshot is older
+than such a rewrite then sees an empty table, because the old rows are gone. So a build begins its transaction
+again until its snapshot is newer than every rewrite.
 """
 
 import time
