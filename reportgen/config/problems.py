@@ -1,49 +1,69 @@
-"""Turns a failed validation of the settings into lines a person can act on.
+"""Describes what is wrong with settings in lines that a person can act on.
 
-Each line says where the setting was made (variable, or file and line), its key, what is wrong, and
-its value, unless the value may hold a secret.
+Each line says where the setting was written (option, variable, or file and line), its key and its value,
+what is wrong, and what to do. A value that may hold a secret is left out.
 """
 
 import difflib
+import json
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
+from reportgen.config.origins import Keys, Layer, origin
+
 SECRET_WORD = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 """Names whose values are never shown."""
 
+LONGEST_VALUE = 80
+"""Maximum number of characters of a value in a message."""
 
 WORDS = {
-    "extra_forbidden": "no such setting",
-    "string_too_short": "write a name, or leave the line out",
-    "string_type": "write text in quotes",
-    "int_parsing": "write a whole number",
-    "int_type": "write a whole number",
-    "int_from_float": "write a whole number",
-    "bool_parsing": "write true or false",
-    "bool_type": "write true or false",
-    "greater_than_equal": "write a number of at least {ge}",
-    "less_than_equal": "write a number of at most {le}",
-    "tuple_type": 'write a list such as ["today", "7d"]',
-    "too_short": "name at least one",
-    "too_long": "name at most {max_length}",
+    "string_too_short": "is empty. Write a text, or leave the setting out.",
+    "string_too_long": "is too long. Write at most {max_length} characters.",
+    "string_type": "is not a text. Write it in quotes.",
+    "int_parsing": "is not a whole number. Write one such as 10.",
+    "int_parsing_size": "is not a whole number that fits. Write one such as 10.",
+    "int_type": "is not a whole number. Write one such as 10.",
+    "int_from_float": "is not a whole number. Write one such as 10.",
+    "finite_number": "is not a whole number. Write one such as 10.",
+    "bool_parsing": "is neither true nor false. Write one of the two.",
+    "bool_type": "is neither true nor false. Write one of the two.",
+    "greater_than_equal": "is too small. Write a number of at least {ge}.",
+    "less_than_equal": "is too large. Write a number of at most {le}.",
+    "tuple_type": 'is not a list. Write one such as ["today", "7d"].',
+    "too_short": "is empty. Write at least one entry.",
+    "too_long": "has too many entries. Write at most {max_length}.",
 }
-"""What to do, for each kind of problem that pydantic finds."""
+"""What is wrong and what to do, for each kind of error that pydantic finds."""
+
+DECIDED_BY: Mapping[Keys, Keys] = {("default_window",): ("windows",)}
+"""Settings whose default is wrong only because of another setting."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with the setting ``keys``; ``message`` follows its key and its value."""
+
+    keys: Keys
+    message: str
+    value: str = ""
+    """As it is shown; empty where it may hold a secret."""
 
 
 def url_secrets(url: str) -> tuple[str, ...]:
-    """Return the password of a URL and the values of its secret-looking query parameters.
+    """Return the password of a URL and the values of its query parameters whose names look secret.
 
-    They are taken as written, too: ``urlsplit`` drops line breaks, and ends a login early at a delimiter
-    that is not encoded.
+    Both are also returned as they are written in the URL: ``urlsplit`` drops line breaks, and ends a login
+    early at a delimiter that is not encoded.
     """
     try:
         found = [urlsplit(url).password or ""]
-    except ValueError:  # a URL too broken to take apart is a secret as a whole
+    except ValueError:  # a URL that cannot be parsed is a secret as a whole
         found = [url]
     found.append(url.partition("://")[2].rpartition("@")[0].partition(":")[2])
     pairs = (pair.partition("=") for pair in url.partition("?")[2].split("&"))
@@ -51,78 +71,66 @@ def url_secrets(url: str) -> tuple[str, ...]:
     return tuple({form for value in found if value for form in (value, unquote(value), unquote_plus(value))})
 
 
-def explain(
-    error: ValidationError,
-    model: type[BaseModel],
-    path: Path,
-    text: str,
-    environ: Mapping[str, str],
-    env_prefix: str,
-    *,
-    whose: str = "",
-    known: ValidationError | None = None,
-) -> Iterator[str]:
-    """Yield one line a problem of ``error``.
-
-    ``text`` is what ``path`` holds, ``environ`` what was merged over it under ``env_prefix``. ``whose``
-    stands before each key; what ``known`` says is left out.
-    """
-    told = [(item["loc"], item["msg"]) for item in known.errors(include_url=False)] if known else []
+def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Problem]:
+    """Yield each problem that a failed validation of ``model`` found."""
     for item in error.errors(include_url=False):
-        if (item["loc"], item["msg"]) in told:
-            continue
-        keys = [str(part) for part in item["loc"]]
-        unknown = item["type"] == "extra_forbidden"
-        limits = item.get("ctx", {})
-        ours = WORDS.get(item["type"])  # pydantic's words may quote the value, braces and all
-        message = ours.format(**limits) if ours else item["msg"].removeprefix("Value error, ")
-        if unknown:
-            message += _near(keys, model)
-        elif item["type"] == "model_type":
-            message = f"is a section: write [{'.'.join(keys)}] and its settings below"
-        shown = "" if unknown else _shown(keys, item["input"])
-        yield f"{_origin(keys, path, text, environ, env_prefix)}{whose}{'.'.join(keys)}: {message}{shown}"
+        keys, kind = item["loc"], item["type"]
+        if kind == "extra_forbidden":
+            yield Problem(keys, f"is not a setting. {_known_names(keys, model)}")
+        elif kind == "model_type":
+            section = ".".join(map(str, keys))
+            yield Problem(keys, f"is a section, not a value. Write [{section}] and its settings below.")
+        else:
+            words = WORDS.get(kind)  # pydantic's own words may quote the value, with braces
+            limits = item.get("ctx", {})
+            message = words.format(**limits) if words else item["msg"].removeprefix("Value error, ")
+            yield Problem(keys, message, _shown(keys, item["input"]))
 
 
-def _shown(keys: list[str], value: object) -> str:
-    """Return the value for the message; nothing where a URL's or another password may be in it."""
-    text = repr(value)
-    whole_section = keys[-1] in {"source", "url", "url_env"} or isinstance(value, Mapping)
-    if "://" in text or "@" in text or whole_section or any(map(SECRET_WORD.search, keys)):
+def in_words(
+    problems: Iterable[Problem], layers: Sequence[Layer], *, prefix: str = "", default_place: str = ""
+) -> Iterator[str]:
+    """Yield one line for each problem of settings that were merged from ``layers``.
+
+    ``prefix`` stands before each key. ``default_place`` is the place of keys that no layer sets.
+    """
+    for problem in problems:
+        place = (
+            origin(layers, problem.keys) or origin(layers, DECIDED_BY.get(problem.keys, ())) or default_place
+        )
+        subject = " ".join(filter(None, (prefix + ".".join(map(str, problem.keys)), problem.value)))
+        yield f"{place}: {subject} {problem.message}" if place else f"{subject} {problem.message}"
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question that names the known name nearest to a wrong one; empty if none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f'Did you mean "{near[0]}"?' if near else ""
+
+
+def quoted(value: object) -> str:
+    """Return a value as TOML writes it, on one line and cut after :data:`LONGEST_VALUE` characters."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+    except ValueError:  # a number of more than 4300 digits
         return ""
-    return f" (is {text[:80]})"
+    text = "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}…"
 
 
-def _near(keys: list[str], model: type[BaseModel]) -> str:
+def _shown(keys: Keys, value: object) -> str:
+    """Return the value for the message; empty where a URL's or another password may be in it."""
+    text = quoted(value)
+    hidden = keys[-1] in {"source", "url", "url_env"} or isinstance(value, Mapping)
+    if hidden or "://" in text or "@" in text or any(SECRET_WORD.search(str(key)) for key in keys):
+        return ""
+    return text
+
+
+def _known_names(keys: Keys, model: type[BaseModel]) -> str:
+    """Return a sentence that names the setting nearest to an unknown one, or else all of its section."""
     section: Any = model
     for key in keys[:-1]:
         section = section.model_fields[key].annotation
     names = [field.alias or name for name, field in section.model_fields.items()]
-    near = difflib.get_close_matches(keys[-1], names, n=1)
-    return f'; did you mean "{near[0]}"?' if near else f"; there are: {', '.join(names)}"
-
-
-def _origin(keys: list[str], path: Path, text: str, environ: Mapping[str, str], env_prefix: str) -> str:
-    """Return where a key was set: the variable, or the file and line; empty for options and defaults."""
-    names = [key for key in keys if not key.isdigit()]
-    for depth in range(len(names), 0, -1):
-        variable = env_prefix + "__".join(names[:depth]).upper()
-        if variable in environ:
-            return f"{variable}: "
-    line = _line_of(names, text)
-    return f"{path}:{line}: " if line else ""
-
-
-def _line_of(names: list[str], text: str) -> int | None:
-    """Return the 1-based line that sets the nested key ``names``, or else the section around it."""
-    lines: dict[str, int] = {}
-    section = ""
-    for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[+\s*([^\]]+?)\s*\]+", line):
-            section = re.sub(r"[\"']", "", header[1])
-            lines.setdefault(section, number)
-        elif assignment := re.match(r"""\s*([\w."'-]+)\s*=""", line):
-            key = re.sub(r"[\"']", "", assignment[1])
-            lines.setdefault(f"{section}.{key}" if section else key, number)
-    prefixes = [".".join(names[:depth]) for depth in range(len(names), 0, -1)]
-    return next((lines[prefix] for prefix in prefixes if prefix in lines), None)
+    return did_you_mean(str(keys[-1]), names) or f"The settings here are: {', '.join(names)}."

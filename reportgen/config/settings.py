@@ -1,11 +1,9 @@
 """Settings: ``reportgen.toml``, overridden by the environment, overridden by options.
 
-:func:`load_config` gives one frozen, typed :class:`Config` or one :class:`ConfigError` that names
-every problem at once, each with its key and where it was set. Secrets are ``SecretStr``: no repr,
-message or traceback shows them.
+:func:`load_config` returns one frozen :class:`Config`, or raises one :class:`ConfigError` that names every
+problem, each with its key and its place. Secrets are ``SecretStr``: no repr, message or traceback shows them.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +14,6 @@ from pydantic import (
     ConfigDict,
     Field,
     SecretStr,
-    StringConstraints,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -31,12 +28,14 @@ from pydantic_settings import (
 from pydantic_settings.sources.utils import parse_env_vars
 
 from reportgen.config.loading import merge_layers, read_file
-from reportgen.config.problems import explain, url_secrets
+from reportgen.config.origins import ENV_PREFIX, Layer, environment_layer, option_layer
+from reportgen.config.problems import Problem, did_you_mean, in_words, problems_of, url_secrets
 from reportgen.config.types import (
     BasePath,
     BucketAddress,
     Directory,
     ExistingDirectory,
+    HeaderName,
     Intro,
     LocaleName,
     Schedule,
@@ -50,9 +49,8 @@ from reportgen.config.types import (
 )
 from reportgen.core.errors import ConfigError
 
-ENV_PREFIX = "REPORTGEN_"
 ENV_ONLY = {"REPORTGEN_DEBUG", "REPORTGEN_LOG", "REPORTGEN_PASSWORD"}
-"""Variables with our prefix that are no settings: they steer one run, not the report."""
+"""Variables with our prefix that are not settings: they change one run, not the report."""
 
 
 class _Section(BaseModel):
@@ -60,7 +58,7 @@ class _Section(BaseModel):
 
 
 class Columns(_Section):
-    """The names of the three columns in the table or the query's result."""
+    """``[source.columns]``: the names of the three columns in the table or the query's result."""
 
     date: Text = "date"
     path: Text = "path"
@@ -68,7 +66,7 @@ class Columns(_Section):
 
 
 class SourceSettings(_Section):
-    """``[source]``: where the metrics are and how long to wait for them."""
+    """``[source]``: where to read the metrics, and how long to wait for them."""
 
     url: SecretStr = SecretStr("sample")
     url_env: VariableName | None = None
@@ -81,7 +79,7 @@ class SourceSettings(_Section):
 
 
 class OutputSettings(_Section):
-    """``[output]``: where releases go, how many stay, and how large a page may be."""
+    """``[output]``: where to write releases, how many to keep, and how large a page may be."""
 
     dir: Directory = Path("output")
     bucket: BucketAddress | None = None
@@ -90,12 +88,12 @@ class OutputSettings(_Section):
 
 
 class ServerSettings(_Section):
-    """``[server]``: where the pages are served."""
+    """``[server]``: the address of the web server, and who may use it."""
 
     host: Text = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     public: bool = False
-    client_header: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$")] | None = None
+    client_header: HeaderName | None = None
     access_log: bool = False
 
 
@@ -130,19 +128,19 @@ class Config(BaseSettings):
     @field_validator("default_window")
     @classmethod
     def _is_a_window(cls, name: str, info: ValidationInfo) -> str:
-        windows = info.data.get("windows")  # absent where it is wrong itself
+        windows = info.data.get("windows")  # absent if it is wrong itself
         if windows is not None and name not in windows:
-            raise ValueError(f'"{name}" is not among windows')
+            raise ValueError(f"is not one of windows ({', '.join(windows)}). Write one of them.")
         return name
 
     @property
     def zone(self) -> ZoneInfo:
-        """The zone that decides which date is today."""
+        """The time zone that decides which date is today."""
         return ZoneInfo(self.timezone)
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Return every secret value that must not be shown: see :func:`reportgen.core.errors.scrub`."""
+        """Every value that must not be shown: see :func:`reportgen.core.errors.scrub`."""
         return url_secrets(self.source.url.get_secret_value())
 
     @classmethod
@@ -154,7 +152,7 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take only what is passed in; :func:`load_config` merges the layers in one visible place."""
+        """Take only the arguments: :func:`load_config` reads and merges file and environment."""
         return (init_settings,)
 
 
@@ -163,23 +161,18 @@ def load_config(
 ) -> Config:
     """Read, merge and check all settings.
 
-    ``file`` must exist if it is named; ``reportgen.toml`` in the working directory may be absent.
-    ``options`` is nested like the file and wins over everything.
+    ``file`` must exist if it is given; ``reportgen.toml`` in the working directory may be absent.
+    ``options`` is nested like the file, and overrides the file and the environment.
 
     Raises:
         ConfigError: with every problem found, one a line.
 
     """
-    path, text, stored = read_file(file)
-    merged, problems = merge_layers([stored, *variables(environ), options or {}], environ)
-    problems = [*wrong_variables(environ), *problems]
-    try:
-        config = Config(**merged)
-    except ValidationError as exc:
-        problems += explain(exc, Config, path, text, environ, ENV_PREFIX)
-    if problems:
-        raise ConfigError("\n".join(problems))
-    return config
+    layers = [read_file(file), *variables(environ), option_layer(options or {})]
+    merged, problems = merge_layers(layers, environ)
+    config, wrong = validate(merged)
+    lines = [*wrong_variables(environ), *empty_database_url(merged, environ)]
+    return config_or_error(config, [*lines, *in_words([*problems, *wrong], layers)])
 
 
 def config_from_options(options: Mapping[str, Any]) -> Config:
@@ -189,20 +182,39 @@ def config_from_options(options: Mapping[str, Any]) -> Config:
         ConfigError: with every problem found, one a line.
 
     """
+    config, problems = validate(options)
+    return config_or_error(config, list(in_words(problems, [option_layer(options)])))
+
+
+def validate(settings: Mapping[str, Any]) -> tuple[Config | None, list[Problem]]:
+    """Return the checked settings, or ``None`` and what is wrong with them."""
     try:
-        return Config(**options)
+        return Config(**settings), []
     except ValidationError as exc:
-        raise ConfigError("\n".join(explain(exc, Config, Path(), "", {}, ENV_PREFIX))) from None
+        return None, list(problems_of(exc, Config))
 
 
-def variables(environ: Mapping[str, str]) -> list[Mapping[str, Any]]:
-    """Return the settings of the environment, ``DATABASE_URL`` below ``REPORTGEN_*``."""
+def config_or_error(config: Config | None, problems: list[str]) -> Config:
+    """Return ``config``.
+
+    Raises:
+        ConfigError: with ``problems``, one a line, if there are any.
+
+    """
+    if problems or config is None:
+        raise ConfigError("\n".join(problems))
+    return config
+
+
+def variables(environ: Mapping[str, str]) -> list[Layer]:
+    """Return the settings of the environment; ``REPORTGEN_*`` override ``DATABASE_URL``."""
     url = environ.get("DATABASE_URL")
-    return [{"source": {"url": url}} if url else {}, _Variables(environ)()]
+    database_url = Layer({"source": {"url": url}} if url else {}, lambda _: "DATABASE_URL")
+    return [database_url, environment_layer(environ, _Variables(environ)())]
 
 
 class _Variables(EnvSettingsSource):
-    """REPORTGEN_* of the environment that is passed in, not of the process."""
+    """Reads ``REPORTGEN_*`` from the environment that is passed in, not from that of the process."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._given = {
@@ -219,12 +231,12 @@ class _Variables(EnvSettingsSource):
 
 
 def _is_text(value: str) -> bool:
-    """Tell whether a variable's value is UTF-8: Python spells other bytes as lone surrogates."""
+    """Return whether a variable's value is UTF-8: Python reads other bytes as lone surrogates."""
     return not any("\ud800" <= char <= "\udfff" for char in value)
 
 
 def _sections() -> dict[str, type[BaseModel]]:
-    """Return the variables that would name a whole section, with what is in it."""
+    """Return the model of each section, by the variable that would set the section as a whole."""
     return {
         "REPORTGEN_SOURCE": SourceSettings,
         "REPORTGEN_SOURCE__COLUMNS": Columns,
@@ -234,17 +246,27 @@ def _sections() -> dict[str, type[BaseModel]]:
 
 
 def wrong_variables(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line for each variable that cannot be a setting."""
+    """Yield a line for each ``REPORTGEN_*`` variable that is not a setting or cannot be read."""
     known = [ENV_PREFIX + name.upper() for name in Config.model_fields]
     for name in sorted(environ):
-        setting = name.upper()  # case counts for nothing in names of variables that are settings
+        setting = name.upper()  # names of variables are compared without regard to case
         if not setting.startswith(ENV_PREFIX) or setting in ENV_ONLY:
             continue
         if section := _sections().get(setting):
             first = next(iter(section.model_fields)).rstrip("_").upper()
-            yield f"{name}: is a section; set what is in it, such as {setting}__{first}"
+            yield f"{name} is a section, not a value. Set each setting in it, such as {setting}__{first}."
         elif setting.partition("__")[0] not in known:
-            near = difflib.get_close_matches(setting, known, n=1)
-            yield f"{name}: no such setting" + (f'; did you mean "{near[0]}"?' if near else "")
+            yield f"{name} is not a setting. {did_you_mean(setting, known)}".rstrip()
         elif not _is_text(environ[name]):
-            yield f"{name}: is no UTF-8 text"
+            yield f"{name} is not a UTF-8 text. Set it to one."
+
+
+def empty_database_url(merged: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[str]:
+    """Yield a line if ``DATABASE_URL`` is empty, and the settings name no other source."""
+    source = merged.get("source", {})
+    if (
+        environ.get("DATABASE_URL") == ""
+        and isinstance(source, Mapping)
+        and not {"url", "url_env"} & source.keys()
+    ):
+        yield "DATABASE_URL is empty, and no other setting names a source. Set it to the URL, or unset it."

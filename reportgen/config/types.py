@@ -1,4 +1,7 @@
-"""What the value of a setting may be. Each check says what to write instead."""
+"""The types of settings. A check that fails says what is wrong and what to write.
+
+The message of each ``ValueError`` is the rest of a sentence that begins with the setting and its value.
+"""
 
 import difflib
 import re
@@ -22,31 +25,72 @@ BUCKETS = {
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
     "az": "AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY",
 }
-"""The schemes of buckets, and where the credentials of each stand."""
+"""The variables that hold the credentials, by the scheme of a bucket's address."""
 
-BUCKET_FORM = 'write "s3://bucket/prefix", "gs://bucket/prefix" or "az://container/prefix"'
+BUCKET_FORM = 'Write "s3://bucket/prefix", "gs://bucket/prefix" or "az://container/prefix"'
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
-"""What begins like this leads to another place."""
+"""The beginning of an address that names its scheme, its host, or both."""
+
+ZONES_OF_ABBREVIATIONS = {
+    "AEDT": "Australia/Sydney", "AEST": "Australia/Sydney", "AKDT": "America/Anchorage",
+    "AKST": "America/Anchorage", "AWST": "Australia/Perth", "BST": "Europe/London", "CDT": "America/Chicago",
+    "CEST": "Europe/Berlin", "CST": "America/Chicago", "EDT": "America/New_York", "EEST": "Europe/Helsinki",
+    "HKT": "Asia/Hong_Kong", "JST": "Asia/Tokyo", "KST": "Asia/Seoul", "MDT": "America/Denver",
+    "MSK": "Europe/Moscow", "NZDT": "Pacific/Auckland", "NZST": "Pacific/Auckland",
+    "PDT": "America/Los_Angeles", "PST": "America/Los_Angeles", "SGT": "Asia/Singapore",
+    "WEST": "Europe/Lisbon",
+}  # fmt: skip
+"""Abbreviations that are not names of zones, and the zone that each most often means. Ambiguous ones (IST)
+are left out."""
 
 
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # KeyError: not found; the others: what is no name at all
-        near = difflib.get_close_matches(name, available_timezones(), n=1)
-        hint = f'did you mean "{near[0]}"?' if near else 'write a name such as "UTC" or "Europe/Berlin"'
-        raise ValueError(f"unknown zone; {hint}") from None
+    except (KeyError, ValueError, OSError):  # KeyError: not found; the others: not a possible name
+        meant = _similar_zone(name)
+        hint = f"Did you mean {meant}?" if meant else 'Use an IANA name such as "UTC" or "Europe/Berlin".'
+        raise ValueError(f"is not a known time zone. {hint}") from None
     return name
 
 
+def _similar_zone(name: str) -> str | None:
+    """Return the quoted zone that a wrong name most likely means.
+
+    A zone with other hours would move visits to other dates: only abbreviations, offsets and names with one
+    wrong letter are answered.
+    """
+    zones = available_timezones()
+    if zone := ZONES_OF_ABBREVIATIONS.get(name.upper()):
+        return f'"{zone}"'
+    if offset := re.fullmatch(r"(?:UTC|GMT)?\s*([+-])0?(\d{1,2})(?::?00)?", name.strip(), re.IGNORECASE):
+        sign, hours = offset[1], int(offset[2])
+        zone = f"Etc/GMT{'-' if sign == '+' else '+'}{hours}"  # POSIX counts hours behind UTC
+        side = "ahead of" if sign == "+" else "behind"
+        return f'"{zone}" ({hours} h {side} UTC)' if zone in zones else None
+    if re.search(r"\d", name):
+        return None
+    plain = {re.sub("[ _-]", "", zone).casefold(): zone for zone in zones if not re.search(r"\d", zone)}
+    wanted = re.sub("[ _-]", "", name).casefold()
+    if wanted in plain:
+        return f'"{plain[wanted]}"'
+    if "/" not in wanted:
+        return None
+    near = difflib.get_close_matches(wanted, plain, n=1, cutoff=1 - 1.01 / len(wanted))
+    return f'"{plain[near[0]]}"' if near and abs(len(near[0]) - len(wanted)) <= 1 else None
+
+
 def _window(name: str) -> str:
-    window_days(name)
+    try:
+        window_days(name)
+    except ValueError as exc:
+        raise ValueError(str(exc).removeprefix(f'"{name}" ')) from None
     return name
 
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
-        raise ValueError("a window is named twice")
+        raise ValueError("has a window twice. Leave one of them out.")
     return names
 
 
@@ -59,17 +103,18 @@ def _schedule(text: str) -> str:
         due_after(text, ZoneInfo("UTC"), datetime(2000, 1, 1, tzinfo=UTC))
     except ValueError as exc:
         forms = 'a cron expression of five fields ("*/15 * * * *") or an interval ("15m", "6h")'
-        raise ValueError(f"write {forms}; {exc}") from None
+        raise ValueError(f"is not a valid schedule: {exc}. Write {forms}.") from None
     return text
 
 
 def _locale(text: str) -> str:
-    from babel import Locale, UnknownLocaleError  # only where one is set: it costs start-up time
+    from babel import Locale, UnknownLocaleError  # imported here because it costs start-up time
 
     try:
         return str(Locale.parse(text.replace("_", "-"), sep="-")).replace("_", "-")
     except (UnknownLocaleError, ValueError):
-        raise ValueError('no such locale; write one such as "en", "en-GB", "de" or "pt-BR"') from None
+        message = 'is not a known locale. Write one such as "en", "en-GB", "de" or "pt-BR".'
+        raise ValueError(message) from None
 
 
 def _web_address(text: str) -> str:
@@ -78,42 +123,48 @@ def _web_address(text: str) -> str:
     except ValueError:
         parts = urlsplit("")
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError('write the whole address, such as "https://example.com"')
+        raise ValueError('is not a web address. Write the whole address, such as "https://example.com".')
     return text.rstrip("/")
 
 
 def _base_path(text: str) -> str:
     if not re.fullmatch(r"/([\w.~-]+/)*", text, re.ASCII):
-        raise ValueError('write the path at which the report is served, such as "/" or "/stats/"')
+        raise ValueError('is not a path. Write the path of the report on its host, such as "/" or "/stats/".')
     return text
 
 
 def _variable(name: str) -> str:
     if not name.isidentifier():
-        raise ValueError("write the name of an environment variable, such as BLOG_DATABASE_URL")
+        raise ValueError("is not the name of an environment variable. Write one such as BLOG_DATABASE_URL.")
+    return name
+
+
+def _header(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9-]+", name):
+        raise ValueError('is not the name of a header. Write one such as "X-Real-IP".')
     return name
 
 
 def markdown() -> "MarkdownIt":
-    """Return what reads an intro: Markdown (CommonMark) without raw HTML, images and headings.
+    """Return the parser of intros: Markdown (CommonMark) without raw HTML, images and headings.
 
-    An image would call another host, and a heading would break the order of the page's own.
+    An image would send a request to another host. A heading would disturb the order of the page's headings.
     """
-    from markdown_it import MarkdownIt  # only where there is one: it costs start-up time
+    from markdown_it import MarkdownIt  # imported here because it costs start-up time
 
     return MarkdownIt("commonmark", {"html": False}).disable(["image", "heading", "lheading"])
 
 
 def _intro(text: str) -> str:
-    """Refuse links that each page would take to another place, as they stand in several directories."""
-    if "[" not in text:  # there is no link, or one between < and >, which is whole
+    """Check that no link is relative: its target would differ between pages in different directories."""
+    if "[" not in text:  # then a link can only stand between < and >, and has a scheme
         return text
     inside = (child for token in markdown().parse(text) for child in token.children or ())
     for href in (str(child.attrs["href"]) for child in inside if child.type == "link_open"):
         if href[:1] not in {"", "/", "#", "?"} and not SCHEME.match(href):
             raise ValueError(
-                f'the link "{href[:80]}" leads elsewhere from each page: write a whole address, such as'
-                ' "https://example.com/about", or one from the root, such as "/about"'
+                f'has the relative link "{href[:80]}". Write a whole address, such as'
+                ' "https://example.com/about", or one from the root, such as "/about".'
             )
     return text
 
@@ -123,17 +174,17 @@ def _bucket(text: str) -> str:
         parts = urlsplit(text)
         login, host, rest = parts.username is not None, parts.hostname, parts.query + parts.fragment
     except ValueError:
-        raise ValueError(BUCKET_FORM) from None
+        raise ValueError(f"is not the address of a bucket. {BUCKET_FORM}.") from None
     if parts.scheme not in BUCKETS or not host or host != parts.netloc.rpartition("@")[2]:
-        raise ValueError(BUCKET_FORM)
+        raise ValueError(f"is not the address of a bucket. {BUCKET_FORM}.")
     if login or "@" in text or rest or "?" in text or "#" in text:
         raise ValueError(
-            "must hold no login and no query: leave bucket and prefix, and put the credentials into the"
-            f" environment ({BUCKETS[parts.scheme]})"
+            "must not have a login or a query. Write only bucket and prefix, and set the credentials in the"
+            f" environment ({BUCKETS[parts.scheme]})."
         )
     folders = parts.path.strip("/").split("/")
     if any(name in {".", ".."} for name in folders) or ("" in folders and folders != [""]) or "%" in text:
-        raise ValueError(f"{BUCKET_FORM}, its folders without . and .., // and %")
+        raise ValueError(f'is not the address of a bucket. {BUCKET_FORM}, without ".", "..", "//" and "%".')
     if find_spec("obstore") is None:
         raise ValueError("needs the extra s3, which is not installed: see docs/install.md")
     return parts.scheme + text[len(parts.scheme) :].rstrip("/")
@@ -141,13 +192,13 @@ def _bucket(text: str) -> str:
 
 def _existing(value: Path) -> Path:
     if not value.is_dir():
-        raise ValueError("there is no such directory")
+        raise ValueError("is not an existing directory. Create it, or write the path of another one.")
     return value
 
 
 def _directory(value: object) -> Path:
     if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
-        raise ValueError("write the path of a directory")
+        raise ValueError('is not the path of a directory. Write one such as "output".')
     return Path(value)
 
 
@@ -164,6 +215,7 @@ WindowNames = Annotated[
 Schedule = Annotated[str, AfterValidator(_schedule)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 BasePath = Annotated[str, AfterValidator(_base_path)]
+HeaderName = Annotated[str, AfterValidator(_header)]
 VariableName = Annotated[str, AfterValidator(_variable)]
 LocaleName = Annotated[str, AfterValidator(_locale)]
 Intro = Annotated[str, StringConstraints(strip_whitespace=True, max_length=10_000), AfterValidator(_intro)]

@@ -1,4 +1,4 @@
-"""Settings of many sites: what they share, what each says itself, and all problems of all at once."""
+"""Settings of many sites: the shared ones, those of each site, and all problems of all sites at once."""
 
 import os
 from collections.abc import Callable
@@ -16,10 +16,13 @@ URL = f"postgresql://app:{SECRET}@db.example.com/stats"
 
 Load = Callable[..., Sites]
 
-NAMES = 'write a name such as "UTC" or "Europe/Berlin"'
-ABOVE = "is one for all sites, each in its prefix; set it in [output], above the sites"
-TAKEN = "this name is taken below the output directory; choose another"
-UNSET = "is not set, or empty; set it to the URL"
+ZONES = 'Use an IANA name such as "UTC" or "Europe/Berlin".'
+NAME = 'is not a valid name. Write at most 64 small letters and digits, and ".", "_" or "-" between.'
+ABOVE = "is the same for all sites, each in its prefix. Set it in [output], above the sites."
+TAKEN = "is a name that the output directory of all sites uses. Choose another."
+LIST = "reportgen.toml:1: sites is not a list of sections. Write [[sites]] above the settings of each site."
+NOPE = "names the variable NOPE, which is not set, or empty. Set it to the URL of the source."
+UNSET = 'is not set. Set it, or source.url_env. For the sample data, write "sample".'
 
 TWO = """\
 site = "All of them"
@@ -62,7 +65,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
 
 
 def problems(load: Load, text: str, options: dict[str, Any] | None = None, **environ: str) -> list[str]:
-    """Return what is said to be wrong, a line each."""
+    """Return the lines of the error that these settings raise."""
     with pytest.raises(ConfigError) as caught:
         load(text, options, **environ)
     assert SECRET not in str(caught.value)
@@ -74,13 +77,12 @@ def settings(load: Load, text: str, **environ: str) -> dict[str, Config]:
 
 
 def test_a_file_without_sites_is_one_site(load: Load) -> None:
-    """Nothing is different for who has one."""
     config: Any = load('site = "one"\n')
     assert isinstance(config, Config)
     assert (config.site, config.base_path, str(config.output.dir)) == ("one", "/", "output")
 
 
-def test_a_site_overrides_what_stands_at_the_top_key_by_key(load: Load) -> None:
+def test_a_site_overrides_the_top_of_the_file_key_by_key(load: Load) -> None:
     sites = load(TWO)
     blog, shop = (site.config for site in sites.all)
     assert [(site.name, site.prefix) for site in sites.all] == [("blog", "blog"), ("shop", "store")]
@@ -101,14 +103,14 @@ def test_a_site_overrides_what_stands_at_the_top_key_by_key(load: Load) -> None:
     assert (blog.base_path, shop.base_path) == ("/blog/", "/store/")
 
 
-def test_what_the_top_says_of_the_index_is_no_default(load: Load) -> None:
-    """A site's name on its pages is its own, or what it is called here."""
+def test_settings_of_the_page_over_all_sites_are_not_inherited(load: Load) -> None:
+    """The name on a site's pages is its own ``site``, or else its ``name``."""
     sites = load(TWO)
     assert (sites.common.site, sites.common.intro) == ("All of them", "Of the index")
     assert [(site.config.site, site.config.intro) for site in sites.all] == [("blog", ""), ("The shop", "")]
 
 
-def test_variables_override_the_top_and_not_what_a_site_says(load: Load) -> None:
+def test_variables_override_the_top_and_not_the_settings_of_a_site(load: Load) -> None:
     environ = {"DATABASE_URL": URL, "REPORTGEN_TOP_PATHS": "5", "REPORTGEN_TIMEZONE": "UTC"}
     found = settings(load, TWO, **environ)
     assert found["blog"].source.url.get_secret_value() == URL
@@ -131,7 +133,7 @@ def test_variables_override_the_top_and_not_what_a_site_says(load: Load) -> None
 def test_a_variable_may_hold_a_sites_url(
     load: Load, top: str, own: str, environ: dict[str, str], expected: str
 ) -> None:
-    """So that no secret stands in the file. The last layer that names a source, in either form, counts."""
+    """Then the file holds no secret. The last layer that names a source, in either form, counts."""
     config = settings(load, f'{top}\n[[sites]]\nname = "blog"\n[sites.source]\n{own}\n', **environ)["blog"]
     assert config.source.url.get_secret_value() == expected
     assert SECRET not in repr(config)
@@ -140,10 +142,10 @@ def test_a_variable_may_hold_a_sites_url(
 def test_one_site_may_name_a_variable_too(load: Load) -> None:
     config: Any = load('[source]\nurl_env = "STATS"\n', STATS=URL)
     assert config.source.url.get_secret_value() == URL
-    assert "url" in config.source.model_fields_set  # so that a lost setting is told from the sample site
+    assert "url" in config.source.model_fields_set  # so that a missing setting differs from the sample site
 
 
-def test_all_problems_of_all_sites_are_told_at_once_with_their_lines(load: Load) -> None:
+def test_all_problems_of_all_sites_are_reported_at_once_with_their_lines(load: Load) -> None:
     text = """\
 timezone = "UTC"
 top_pathz = 3
@@ -167,45 +169,45 @@ source = { url = "b.csv", url_env = "STATS" }
 name = "docs"
 """
     assert problems(load, text, STATS=URL) == [
-        'reportgen.toml:2: top_pathz: no such setting; did you mean "top_paths"?',
-        "reportgen.toml:5: sites.blog.timezone: unknown zone; " + NAMES + " (is 'Mars')",
-        'reportgen.toml:8: sites.blog.source.tabl: no such setting; did you mean "table"?',
-        "reportgen.toml:9: sites[1].name: write small letters, digits, and . _ - between them (at most 64)",
-        "reportgen.toml:9: sites[1].server: is one for all sites; set it at the top of the file",
-        "reportgen.toml:9: sites[1].output.dir: " + ABOVE,
-        'reportgen.toml:9: sites[1].source.url: is not set; name it, or url_env, or write "sample"',
-        "reportgen.toml:13: sites.state.prefix: " + TAKEN,
-        "reportgen.toml:13: sites.state.source.url_env: the variable NOPE " + UNSET,
-        "reportgen.toml:16: sites[3].name: is not set; each site needs one",
-        "reportgen.toml:16: sites[3].source.url_env: source.url is set, too; leave one of them out",
-        "reportgen.toml:16: sites[3].default_window: \"7d\" is not among windows (is '7d')",
-        'reportgen.toml:19: sites.docs.source.url: is not set; name it, or url_env, or write "sample"',
+        'reportgen.toml:2: top_pathz is not a setting. Did you mean "top_paths"?',
+        f'reportgen.toml:5: sites.blog.timezone "Mars" is not a known time zone. {ZONES}',
+        'reportgen.toml:8: sites.blog.source.tabl is not a setting. Did you mean "table"?',
+        f'reportgen.toml:10: sites[1].name "Shop X" {NAME}',
+        "reportgen.toml:11: sites[1].server is the same for all sites. Set it at the top of the file.",
+        f"reportgen.toml:12: sites[1].output.dir {ABOVE}",
+        f"reportgen.toml:9: sites[1].source.url {UNSET}",
+        f"reportgen.toml:14: sites.state.name {TAKEN}",
+        f"reportgen.toml:15: sites.state.source.url_env {NOPE}",
+        "reportgen.toml:16: sites[3].name is not set. Each site needs one.",
+        "reportgen.toml:18: sites[3].source.url_env and source.url are both set. Leave one of them out.",
+        'reportgen.toml:17: sites[3].default_window "7d" is not one of windows (30d). Write one of them.',
+        f"reportgen.toml:19: sites.docs.source.url {UNSET}",
     ]
 
 
-def test_a_wrong_setting_at_the_top_is_told_once(load: Load) -> None:
-    """Not once more for each site that has it from there."""
+def test_a_wrong_setting_at_the_top_is_reported_once(load: Load) -> None:
+    """Not once more for each site that inherits it."""
     text = 'timezone = "Mars"\n[source]\nurl = "a.csv"\n[[sites]]\nname = "a"\n[[sites]]\nname = "b"\n'
     assert len(problems(load, text)) == 1
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ('sites = "blog"', "sites: write [[sites]] and a site's settings below it, once for each site"),
-        ("sites = []", "sites: write [[sites]] and a site's settings below it, once for each site"),
+        ('sites = "blog"', LIST),
+        ("sites = []", LIST),
         (
             '[[sites]]\nname = "a"\n[[sites]]\nname = "a"',
-            'sites: the name "a" is given twice; each site needs its own',
+            'sites: name "a" is set twice. Each site needs its own.',
         ),
         (
             '[[sites]]\nname = "a"\n[[sites]]\nname = "b"\nprefix = "a"',
-            'sites: the prefix "a" is given twice; each site needs its own',
+            'sites: prefix "a" is set twice. Each site needs its own.',
         ),
     ],
 )
-def test_sites_are_named_each_once(load: Load, text: str, told: str) -> None:
-    assert problems(load, f"{text}\n", DATABASE_URL=URL) == [told]
+def test_each_site_has_its_own_name_and_prefix(load: Load, text: str, message: str) -> None:
+    assert problems(load, f"{text}\n", DATABASE_URL=URL) == [message]
 
 
 @pytest.mark.parametrize(
@@ -213,18 +215,18 @@ def test_sites_are_named_each_once(load: Load, text: str, told: str) -> None:
 )
 def test_a_name_is_safe_as_a_directory_and_an_address(load: Load, name: str) -> None:
     text = f"[[sites]]\nname = {name!r}\n".replace("'", '"')
-    assert "name: write small letters" in problems(load, text, DATABASE_URL=URL)[0]
+    assert " is not a valid name. Write at most 64 small letters" in problems(load, text, DATABASE_URL=URL)[0]
 
 
 def test_a_source_for_all_by_an_option_is_refused(load: Load) -> None:
-    """A word on the command line would publish one site's figures as every site's."""
-    told = problems(load, TWO, {"source": {"url": URL}})
-    assert told == ["--source: would make all sites show the same; name each site's in the file"]
+    """The option would publish the figures of one source for every site."""
+    found = problems(load, TWO, {"source": {"url": URL}})
+    assert found == ["--source would make all sites show the same. Set the source of each site in the file."]
 
 
-def test_who_names_a_password_as_a_variable_does_not_see_it_again(load: Load) -> None:
-    told = problems(load, f'[[sites]]\nname = "a"\nsource.url_env = "{URL}"\n')
-    assert "sites.a.source.url_env: write the name of an environment variable" in told[-1]
+def test_a_url_in_the_place_of_a_variable_is_not_shown(load: Load) -> None:
+    found = problems(load, f'[[sites]]\nname = "a"\nsource.url_env = "{URL}"\n')
+    assert "sites.a.source.url_env is not the name of an environment variable" in found[-1]
 
 
 @pytest.mark.parametrize(
@@ -240,22 +242,20 @@ def test_who_names_a_password_as_a_variable_does_not_see_it_again(load: Load) ->
     ],
 )  # fmt: skip
 def test_two_sites_never_share_a_directory_or_a_bucket(output: object, own: object, expected: object) -> None:
-    """Each has its prefix in what is set for all."""
+    """The prefix of each site is appended to the directory and the bucket of all sites."""
     assert placed(output, own, Path("out"), "blog") == expected
 
 
 @pytest.mark.parametrize("top", ["", '[output]\nbucket = "s3://all"\n'])
-def test_no_bucket_is_given_to_two(load: Load, top: str) -> None:
-    """They would replace each other's pages; that of all sites is one of them."""
+def test_two_sites_have_different_buckets(load: Load, top: str) -> None:
+    """They would replace each other's pages. The page over all sites has a bucket too."""
     own = '[[sites]]\nname = "{}"\nsource.url = "{}.csv"\noutput.bucket = "s3://{}"\n'
     text = top + own.format("a", "a", "all") + own.format("b", "b", "all" if not top else "b")
-    assert problems(load, text) == [
-        'sites: the output.bucket "s3://all" is given twice; each site needs its own'
-    ]
+    assert problems(load, text) == ['sites: output.bucket "s3://all" is set twice. Each site needs its own.']
 
 
 @pytest.mark.parametrize(
-    ("top", "a", "b", "told"),
+    ("top", "a", "b", "pairs"),
     [
         ("", "x/stats/", "x/stats/b", ('"s3://x/stats/b" lies in "s3://x/stats"',)),
         ("", "x/stats", "x/stats-b", ()),
@@ -265,17 +265,17 @@ def test_no_bucket_is_given_to_two(load: Load, top: str) -> None:
     ],
 )
 def test_no_bucket_lies_in_that_of_a_site(
-    load: Load, top: str, a: str, b: str, told: tuple[str, ...]
+    load: Load, top: str, a: str, b: str, pairs: tuple[str, ...]
 ) -> None:
-    """Its objects would be taken for that site's own; below the page over all is their place."""
+    """That site would take its objects for its own. The bucket of the page over all sites may hold others."""
     own = '[[sites]]\nname = "{}"\nsource.url = "{}.csv"\noutput.bucket = "s3://{}"\n'
     text = top + own.format("a", "a", a) + own.format("b", "b", b)
-    expected = [f"sites: the output.bucket {each}, which is a site's; choose another" for each in told]
-    assert (problems(load, text) if told else list(settings(load, text))) == (expected or ["a", "b"])
+    expected = [f"sites: output.bucket {pair}, the bucket of a site. Choose another." for pair in pairs]
+    assert (problems(load, text) if pairs else list(settings(load, text))) == (expected or ["a", "b"])
 
 
-def test_addresses_of_sites_stand_below_that_of_the_whole(load: Load) -> None:
-    """Behind a proxy that serves it all below a path."""
+def test_the_address_of_a_site_lies_below_that_of_all_sites(load: Load) -> None:
+    """For a proxy that serves everything below one path."""
     text = 'base_path = "/stats/"\n[[sites]]\nname = "a"\nsource.url = "a.csv"\n'
     assert settings(load, text)["a"].base_path == "/stats/a/"
 
@@ -284,7 +284,9 @@ def test_sites_are_chosen_by_name(load: Load) -> None:
     sites = load(TWO)
     assert [site.name for site in sites.named(["shop"])] == ["shop"]
     assert [site.name for site in sites.named([])] == ["blog", "shop"]
-    with pytest.raises(ConfigError, match='--site: there is no site "x"; there are: blog, shop'):
+    with pytest.raises(
+        ConfigError, match=r'--site "x" is not the name of a site\. The sites are: blog, shop\.'
+    ):
         sites.named(["shop", "x"])
 
 
@@ -293,9 +295,25 @@ def test_the_secrets_of_all_sites_are_known(load: Load) -> None:
 
 
 def test_a_thousand_sites_are_read_in_a_moment(load: Load) -> None:
-    """The text is not searched for each of them."""
+    """The lines of the text are not searched for each of them."""
     text = "".join(f'[[sites]]\nname = "site-{n}"\nsource.table = "t{n}"\n' for n in range(1000))
     before = os.times()
     assert len(load(text, DATABASE_URL=URL).all) == 1000
     after = os.times()
     assert after.user - before.user < 2
+
+
+def test_a_problem_of_an_inherited_setting_names_where_it_was_set(load: Load) -> None:
+    """The place is the variable, or the line at the top, and not the section of the site."""
+    text = 'default_window = "7d"\n[[sites]]\nname = "a"\nsource.url = "a.csv"\nwindows = ["30d"]\n'
+    words = 'sites.a.default_window "7d" is not one of windows (30d). Write one of them.'
+    assert problems(load, text) == [f"reportgen.toml:1: {words}"]
+    assert problems(load, text, Reportgen_Default_Window="7d") == [f"Reportgen_Default_Window: {words}"]
+
+
+def test_a_section_in_a_text_is_not_a_site(load: Load) -> None:
+    text = (
+        'intro = """\n[[sites]]\ntop_paths = 3\n"""\n[[sites]]\nname = "a"\nsource.url = "a"\ntop_paths = 0\n'
+    )
+    [problem] = problems(load, text)
+    assert problem.startswith("reportgen.toml:8: sites.a.top_paths 0 is too small.")
