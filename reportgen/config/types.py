@@ -186,7 +186,7 @@ def _bucket(text: str) -> str:
     if any(name in {".", ".."} for name in folders) or ("" in folders and folders != [""]) or "%" in text:
         raise ValueError(f'is not the address of a bucket. {BUCKET_FORM}, without ".", "..", "//" and "%".')
     if find_spec("obstore") is None:
-        raise ValueError("needs the extra s3, which is not installed: see docs/install.md")
+        raise ValueError("needs the extra s3, which is not installed. See docs/install.md.")
     return parts.scheme + text[len(parts.scheme) :].rstrip("/")
 
 

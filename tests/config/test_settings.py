@@ -471,7 +471,7 @@ def test_a_missing_bucket_library_is_a_problem_of_the_settings(
 ) -> None:
     monkeypatch.setattr("reportgen.config.types.find_spec", lambda _: None)
     [problem] = problems(load, 'output.bucket = "s3://bucket"')
-    assert "output.bucket: needs the extra s3, which is not installed: see docs/install.md" in problem
+    assert "output.bucket needs the extra s3, which is not installed. See docs/install.md" in problem
     assert load().output.bucket is None
 
 
