@@ -1,4 +1,4 @@
-"""Shows the stages of a build and their times: live on a terminal, plain lines elsewhere."""
+"""Shows the stages of a build and their times: a spinner on a terminal, plain lines elsewhere."""
 
 import sys
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from reportgen.core.timing import Stopwatch
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Stopwatch]:
-    """Yield a stopwatch that shows its stages: live on a terminal, as plain lines elsewhere."""
+    """Yield a stopwatch that prints each stage and its time on standard error, unless ``quiet``."""
     terminal = not quiet and sys.stderr.isatty()
     with _spinner() if terminal else nullcontext() as spinner:
 
@@ -20,7 +20,7 @@ def progress(*, quiet: bool) -> Iterator[Stopwatch]:
             if spinner is not None:
                 spinner.update(name)
 
-        def tell(name: str, seconds: float) -> None:
+        def print_stage(name: str, seconds: float) -> None:
             line = f"{name:<8} {seconds:6.2f} s"
             if spinner is not None:
                 spinner.console.print(line, highlight=False)
@@ -31,11 +31,12 @@ def progress(*, quiet: bool) -> Iterator[Stopwatch]:
             if not quiet:
                 typer.echo(f"warning: {message}", err=True)
 
-        yield Stopwatch(begin, tell, warn)
+        yield Stopwatch(begin, print_stage, warn)
 
 
 @contextmanager
 def _spinner() -> Iterator[Any]:
+    """Yield Rich's spinner, whose text is the current stage."""
     from rich.console import Console
 
     with Console(stderr=True).status("query") as status:

@@ -1,4 +1,4 @@
-"""The commands as a person, or a script, meets them."""
+"""The commands, run as a person or a script runs them."""
 
 import json
 import os
@@ -23,8 +23,8 @@ STAGES = ["query", "load", "charts", "pages", "svg", "pack", "proof", "publish"]
 SAMPLE_NOTE = "note: no source is set, so this is the sample site; set DATABASE_URL"
 
 
-def test_a_build_says_in_plain_lines_what_it_does(run: Run, tmp_path: Path) -> None:
-    """Stages with their times on standard error; the result, and only that, on standard output."""
+def test_a_build_prints_its_stages_and_its_result(run: Run, tmp_path: Path) -> None:
+    """Stages with their times on standard error; only the result on standard output."""
     done = run("build")
     assert done.returncode == 0
     *stages, note = done.stderr.splitlines()
@@ -36,8 +36,10 @@ def test_a_build_says_in_plain_lines_what_it_does(run: Run, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("place", ["option", "variable", "file"])
-def test_a_build_of_the_sample_by_choice_needs_no_note(run: Run, tmp_path: Path, place: str) -> None:
-    """Only where nothing names a source may it be a mistake."""
+def test_a_build_of_the_sample_prints_no_note_if_the_sample_is_set(
+    run: Run, tmp_path: Path, place: str
+) -> None:
+    """The note is for settings that name no source by mistake."""
     if place == "file":
         (tmp_path / "reportgen.toml").write_text('source.url = "sample"\n')
     options = ["--source", "sample"] if place == "option" else []
@@ -56,7 +58,7 @@ def test_a_build_for_scripts_is_one_json_document(run: Run, tmp_path: Path) -> N
     assert (summary["source"], summary["notes"], summary["version"]) == ("sample", [], __version__)
 
 
-def test_a_quiet_build_says_nothing(run: Run) -> None:
+def test_a_quiet_build_prints_nothing(run: Run) -> None:
     done = run("build", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
@@ -72,7 +74,7 @@ def test_an_unchanged_report_is_not_published_again(run: Run, tmp_path: Path) ->
 
 
 def test_progress_on_a_terminal_shows_each_stage(tmp_path: Path) -> None:
-    """A real pseudo-terminal: a live line while a stage runs, a line with its time when it is done."""
+    """On a pseudo-terminal: a spinner while a stage runs, a line with its time when it is done."""
     main, side = pty.openpty()
     child = subprocess.Popen(
         [sys.executable, "-m", "reportgen", "build"],
@@ -93,7 +95,7 @@ def test_progress_on_a_terminal_shows_each_stage(tmp_path: Path) -> None:
     assert b"\x1b[?25l" in shown  # the cursor hides while the live line runs
 
 
-def test_data_notes_stand_in_the_builds_output(run: Run, tmp_path: Path) -> None:
+def test_the_output_of_a_build_has_the_notes_on_its_data(run: Run, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(
         "date,path,visits\n2026-11-22,/a,3\n2026-11-22,/a,-1\n2026-11-21,,1\n,/x,1\n"
     )
@@ -105,7 +107,7 @@ def test_data_notes_stand_in_the_builds_output(run: Run, tmp_path: Path) -> None
     ]
 
 
-def test_check_says_what_is_in_order(run: Run, pg: str) -> None:
+def test_check_lists_what_is_correct(run: Run, pg: str) -> None:
     done = run("check", "--json")
     found = json.loads(done.stdout)
     assert done.returncode == 0
@@ -115,8 +117,8 @@ def test_check_says_what_is_in_order(run: Run, pg: str) -> None:
     ]  # fmt: skip
 
 
-def test_the_demo_serves_the_sample_until_it_is_told_to_stop(tmp_path: Path) -> None:
-    """Every page and file of the release is served, nothing else is, and Ctrl-C ends it."""
+def test_the_demo_serves_the_sample_until_it_is_interrupted(tmp_path: Path) -> None:
+    """It serves every file of the release and nothing else, and Ctrl-C ends it."""
     child = subprocess.Popen(
         [sys.executable, "-m", "reportgen", "demo", "--port", "0"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
@@ -147,8 +149,8 @@ def test_the_demo_serves_the_sample_until_it_is_told_to_stop(tmp_path: Path) -> 
             child.stdout.close()
 
 
-def test_the_demo_only_builds_if_told_so(run: Run, tmp_path: Path) -> None:
-    """It shows the sample whatever the settings in this directory say."""
+def test_the_demo_only_builds_with_no_serve(run: Run, tmp_path: Path) -> None:
+    """It builds the sample and ignores the settings in this directory."""
     (tmp_path / "reportgen.toml").write_text('[source]\nurl = "postgresql://nobody@127.0.0.1:1/none"\n')
     done = run("demo", "--no-serve", "--json")
     summary = json.loads(done.stdout)
@@ -175,7 +177,7 @@ def test_logins_are_masked_in_all_urls_but_examples(text: str, shown: str) -> No
     assert mask_logins(text) == shown
 
 
-def test_a_port_in_use_is_said_before_anything_is_built(tmp_path: Path, run: Run) -> None:
+def test_a_port_in_use_is_reported_before_the_build(tmp_path: Path, run: Run) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -188,7 +190,7 @@ def test_a_port_in_use_is_said_before_anything_is_built(tmp_path: Path, run: Run
 
 
 def test_the_sample_is_labelled_on_every_page(run: Run, tmp_path: Path) -> None:
-    """Whose data it is, under which licence, and by how much the dates were moved."""
+    """With its origin, its licence, and the number of weeks by which its dates are moved."""
     assert run("build", "--quiet").returncode == 0
     current = tmp_path / "output" / "current"
     for page in ("index.html", "today/index.html", "7d/index.html", "30d/index.html"):
@@ -213,7 +215,7 @@ def test_a_password_that_is_a_common_word_does_not_garble_messages(run: Run) -> 
     assert "postgresql://127.0.0.1:1/postgres: cannot connect" in done.stdout
 
 
-def test_the_version_is_told(run: Run) -> None:
+def test_the_version_is_printed(run: Run) -> None:
     assert run("--version").stdout == f"reportgen {__version__}\n"
 
 
@@ -221,7 +223,7 @@ def test_the_version_is_told(run: Run) -> None:
 def test_closed_streams_and_a_parent_that_ignores_its_children_stop_no_build(
     closed: str, tmp_path: Path
 ) -> None:
-    """As some supervisors start what they start."""
+    """Some supervisors start their programs so."""
     source = write_table(tmp_path / "metrics.csv")
     command = f"{sys.executable} -m reportgen build --source {source} --output {tmp_path / 'output'} {closed}"
     done = subprocess.run(

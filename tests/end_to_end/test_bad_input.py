@@ -113,7 +113,7 @@ def failure(done: Done, *, code: int, says: Sequence[str], lines: int = 1) -> li
     assert all(STAGE.fullmatch(line) for line in rest), done.stderr
     assert "please report it" not in done.stderr  # a bug, not a bad input
     for expected in says:
-        assert any(expected in message for message in messages), f"{expected!r} is not said: {done.stderr}"
+        assert any(expected in message for message in messages), f"{expected!r} is not in: {done.stderr}"
     for message in messages:
         assert not UNTIDY.search(message), message
     return messages
@@ -599,7 +599,7 @@ def test_a_source_that_no_engine_takes(site: Site, url: str, says: str) -> None:
 
 
 def test_an_unknown_source_is_answered_with_examples_of_urls(site: Site) -> None:
-    """The login of an example is no secret, so it is not masked."""
+    """The login of an example is not a secret, so it is not masked."""
     site.fails("--source", "my table", code=2, says=["postgresql://user@host/database"])
 
 
@@ -852,7 +852,7 @@ def test_an_unknown_key_of_any_section_is_named_with_the_likely_one(site: Site) 
         'top_path = 3\n[source]\ntabel = "x"\n[source.columns]\nvisit = "v"\n'
         "[output]\nkep = 3\n[server]\nprt = 80\n[sauce]\nurl = 1\n"
     )
-    said = [
+    expected = [
         'reportgen.toml:1: top_path is not a setting. Did you mean "top_paths"?',
         'reportgen.toml:3: source.tabel is not a setting. Did you mean "table"?',
         'reportgen.toml:5: source.columns.visit is not a setting. Did you mean "visits"?',
@@ -860,7 +860,7 @@ def test_an_unknown_key_of_any_section_is_named_with_the_likely_one(site: Site) 
         'reportgen.toml:9: server.prt is not a setting. Did you mean "port"?',
         'reportgen.toml:10: sauce is not a setting. Did you mean "source"?',
     ]
-    site.fails(code=2, lines=len(said), says=said)
+    site.fails(code=2, lines=len(expected), says=expected)
 
 
 def test_check_names_bad_settings_as_build_does(site: Site, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""No password or token leaves the process that was told it: in no word, log, record, page or traceback."""
+"""No output, log, record, page or traceback of a process holds a password or token that it was given."""
 
 import json
 import os
@@ -40,8 +40,8 @@ PLACES: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_no_command_tells_a_secret_when_it_fails(tmp_path: Path, place: str) -> None:
-    """Nor its traceback, which shows the errors of drivers as they are."""
+def test_no_command_shows_a_secret_when_it_fails(tmp_path: Path, place: str) -> None:
+    """Its traceback does not either, though it holds the messages of drivers."""
     given = dict(PLACES[place])
     if settings := given.pop("toml", ""):
         (tmp_path / "reportgen.toml").write_text(settings)
@@ -55,7 +55,7 @@ def test_no_command_tells_a_secret_when_it_fails(tmp_path: Path, place: str) -> 
     assert list(finds(tmp_path, quote(ODD, safe=""), ODD)) == []
 
 
-def test_no_option_tells_a_secret(tmp_path: Path) -> None:
+def test_no_option_shows_a_secret(tmp_path: Path) -> None:
     url = BASE.format(SECRET)
     for words in (["build", "--source", url], ["build", url], ["--source", url],
                   ["build", "--as-of", url], ["serve", "--host", url]):  # fmt: skip
@@ -66,8 +66,8 @@ def test_no_option_tells_a_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["json", "logfmt"])
-def test_the_service_tells_no_secret(tmp_path: Path, form: str) -> None:
-    """While its builds fail: neither its log nor its pages, its status, its records."""
+def test_the_service_shows_no_secret(tmp_path: Path, form: str) -> None:
+    """While its builds fail: not in its log, its pages, its status document and its records."""
     publish_files(tmp_path / "output", site_files("one"), ago_s=86_400)
     (tmp_path / "reportgen.toml").write_text("[server]\naccess_log = true\n")
     given = {
@@ -84,9 +84,9 @@ def test_the_service_tells_no_secret(tmp_path: Path, form: str) -> None:
         **given,
     ) as service:
         eventually(lambda: any("build_failed" in line for line in service.lines), 30)
-        said = "".join(everything(service))
-        clean(said, ODD, quote(ODD, safe=""))
-        assert "cannot connect" in said
+        shown = "".join(responses_of(service))
+        clean(shown, ODD, quote(ODD, safe=""))
+        assert "cannot connect" in shown
         clean(record.read_text(), ODD)
         service.process.terminate()
         service.process.wait(10)
@@ -95,8 +95,8 @@ def test_the_service_tells_no_secret(tmp_path: Path, form: str) -> None:
     assert list(finds(tmp_path, ODD)) == []
 
 
-def everything(service: Service) -> list[str]:
-    """Return all that a reader with the password, and one without, can make it say."""
+def responses_of(service: Service) -> list[str]:
+    """Return the responses to readers with and without the password."""
     import base64
     import re
     from http.client import HTTPConnection
@@ -104,16 +104,16 @@ def everything(service: Service) -> list[str]:
     right = {"Authorization": "Basic " + base64.b64encode(f"reader:{SECRET}".encode()).decode()}
     found = re.search(r"http://127\.0\.0\.1:(\d+)", "".join(service.lines))
     assert found
-    said = []
+    responses = []
     for path in ("/", "/7d/", "/nothing", "/status.json", "/healthz/fresh", "/manifest.json"):
         for method in ("GET", "POST"):
             for headers in ({}, right):
                 connection = HTTPConnection("127.0.0.1", int(found[1]), timeout=10)
                 connection.request(method, f"{path}?token=query-zebra", headers=headers)
-                answer = connection.getresponse()
-                said.append(f"{answer.getheaders()}{answer.read().decode()}")
+                response = connection.getresponse()
+                responses.append(f"{response.getheaders()}{response.read().decode()}")
                 connection.close()
-    return said
+    return responses
 
 
 LEAVING = """
@@ -131,10 +131,10 @@ def test_leaves_something(tmp_path):
         ("log", "open sesame", 1),
     ],
 )
-def test_a_secret_that_is_left_behind_fails_the_session(
+def test_a_secret_in_a_file_of_a_test_fails_the_session(
     tmp_path: Path, name: str, word: str, status: int
 ) -> None:
-    """The search at the end of this session is itself searched."""
+    """Run the search at the end of a session in a session of its own."""
     (tmp_path / "test_it.py").write_text(LEAVING.format(name=name, word=word))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "tests.planted", "-p", "no:cacheprovider", "--basetemp",
@@ -147,8 +147,8 @@ def test_a_secret_that_is_left_behind_fails_the_session(
         left.unlink()
 
 
-def test_what_a_process_says_is_searched() -> None:
+def test_the_output_of_a_process_is_searched() -> None:
     assert clean("all is well") == "all is well"
-    for said in (f"login with {SECRET}", json.dumps({"message": "guess-zebra"})):
+    for text in (f"login with {SECRET}", json.dumps({"message": "guess-zebra"})):
         with pytest.raises(AssertionError, match="a planted secret is shown"):
-            clean(said)
+            clean(text)

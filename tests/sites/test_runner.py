@@ -434,8 +434,8 @@ def test_check_and_status_tell_of_each_site(three: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("build", "--site", "x"), '--site: there is no site "x"; there are: a, b, c'),
-        (("build", "--source", "sample"), "--source: would make all sites show the same"),
+        (("build", "--site", "x"), '--site "x" is not the name of a site. The sites are: a, b, c.'),
+        (("build", "--source", "sample"), "--source would make all sites show the same"),
         (("build", "--executor", "ray://x"), '--executor: "ray://x" is none; write dask://scheduler:8786'),
     ],
 )
