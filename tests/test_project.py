@@ -122,6 +122,19 @@ def test_the_architecture_lists_the_modules_of_each_package() -> None:
     assert listed == found
 
 
+def test_the_architecture_names_files_that_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`((?:[\w-]+/)+[\w-]*(?:\.\w+)?)`", text)) - {
+        "tests/",
+        "templates/",
+        "state/runs.json",
+    }
+    assert len(named) > 15
+    assert [
+        name for name in named if not any((root / name).exists() for root in (ROOT, ROOT / "reportgen"))
+    ] == []
+
+
 def test_the_benchmark_names_functions_that_exist() -> None:
     """In a new interpreter: a stage of a renamed function would not be measured."""
     folder = ROOT / "bench"
