@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from importlib.metadata import distribution
@@ -215,6 +216,30 @@ def test_the_distribution_is_reportgen_static() -> None:
     assert "reportgen" not in names
 
 
+def test_the_source_distribution_holds_what_a_build_and_its_tests_need(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)],
+        cwd=ROOT, check=True, capture_output=True,
+    )  # fmt: skip
+    (archive,) = tmp_path.glob("reportgen_static-*.tar.gz")
+    with tarfile.open(archive) as file:
+        names = [name.partition("/")[2] for name in file.getnames()]
+    needed = {
+        "hatch_build.py",
+        "pyproject.toml",
+        "uv.lock",
+        "templates/report.html",
+        "docs/images/7d-phone.png",
+    }
+    assert needed - set(names) == set()
+    assert set((ROOT / "reportgen" / "assets").iterdir()) == {
+        ROOT / name for name in names if name.startswith("reportgen/assets/")
+    }
+    own = {path.name for path in ROOT.iterdir()} - {"output", "dist"}
+    assert {name.partition("/")[0] for name in names} - {"PKG-INFO"} <= own
+    assert [name for name in names if "__pycache__" in name or "site-packages" in name] == []
+
+
 def package_metadata(**variables: str) -> dict[str, Any]:
     """Return the metadata that a build of the package would carry."""
     done = subprocess.run(
@@ -245,6 +270,7 @@ def test_without_a_repository_the_readme_is_unchanged_and_its_links_name_files()
     readme = (ROOT / "README.md").read_text()
     assert (metadata["readme"]["text"], metadata.get("urls", {})) == (readme, {})
     targets = [link for link in MARKDOWN_LINK.findall(readme) if not link.startswith("https://")]
+    assert [target for target in targets if not (ROOT / target).exists()] == []
     assert len(targets) > 10
 
 
