@@ -2,11 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
 
 from reportgen import __version__
 from reportgen.charts import vega_bundle
@@ -17,17 +14,8 @@ from reportgen.core.timing import Stopwatch, peak_memory_bytes
 from reportgen.metrics.dataset import Dataset, read_dataset
 from reportgen.pages.exports import paths_csv
 from reportgen.pages.templates import templates_digest
+from reportgen.publish.history import BuildResult
 from reportgen.publish.release import OutputLock, Release, current_release, is_whole, publish
-
-
-@dataclass(frozen=True)
-class Built:
-    """What a build came to: ``changed`` is false where the release before already said it all."""
-
-    release: Release
-    changed: bool
-    timings_s: Mapping[str, float]
-    peak_memory_bytes: int
 
 
 def build(
@@ -40,7 +28,7 @@ def build(
     allow_empty: bool = False,
     watch: Stopwatch | None = None,
     warm: Path | None = None,
-) -> Built:
+) -> BuildResult:
     """Build all pages and publish them as one release under the locked output, and in the bucket, if any.
 
     ``now`` (aware) is the build time; with ``as_of`` the report is as it would have been at the end
@@ -64,7 +52,7 @@ def build(
     last = current_release(lock.root)
     if if_changed and last and last.manifest.get("content") == shown and is_whole(last):
         into_bucket(config, lock, last, watch, mend=True)
-        return Built(last, changed=False, timings_s=watch.seconds, peak_memory_bytes=peak_memory_bytes())
+        return _result(last, now, watch, peak_memory_bytes(), changed=False)
     from reportgen.build.verify import check_not_emptied, check_not_replaced, prove
     from reportgen.core.compression import packed  # what only a new release needs
 
@@ -85,7 +73,7 @@ def build(
         release = publish(lock, files, about, built_at=now, keep=config.output.keep)
     # After the switch here: a bucket that is down holds nobody up, and what it lacks is on the disk.
     into_bucket(config, lock, release, watch)
-    return Built(release, changed=True, timings_s=watch.seconds, peak_memory_bytes=peak_bytes)
+    return _result(release, now, watch, peak_bytes, changed=True)
 
 
 def drawn(
@@ -127,19 +115,19 @@ def drawn(
         return {**svg.insert_svgs(draft), **dataset.files}, held
 
 
-def summary(built: Built) -> dict[str, Any]:
-    """Return what a build came to, for scripts."""
-    manifest = built.release.manifest
+def _result(
+    release: Release, now: datetime, watch: Stopwatch, peak_bytes: int, *, changed: bool
+) -> BuildResult:
+    """Return the result of this run, which may have found nothing to publish."""
     kept = ("as_of", "built_at", "source", "rows", "notes", "version")
-    return {
-        "status": "published" if built.changed else "unchanged",
-        "release": built.release.id,
-        "path": str(built.release.path),
-        **{name: manifest[name] for name in kept},
-        # Of this run, which may have found nothing to publish.
-        "timings_s": built.timings_s,
-        "peak_memory_bytes": built.peak_memory_bytes,
-    }
+    return BuildResult(
+        "published" if changed else "unchanged",
+        now,
+        release=release.id,
+        peak_memory_bytes=peak_bytes,
+        timings_s=dict(watch.seconds),
+        details={"path": str(release.path), **{name: release.manifest[name] for name in kept}},
+    )
 
 
 def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:

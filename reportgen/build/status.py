@@ -1,7 +1,6 @@
-"""How the report stands: the document of ``/status.json`` and ``reportgen status``."""
+"""The state of a report: the document of ``/status.json`` and of ``reportgen status``."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,28 +8,28 @@ from reportgen import __version__
 from reportgen.config.settings import Config
 from reportgen.config.sites import Site, Sites
 from reportgen.core.cron import Due, interval_s, next_due
-from reportgen.publish.history import Runs, read_runs
+from reportgen.publish.history import BuildResult, Runs, read_runs
 from reportgen.publish.release import MAX_CLOCK_SKEW, current_release
 
 STALE = 4
-"""The exit code of a report that is overdue."""
+"""Exit code when a build is overdue."""
 
 FROM_MANIFEST = ("built_at", "as_of", "version", "source", "rows", "notes", "timings_s", "peak_memory_bytes")
 
 JOIN_S = 3600
-"""For so long sites that become due join a round of builds: it has to end some time, to be put on record."""
+"""Seconds for which sites that become due join a run over many sites. After that it ends and is recorded."""
 
 SITES_FAILED = "SitesFailed"
-"""The error on record of a round in which sites failed, and the page over all was published."""
+"""The recorded error of a run in which sites failed and the page over all sites was published."""
 
 SLACK_S = 60
-"""So much earlier than its time a site may be built with others."""
+"""Seconds by which a site may be built before it is due, together with others."""
 
 
 def due(config: Config, runs: Runs) -> Due | None:
-    """Return when the next build is due, counted from the last success; ``None`` before the first.
+    """Return when the next build is due, counted from the last success, or ``None`` before the first.
 
-    A build that found nothing new counts: the report was checked.
+    A build that found nothing new counts as a success.
     """
     if runs.last_success is None:
         return None
@@ -38,7 +37,7 @@ def due(config: Config, runs: Runs) -> Due | None:
 
 
 def is_due(config: Config, now: datetime) -> bool:
-    """Tell whether a build is due at once: by the schedule, or because another version made the last one."""
+    """Return whether a build is due now: by the schedule, or because another version made the last one."""
     runs, release = read_runs(config.output.dir), current_release(config.output.dir)
     expected = due(config, runs)
     if expected is None or runs.success_by(now) is None or release is None:
@@ -47,22 +46,21 @@ def is_due(config: Config, now: datetime) -> bool:
 
 
 def wants_a_build(config: Config, now: datetime) -> bool:
-    """Tell whether one of many sites is due in a round that begins at ``now``, or its last build failed.
+    """Return whether one of many sites is due in a run that begins at ``now``, or its last build failed.
 
-    An interval counts from a build that began a little after its round. More slack than that little would
-    build a site of six hours in a round of one of fifteen minutes, long before its time.
+    An interval counts from a build that began a little after its run did, hence the small tolerance.
     """
     slack = timedelta(seconds=min(SLACK_S, (interval_s(config.schedule) or 0) / 2))
     return bool(read_runs(config.output.dir).failures) or is_due(config, now + slack)
 
 
 def is_stale(expected: Due | None, now: datetime) -> bool:
-    """Tell whether a build is overdue by more than one interval, at least 15 minutes."""
+    """Return whether a build is overdue by more than one interval and more than 15 minutes."""
     return expected is None or now > expected.overdue_after
 
 
 def status(config: Config, runs: Runs, now: datetime) -> dict[str, Any]:
-    """Return all that is known, ready for JSON. Times are UTC; ``next_due`` lies in the past when late."""
+    """Return the state of one site, ready for JSON. Times are in UTC; ``next_due`` is in the past if late."""
     expected, release = due(config, runs), current_release(config.output.dir)
     return {
         "schema_version": 1,
@@ -83,9 +81,9 @@ def status(config: Config, runs: Runs, now: datetime) -> dict[str, Any]:
 
 
 def status_of_all(sites: Sites, chosen: Sequence[Site], now: datetime) -> dict[str, Any]:
-    """Return how many sites stand: as one, and each of the ``chosen``.
+    """Return the state of many sites together, and of each of the ``chosen``.
 
-    As one they are stale where any of the chosen is, or the page over all.
+    Together they are stale if any of the chosen or the page over all sites is.
     """
     runs, index = read_runs(sites.root), current_release(sites.root)
     each = [
@@ -110,14 +108,14 @@ def status_of_all(sites: Sites, chosen: Sequence[Site], now: datetime) -> dict[s
 
 
 def _is_index_stale(sites: Sites, runs: Runs, now: datetime) -> bool:
-    """Tell whether the page over all is what fails, and has for longer than any site's figures may be old."""
+    """Return whether the page over all sites has failed for longer than the figures of a site may be old."""
     if not runs.failures or runs.last_failure is None or runs.last_failure.error == SITES_FAILED:
         return False
     return any(is_stale(due(site.config, runs), now) for site in sites.all)
 
 
 def without_details(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document as everybody may read it: neither names of hosts nor messages for the operator."""
+    """Return the document for a public server: without names of hosts and messages for the operator."""
     failure, release = document["last_failure"], document["release"]
     sites = {"sites": [without_details(one) for one in document["sites"]]} if "sites" in document else {}
     return (
@@ -130,19 +128,22 @@ def without_details(document: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _plain(run: Any) -> dict[str, Any] | None:
-    return asdict(run) | {"at": _stamp(run.at)} if run else None
+def _plain(result: BuildResult | None) -> dict[str, Any] | None:
+    return result.recorded() | {"at": _stamp(result.at)} if result else None
 
 
 def _stamp(moment: datetime) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def in_words(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the document of :func:`status` as lines for people."""
+def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the document of :func:`status` as lines of text."""
     release, success, failure = (document[name] for name in ("release", "last_success", "last_failure"))
     if release:
-        yield f"published     {release['id']}, {release['rows']:,} rows, data as of {release['as_of']}"
+        # The page over many sites, which this output may have held before, tells neither.
+        rows = "" if release["rows"] is None else f", {release['rows']:,} rows"
+        as_of = "" if release["as_of"] is None else f", data as of {release['as_of']}"
+        yield f"published     {release['id']}{rows}{as_of}"
     else:
         yield "published     nothing yet"
     if success:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -23,16 +23,13 @@ from reportgen.cli.options import (
     SiteOption,
     SourceOption,
 )
-from reportgen.cli.output import open_standard_streams, print_built, print_findings, print_json, reporting
+from reportgen.cli.output import open_standard_streams, print_findings, print_json, print_result, reporting
 from reportgen.cli.progress import progress
 from reportgen.config.settings import Config, config_from_options
 from reportgen.config.sites import Sites, load_settings
 from reportgen.core.errors import ConfigError, mask_logins
 from reportgen.core.windows import today_in
-from reportgen.publish.history import read_runs
-
-if TYPE_CHECKING:
-    from reportgen.build.pipeline import Built
+from reportgen.publish.history import BuildResult, read_runs
 
 app = typer.Typer(
     name="reportgen",
@@ -107,9 +104,9 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
             quiet=quiet or as_json,
         )  # fmt: skip
         if as_json:
-            print_json(_summary(built))
+            print_json(built.document())
         elif not quiet:
-            print_built(built, settings.output.dir)
+            print_result(built, settings.output.dir)
             if "url" not in settings.source.model_fields_set:
                 typer.echo("note: no source is set, so this is the sample site; set DATABASE_URL", err=True)
 
@@ -192,14 +189,14 @@ def status(
 
             raise typer.Exit(multi.tell_status(settings, site or [], as_json=as_json))
         _check_one_site(site=site)
-        from reportgen.build.status import STALE, in_words
+        from reportgen.build.status import STALE, status_lines
         from reportgen.build.status import status as status_of
 
         document = status_of(settings, read_runs(settings.output.dir), datetime.now(UTC))
         if as_json:
             print_json(document)
         else:
-            for line in in_words(document):
+            for line in status_lines(document):
                 typer.echo(line)
         if document["stale"]:
             raise typer.Exit(STALE)
@@ -228,9 +225,9 @@ def demo(
         built = _build(settings, quiet=as_json)
         address = address_of(listening) if listening else None
         if as_json:
-            print_json(_summary(built) | {"address": address})
+            print_json(built.document() | {"address": address})
         else:
-            print_built(built, settings.output.dir)
+            print_result(built, settings.output.dir)
         if listening:
             if not as_json:
                 typer.echo(f"The sample site is on {address} (Ctrl-C ends it)")
@@ -279,12 +276,6 @@ def _usage(exc: typer.TyperException) -> str:
     return format_message() if format_message else str(exc)
 
 
-def _summary(built: "Built") -> dict[str, Any]:
-    from reportgen.build.pipeline import summary
-
-    return summary(built)
-
-
 def _settings(
     config: Path | None, source: str | None, output: str | None, server: Mapping[str, Any] | None = None
 ) -> Config | Sites:
@@ -318,12 +309,12 @@ def _check_one_site(**given: object) -> None:
             )
 
 
-def _build(settings: Config, *, as_of: str | None = None, quiet: bool = False, **options: Any) -> "Built":
+def _build(settings: Config, *, as_of: str | None = None, quiet: bool = False, **options: Any) -> BuildResult:
     """Build in this process, and show the progress."""
-    from reportgen.build.job import BuildOptions, day_of, run
+    from reportgen.build.job import BuildOptions, day_of, run_build
 
     told = (
         (lambda _: None) if quiet else lambda who: typer.echo(f"waiting for another build ({who})", err=True)
     )
     day = day_of(as_of, settings) if as_of is not None else None
-    return run(settings, BuildOptions(day, **options), on_wait=told, watching=progress(quiet=quiet))
+    return run_build(settings, BuildOptions(day, **options), on_wait=told, watching=progress(quiet=quiet))

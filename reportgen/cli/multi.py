@@ -1,6 +1,6 @@
 """The commands where there are many sites: one line a site, and an exit code that tells of all."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -8,13 +8,14 @@ from typing import Any
 
 import typer
 
-from reportgen.build.job import BuildOptions, BuildResult, day_of
+from reportgen.build.job import BuildOptions, day_of
 from reportgen.build.status import SITES_FAILED, STALE, status_of_all, wants_a_build
 from reportgen.cli.output import print_findings, print_json
 from reportgen.config.sites import Site, Sites
 from reportgen.core.errors import OutputBusy
 from reportgen.core.windows import today_in
-from reportgen.sites.runner import SitesRun, build_sites, in_words, opened
+from reportgen.publish.history import BuildResult
+from reportgen.sites.runner import SitesRun, build_sites, open_executor
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def build(
 ) -> int:
     """Build the named sites, or all, or those of them that are due; return the exit code.
 
-    ``ways`` are the options of one build, ``as_of`` as it was written.
+    ``options`` are those of one build, ``as_of`` as it was written.
 
     Raises:
         ConfigError: there is no such site, date or executor.
@@ -53,64 +54,68 @@ def build(
         options = {**options, "as_of": days[0]}
     due = partial(_due, named) if where.due else None
 
-    def tell(result: BuildResult) -> None:
-        if not result.is_good:
+    def print_result(result: BuildResult) -> None:
+        if not result.succeeded:
             for line in result.message.splitlines() or [""]:
-                typer.echo(f"error: {result.name}: {line}", err=True)
+                typer.echo(f"error: {result.site}: {line}", err=True)
         elif not quiet and not as_json:
-            rows = (result.report or {}).get("rows", 0)
-            typer.echo(f"{result.name}: {result.state}, {rows:,} rows, {result.seconds:.2f} s")
+            rows = result.details.get("rows", 0)
+            typer.echo(f"{result.site}: {result.state}, {rows:,} rows, {result.seconds:.2f} s")
 
-    with opened(where.executor, where.processes) as runs_them:
+    with open_executor(where.executor, where.processes) as executor:
         ended = build_sites(
             sites, due() if due else named,
-            BuildOptions(**options, follow=where.executor is not None), runs_them, tell,
-            whole=not names, joins=due if due and text is None else tuple,
+            BuildOptions(**options, follow=where.executor is not None), executor, print_result,
+            whole=not names, due=due if due and text is None else tuple,
         )  # fmt: skip
     if as_json:
         print_json(summary(ended, only_failed=quiet))
-    elif not quiet and ended.index:
+    elif not quiet and ended.index.succeeded:
         typer.echo(f"{len(sites.all)} sites on one page: {sites.root / 'current'}")
-    if ended.index is None:
-        typer.echo(f"error: the page over all sites: {ended.error}: {ended.message}", err=True)
+    if not ended.index.succeeded:
+        error, message = ended.index.error, ended.index.message
+        typer.echo(f"error: the page over all sites: {error}: {message}", err=True)
     return exit_code(ended)
 
 
 def _due(sites: Sequence[Site]) -> Sequence[Site]:
-    """Return which of the sites are due by now, or failed the last time."""
+    """Return the sites that are due by now, and those whose last build failed."""
     now = datetime.now(UTC)
     return [site for site in sites if wants_a_build(site.config, now)]
 
 
 def exit_code(ended: SitesRun) -> int:
-    """Return 1 where something failed, 3 where another build runs, 0 otherwise."""
-    if ended.of("failed") or ended.index_failed:
+    """Return 1 if a site or the page over all failed, 3 if another build is running, 0 otherwise."""
+    if ended.named("failed") or ended.index.state == "failed":
         return 1
-    return OutputBusy.exit_code if ended.of("busy") or ended.index is None else 0
+    return OutputBusy.exit_code if ended.named("busy") or ended.index.state == "busy" else 0
 
 
 def summary(ended: SitesRun, *, only_failed: bool = False) -> dict[str, Any]:
-    """Return what a round came to, for scripts, and for the service that asked for it."""
+    """Return a run as ``--json`` prints it, for scripts and for the service that started it."""
     code = exit_code(ended)
-    state = "failed" if code else "published" if ended.of("published") else "unchanged"
+    state = "failed" if code else "published" if ended.named("published") else "unchanged"
     return {
         "status": state,
-        "release": ended.index.id if ended.index else None,
-        "error": (SITES_FAILED if ended.of("failed") else ended.error) if code == 1 else None,
-        "message": in_words(ended),
+        "release": ended.index.release or None,
+        "error": (SITES_FAILED if ended.named("failed") else ended.index.error) if code == 1 else None,
+        "message": ended.message,
         "exit_code": code,
-        "retry": ended.retry or any(result.retry for result in ended.results),
-        "sites": [dict(_plain(result)) for result in ended.results if not only_failed or not result.is_good],
+        "retry": ended.retry,
+        "sites": [_of_site(result) for result in ended.results if not only_failed or not result.succeeded],
     }
 
 
-def _plain(result: BuildResult) -> Iterator[tuple[str, Any]]:
-    yield from (("name", result.name), ("status", result.state), ("seconds", result.seconds))
-    yield "cpu_seconds", result.cpu_seconds
-    if result.report:
-        yield from ((key, value) for key, value in result.report.items() if key != "status")
-    else:
-        yield from (("error", result.error), ("message", result.message), ("retry", result.retry))
+def _of_site(result: BuildResult) -> dict[str, Any]:
+    document = result.document()
+    kept = document.keys() - {"status", "exit_code"}
+    return {
+        "name": result.site,
+        "status": result.state,
+        "seconds": result.seconds,
+        "cpu_seconds": result.cpu_seconds,
+        **{key: value for key, value in document.items() if key in kept},
+    }
 
 
 def check(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:

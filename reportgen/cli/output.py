@@ -1,4 +1,4 @@
-"""What commands print: results, for people and for scripts, and errors without secrets."""
+"""What the commands print: results for people and for scripts, and errors without secrets."""
 
 import json
 import os
@@ -14,67 +14,54 @@ import typer
 from reportgen.config.problems import url_secrets
 from reportgen.core.errors import ReportgenError, mask_logins, scrub
 from reportgen.publish.bucket.errors import cloud_secrets
+from reportgen.publish.history import BuildResult
 
 if TYPE_CHECKING:
-    from reportgen.build.pipeline import Built
     from reportgen.sources.base import Finding
 
 
 @contextmanager
 def reporting(*, as_json: bool) -> Iterator[list[str]]:
-    """Print what goes wrong as one message without secrets, and exit with its code.
+    """Print an error that is raised inside as one message without secrets, and exit with its code.
 
-    Yields the list of secrets, for the command to add what it learns.
+    Yields the list of secrets, to which the command adds those that it learns.
     """
     secrets = [*url_secrets(os.environ.get("DATABASE_URL", "")), *cloud_secrets(os.environ)]
     try:
         yield secrets
     except (typer.Exit, KeyboardInterrupt):
         raise
-    except Exception as exc:  # noqa: BLE001 - a bug, too, ends without traceback and secret
-        code = exc.exit_code if isinstance(exc, ReportgenError) else 1
+    except Exception as exc:  # noqa: BLE001 - an unexpected error, too, is printed without secrets
         if os.environ.get("REPORTGEN_DEBUG") == "1":
             shown = scrub("".join(traceback.format_exception(exc)), secrets)
             typer.echo(mask_logins(shown).rstrip("\n"), err=True)
-        # Our own messages were cleaned where foreign text entered; a bug's may hold anything.
-        message = str(exc) if isinstance(exc, ReportgenError) else scrub(str(exc), secrets)
-        _tell(exc, mask_logins(message), code, as_json=as_json)
-        raise typer.Exit(code) from None
+        # Our own messages were cleaned where foreign text entered; a secret may be a word of ours.
+        failed = BuildResult.of_error(exc, () if isinstance(exc, ReportgenError) else secrets)
+        if as_json:
+            print_json(failed.document())
+        else:
+            for line in failed.message.splitlines():
+                typer.echo(f"error: {line}", err=True)
+        raise typer.Exit(failed.exit_code) from None
 
 
-def _tell(exc: Exception, message: str, code: int, *, as_json: bool) -> None:
-    if not isinstance(exc, ReportgenError):
-        message = (
-            f"unexpected {type(exc).__name__}: {message}. REPORTGEN_DEBUG=1 shows where; please report it"
-        )
-    if as_json:
-        failed = {"status": "failed", "error": type(exc).__name__, "message": message, "exit_code": code}
-        print_json(failed | {"retry": isinstance(exc, ReportgenError) and exc.retry})
+def print_result(result: BuildResult, root: Path) -> None:
+    """Print the result of a successful build, for people."""
+    if result.changed:
+        seconds, rows = sum(result.timings_s.values()), result.details["rows"]
+        typer.echo(f"published {result.release} to {root / 'current'}: {rows:,} rows, {seconds:.2f} s")
     else:
-        for line in message.splitlines():
-            typer.echo(f"error: {line}", err=True)
+        typer.echo(f"unchanged since {result.release}: nothing published")
+    if notes := result.details["notes"]:
+        from reportgen.core.formatting import ENGLISH  # needs Babel
+        from reportgen.metrics.data_quality import note_sentences
 
-
-def print_built(built: "Built", root: Path) -> None:
-    """Print what a build came to, for people."""
-    manifest = built.release.manifest
-    if built.changed:
-        seconds = sum(built.timings_s.values())
-        typer.echo(
-            f"published {built.release.id} to {root / 'current'}: {manifest['rows']:,} rows, {seconds:.2f} s"
-        )
-    else:
-        typer.echo(f"unchanged since {built.release.id}: nothing published")
-    if manifest["notes"]:
-        from reportgen.core.formatting import ENGLISH
-        from reportgen.metrics.data_quality import note_sentences  # words come with Babel
-
-        for sentence in note_sentences({note["kind"]: note["rows"] for note in manifest["notes"]}, ENGLISH):
+        for sentence in note_sentences({note["kind"]: note["rows"] for note in notes}, ENGLISH):
             typer.echo(f"left out: {sentence}")
 
 
 def print_findings(found: Mapping[str, "Sequence[Finding]"], *, as_json: bool) -> bool:
-    """Print findings by name of site (empty where there is only one); tell whether one is an error."""
+    """Print findings by the name of their site (empty for one site); return whether one is an error."""
     rows = [
         ({"site": site} if site else {}) | vars(finding) | {"message": mask_logins(finding.message)}
         for site, findings in found.items()
@@ -94,11 +81,11 @@ def print_json(document: Any) -> None:
 
 
 def open_standard_streams() -> None:
-    """Open what is closed of standard input, output and error, so that no other file takes its number."""
+    """Open standard input, output and error if they are closed, so that no other file gets their numbers."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))

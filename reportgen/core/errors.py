@@ -3,25 +3,26 @@
 ::
 
     ReportgenError            exit 1
-    ├── ConfigError           exit 2   settings or options that cannot work; a retry will not help
+    ├── ConfigError           exit 2   settings or options cannot work; a retry does not help
     ├── SourceError           exit 1   the data cannot be read as configured
-    │   └── SourceUnavailable          … right now: down, busy, slow; worth a retry
-    │       └── SourceEmptied          … has nothing where the last release had visits
+    │   └── SourceUnavailable          … at the moment: down, busy or slow; a retry may help
+    │       └── SourceEmptied          … has no visits where the last release had some
     ├── RenderError           exit 1   a chart or a page could not be drawn
-    │   └── RenderKilled               … because the process that does was ended; worth a retry
-    ├── ProofError            exit 1   the finished release is wrong in itself, and was not published
-    ├── ClusterError          exit 1   the cluster that builds many sites cannot be reached; worth a retry
+    │   └── RenderKilled               … because its child process was killed; a retry may help
+    ├── ProofError            exit 1   the finished release has faults, and was not published
+    ├── TimedOut              exit 1   the build took longer than build_timeout_s; a retry may help
+    ├── ClusterError          exit 1   the cluster for many sites cannot be reached; a retry may help
     └── PublishError          exit 1   the release could not be written; the last one is untouched
-        ├── OutputBusy        exit 3   another build holds the output, or was first in the bucket
-        └── BucketUnavailable exit 1   … in the bucket, right now; worth a retry
+        ├── OutputBusy        exit 3   another build holds the lock, or another machine the bucket
+        └── BucketUnavailable exit 1   … into the bucket, at the moment; a retry may help
 
-A message says what failed, on what, and what to do. It never holds a password: foreign messages
-pass through :func:`scrub` at the border where they become ours.
+A message says what failed, on what, and what to do. It never holds a password: messages of libraries pass
+through :func:`scrub` where they are translated into ours.
 """
 
 import re
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Self
 from urllib.parse import quote, quote_plus
 
 
@@ -30,11 +31,11 @@ class ReportgenError(Exception):
 
     exit_code: ClassVar[int] = 1
     retry: ClassVar[bool] = False
-    """Whether the same build may work soon."""
+    """Whether the same build may succeed soon."""
 
 
 class ConfigError(ReportgenError):
-    """The configuration or an option cannot work. Holds all problems found, one a line."""
+    """A setting or an option cannot work. The message holds all problems, one a line."""
 
     exit_code: ClassVar[int] = 2
 
@@ -44,13 +45,13 @@ class SourceError(ReportgenError):
 
 
 class SourceUnavailable(SourceError):  # noqa: N818 - the name says the state, and is part of the interface
-    """The source cannot be read right now; the same build may work later."""
+    """The source cannot be read at the moment; the same build may work later."""
 
     retry: ClassVar[bool] = True
 
 
 class SourceEmptied(SourceUnavailable):
-    """The source has no visits where the last release had some; rows that come back end it."""
+    """The source has no visits where the last release had some."""
 
 
 class RenderError(ReportgenError):
@@ -58,13 +59,26 @@ class RenderError(ReportgenError):
 
 
 class RenderKilled(RenderError):  # noqa: N818 - as above
-    """The process that draws was ended from outside, as the kernel does where memory runs out."""
+    """The child process that draws was killed, for example by the kernel when memory ran out."""
 
     retry: ClassVar[bool] = True
 
 
 class ProofError(ReportgenError):
-    """The finished release is not what it must be. Holds the faults found, one a line."""
+    """The finished release has faults. The message holds one a line."""
+
+
+class TimedOut(ReportgenError):  # noqa: N818 - as above
+    """The build was not finished within ``build_timeout_s``."""
+
+    retry: ClassVar[bool] = True
+
+    @classmethod
+    def after(cls, timeout_s: float) -> Self:
+        """Return the error of a build that was ended after ``timeout_s`` seconds."""
+        return cls(
+            f"not finished after {timeout_s:g} s, and ended. Look for what is slow, or raise build_timeout_s"
+        )
 
 
 class ClusterError(ReportgenError):
@@ -74,17 +88,17 @@ class ClusterError(ReportgenError):
 
 
 class PublishError(ReportgenError):
-    """The release could not be written. What was published before stays published."""
+    """The release could not be written. The last release stays published."""
 
 
 class OutputBusy(PublishError):  # noqa: N818 - as above
-    """Another build holds the output directory, or was first in the bucket."""
+    """Another build holds the lock of the output directory, or another machine publishes into the bucket."""
 
     exit_code: ClassVar[int] = 3
 
 
 class BucketUnavailable(PublishError):  # noqa: N818 - as above
-    """The bucket does not answer right now; what it holds stays, and the next build sends what it lacks."""
+    """The bucket does not answer at the moment. Its content stays; the next build uploads what is missing."""
 
     retry: ClassVar[bool] = True
 
@@ -108,6 +122,6 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     for secret in filter(None, secrets):
         stored = secret.encode("utf-8", "surrogateescape")  # an environment may hold any bytes
         forms |= {secret, quote(stored, safe=""), quote(stored), quote_plus(stored)}
-    for form in sorted(forms, key=len, reverse=True):  # one may be a part of another
+    for form in sorted(forms, key=len, reverse=True):  # the longest first: one may contain another
         text = text.replace(form, "***")
     return text

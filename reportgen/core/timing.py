@@ -1,20 +1,27 @@
-"""Measures a build: its stages, its memory; and paces what is done again and again by what it takes."""
+"""The time and memory that a build takes, its time limit, and how often repeated work may run."""
 
 import resource
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
+
+from reportgen.core.errors import TimedOut
+
+T = TypeVar("T")
 
 
 @dataclass
 class Stopwatch:
-    """Stages and how long they took.
+    """The stages of a build and their seconds of wall time.
 
-    ``begin`` is called with each stage's name, ``tell`` with name and seconds when it has ended,
-    ``warn`` with what did not work though the report did.
+    ``begin`` is called with the name of each stage that begins, ``tell`` with name and seconds of each that
+    ended, ``warn`` with the message of a failure that does not stop the build.
     """
 
     begin: Callable[[str], None] = lambda _: None
@@ -31,28 +38,28 @@ class Stopwatch:
         self.add(name, time.perf_counter() - start)
 
     def add(self, name: str, seconds: float) -> None:
-        """Note a stage that ended."""
+        """Record a stage that ended."""
         self.seconds[name] = round(seconds, 4)
         self.tell(name, self.seconds[name])
 
 
 class Pace:
-    """When to do something again: every so many seconds, and more seldom where it takes long itself."""
+    """When repeated work may run again: after an interval, and after a longer one if the work is slow."""
 
     SHARE = 20
-    """It takes at most so small a part of the time."""
+    """Maximum share of wall time that the work takes, as 1/N."""
 
     def __init__(self, every_s: float, *, at_once: bool = False) -> None:
         self._every_s = every_s
         self._next = time.monotonic() + (0.0 if at_once else every_s)
 
     def is_due(self) -> bool:
-        """Tell whether its time has come."""
+        """Return whether the work may run now."""
         return time.monotonic() >= self._next
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Do it in here."""
+        """Measure the work, which the caller does inside this context."""
         begun = time.monotonic()
         yield
         ended = time.monotonic()
@@ -60,11 +67,11 @@ class Pace:
 
 
 def peak_memory_bytes() -> int:
-    """Return the most memory that this process has held so far.
+    """Return the peak resident memory of this process, in bytes.
 
-    Not by ``getrusage``, where Linux tells more: that counts what the process that started this one held.
+    Linux's ``getrusage`` includes the memory of the parent before ``exec``, so ``/proc`` comes first.
     """
-    return _told("status", "VmHWM:") or _maxrss_bytes()
+    return _proc_bytes("status", "VmHWM:") or _maxrss_bytes()
 
 
 def _maxrss_bytes() -> int:
@@ -74,14 +81,49 @@ def _maxrss_bytes() -> int:
 
 
 def held_bytes() -> int:
-    """Return the memory that this process holds now, shared pages by its share (PSS), where Linux tells."""
-    return _told("smaps_rollup", "Pss:") or peak_memory_bytes()
+    """Return the memory of this process now, in bytes: shared pages count by their share (PSS) on Linux."""
+    return _proc_bytes("smaps_rollup", "Pss:") or peak_memory_bytes()
 
 
-def _told(file: str, name: str) -> int:
-    """Return the bytes of one line of a file in ``/proc/self``; 0 where there is none. It counts in KiB."""
+def _proc_bytes(file: str, name: str) -> int:
+    """Return the value of one line of a file in ``/proc/self``, in bytes, or 0 if it is missing."""
     try:
         lines = Path("/proc/self", file).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith(name)), 0)
+
+
+def cpu_seconds() -> float:
+    """Return the processor time of this process and of the children that it waited for, in seconds."""
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, kinds))
+
+
+def within(timeout_s: float, work: Callable[[Callable[[], None]], T]) -> T:
+    """Return what ``work`` returns, in a thread of its own, so that no library call can outlast the limit.
+
+    ``work`` gets a function that starts the time: before that call it may wait without a limit.
+
+    Raises:
+        TimedOut: ``work`` is not done in time. Its thread goes on: the caller must end the process.
+
+    """
+    started, outcome = threading.Event(), Future[T]()
+
+    def run() -> None:
+        try:
+            outcome.set_result(work(started.set))
+        except BaseException as exc:  # noqa: BLE001 - it is raised again in the caller's thread
+            outcome.set_exception(exc)
+        finally:
+            started.set()
+
+    threading.Thread(target=run, name="build", daemon=True).start()
+    started.wait()
+    try:
+        return outcome.result(timeout_s)
+    except TimeoutError:
+        if outcome.done():  # the work itself raised it
+            raise
+        raise TimedOut.after(timeout_s) from None

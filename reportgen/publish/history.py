@@ -1,62 +1,143 @@
-"""The record of runs, ``state/runs.json``: what the last builds came to, for whoever asks later.
+"""How a build ended, and the record of the last builds: ``state/runs.json``.
 
-A build writes its own success or failure, whoever started it; who watches over a build that could not
-(killed, or hung) writes for it. Every writer replaces the file as a whole. A record that is absent or
-damaged counts as empty: it is a memory, not a condition of anything.
+The process that builds writes its own record, whoever started it. The process that watches over it writes
+for it where it was killed or was stuck. Every writer replaces the whole file. A record that is absent or
+damaged counts as empty: no build depends on it.
 """
 
 import fcntl
 import json
 import os
-import resource
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-from reportgen.core.errors import OutputBusy, ReportgenError, mask_logins
+from reportgen.core import errors
+from reportgen.core.errors import OutputBusy, ReportgenError, mask
 
 FILE = "runs.json"
+State = Literal["published", "unchanged", "busy", "failed", "stopped"]
+SUCCESS = {"published", "unchanged"}
 
 
 @dataclass(frozen=True)
-class Success:
-    """A build that ended well: ``changed`` is false where the release before already said it all."""
+class BuildResult:
+    """How one build ended, as plain values: for its caller, for scripts and for the record.
 
+    ``at`` (aware) is the time of the build if it succeeded, and the time at which it ended otherwise.
+    ``release`` is the id of the release that is current after a success, ``details`` what its manifest says.
+    ``error`` is the name of the error's class, ``retry`` whether the same build may succeed soon. ``site`` is
+    the site's name where there are many.
+    """
+
+    state: State
     at: datetime
-    release: str
-    changed: bool
-    seconds: float
-    cpu_seconds: float
-    peak_memory_bytes: int
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    release: str = ""
+    peak_memory_bytes: int = 0
     timings_s: Mapping[str, float] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    message: str = ""
+    retry: bool = False
+    site: str = ""
 
+    @classmethod
+    def of_error(cls, exc: Exception, secrets: Iterable[str] = ()) -> Self:
+        """Return the result of a build that ended with ``exc``, without ``secrets``."""
+        name, message = type(exc).__name__, mask(str(exc), secrets)
+        if not isinstance(exc, ReportgenError):
+            message = f"unexpected {name}: {message}. REPORTGEN_DEBUG=1 shows where; please report it"
+        state: State = "busy" if isinstance(exc, OutputBusy) else "failed"
+        retry = isinstance(exc, ReportgenError) and exc.retry
+        return cls(state, datetime.now(UTC), error=name, message=message, retry=retry)
 
-@dataclass(frozen=True)
-class Failure:
-    """A build that did not: ``error`` is the name of its class, ``retry`` whether the same may work soon."""
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any], at: datetime) -> Self:
+        """Return the result that a child process printed as :meth:`document`."""
+        if document.get("status") in SUCCESS:
+            return cls(
+                document["status"],
+                at,
+                release=str(document.get("release") or ""),
+                peak_memory_bytes=int(document.get("peak_memory_bytes") or 0),
+                timings_s=document.get("timings_s") or {},
+                details=document,
+            )
+        state: State = "busy" if document.get("exit_code") == OutputBusy.exit_code else "failed"
+        error, message = str(document.get("error") or ""), str(document.get("message") or "")
+        return cls(state, at, error=error, message=message, retry=bool(document.get("retry")))
 
-    at: datetime
-    error: str
-    message: str
-    retry: bool
+    @property
+    def succeeded(self) -> bool:
+        """Whether the report is up to date now: published, or found unchanged."""
+        return self.state in SUCCESS
+
+    @property
+    def changed(self) -> bool:
+        """Whether a release was published."""
+        return self.state == "published"
+
+    @property
+    def path(self) -> Path:
+        """The directory of the release that is current after a success."""
+        return Path(self.details["path"])
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code of a command that ends so."""
+        if self.succeeded:
+            return 0
+        kind = vars(errors).get(self.error)
+        return int(kind.exit_code) if kind and issubclass(kind, ReportgenError) else 1
+
+    def document(self) -> dict[str, Any]:
+        """Return the result as ``reportgen build --json`` prints it."""
+        if self.succeeded:
+            return {
+                "status": self.state,
+                "release": self.release,
+                **self.details,
+                "timings_s": dict(self.timings_s),
+                "peak_memory_bytes": self.peak_memory_bytes,
+            }
+        return {
+            "status": "failed",
+            "error": self.error,
+            "message": self.message,
+            "exit_code": self.exit_code,
+            "retry": self.retry,
+        }
+
+    def recorded(self) -> dict[str, Any]:
+        """Return what the record and ``/status.json`` hold of the result; ``at`` is a datetime."""
+        if self.succeeded:
+            return {
+                "at": self.at,
+                "release": self.release,
+                "changed": self.changed,
+                "seconds": self.seconds,
+                "cpu_seconds": self.cpu_seconds,
+                "peak_memory_bytes": self.peak_memory_bytes,
+                "timings_s": dict(self.timings_s),
+            }
+        return {"at": self.at, "error": self.error, "message": self.message, "retry": self.retry}
 
 
 @dataclass(frozen=True)
 class Runs:
-    """What is on record. ``failures`` counts those since the last success."""
+    """The record: the last success, the last failure, and the number of failures since the last success."""
 
-    last_success: Success | None = None
-    last_failure: Failure | None = None
+    last_success: BuildResult | None = None
+    last_failure: BuildResult | None = None
     failures: int = 0
 
-    def success_by(self, now: datetime) -> Success | None:
-        """Return the last success; one after ``now`` is from before the clock was put back: unknown."""
+    def success_by(self, now: datetime) -> BuildResult | None:
+        """Return the last success, or ``None`` if it is later than ``now``: the clock was put back since."""
         success = self.last_success
         return success if success and success.at <= now else None
 
@@ -66,80 +147,38 @@ def read_runs(root: Path) -> Runs:
     try:
         stored = json.loads((root / "state" / FILE).read_bytes())
         return Runs(
-            _loaded(Success, stored["last_success"]),
-            _loaded(Failure, stored["last_failure"]),
+            _loaded(stored["last_success"], "unchanged"),
+            _loaded(stored["last_failure"], "failed"),
             int(stored["failures"]),
         )
     except (OSError, ValueError, TypeError, KeyError):
         return Runs()
 
 
-def record_success(root: Path, success: Success) -> Runs:
-    """Note a success; failures count from zero again. Return the record as it is now."""
-    return _update(root, lambda runs: replace(runs, last_success=success, failures=0))
+def record(root: Path, result: BuildResult, *, since: datetime | None = None) -> Runs:
+    """Write how a build ended into the record of ``root``, and return the record as it is now.
 
-
-def record_failure(root: Path, failure: Failure) -> Runs:
-    """Note a failure. Return the record as it is now."""
-    return _update(root, lambda runs: replace(runs, last_failure=failure, failures=runs.failures + 1))
-
-
-@contextmanager
-def recorded(root: Path, *, used_before_s: float = 0.0) -> Iterator[Callable[..., None]]:
-    """Put what comes of one build in this process on record.
-
-    Yields a function to call when it ended well; an error that leaves the block is noted and goes on. That
-    another build is running is no failure of this one. ``used_before_s`` is what builds before it took of
-    the processor, in a process that makes many.
-    """
-    start = time.monotonic()
-
-    def succeeded(
-        at: datetime, release: str, timings_s: Mapping[str, float], peak_bytes: int, *, changed: bool
-    ) -> None:
-        cpu_s = cpu_seconds() - used_before_s
-        seconds = round(time.monotonic() - start, 3)
-        record_success(root, Success(at, release, changed, seconds, round(cpu_s, 3), peak_bytes, timings_s))
-
-    try:
-        yield succeeded
-    except OutputBusy:
-        raise
-    except Exception as exc:
-        message = str(exc) if isinstance(exc, ReportgenError) else "unexpected error; see the log"
-        retry = isinstance(exc, ReportgenError) and exc.retry
-        now = datetime.now(UTC)
-        record_failure(root, Failure(now, type(exc).__name__, mask_logins(message), retry))
-        raise
-
-
-def cpu_seconds() -> float:
-    """Return what this process, and the children that it waited for, took of the processors."""
-    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    return sum(used.ru_utime + used.ru_stime for used in map(resource.getrusage, kinds))
-
-
-def give_up_after(timeout_s: float, root: Path) -> Callable[[], None]:
-    """End this process when a build is not done by then, whatever it hangs in, and put that on record.
-
-    The lock of the output goes with the process, so that the next build can begin. Returns what calls it off.
+    A build that found the output busy or was stopped leaves no trace. A result that the building process has
+    recorded itself is not written again: it has the same time, or one after ``since`` (aware), when that
+    process was started. If the file cannot be written, only the caller knows the record.
     """
 
-    def give_up() -> None:
-        message = f"not done after {timeout_s:g} s, and ended (build_timeout_s sets the limit)"
-        record_failure(root, Failure(datetime.now(UTC), "TimedOut", message, retry=True))
-        sys.stderr.write(f"error: the build is {message}\n")
-        sys.stderr.flush()
-        os._exit(1)
+    def changed(runs: Runs) -> Runs:
+        last = runs.last_success if result.succeeded else runs.last_failure
+        if last and (last.at == result.at or (since and since <= last.at <= result.at)):
+            return runs
+        kept = _loaded(result.recorded() | {"at": _iso(result.at)}, result.state)
+        if result.succeeded:
+            return Runs(kept, runs.last_failure, 0)
+        return replace(runs, last_failure=kept, failures=runs.failures + 1)
 
-    timer = threading.Timer(timeout_s, give_up)
-    timer.daemon = True
-    timer.start()
-    return timer.cancel
+    if result.state in {"busy", "stopped"}:
+        return read_runs(root)
+    return _update(root, changed)
 
 
 def _update(root: Path, change: Callable[[Runs], Runs]) -> Runs:
-    """Replace the record; where nothing can be written, only the caller remembers."""
+    """Replace the record under its lock, and return it."""
     runs = change(read_runs(root))
     with suppress(OSError):
         (root / "state").mkdir(parents=True, exist_ok=True)
@@ -153,18 +192,33 @@ def _update(root: Path, change: Callable[[Runs], Runs]) -> Runs:
     return runs
 
 
-def _loaded(kind: Any, stored: Mapping[str, Any] | None) -> Any:
+def _loaded(stored: Mapping[str, Any] | None, state: State) -> BuildResult | None:
+    """Return a result as it is on record.
+
+    Raises:
+        ValueError, TypeError, KeyError: the record is damaged.
+
+    """
     if stored is None:
         return None
     at = datetime.fromisoformat(stored["at"])
     if at.tzinfo is None:
         raise ValueError("a time without a zone")
-    return kind(**{**stored, "at": at})
+    if state == "failed":
+        return BuildResult(state, at, **{name: stored[name] for name in ("error", "message", "retry")})
+    found: State = "published" if stored["changed"] else "unchanged"
+    known = {name: stored[name] for name in ("release", "seconds", "cpu_seconds", "peak_memory_bytes")}
+    return BuildResult(found, at, timings_s=stored.get("timings_s", {}), **known)
 
 
 def _write(root: Path, runs: Runs) -> None:
+    stored = {
+        "last_success": runs.last_success and runs.last_success.recorded(),
+        "last_failure": runs.last_failure and runs.last_failure.recorded(),
+        "failures": runs.failures,
+    }
     fresh = root / "state" / f"{FILE}.new"
-    fresh.write_text(json.dumps(asdict(runs), default=_iso, indent=1) + "\n", encoding="utf-8")
+    fresh.write_text(json.dumps(stored, default=_iso, indent=1) + "\n", encoding="utf-8")
     fresh.replace(root / "state" / FILE)
 
 

@@ -20,7 +20,8 @@ from apscheduler.triggers.base import BaseTrigger
 
 from reportgen.core.cron import due_after, interval_s
 from reportgen.core.logs import event
-from reportgen.serve.worker import Outcome, Worker
+from reportgen.publish.history import BuildResult
+from reportgen.serve.worker import Worker
 
 FIRST_PAUSE_S = 15
 LONGEST_PAUSE_S = 600
@@ -149,11 +150,11 @@ class Schedule:
     def _build(self, *, if_changed: bool = True) -> None:
         event("build_started")
         self._wait_for_a_build(self._worker.timeout_s)
-        outcome = self._worker.run(if_changed=if_changed)
+        result = self._worker.run(if_changed=if_changed)
         # That somebody else builds is no reason to restart this process: status tells how old a report is.
         self._wait_for_a_build()
-        self._tell(outcome)
-        pause_s = self._pause_s(outcome)
+        self._log(result)
+        pause_s = self._pause_s(result)
         if pause_s is not None and not self._ended.is_set():
             again = self._clock() + timedelta(seconds=pause_s)
             if again < self._trigger.due_after(self._clock()):
@@ -185,26 +186,25 @@ class Schedule:
         wait_s = last.timestamp() - now.timestamp() + self._trigger.jitter_s + running_s + SLACK_S
         self._patient_until = self._monotonic() + wait_s
 
-    def _pause_s(self, outcome: Outcome) -> float | None:
+    def _pause_s(self, result: BuildResult) -> float | None:
         """Return after how many seconds to try again before the regular time, if at all."""
-        if outcome.state == "busy":
+        if result.state == "busy":
             return BUSY_PAUSE_S
-        if outcome.state != "failed" or not outcome.retry:
+        if result.state != "failed" or not result.retry:
             return None
         failures = max(1, self._worker.runs.failures)
         return float(min(self._first_pause_s * 2 ** min(failures - 1, 20), LONGEST_PAUSE_S))
 
-    def _tell(self, outcome: Outcome) -> None:
-        report = outcome.report or {}
+    def _log(self, result: BuildResult) -> None:
         event(
-            f"build_{outcome.state}",
-            level=logging.ERROR if outcome.state == "failed" else logging.INFO,
-            seconds=outcome.seconds,
-            error=outcome.error or None,
-            message=outcome.message or None,
-            release=report.get("release"),
-            rows=report.get("rows"),
-            peak_memory_bytes=report.get("peak_memory_bytes"),
+            f"build_{result.state}",
+            level=logging.ERROR if result.state == "failed" else logging.INFO,
+            seconds=result.seconds,
+            error=result.error or None,
+            message=result.message or None,
+            release=result.release or None,
+            rows=result.details.get("rows"),
+            peak_memory_bytes=result.peak_memory_bytes or None,
         )
 
     def _follow_the_clock(self) -> None:

@@ -1,8 +1,7 @@
-"""One build in a child process: a deadline, an outcome in words, and never two at once.
+"""Run one build at a time in a child process, within its time limit.
 
-The child is ``python -m reportgen build``. Whatever happens to it, a crash, a hang, an end by the kernel,
-the process that serves readers is another one. Its exit status, its one line of JSON and the record of
-runs are the whole interface.
+The child is ``python -m reportgen build``. If it crashes, hangs or is killed, the process that serves readers
+goes on. The child's exit status, its one line of JSON and the record of builds are the whole interface.
 """
 
 import json
@@ -12,43 +11,28 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from reportgen.core.errors import mask
-from reportgen.core.processes import environment_of_a_build, first_to_go, in_words
-from reportgen.publish.history import Failure, Runs, read_runs, record_failure
+from reportgen.core.errors import OutputBusy, TimedOut, mask
+from reportgen.core.processes import build_environment, exit_in_words, kill_first
+from reportgen.publish.history import BuildResult, Runs, read_runs, record
 
 GRACE_S = 2.0
-"""How long a child may take to end after SIGTERM, before SIGKILL."""
+"""Seconds that a child may take to end after SIGTERM, before SIGKILL."""
 
-LOOK_EVERY_S = 1.0
-"""How often a child is looked at that may have ended while another process holds its pipes."""
-
-BUSY = 3
-"""The exit status of a build that found another one running."""
+CHECK_EVERY_S = 1.0
+"""Seconds between two checks whether a child has ended while another process holds its pipes open."""
 
 STOPPING = "the service is stopping"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What one run came to. ``state``: published, unchanged, busy, failed or stopped."""
-
-    state: str
-    seconds: float
-    message: str = ""
-    error: str = ""
-    retry: bool = False
-    report: Mapping[str, Any] | None = None
-
-
 class Worker:
-    """Runs builds of one output directory, one at a time, each in a process of its own."""
+    """Runs the builds of one output directory, one at a time, each in a process of its own."""
 
     def __init__(
         self,
@@ -59,9 +43,9 @@ class Worker:
         clock: Callable[[], datetime],
         secrets: Sequence[str] = (),
     ) -> None:
-        """``arguments`` are the options of ``reportgen build``; ``clock`` gives the time (aware).
+        """``arguments`` are the options of ``reportgen build``; ``clock`` returns the time (aware).
 
-        ``secrets`` never get on record.
+        ``secrets`` are masked in the record.
         """
         self._secrets = secrets
         self._root = root
@@ -71,23 +55,31 @@ class Worker:
         self._busy = threading.Lock()
         self._child: subprocess.Popen[str] | None = None
         self._stopping = threading.Event()
-        self._remembered = (Runs(), Runs())
+        self._unwritten = (Runs(), Runs())
+        """The record as it was on the disk, and as it would be if it could have been written."""
 
     @property
     def runs(self) -> Runs:
-        """The record of runs, or what this process remembers where it could not be written."""
-        stored, (then, known) = read_runs(self._root), self._remembered
+        """The record of builds, or what this process knows if it could not be written."""
+        stored, (then, known) = read_runs(self._root), self._unwritten
         return known if stored == then else stored
 
-    def run(self, *, if_changed: bool = True) -> Outcome:
-        """Build once and say what it came to; a second caller is told that one is running."""
+    def run(self, *, if_changed: bool = True) -> BuildResult:
+        """Build once and return how that ended; a second call meanwhile returns ``busy``."""
         if not self._busy.acquire(blocking=False):
-            return Outcome("busy", 0.0, "a build is running")
+            return BuildResult("busy", self._clock(), message="a build is running")
+        begun, start = self._clock(), time.monotonic()
         try:
-            return self._run(["--if-changed"] if if_changed else [])
+            result = self._run(["--if-changed"] if if_changed else [])
         finally:
             self._child = None
             self._busy.release()
+        result = replace(result, seconds=round(time.monotonic() - start, 3))
+        if result.state == "failed":
+            self._record_failure(result, begun)
+        elif result.succeeded:  # the child has recorded it
+            self._unwritten = (Runs(), Runs())
+        return result
 
     def stop(self) -> None:
         """End a build that is running, and start no other."""
@@ -95,64 +87,50 @@ class Worker:
         if child := self._child:
             _end(child)
 
-    def _run(self, options: Sequence[str]) -> Outcome:
-        begun, start = self._clock(), time.monotonic()
+    def _run(self, options: Sequence[str]) -> BuildResult:
         if self._stopping.is_set():
-            return Outcome("stopped", 0.0, STOPPING)
+            return BuildResult("stopped", self._clock(), message=STOPPING)
         try:
             child = subprocess.Popen(  # noqa: S603 - our own command
                 [*self._command, *options],
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 text=True, encoding="utf-8", errors="replace", start_new_session=True,
-                env=environment_of_a_build(),
+                env=build_environment(),
             )  # fmt: skip
         except OSError as exc:
             message = f"the build could not be started: {exc.strerror}"
-            return self._failed(begun, Outcome("failed", 0.0, message, "NotStarted", retry=True))
+            return self._failed("NotStarted", message, retry=True)
         with child:
             self._child = child
-            first_to_go(child.pid)
+            kill_first(child.pid)
             if self._stopping.is_set():
                 _end(child)
-            out, err, late = _watched(child, self.timeout_s)
-        seconds = round(time.monotonic() - start, 3)
+            out, err, late = _wait(child, self.timeout_s)
         if self._stopping.is_set() and child.returncode:
-            return Outcome("stopped", seconds, STOPPING)
+            return BuildResult("stopped", self._clock(), message=STOPPING)
         if late:
-            message = f"not done after {self.timeout_s} s, and ended (build_timeout_s sets the limit)"
-            return self._failed(begun, Outcome("failed", seconds, message, "TimedOut", retry=True))
-        return self._judged(begun, child.returncode, out, err, seconds)
+            return self._failed(TimedOut.__name__, str(TimedOut.after(self.timeout_s)), retry=True)
+        if (document := _document(out)) and child.returncode >= 0:
+            return BuildResult.of_document(document, self._clock())
+        if child.returncode == OutputBusy.exit_code:
+            return BuildResult("busy", self._clock())
+        last = mask((err.strip().splitlines() or [""])[-1], self._secrets)
+        message = exit_in_words(child.returncode) + (f": {last}" if last else "")
+        return self._failed("Ended", message, retry=child.returncode < 0)
 
-    def _judged(self, begun: datetime, status: int, out: str, err: str, seconds: float) -> Outcome:
-        report = _report(out)
-        if status == 0 and report:
-            self._remembered = (Runs(), Runs())
-            return Outcome(str(report.get("status", "published")), seconds, report=report)
-        if status == BUSY:
-            return Outcome("busy", seconds, str(report.get("message", "")) if report else "")
-        if status > 0 and report:
-            error, message = str(report.get("error", "")), str(report.get("message", ""))
-            outcome = Outcome("failed", seconds, message, error, retry=bool(report.get("retry")))
-        else:
-            last = mask((err.strip().splitlines() or [""])[-1], self._secrets)
-            words = in_words(status) + (f": {last}" if last else "")
-            outcome = Outcome("failed", seconds, words, "Ended", retry=status < 0)
-        return self._failed(begun, outcome)
+    def _failed(self, error: str, message: str, *, retry: bool) -> BuildResult:
+        return BuildResult("failed", self._clock(), error=error, message=message, retry=retry)
 
-    def _failed(self, begun: datetime, outcome: Outcome) -> Outcome:
-        """Put a failure on record, unless the child has done so itself."""
-        now, stored = self._clock(), read_runs(self._root)
-        # One in the future is from before the clock was put back.
-        if not (stored.last_failure and begun <= stored.last_failure.at <= now):
-            failures = self.runs.failures + 1
-            runs = record_failure(self._root, Failure(now, outcome.error, outcome.message, outcome.retry))
-            if read_runs(self._root) == stored:  # it could not be written
-                self._remembered = (stored, replace(runs, failures=failures))
-        return outcome
+    def _record_failure(self, result: BuildResult, begun: datetime) -> None:
+        """Record a failure unless the child has, and remember it if the record cannot be written."""
+        before = self.runs
+        runs, stored = record(self._root, result, since=begun), read_runs(self._root)
+        if runs != stored:
+            self._unwritten = (stored, replace(runs, failures=before.failures + 1))
 
 
-def _report(out: str) -> dict[str, Any] | None:
-    """Return the child's one line of JSON, if it came to write it."""
+def _document(out: str) -> dict[str, Any] | None:
+    """Return the child's line of JSON, if it has written one."""
     with suppress(ValueError, IndexError):
         document = json.loads(out.strip().splitlines()[-1])
         if isinstance(document, dict):
@@ -160,15 +138,15 @@ def _report(out: str) -> dict[str, Any] | None:
     return None
 
 
-def _watched(child: "subprocess.Popen[str]", timeout_s: float) -> tuple[str, str, bool]:
-    """Wait for a child and end whatever it leaves; return its output, and whether it was late."""
+def _wait(child: "subprocess.Popen[str]", timeout_s: float) -> tuple[str, str, bool]:
+    """Wait for a child and end the processes that it leaves; return its output, and whether it was late."""
     deadline, ended = time.monotonic() + timeout_s, False
     while not ended and time.monotonic() < deadline:
         with suppress(subprocess.TimeoutExpired):
-            child.communicate(timeout=min(LOOK_EVERY_S, max(0.0, deadline - time.monotonic())))
+            child.communicate(timeout=min(CHECK_EVERY_S, max(0.0, deadline - time.monotonic())))
         ended = child.poll() is not None
     _end(child)
-    # What it started may hold its pipes, and is ended, too; who escaped us is not waited for.
+    # A process that it started may hold its pipes. One that left the process group is not awaited.
     with suppress(subprocess.TimeoutExpired):
         return *child.communicate(timeout=GRACE_S), not ended
     return "", "", not ended

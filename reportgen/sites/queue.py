@@ -1,4 +1,4 @@
-"""JobQueue that an executor works on: given, waited for, and given up where nobody answers."""
+"""The jobs that an executor works on: submitted, awaited, and given up if no worker answers."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -8,84 +8,84 @@ from datetime import UTC, datetime
 from pathlib import Path
 from queue import Empty, SimpleQueue
 
-from reportgen.build.job import BuildJob, BuildOptions, BuildResult
+from reportgen.build.job import BuildJob, BuildOptions
 from reportgen.build.status import JOIN_S
 from reportgen.config.sites import Site
 from reportgen.core.errors import mask
 from reportgen.core.timing import Pace
-from reportgen.publish.history import Failure, read_runs, record_failure
-from reportgen.sites.sync import AT_ONCE, collected
-from reportgen.sites.workers import build_apart
+from reportgen.publish.history import BuildResult, read_runs
+from reportgen.sites.sync import MAX_FETCHES, collected
+from reportgen.sites.workers import build_in_worker
 
 PATIENCE_S = 60.0
-"""How much longer than any site's deadlines nothing may happen before the rest is given up."""
+"""Seconds without any result, beyond the time limits of the sites, after which the rest is given up."""
 
 AGAIN_AFTER_S = 60.0
-"""A site that was built in a round may join it again after this, and not sooner."""
+"""Seconds after which a site that was built may be built again in the same run."""
 
 JOIN_EVERY_S = 5.0
-"""How often it is asked who joins, while sites are built."""
+"""Seconds between two looks at which sites have become due meanwhile."""
 
 
 class JobQueue:
-    """What an executor was given, and has not answered yet."""
+    """The jobs that were submitted to an executor and are not done."""
 
     def __init__(
         self,
         executor: Executor,
         options: BuildOptions,
         kept: Path,
-        joins: Callable[[], Sequence[Site]] = tuple,
+        due: Callable[[], Sequence[Site]] = tuple,
     ) -> None:
-        """``kept`` keeps the charts' script for all sites; ``joins`` tells which of them are due by now."""
-        self._executor, self._options, self._kept, self._joins = executor, options, kept, joins
+        """``kept`` keeps the charts' script for all sites; ``due`` returns the sites that are due by now."""
+        self._executor, self._options, self._kept, self._due = executor, options, kept, due
         self._ended: SimpleQueue[Future[BuildResult]] = SimpleQueue()
-        self._moved, self._most_s = time.monotonic(), 0.0
-        self._join_until, self._pace = self._moved + JOIN_S, Pace(JOIN_EVERY_S)
+        self._progress_at, self._limit_s = time.monotonic(), 0.0
+        self._until, self._pace = self._progress_at + JOIN_S, Pace(JOIN_EVERY_S)
         self._seen: dict[str, tuple[float, bool]] = {}
         self.open: dict[Future[BuildResult], Site] = {}
 
-    def give(self, sites: Sequence[Site]) -> None:
-        """Order builds, last those of sites that failed the last time: they may take long to fail again."""
+    def submit(self, sites: Sequence[Site]) -> None:
+        """Submit builds. Sites whose last build failed come last: they may take long to fail again."""
         if not self.open:
-            self._moved = time.monotonic()
+            self._progress_at = time.monotonic()
         failures = {site.name: read_runs(site.config.output.dir).failures > 0 for site in sites}
         for site in sorted(sites, key=lambda site: failures[site.name]):
-            future = self._executor.submit(build_apart, _job(site, self._options, self._kept))
+            future = self._executor.submit(build_in_worker, _job(site, self._options, self._kept))
             self.open[future] = site
             future.add_done_callback(self._ended.put)
-            self._most_s = max(self._most_s, PATIENCE_S + 2 * site.config.build_timeout_s)
+            self._limit_s = max(self._limit_s, PATIENCE_S + 2 * site.config.build_timeout_s)
 
-    def join(self) -> bool:
-        """Order sites that have become due, so that none of them waits for one that hangs; tell of any."""
+    def submit_due(self) -> bool:
+        """Submit sites that have become due, so that none waits for one that hangs. Return whether any is."""
         now = time.monotonic()
-        if now > self._join_until or (self.open and not self._pace.is_due()):
+        if now > self._until or (self.open and not self._pace.is_due()):
             return False
         busy = {site.name for site in self.open.values()}
         with self._pace.timed():
-            sites = [site for site in self._joins() if site.name not in busy and self._may_join(site, now)]
-        self.give(sites)
+            sites = [site for site in self._due() if site.name not in busy and self._may_repeat(site, now)]
+        self.submit(sites)
         return bool(sites)
 
     def ended(self, within_s: float) -> Iterator[BuildResult]:
-        """Yield the results of the next sites that are done within a time, or of all where nothing moves.
+        """Yield the results of the sites that are done within some seconds, or of all if no worker answers.
 
-        Those that are done by then are collected together.
+        Their releases are fetched together.
         """
         done = self._done(within_s)
         now = time.monotonic()
-        self._moved = now if done else self._moved
-        futures = list(self.open) if now - self._moved > self._most_s else done
+        self._progress_at = now if done else self._progress_at
+        futures = list(self.open) if now - self._progress_at > self._limit_s else done
         sites = {future: self.open.pop(future) for future in futures if future in self.open}
         if not sites:
             return
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="collect") as pool:
+        with ThreadPoolExecutor(MAX_FETCHES, thread_name_prefix="collect") as pool:
             for result in pool.map(self._collected, sites, sites.values()):
-                self._seen[result.name] = (now, result.is_good)
+                self._seen[result.site] = (now, result.succeeded)
                 yield result
 
     def _done(self, within_s: float) -> list[Future[BuildResult]]:
-        """Return what is done, once anything is, within a time."""
+        """Wait some seconds for the first job that is done, and return all that are done by then."""
         done: list[Future[BuildResult]] = []
         with suppress(Empty):
             done.append(self._ended.get(timeout=within_s))
@@ -94,18 +94,18 @@ class JobQueue:
         return done
 
     def _collected(self, future: Future[BuildResult], site: Site) -> BuildResult:
-        result = collected(site, _result(future, site, self._most_s), past=self._options.as_of is not None)
+        result = collected(site, _result(future, site, self._limit_s), past=self._options.as_of is not None)
         future.cancel()
         return result
 
-    def _may_join(self, site: Site, now: float) -> bool:
-        """Tell whether a site was not built in this round yet, or well and a while ago."""
-        at, well = self._seen.get(site.name, (-AGAIN_AFTER_S, True))
-        return well and now - at > AGAIN_AFTER_S
+    def _may_repeat(self, site: Site, now: float) -> bool:
+        """Return whether a site was not built in this run, or succeeded long enough ago."""
+        at, succeeded = self._seen.get(site.name, (-AGAIN_AFTER_S, True))
+        return succeeded and now - at > AGAIN_AFTER_S
 
 
 def _job(site: Site, options: BuildOptions, kept: Path) -> BuildJob:
-    """Return a site's order, with directories that mean the same wherever it is built."""
+    """Return the job of a site, with absolute directories: the worker may have another working directory."""
     config = site.config
     changed: dict[str, object] = {
         "output": config.output.model_copy(update={"dir": config.output.dir.absolute()}),
@@ -115,15 +115,14 @@ def _job(site: Site, options: BuildOptions, kept: Path) -> BuildJob:
 
 
 def _result(future: "Future[BuildResult]", site: Site, waited_s: float) -> BuildResult:
-    """Return what a site came to. What the executor itself failed in is put on record here."""
+    """Return the result of a site, or a failed one if the executor itself failed."""
     if not future.done():
-        error, message = "NotStarted", f"no worker took it, or answered, within {waited_s:.0f} s"
+        error, message = "NotStarted", f"no worker accepted the job, or answered, within {waited_s:.0f} s"
     elif future.cancelled():
-        error, message = "NotStarted", "the executor gave it up"
+        error, message = "NotStarted", "the executor cancelled the job"
     elif (exc := future.exception()) is None:
         return future.result()
     else:
         error, message = type(exc).__name__, mask(str(exc), site.config.secrets)
         message = f"the worker was lost, or could not build: {message or error}"
-    record_failure(site.config.output.dir, Failure(datetime.now(UTC), error, message, retry=True))
-    return BuildResult(site.name, "failed", 0.0, message=message, error=error, retry=True)
+    return BuildResult("failed", datetime.now(UTC), error=error, message=message, retry=True, site=site.name)

@@ -1,7 +1,7 @@
-"""A round over many sites: each is built apart, wherever the executor runs it, and then the page over all.
+"""Build many sites: each in a process that the executor chooses, and then the page over all of them.
 
-A site that fails, hangs or crashes is one line of the result. While one hangs, those that become due join the
-round, and the page over all is renewed.
+A site that fails, hangs or crashes is one line of the result. While one hangs, sites that become due join the
+run, and the page over all sites is published again.
 """
 
 import time
@@ -14,28 +14,28 @@ from pathlib import Path
 from typing import Any
 
 from reportgen import __version__
-from reportgen.build.job import BuildOptions, BuildResult
+from reportgen.build.job import BuildOptions
 from reportgen.build.pipeline import into_bucket
 from reportgen.build.status import SITES_FAILED
 from reportgen.charts import vega_bundle
 from reportgen.config.sites import NAMED_AT_MOST, Site, Sites
-from reportgen.core.errors import ClusterError, ConfigError, OutputBusy, RenderError, ReportgenError, mask
+from reportgen.core.errors import ClusterError, ConfigError, RenderError
 from reportgen.core.processes import processors
 from reportgen.core.timing import Pace, Stopwatch
-from reportgen.publish.history import Failure, Success, record_failure, record_success
+from reportgen.publish.history import BuildResult, record
 from reportgen.publish.release import Release, lock_output, publish
 from reportgen.sites.queue import JobQueue
 from reportgen.sites.sync import from_bucket
 from reportgen.sites.workers import Processes
 
 INDEX_EVERY_S = 30.0
-"""How often the page over all sites is renewed while sites are built; beside 10,000 it is a build itself."""
+"""Minimum seconds between two publications of the page over all sites while sites are built."""
 
 WAIT_S = 5.0
-"""How often a round looks up while no site is done."""
+"""Seconds to wait for the next result before the queue is checked again."""
 
-SHOWN = 200
-"""So many letters of each site's message are told of a round."""
+MESSAGE_LETTERS = 200
+"""Maximum letters of each site's message in the message of a run."""
 
 SCHEMES = {"dask": "tcp", "dask+tls": "tls"}
 CONNECT_S = 10
@@ -43,26 +43,47 @@ CONNECT_S = 10
 
 @dataclass(frozen=True)
 class SitesRun:
-    """What a round came to: the last result of each site, and the release of the page over all.
-
-    Where there is none, ``error`` is the name of the error's class, ``message`` what it says, and ``retry``
-    whether the same may work soon.
-    """
+    """How a run over many sites ended: the last result of each site, and of the page over all sites."""
 
     results: Sequence[BuildResult]
-    index: Release | None
-    error: str = ""
-    message: str = ""
-    retry: bool = False
+    index: BuildResult
+
+    def named(self, state: str) -> list[str]:
+        """Return the names of the sites whose build ended in ``state``."""
+        return [result.site for result in self.results if result.state == state]
 
     @property
-    def index_failed(self) -> bool:
-        """Whether the page over all was not published, and not because another machine does that."""
-        return self.index is None and self.error != OutputBusy.__name__
+    def retry(self) -> bool:
+        """Whether the same run may succeed soon."""
+        return self.index.retry or any(result.retry for result in self.results)
 
-    def of(self, state: str) -> list[str]:
-        """Return the names of the sites whose build ended in ``state``."""
-        return [result.name for result in self.results if result.state == state]
+    @property
+    def message(self) -> str:
+        """How many sites failed, which, and why."""
+        failed = [result for result in self.results if result.state == "failed"]
+        each = [f"{one.site}: {one.message.partition(chr(10))[0][:MESSAGE_LETTERS]}" for one in failed]
+        named = "; ".join(each[:NAMED_AT_MOST]) + ("; …" if len(each) > NAMED_AT_MOST else "")
+        words = [f"{len(failed)} of {len(self.results)} sites failed: {named}"] if failed else []
+        if not self.index.succeeded:
+            error, message = self.index.error, self.index.message
+            words.append(f"the page over all sites was not published: {error}: {message}")
+        return "; ".join(words)
+
+    def as_one(self, begun: datetime, seconds: float) -> BuildResult:
+        """Return the run as one result: of the page over all sites, which counts as failed with any site."""
+        if self.named("failed") or self.index.state == "failed":
+            error = SITES_FAILED if self.index.succeeded else self.index.error
+            return BuildResult(
+                "failed", datetime.now(UTC), error=error, message=self.message, retry=self.retry
+            )
+        return BuildResult(
+            "busy" if self.index.state == "busy" else "published" if self.named("published") else "unchanged",
+            begun,
+            seconds=round(seconds, 3),
+            cpu_seconds=round(sum(result.cpu_seconds for result in self.results), 3),
+            release=self.index.release,
+            peak_memory_bytes=max((result.peak_memory_bytes for result in self.results), default=0),
+        )
 
 
 def build_sites(
@@ -70,44 +91,47 @@ def build_sites(
     chosen: Sequence[Site],
     options: BuildOptions,
     executor: Executor,
-    tell: Callable[[BuildResult], None],
+    on_result: Callable[[BuildResult], None],
     *,
     whole: bool = True,
-    joins: Callable[[], Sequence[Site]] = tuple,
+    due: Callable[[], Sequence[Site]] = tuple,
 ) -> SitesRun:
-    """Build the ``chosen`` sites, then the page over all; ``tell`` hears of each site as it is done.
+    """Build the ``chosen`` sites, then the page over all; ``on_result`` is called with each site's result.
 
-    A ``whole`` round, with all sites that were due, goes on record. ``joins`` tells which are due by now.
+    A ``whole`` run, with all sites that were due, is recorded. ``due`` returns the sites that are due by now.
     """
     begun, start = datetime.now(UTC), time.monotonic()
     from_bucket(sites)
-    last = {result.name: result for result in _built(sites, chosen, options, executor, tell, joins)}
+    last = {}
+    for result in _results(sites, chosen, options, executor, due):
+        on_result(result)
+        last[result.site] = result
     results = [last[site.name] for site in sites.all if site.name in last]
+    now = datetime.now(UTC)
     try:
-        ended = SitesRun(results, publish_index(sites, datetime.now(UTC)))
+        index = BuildResult("published", now, release=publish_index(sites, now).id)
     except Exception as exc:  # noqa: BLE001 - the sites are published
-        message = mask(str(exc), sites.secrets)
-        retry = isinstance(exc, ReportgenError) and exc.retry
-        ended = SitesRun(results, None, type(exc).__name__, message, retry)
+        index = BuildResult.of_error(exc, sites.secrets)
+    ended = SitesRun(results, index)
     if whole and options.as_of is None:
-        _record(sites, ended, begun, time.monotonic() - start)
+        record(sites.root, ended.as_one(begun, time.monotonic() - start))
     return ended
 
 
 def publish_index(sites: Sites, now: datetime) -> Release:
-    """Publish the page over all sites, as they stand at ``now``; links in it lead to each site's own release.
+    """Publish the page over all sites as of ``now``, with symbolic links to each site's current release.
 
-    In a bucket it stands at the prefix that is set, and each site has put itself below it.
+    In a bucket the page is stored at the configured prefix, and each site below it.
 
     Raises:
         RenderError: a template is wrong.
-        ProofError: the finished page is wrong.
-        PublishError: it could not be written, or not into the bucket.
+        ProofError: the finished page has faults.
+        PublishError: the page could not be written, here or into the bucket.
         OutputBusy: another machine publishes into the bucket.
 
     """
     from reportgen.build.verify import prove
-    from reportgen.sites.overview import index_files  # with templates, which only who publishes needs
+    from reportgen.sites.overview import index_files  # needs Jinja2
 
     common = sites.common
     with lock_output(sites.root) as lock:
@@ -127,11 +151,11 @@ def publish_index(sites: Sites, now: datetime) -> Release:
 
 
 @contextmanager
-def opened(address: str | None, processes: int | None) -> Iterator[Executor]:
-    """Yield what runs builds: so many processes here (default: one a processor), or a cluster's workers.
+def open_executor(address: str | None, processes: int | None) -> Iterator[Executor]:
+    """Yield the executor of the builds: processes here (default: one a processor), or a cluster's workers.
 
     Raises:
-        ConfigError: there is no such executor, or it is not installed.
+        ConfigError: the address is not valid, or Dask is not installed.
         ClusterError: the cluster cannot be reached.
 
     """
@@ -139,12 +163,14 @@ def opened(address: str | None, processes: int | None) -> Iterator[Executor]:
         executor = Processes(processes or processors())
         try:
             yield executor
-        finally:  # by an error, or Ctrl-C: what is left is not waited for
+        finally:  # after an error or Ctrl-C, do not wait for the jobs that are left
             executor.shutdown(wait=False, cancel_futures=True)
         return
     scheme, _, rest = address.partition("://")
     if scheme not in SCHEMES or not rest:
-        raise ConfigError(f'--executor: "{address}" is none; write dask://scheduler:8786, or dask+tls://…')
+        raise ConfigError(
+            f'--executor "{address}": not a valid address. Write dask://HOST:PORT or dask+tls://HOST:PORT'
+        )
     try:
         from distributed import Client
     except ImportError:
@@ -156,61 +182,32 @@ def opened(address: str | None, processes: int | None) -> Iterator[Executor]:
     except (OSError, ValueError) as exc:
         raise ClusterError(f"--executor: no Dask scheduler answers at {rest}: {exc}") from exc
     with client:
-        yield client.get_executor(pure=False)  # the same order is another build tomorrow
+        yield client.get_executor(pure=False)  # the same job gives another result tomorrow
 
 
-def _built(
+def _results(
     sites: Sites,
     chosen: Sequence[Site],
     options: BuildOptions,
     executor: Executor,
-    tell: Callable[[BuildResult], None],
-    joins: Callable[[], Sequence[Site]],
+    due: Callable[[], Sequence[Site]],
 ) -> Iterator[BuildResult]:
-    """Yield each site's result as soon as it is there, and of those that become due meanwhile."""
+    """Yield the result of each chosen site as soon as it is known, and of those that become due meanwhile."""
     kept = (sites.root / "state").absolute()
     _prepare(kept)
-    orders = JobQueue(executor, options, kept, joins)
-    orders.give(chosen)
+    jobs = JobQueue(executor, options, kept, due)
+    jobs.submit(chosen)
     pace = Pace(INDEX_EVERY_S)
-    while orders.open or orders.join():
-        for result in orders.ended(WAIT_S):
-            tell(result)
-            yield result
-        orders.join()
-        if orders.open and pace.is_due():
-            with pace.timed(), suppress(Exception):  # it is told at the end
+    while jobs.open or jobs.submit_due():
+        yield from jobs.ended(WAIT_S)
+        jobs.submit_due()
+        if jobs.open and pace.is_due():
+            with pace.timed(), suppress(Exception):  # the last publication reports the error
                 publish_index(sites, datetime.now(UTC))
 
 
 def _prepare(kept: Path) -> None:
-    """Make the charts' script once, before many processes would: a build that finds none says so."""
+    """Make the charts' script once, before many processes try. A build that lacks it reports that."""
     with suppress(RenderError, OSError):
         kept.mkdir(parents=True, exist_ok=True)
         vega_bundle.load(kept)
-
-
-def _record(sites: Sites, ended: SitesRun, begun: datetime, seconds: float) -> None:
-    """Put a whole round on record, as one build of the page over all."""
-    failed = ended.of("failed")
-    if failed or ended.index_failed:
-        retry = ended.retry or any(result.retry for result in ended.results)
-        error = SITES_FAILED if ended.index else ended.error
-        record_failure(sites.root, Failure(datetime.now(UTC), error, in_words(ended), retry))
-    if failed or ended.index is None:  # or another machine publishes that page
-        return
-    cpu_s = round(sum(result.cpu_seconds for result in ended.results), 3)
-    peak = max((result.report["peak_memory_bytes"] for result in ended.results if result.report), default=0)
-    changed = bool(ended.of("published"))
-    record_success(sites.root, Success(begun, ended.index.id, changed, round(seconds, 3), cpu_s, peak))
-
-
-def in_words(ended: SitesRun) -> str:
-    """Say how many sites failed, which, and why."""
-    failed = [result for result in ended.results if result.state == "failed"]
-    told = [f"{result.name}: {result.message.partition(chr(10))[0][:SHOWN]}" for result in failed]
-    named = "; ".join(told[:NAMED_AT_MOST]) + ("; …" if len(told) > NAMED_AT_MOST else "")
-    words = [f"{len(failed)} of {len(ended.results)} sites failed: {named}"] if failed else []
-    if ended.index is None:
-        words.append(f"the page over all sites was not published: {ended.error}: {ended.message}")
-    return "; ".join(words)

@@ -1,13 +1,13 @@
-"""A site is built apart: in a process that has nothing else to do then, and stays warm for the next site.
+"""Build one site in a warm process: it has loaded the drawing libraries and V8, and builds site after site.
 
-:func:`build_apart` is what any ``concurrent.futures.Executor`` runs, in threads here or on a cluster: plain
-values in, plain values out. A site that hangs, crashes or eats all memory takes that one process
-with it, and is named; whoever waits in the queue gets a new one.
+:func:`build_in_worker` is what any ``concurrent.futures.Executor`` runs, in threads of this machine or on a
+cluster, with plain values as argument and result. A site that hangs, crashes or takes all memory ends its one
+process and is named in the result; the next site gets a new process.
 """
 
 import os
 import pickle
-import select
+import selectors
 import subprocess
 import sys
 import threading
@@ -15,92 +15,96 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from reportgen.build.job import BuildJob, BuildResult
+from reportgen.build.job import BuildJob
 from reportgen.core.errors import mask_logins
-from reportgen.core.processes import first_to_go, in_words
-from reportgen.publish.history import Failure, read_runs, record_failure
+from reportgen.core.processes import build_environment, exit_in_words, kill_first
+from reportgen.publish.history import BuildResult, record
 
 GRACE_S = 5.0
-"""How much longer than its own deadline a build is waited for: what it says of itself tells more."""
+"""Seconds that a process may take beyond the time limit of its build: its own error says more than ours."""
 
 RENEW_AFTER = 500
-"""So many sites a process builds; a new one costs a fraction of a percent of that."""
+"""Number of sites that a process builds before it is replaced."""
 
 PROGRAM = "from reportgen.build.job import main; main()"
-"""Not ``-m``: what it pickles must be of the module, not of ``__main__``."""
+"""Not ``-m``: the classes that it pickles must belong to the module, not to ``__main__``."""
 
 SLOW_S = 15.0
-"""A build that takes longer keeps no process from other sites any more: it may hang."""
+"""Seconds after which a build no longer counts against the maximum number of processes: it may hang."""
 
-MOST_SLOW = 4
-"""So many builds may be under way besides those that count."""
+MAX_SLOW = 4
+"""Maximum number of slow builds beside those that count."""
 
 IDLE: "list[WorkerProcess]" = []
-"""Processes without work. The one that worked last is taken first, so that others may end for want of it."""
+"""Processes without a job. The last one used is taken first, so that the others reach their idle limit."""
 
 STARTER = ThreadPoolExecutor(1, thread_name_prefix="starter")
-"""Its thread lives as long as this process: Linux ends a child that is to go with its parent together with
-the thread that started it, whoever has it then.
+"""Starts the processes: Linux kills a child that shall end with its parent when the thread that started it
+ends, and this thread lives as long as the parent.
 """
 
 
-def build_apart(job: BuildJob) -> BuildResult:
-    """Build a site in a process of its own, and say what it came to, whatever becomes of that process."""
-    begun, start, ended = datetime.now(UTC), time.monotonic(), ""
+def build_in_worker(job: BuildJob) -> BuildResult:
+    """Build a site in a process of its own and return how that ended, even if the process died."""
+    begun, start, exit_reason = datetime.now(UTC), time.monotonic(), ""
     try:
-        while not ended:
-            worker = _idle() or STARTER.submit(WorkerProcess).result()
-            result, ended = worker.build(job)
+        while not exit_reason:
+            worker = _idle_worker() or STARTER.submit(WorkerProcess).result()
+            result, exit_reason = worker.build(job)
             if result:
                 IDLE.append(worker)
                 return result
     except OSError as exc:
-        ended = f"the build could not be started: {exc.strerror}"
-    return _lost(job, begun, round(time.monotonic() - start, 3), ended)
+        exit_reason = f"the build could not be started: {exc.strerror}"
+    message = mask_logins(exit_reason)
+    lost = BuildResult("failed", datetime.now(UTC), error="Ended", message=message, retry=True)
+    recorded = record(job.config.output.dir, lost, since=begun).last_failure or lost
+    return replace(recorded, site=job.name, seconds=round(time.monotonic() - start, 3))
 
 
 class Processes(Executor):
-    """Runs :func:`build_apart` in so many processes of this machine, and a few more while builds are slow.
+    """Runs :func:`build_in_worker` in a fixed number of processes, and in a few more while builds are slow.
 
-    A build counts for :data:`SLOW_S`: one that hangs keeps no process from the others.
+    A build counts for :data:`SLOW_S` seconds, so that one that hangs does not delay the other sites.
     """
 
     def __init__(self, count: int) -> None:
-        self._pool = ThreadPoolExecutor(count + MOST_SLOW, thread_name_prefix="site")
-        self._turns = threading.Semaphore(count)
+        self._pool = ThreadPoolExecutor(count + MAX_SLOW, thread_name_prefix="site")
+        self._slots = threading.Semaphore(count)
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """Run ``fn`` when its turn has come."""
-        return self._pool.submit(self._in_turn, fn, *args, **kwargs)
+        """Run ``fn`` when a process is free."""
+        return self._pool.submit(self._in_slot, fn, *args, **kwargs)
 
-    def _in_turn(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        self._turns.acquire()
-        turn = [self._turns]
+    def _in_slot(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._slots.acquire()
+        slot = [self._slots]
 
-        def give_back() -> None:
-            with suppress(IndexError):  # it was given back when the build had become slow
-                turn.pop().release()
+        def release() -> None:
+            with suppress(IndexError):  # released when the build became slow
+                slot.pop().release()
 
-        slow = threading.Timer(SLOW_S, give_back)
+        slow = threading.Timer(SLOW_S, release)
         slow.daemon = True
         slow.start()
         try:
             return fn(*args, **kwargs)
         finally:
             slow.cancel()
-            give_back()
+            release()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as any executor
-        """Take no more orders, and keep no process."""
+        """Accept no more jobs, and end all idle processes."""
         self._pool.shutdown(wait, cancel_futures=cancel_futures)
         IDLE.clear()
 
 
-def _idle() -> "WorkerProcess | None":
-    """Return a process that can take an order, if there is one; those that cannot any more go."""
+def _idle_worker() -> "WorkerProcess | None":
+    """Return an idle process that can take a job, if there is one, and drop those that have ended."""
     with suppress(IndexError):
         while not (worker := IDLE.pop()).is_ready():
             pass
@@ -109,49 +113,54 @@ def _idle() -> "WorkerProcess | None":
 
 
 class WorkerProcess:
-    """A process that builds one site at a time. It is gone when nobody has it any more."""
+    """A process that builds one site at a time. It ends when the last reference to it goes."""
 
     def __init__(self) -> None:
-        self._left = RENEW_AFTER
+        self._jobs_left = RENEW_AFTER
+        # The thread pool of numpy would only cost memory.
+        environment = build_environment() | {"OPENBLAS_NUM_THREADS": "1"}
         self._child = subprocess.Popen(  # noqa: S603 - our own command
             [sys.executable, "-P", "-c", PROGRAM, str(os.getpid())],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=_environment(),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment,
         )  # fmt: skip
-        first_to_go(self._child.pid)
+        kill_first(self._child.pid)
 
     def __del__(self) -> None:
-        """End the process with its last owner."""
+        """End the process with its last reference."""
         if child := getattr(self, "_child", None):
             self._end(child)
 
     def is_ready(self) -> bool:
-        """Tell whether it can take another order: it may have ended for want of work."""
-        return self._left > 0 and self._child.poll() is None
+        """Return whether it can take another job: it may have ended when it was idle."""
+        return self._jobs_left > 0 and self._child.poll() is None
 
     def build(self, job: BuildJob) -> tuple[BuildResult | None, str]:
-        """Return what an order came to, or how the process ended on it; neither where it had just left."""
-        self._left -= 1
-        child, most_s = self._child, job.config.build_timeout_s + GRACE_S
-        if job.options.wait:  # for a build that holds the output, which has a deadline as well
-            most_s += job.config.build_timeout_s
+        """Return the job's result, or the exit reason if the process died.
+
+        Return neither if it had already ended.
+        """
+        self._jobs_left -= 1
+        child, limit_s = self._child, job.config.build_timeout_s + GRACE_S
+        if job.options.wait:  # for another build that holds the lock, and has a time limit as well
+            limit_s += job.config.build_timeout_s
         with suppress(BrokenPipeError):
             pickle.dump(job, child.stdin)  # type: ignore[arg-type]
             child.stdin.flush()  # type: ignore[union-attr]
-        answer: Any = child.stdout
-        if not select.select([answer], [], [], most_s)[0]:
+        stream: Any = child.stdout
+        if not _is_readable(stream, limit_s):
             self._end(child)
-            return None, f"not done after {most_s:g} s, and ended"
+            return None, f"not finished after {limit_s:g} s, and ended"
         with suppress(EOFError, pickle.UnpicklingError):
-            result: BuildResult = pickle.load(answer)  # noqa: S301 - our own process
+            result: BuildResult = pickle.load(stream)  # noqa: S301 - our own process
             return result, ""
         with suppress(subprocess.TimeoutExpired):
             child.wait(GRACE_S)
         self._end(child)
-        return None, in_words(child.returncode) if child.returncode else ""
+        return None, exit_in_words(child.returncode) if child.returncode else ""
 
     @staticmethod
     def _end(child: "subprocess.Popen[bytes]") -> None:
-        """End the process at once: what it has published is whole, and the rest is nobody's."""
+        """Kill the process: what it published is whole, and the next build removes the rest."""
         child.kill()
         child.wait()
         for stream in filter(None, (child.stdin, child.stdout)):
@@ -159,20 +168,8 @@ class WorkerProcess:
                 stream.close()
 
 
-def _lost(job: BuildJob, begun: datetime, seconds: float, ended: str) -> BuildResult:
-    """Return the result of a build whose process ended, and put it on record unless it did so itself."""
-    root = job.config.output.dir
-    failure = read_runs(root).last_failure
-    if failure is None or not begun <= failure.at <= datetime.now(UTC):
-        failure = Failure(datetime.now(UTC), "Ended", mask_logins(ended), retry=True)
-        record_failure(root, failure)
-    return BuildResult(
-        job.name, "failed", seconds,
-        message=failure.message, error=failure.error, retry=failure.retry, begun=begun,
-    )  # fmt: skip
-
-
-def _environment() -> dict[str, str]:
-    """Return what a build is to know: not the password of the pages."""
-    known = {name: value for name, value in os.environ.items() if name != "REPORTGEN_PASSWORD"}
-    return known | {"OPENBLAS_NUM_THREADS": "1"}  # numpy's threads, which nothing here would use
+def _is_readable(stream: Any, within_s: float) -> bool:
+    """Return whether a stream can be read within some seconds. ``select`` stops at file descriptor 1023."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        return bool(selector.select(within_s))

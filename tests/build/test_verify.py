@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from reportgen.build.figures_check import wrong_figures
 from reportgen.build.html_check import read
-from reportgen.build.pipeline import Built, build
+from reportgen.build.pipeline import build
 from reportgen.build.verify import prove
 from reportgen.config.settings import Config
 from reportgen.core.errors import ConfigError, ProofError, SourceEmptied, SourceUnavailable
 from reportgen.core.release_files import required_files
-from reportgen.publish.history import read_runs
+from reportgen.publish.history import BuildResult, read_runs
 from reportgen.publish.release import current_release, lock_output
 from tests.support.commands import Run
 from tests.support.releases import CASES, NOW, TODAY, WINDOWS, released
@@ -516,7 +516,7 @@ EARLIER = [(days, "/", 5) for days in range(1, 8)]
 
 def built(
     folder: Path, rows: list[tuple[int, str, int]], *, name: str = "metrics.db", **options: Any
-) -> Built:
+) -> BuildResult:
     """Build a release of a new table with these rows."""
     (folder / name).unlink(missing_ok=True)
     store_rows(folder / name, rows)
@@ -534,7 +534,7 @@ def test_a_source_without_visits_is_refused_until_it_is_allowed_once(tmp_path: P
         built(tmp_path, [])
     assert str(caught.value) == (
         f"sqlite:///{tmp_path / 'metrics.db'}: no visits on the complete days from 2026-11-17 to 2026-11-22,"
-        f" while the last release ({first.release.id}) has 30. It stays. Where rows were lost or"
+        f" while the last release ({first.release}) has 30. It stays. Where rows were lost or"
         " this is the wrong source, mend that, and the next build publishes. Where there really were no"
         " visits, publish that once: reportgen build --allow-empty"
     )
@@ -548,12 +548,12 @@ def test_a_source_without_visits_is_refused_until_it_is_allowed_once(tmp_path: P
     root = tmp_path / "output"
     last = current_release(root)
     assert last is not None
-    assert last.id == first.release.id
+    assert last.id == first.release
 
     allowed = built(tmp_path, [], allow_empty=True)
     assert allowed.changed
     again = built(tmp_path, [], if_changed=True)  # the new base
-    assert (again.changed, again.release.id) == (False, allowed.release.id)
+    assert (again.changed, again.release) == (False, allowed.release)
     assert built(tmp_path, [(0, "/", 5)]).changed
     assert built(tmp_path, EARLIER, if_changed=True).changed
 
@@ -580,7 +580,9 @@ def test_the_sample_takes_no_reports_place_unless_it_is_asked_for(tmp_path: Path
     with lock_output(tmp_path / "output") as lock:
         with pytest.raises(ConfigError, match=r"and the last release is of sqlite.*--source sample"):
             build(Config.model_validate({}), lock, now=NOW + timedelta(seconds=1))
-        assert current_release(tmp_path / "output") == first.release
+        last = current_release(tmp_path / "output")
+        assert last
+        assert last.id == first.release
         asked = Config.model_validate({"source": {"url": "sample"}})
         assert build(asked, lock, now=NOW + timedelta(seconds=2)).changed
         assert build(Config.model_validate({}), lock, now=NOW + timedelta(seconds=3)).changed
@@ -596,7 +598,7 @@ def test_a_first_build_or_one_after_the_sample_may_be_empty(tmp_path: Path) -> N
 
 
 def test_a_last_release_that_does_not_tell_stops_nothing(tmp_path: Path) -> None:
-    release = built(tmp_path, EARLIER).release.path
+    release = built(tmp_path, EARLIER).path
     (release / "7d" / "report.json").write_text("[]")
     assert built(tmp_path, []).changed
 

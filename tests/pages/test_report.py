@@ -20,10 +20,11 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 
 from reportgen import __version__
-from reportgen.build.pipeline import Built, build
+from reportgen.build.pipeline import build
 from reportgen.config.settings import Config
 from reportgen.core.errors import RenderError
 from reportgen.pages.templates import TEMPLATES, packaged_templates
+from reportgen.publish.history import BuildResult
 from reportgen.publish.release import lock_output
 
 TODAY = date(2026, 11, 23)
@@ -67,7 +68,7 @@ def built(
     if_changed: bool = False,
     as_of: date | None = None,
     **settings: Any,
-) -> Built:
+) -> BuildResult:
     """Build the site of the table in ``folder``, so many hours after ``NOW``."""
     source = {"url": f"sqlite:///{folder / 'metrics.db'}"}
     about = {"site": "example.com", "timezone": "Europe/Berlin", "source": source} | settings
@@ -81,7 +82,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the release of the site; the table stands in the folder above its output."""
     folder = tmp_path_factory.mktemp("site")
     store(folder)
-    return built(folder).release.path
+    return built(folder).path
 
 
 @pytest.fixture
@@ -317,7 +318,7 @@ UNLINKED = ("javascript:alert(1)", "https://evil.test/", "data:text/html,x", ".e
 def test_paths_link_to_the_site_where_its_address_is_set(tmp_path: Path) -> None:
     """Whatever a path holds, its link stays on the site; one that begins otherwise is text."""
     store(tmp_path, [(1, path, 1) for path in (*LINKED, *UNLINKED)])
-    page = week(built(tmp_path, site_url="https://example.com/").release.path)
+    page = week(built(tmp_path, site_url="https://example.com/").path)
     out = {link["href"] for link in page.all("a") if ":" in link["href"]}
     assert out == {f"https://example.com/{target}" for target in LINKED.values()}
     assert {urlsplit(link).netloc for link in out} == {"example.com"}
@@ -385,7 +386,7 @@ def test_the_footer_tells_when_the_page_was_built_and_when_the_next_is_due(site:
     page = _Page(site / name)
     (footer,) = page.texts("footer")
     built_at, as_of, due, version = footer.split(" \u00b7 ")
-    assert (built_at, as_of) == ("Built Mon 23 Nov 2026, 17:00", "data as of Mon 23 Nov 2026")
+    assert (built_at, as_of) == ("BuildResult Mon 23 Nov 2026, 17:00", "data as of Mon 23 Nov 2026")
     assert (due, version) == ("next build due 17:15", f"reportgen {__version__}")
     times = {time["datetime"]: text for time, text in page.matching("time")}
     assert {datetime.fromisoformat(moment).utcoffset() for moment in times} == {timedelta(hours=1)}
@@ -403,7 +404,7 @@ def test_a_page_knows_when_it_is_overdue(
     table: Path, schedule: str, due: str, grace: int, words: str
 ) -> None:
     """One interval late, at least 15 minutes; its banner waits, hidden, for the script."""
-    page = week(built(table, schedule=schedule, windows=["7d"]).release.path)
+    page = week(built(table, schedule=schedule, windows=["7d"]).path)
     (body,) = page.all("body")
     assert (body["data-due"], body["data-grace"]) == (due, str(grace))
     (banner,) = [notice for notice in page.matching("p") if "overdue" in notice[0].get("class", "")]
@@ -414,7 +415,7 @@ def test_a_page_knows_when_it_is_overdue(
 
 def test_a_report_of_a_past_day_waits_for_no_next_build(table: Path) -> None:
     """It counts the day as over, and leaves out what came later."""
-    release = built(table, as_of=TODAY - timedelta(days=1)).release.path
+    release = built(table, as_of=TODAY - timedelta(days=1)).path
     for name in PAGES:
         page = _Page(release / name)
         assert {"data-due", "data-grace"}.isdisjoint(page.all("body")[0])
@@ -526,7 +527,7 @@ def test_cells_hold_their_values_for_sorting(site: Path) -> None:
 
 def test_the_path_table_ends_at_top_paths_and_says_what_it_leaves_out(table: Path) -> None:
     """Table and ``report.json`` list as many; ``paths.csv`` holds all of them."""
-    release = built(table, top_paths=3).release.path
+    release = built(table, top_paths=3).path
     page, report = week(release), json.loads((release / "7d" / "report.json").read_bytes())
     ranks = page.texts("td", **{"class": "n rank"})
     assert ranks == ["1", "2", "3"]
@@ -627,7 +628,7 @@ def test_hostile_paths_are_shown_as_text(site: Path) -> None:
 
 def test_a_hostile_name_of_the_site_is_shown_as_text(table: Path) -> None:
     name = '"></title><script>alert(1)</script>{{ 7 * 7 }}'
-    release = built(table, site=name).release.path
+    release = built(table, site=name).path
     for page in (_Page(release / each) for each in ALL):
         assert page.texts("h1") == [name]
         assert page.texts("title")[0].endswith(f" \u00b7 {name}")
@@ -639,7 +640,7 @@ def test_a_hostile_name_of_the_site_is_shown_as_text(table: Path) -> None:
 
 def intro_of(table: Path, intro: str) -> tuple[_Page, str]:
     """Return the week's page with this intro, and the markup of the intro alone."""
-    page = week(built(table, intro=intro, windows=["7d"]).release.path)
+    page = week(built(table, intro=intro, windows=["7d"]).path)
     return page, page.raw.partition('<div class="intro">')[2].partition("</div>")[0].strip()
 
 
@@ -710,13 +711,13 @@ def test_an_intro_calls_no_other_host_and_opens_no_section(table: Path) -> None:
 def test_numbers_and_dates_follow_the_locale(tmp_path: Path) -> None:
     """Words stay English; so do the files for programs."""
     store(tmp_path, [(days, "/", 1234) for days in range(14)])
-    release = built(tmp_path, locale="de").release.path
+    release = built(tmp_path, locale="de").path
     page = week(release)
     assert page.all("html") == [{"lang": "en", "data-locale": "de", "dir": "ltr"}]
     assert page.figures()["Visits"] == ["8.638", "with 1.234 so far today"]
     assert "Di., 17. \u2013 Mo., 23. Nov. 2026 \u00b7 7 days" in page.texts("header")[0]
     assert [row for row in page.texts("tr") if row.startswith("Mo., 23. Nov. 2026")]
-    assert "Built Mo., 23. Nov. 2026, 17:00" in page.texts("footer")[0]
+    assert "BuildResult Mo., 23. Nov. 2026, 17:00" in page.texts("footer")[0]
     english = json.loads((release / "7d" / "report.json").read_bytes())
     assert (english["start"], english["total"]) == ("2026-11-17", 8638)
 
@@ -728,7 +729,7 @@ def test_the_locale_gives_every_page_its_direction_and_its_dates_their_language(
     table: Path, locale: str, lang: str, direction: str
 ) -> None:
     """Words are English everywhere; dates of a table would be read aloud wrongly as English."""
-    release = built(table, locale=locale).release.path
+    release = built(table, locale=locale).path
     for name in ALL:
         page = _Page(release / name)
         assert page.all("html") == [{"lang": "en", "data-locale": lang, "dir": direction}]
@@ -756,7 +757,7 @@ def test_a_file_of_ones_own_takes_the_place_of_ours_and_the_others_stay(
     site: Path, table: Path, own: Path
 ) -> None:
     (own / "404.html").write_text("<!doctype html>\n<title>Lost \u2013 {{ site.name }}</title>\n", "utf-8")
-    release = built(table, templates_dir=own).release.path
+    release = built(table, templates_dir=own).path
     changed = {
         name
         for name in json.loads((release / "manifest.json").read_bytes())["files"]
@@ -772,7 +773,7 @@ def test_ours_can_be_extended_by_the_name_reportgen(site: Path, table: Path, own
         '{% extends "reportgen/report.html" %}\n{% block title %}Visits \u00b7 {{ super() }}{% endblock %}\n',
         "utf-8",
     )
-    release = built(table, templates_dir=own).release.path
+    release = built(table, templates_dir=own).path
     for name in PAGES:
         ours, theirs = _Page(site / name), _Page(release / name)
         (title,) = ours.texts("title")
@@ -786,17 +787,17 @@ def test_a_frame_of_ones_own_is_the_frame_of_every_page(table: Path, own: Path) 
     (own / "base.html").write_text(
         '{% extends "reportgen/base.html" %}{% block description %}mine{% endblock %}'
     )
-    release = built(table, templates_dir=own).release.path
+    release = built(table, templates_dir=own).path
     assert _Page(release / "404.html").head()["description"] == "mine"
     ours = (packaged_templates() / "base.html").read_text("utf-8")
     (own / "base.html").write_text(ours.replace("<body", '<body class="mine"'), "utf-8")
-    release = built(table, templates_dir=own, hour=1).release.path
+    release = built(table, templates_dir=own, hour=1).path
     assert [_Page(release / name).all("body")[0]["class"] for name in ALL] == ["mine"] * len(ALL)
 
 
 def test_a_style_sheet_of_ones_own_is_the_one_that_the_policy_allows(table: Path, own: Path) -> None:
     (own / "style.css").write_text('body { color: var(--ink) } /* > & " </p> */ :root { {{ light }} }')
-    release = built(table, templates_dir=own).release.path
+    release = built(table, templates_dir=own).path
     for name in ALL:
         page = _Page(release / name)
         assert page.texts("style")[0].startswith(
@@ -807,7 +808,7 @@ def test_a_style_sheet_of_ones_own_is_the_one_that_the_policy_allows(table: Path
 
 def test_a_script_of_ones_own_gets_a_name_of_its_own(table: Path, own: Path) -> None:
     (own / "report.js").write_text("document.title = '{{ 6 * 7 }}';\n")
-    release = built(table, templates_dir=own).release.path
+    release = built(table, templates_dir=own).path
     (file,) = (release / "assets").glob("report.*.js")
     assert file.read_text() == "document.title = '42';\n"
     assert [_Page(release / name).all("script", defer="")[0]["src"].rpartition("/")[2] for name in PAGES] == [
@@ -869,7 +870,7 @@ def test_dates_without_rows_and_rows_left_out_are_told(site: Path) -> None:
 def test_an_empty_table_gives_pages_that_say_so(tmp_path: Path) -> None:
     """No chart, no picture, no percentage, and no download that is not there."""
     store(tmp_path, [])
-    release = built(tmp_path).release.path
+    release = built(tmp_path).path
     seven, today = (_Page(release / name / "index.html") for name in ("7d", "today"))
     assert "No visits recorded between Tue 17 Nov 2026 and Mon 23 Nov 2026." in seven.texts("main")[0]
     assert "No visits recorded on Mon 23 Nov 2026, so far." in today.texts("main")[0]
@@ -933,8 +934,8 @@ def test_a_report_that_says_the_same_is_not_published_again(
         table.commit()
     second = built(tmp_path, hour=1, if_changed=True, windows=["7d"], **settings)
     assert (first.changed, second.changed) == (True, changed)
-    assert (second.release.id != first.release.id) == changed
-    assert (tmp_path / "output" / "current").resolve().name == second.release.id
+    assert (second.release != first.release) == changed
+    assert (tmp_path / "output" / "current").resolve().name == second.release
 
 
 @pytest.mark.parametrize("name", ["style.css", "banner.html"])

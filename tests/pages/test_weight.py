@@ -29,7 +29,7 @@ def weight(file: Path) -> int:
 def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the sample's release."""
     with lock_output(tmp_path_factory.mktemp("sample") / "output") as lock:
-        return build(Config(), lock, now=datetime(2026, 11, 23, 16, tzinfo=UTC)).release.path
+        return build(Config(), lock, now=datetime(2026, 11, 23, 16, tzinfo=UTC)).path
 
 
 @pytest.mark.parametrize("page", ["index.html", "today/index.html", "7d/index.html", "30d/index.html"])
@@ -45,7 +45,7 @@ def test_the_pages_own_script_is_small(sample: Path) -> None:
 def test_ten_thousand_paths_weigh_no_more_than_the_listed_ones(tmp_path: Path) -> None:
     """The table lists ``top_paths``; the CSV holds all of them."""
     store(tmp_path, MANY)
-    release = built(tmp_path, windows=["30d"], default_window="30d").release.path
+    release = built(tmp_path, windows=["30d"], default_window="30d").path
     page = (release / "30d" / "index.html").read_text(encoding="utf-8")
     assert weight(release / "30d" / "index.html") <= 150 * KB
     assert page.count('<td class="n rank">') == 100

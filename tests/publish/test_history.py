@@ -1,4 +1,4 @@
-"""The record of runs, and what `reportgen status` and /status.json make of it."""
+"""How builds end, their record, and what `reportgen status` and /status.json make of it."""
 
 import json
 import re
@@ -10,25 +10,20 @@ from pathlib import Path
 import pytest
 
 from reportgen import __version__
+from reportgen.build.job import BuildOptions, run_build
 from reportgen.build.status import due as due_of
-from reportgen.build.status import in_words, is_due, is_stale, status, wants_a_build
+from reportgen.build.status import is_due, is_stale, status, status_lines, wants_a_build
 from reportgen.config.settings import Config
 from reportgen.core.errors import ConfigError, OutputBusy, SourceUnavailable
-from reportgen.publish.history import (
-    Failure,
-    Runs,
-    Success,
-    read_runs,
-    record_failure,
-    record_success,
-    recorded,
-)
+from reportgen.publish.history import BuildResult, Runs, State, read_runs, record
+from reportgen.publish.release import lock_output
 from tests.support.commands import Run
 from tests.support.services import publish_files, serving, site_files, write_table
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
-SUCCESS = Success(NOON, "r1", changed=True, seconds=1.5, cpu_seconds=1.2, peak_memory_bytes=10**8)
-FAILURE = Failure(NOON, "SourceUnavailable", "db: cannot connect", retry=True)
+SUCCESS = BuildResult("published", NOON, seconds=1.5, cpu_seconds=1.2, release="r1", peak_memory_bytes=10**8)
+FAILURE = BuildResult("failed", NOON, error="SourceUnavailable", message="db: cannot connect", retry=True)
+LATER = replace(FAILURE, at=NOON + timedelta(minutes=1))
 
 ZONELESS = {
     "last_success": {
@@ -47,14 +42,14 @@ def config(root: Path, **settings: object) -> Config:
 def test_failures_count_until_a_success(tmp_path: Path) -> None:
     """Each writer returns what a reader then reads."""
     assert read_runs(tmp_path) == Runs()
-    assert record_failure(tmp_path, FAILURE) == Runs(None, FAILURE, 1) == read_runs(tmp_path)
-    assert record_failure(tmp_path, FAILURE) == Runs(None, FAILURE, 2) == read_runs(tmp_path)
-    assert record_success(tmp_path, SUCCESS) == Runs(SUCCESS, FAILURE, 0) == read_runs(tmp_path)
-    assert record_failure(tmp_path, FAILURE) == Runs(SUCCESS, FAILURE, 1) == read_runs(tmp_path)
+    assert record(tmp_path, FAILURE) == Runs(None, FAILURE, 1) == read_runs(tmp_path)
+    assert record(tmp_path, LATER) == Runs(None, LATER, 2) == read_runs(tmp_path)
+    assert record(tmp_path, SUCCESS) == Runs(SUCCESS, LATER, 0) == read_runs(tmp_path)
+    assert record(tmp_path, FAILURE) == Runs(SUCCESS, FAILURE, 1) == read_runs(tmp_path)
 
 
 def test_times_are_kept_in_utc(tmp_path: Path) -> None:
-    record_success(tmp_path, replace(SUCCESS, at=NOON.astimezone(timezone(timedelta(hours=14)))))
+    record(tmp_path, replace(SUCCESS, at=NOON.astimezone(timezone(timedelta(hours=14)))))
     stored = json.loads((tmp_path / "state" / "runs.json").read_text())
     assert stored["last_success"]["at"] == "2026-11-23T12:00:00+00:00"
 
@@ -74,56 +69,108 @@ def test_a_damaged_record_counts_as_none_and_is_replaced(tmp_path: Path, stored:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "runs.json").write_bytes(stored)
     assert read_runs(tmp_path) == Runs()
-    record_failure(tmp_path, FAILURE)
+    record(tmp_path, FAILURE)
     assert read_runs(tmp_path) == Runs(None, FAILURE, 1)
 
 
 def test_where_nothing_can_be_written_the_caller_remembers(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    assert record_failure(tmp_path / "file", FAILURE) == Runs(None, FAILURE, 1)
+    assert record(tmp_path / "file", FAILURE) == Runs(None, FAILURE, 1)
 
 
 def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     """Scheduled and manual builds end when they end."""
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: record_failure(tmp_path, FAILURE), range(80)))
+        list(pool.map(lambda n: record(tmp_path, replace(FAILURE, at=NOON + timedelta(n))), range(80)))
     assert read_runs(tmp_path).failures == 80
 
 
-def test_a_build_notes_its_own_success(tmp_path: Path) -> None:
-    with recorded(tmp_path) as record:
-        record(NOON, "r1", {"query": 0.1}, 10**8, changed=False)
-    runs = read_runs(tmp_path)
-    assert runs.last_success
-    assert (runs.last_success.at, runs.last_success.release, runs.last_success.changed) == (NOON, "r1", False)
-    assert 0 <= runs.last_success.seconds < 5
-    assert runs.last_success.cpu_seconds > 0
-    assert runs.last_success.timings_s == {"query": 0.1}
-    assert runs.last_success.peak_memory_bytes == 10**8
+def test_a_result_that_its_own_process_has_recorded_is_not_recorded_again(tmp_path: Path) -> None:
+    """The same result has the same time; a parent knows when it started the process."""
+    record(tmp_path, FAILURE)
+    assert record(tmp_path, replace(FAILURE, seconds=3.0)).failures == 1
+    ended = replace(FAILURE, at=NOON + timedelta(seconds=5), message="the build was killed (out of memory?)")
+    assert record(tmp_path, ended, since=NOON - timedelta(seconds=5)) == Runs(None, FAILURE, 1)
+    assert record(tmp_path, ended, since=NOON + timedelta(seconds=1)).failures == 2
+
+
+@pytest.mark.parametrize("state", ["busy", "stopped"])
+def test_a_build_that_did_not_run_is_not_recorded(tmp_path: Path, state: State) -> None:
+    assert record(tmp_path, BuildResult(state, NOON)) == Runs() == read_runs(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("error", "message", "retry"),
+    ("error", "state", "code", "message", "retry"),
     [
-        (SourceUnavailable("postgresql://app:geheim@h/db is down"), "postgresql://***@h/db is down", True),
-        (ConfigError("table: no such table"), "table: no such table", False),
-        (ZeroDivisionError("geheim"), "unexpected error; see the log", False),
+        (
+            SourceUnavailable("postgresql://a:b@h/db is down"),
+            "failed",
+            1,
+            "postgresql://***@h/db is down",
+            True,
+        ),
+        (ConfigError("table: no such table"), "failed", 2, "table: no such table", False),
+        (
+            OutputBusy("output: another build is running"),
+            "busy",
+            3,
+            "output: another build is running",
+            False,
+        ),
+        (
+            ZeroDivisionError("geheim"),
+            "failed",
+            1,
+            "unexpected ZeroDivisionError: ***. REPORTGEN_DEBUG=1",
+            False,
+        ),
     ],
 )
-def test_a_build_notes_what_went_wrong_and_whether_a_retry_may_help(
-    tmp_path: Path, error: Exception, message: str, retry: bool
+def test_an_error_becomes_a_result_without_secrets(
+    error: Exception, state: State, code: int, message: str, retry: bool
 ) -> None:
-    """No secret, and nothing of a bug's own words, which may hold one."""
-    with pytest.raises(type(error)), recorded(tmp_path):
-        raise error
+    result = BuildResult.of_error(error, ["geheim"])
+    assert (result.state, result.exit_code, result.retry) == (state, code, retry)
+    assert result.error == type(error).__name__
+    assert result.message.startswith(message)
+
+
+@pytest.mark.parametrize("result", [SUCCESS, FAILURE, replace(FAILURE, state="busy", error="OutputBusy")])
+def test_a_parent_reads_the_result_that_its_child_printed(result: BuildResult) -> None:
+    read = BuildResult.of_document(json.loads(json.dumps(result.document())), result.at)
+    kept = ("state", "at", "release", "peak_memory_bytes", "error", "message", "retry", "exit_code")
+    assert [getattr(read, name) for name in kept] == [getattr(result, name) for name in kept]
+
+
+def test_a_build_records_its_own_success(run: Run, tmp_path: Path) -> None:
+    assert run("build", "--source", write_table(tmp_path / "metrics.csv"), "--quiet").returncode == 0
+    success = read_runs(tmp_path / "output").last_success
+    assert success
+    assert 0 < success.seconds < 60
+    assert success.cpu_seconds > 0
+    assert success.timings_s["query"] > 0
+    assert success.peak_memory_bytes > 10**7
+
+
+def test_the_text_of_an_unexpected_error_is_not_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may hold anything, and the record is served as /status.json."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("geheim")
+
+    monkeypatch.setattr("reportgen.build.job.build", broken)
+    with pytest.raises(ZeroDivisionError):
+        run_build(config(tmp_path), BuildOptions())
     failure = read_runs(tmp_path).last_failure
     assert failure
-    assert (failure.error, failure.message, failure.retry) == (type(error).__name__, message, retry)
+    assert (failure.error, failure.message) == ("ZeroDivisionError", "unexpected error; see the log")
 
 
-def test_that_another_build_runs_is_no_failure(tmp_path: Path) -> None:
-    with pytest.raises(OutputBusy), recorded(tmp_path):
-        raise OutputBusy("busy")
+def test_a_build_that_finds_another_one_is_not_recorded(tmp_path: Path) -> None:
+    with lock_output(tmp_path), pytest.raises(OutputBusy):
+        run_build(config(tmp_path), BuildOptions(wait=False))
     assert read_runs(tmp_path) == Runs()
 
 
@@ -188,7 +235,7 @@ def test_the_document_tells_all_that_is_known(tmp_path: Path) -> None:
             ["published     nothing yet", "last success  none", "state         STALE: a build is overdue"],
         ),
         (
-            Runs(replace(SUCCESS, changed=False), FAILURE, 0),
+            Runs(replace(SUCCESS, state="unchanged"), FAILURE, 0),
             0,
             [
                 "published     nothing yet",
@@ -213,7 +260,14 @@ def test_the_document_tells_all_that_is_known(tmp_path: Path) -> None:
 )
 def test_people_read_it_in_lines(tmp_path: Path, runs: Runs, minutes: int, lines: list[str]) -> None:
     document = status(config(tmp_path), runs, NOON + timedelta(minutes=minutes))
-    assert list(in_words(document)) == lines
+    assert list(status_lines(document)) == lines
+
+
+def test_the_page_over_many_sites_may_be_the_last_release_of_an_output(tmp_path: Path) -> None:
+    """Its manifest has neither rows nor a date. A file with ``[[sites]]`` became one site since."""
+    release = publish_files(tmp_path, {"index.html": b"-"}, rows=None, as_of=None)
+    lines = list(status_lines(status(config(tmp_path), Runs(), NOON)))
+    assert lines[0] == f"published     {release.id}"
 
 
 def test_status_exits_with_4_when_stale_and_0_when_fresh(run: Run, tmp_path: Path) -> None:
@@ -221,14 +275,14 @@ def test_status_exits_with_4_when_stale_and_0_when_fresh(run: Run, tmp_path: Pat
     never = run("status")
     assert (never.returncode, never.stderr) == (4, "")
     publish_files(tmp_path / "output", site_files("one"))
-    record_success(tmp_path / "output", replace(SUCCESS, at=datetime.now(UTC)))
+    record(tmp_path / "output", replace(SUCCESS, at=datetime.now(UTC)))
     fresh = run("status", "--json")
     assert (fresh.returncode, fresh.stderr) == (0, "")
     assert run("status").stdout.splitlines()[-1] == "state         fresh"
     with serving(tmp_path, "--no-schedule") as service:
         assert service.ask("/healthz/fresh").status == 200
         assert service.status() | {"now": ""} == json.loads(fresh.stdout) | {"now": ""}
-    record_success(tmp_path / "output", replace(SUCCESS, at=datetime.now(UTC) - timedelta(minutes=31)))
+    record(tmp_path / "output", replace(SUCCESS, at=datetime.now(UTC) - timedelta(minutes=31)))
     assert run("status").returncode == 4
 
 
@@ -283,7 +337,7 @@ def test_at_its_start_a_service_knows_whether_a_build_is_due(
     assert is_due(settings, NOON)
     publish_files(tmp_path, site_files("one"), version=version)
     assert is_due(settings, NOON)
-    record_success(tmp_path, SUCCESS)
+    record(tmp_path, SUCCESS)
     assert is_due(settings, NOON + timedelta(minutes=minutes)) == due
 
 
@@ -296,11 +350,11 @@ def test_a_site_takes_part_in_a_round_shortly_before_its_time_and_no_sooner(
 ) -> None:
     """Its last build began a little after its round; another site's round is no reason to build it."""
     publish_files(tmp_path, site_files("one"), version=__version__)
-    record_success(tmp_path, SUCCESS)
+    record(tmp_path, SUCCESS)
     found = wants_a_build(config(tmp_path, schedule=schedule), NOON + timedelta(minutes=minutes))
     assert found == wanted
 
 
 def test_no_writer_leaves_anything_but_the_record(tmp_path: Path) -> None:
-    record_success(tmp_path, SUCCESS)
+    record(tmp_path, SUCCESS)
     assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["runs.json", "runs.json.lock"]

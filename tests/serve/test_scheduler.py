@@ -13,25 +13,25 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from reportgen.publish.history import Failure, Runs, Success
+from reportgen.publish.history import BuildResult, Runs
 from reportgen.serve.scheduler import BUSY_PAUSE_S, Schedule, Timetable
-from reportgen.serve.worker import Outcome, Worker
+from reportgen.serve.worker import Worker
 from tests.support.services import eventually
 
 NOON = datetime(2099, 11, 23, 12, tzinfo=UTC)
 """So far away that nothing is due by APScheduler's own clock while a test sets the time."""
 
 BERLIN = ZoneInfo("Europe/Berlin")
-DONE = Outcome("unchanged", 0.1)
-BROKEN = Outcome("failed", 0.1, "no table", "SourceError", retry=False)
-DOWN = Outcome("failed", 0.1, "it is down", "SourceUnavailable", retry=True)
-BUSY = Outcome("busy", 0.0, "a build is running")
+DONE = BuildResult("unchanged", NOON, seconds=0.1)
+BROKEN = BuildResult("failed", NOON, error="SourceError", message="no table")
+DOWN = BuildResult("failed", NOON, error="SourceUnavailable", message="it is down", retry=True)
+BUSY = BuildResult("busy", NOON, message="a build is running")
 
 
 class Scripted(Worker):
     """A worker whose builds take no process: each comes to what the test says."""
 
-    def __init__(self, *outcomes: Outcome, takes_s: float = 0) -> None:
+    def __init__(self, *outcomes: BuildResult, takes_s: float = 0) -> None:
         super().__init__(Path("nowhere"), [], timeout_s=600, clock=lambda: NOON)
         self.outcomes, self.takes_s = list(outcomes), takes_s
         self.on_record = Runs()
@@ -46,9 +46,9 @@ class Scripted(Worker):
 
     def succeeded(self, at: datetime) -> None:
         """Put a success on record."""
-        self.on_record = Runs(Success(at, "r", changed=True, seconds=1, cpu_seconds=1, peak_memory_bytes=1))
+        self.on_record = Runs(BuildResult("published", at, release="r"))
 
-    def run(self, *, if_changed: bool = True) -> Outcome:
+    def run(self, *, if_changed: bool = True) -> BuildResult:
         """Come to the next outcome; the last one stays."""
         with self.counting:
             self.began.append((time.monotonic(), if_changed))
@@ -60,7 +60,7 @@ class Scripted(Worker):
             self.running -= 1
         outcome = self.outcomes.pop(0) if len(self.outcomes) > 1 else self.outcomes[0]
         if outcome.state == "failed":
-            failure = Failure(NOON, outcome.error, outcome.message, outcome.retry)
+            failure = outcome
             self.on_record = replace(
                 self.on_record, last_failure=failure, failures=self.on_record.failures + 1
             )
@@ -145,9 +145,11 @@ def test_no_retry_comes_after_the_regular_time(make: Make, again: Callable[[], l
     assert again() == [15, 30]
 
 
-@pytest.mark.parametrize("outcome", [BROKEN, DONE, Outcome("published", 1), Outcome("stopped", 1)])
+@pytest.mark.parametrize(
+    "outcome", [BROKEN, DONE, BuildResult("published", NOON), BuildResult("stopped", NOON)]
+)
 def test_what_the_same_build_would_meet_again_is_not_tried_again(
-    make: Make, again: Callable[[], list[float]], outcome: Outcome
+    make: Make, again: Callable[[], list[float]], outcome: BuildResult
 ) -> None:
     make(Scripted(outcome))._build()
     assert again() == []

@@ -12,10 +12,11 @@ from threading import Thread
 
 import pytest
 
-from reportgen.publish.history import Failure, Runs, Success, read_runs, record_failure, record_success
+from reportgen.core.errors import TimedOut
+from reportgen.publish.history import BuildResult, Runs, read_runs, record
 from reportgen.publish.release import current_release, lock_output
 from reportgen.serve import worker
-from reportgen.serve.worker import Outcome, Worker
+from reportgen.serve.worker import Worker
 from tests.support.services import eventually, write_table
 
 FAILED = '{"status": "failed", "error": "SourceError", "message": "no table", "exit_code": 1, "retry": false}'
@@ -63,8 +64,7 @@ def test_a_build_that_ends_well_is_told_with_its_report(tmp_path: Path) -> None:
     first = builder.run()
     release = current_release(tmp_path / "output")
     assert release
-    assert first.report
-    assert (first.state, first.report["release"], first.report["rows"]) == ("published", release.id, 5)
+    assert (first.state, first.release, first.details["rows"]) == ("published", release.id, 5)
     assert builder.run().state == "unchanged"
     success = builder.runs.last_success
     assert success
@@ -144,7 +144,7 @@ def test_a_build_has_a_deadline(make: Callable[..., Worker], code: str) -> None:
     start = time.monotonic()
     outcome = make(code, timeout_s=1).run()
     took = time.monotonic() - start
-    assert outcome.message == "not done after 1 s, and ended (build_timeout_s sets the limit)"
+    assert outcome.message == str(TimedOut.after(1))
     assert (outcome.state, outcome.error, outcome.retry) == ("failed", "TimedOut", True)
     assert 1 <= took < 1 + (worker.GRACE_S if code == STUBBORN else 0) + 1.5
 
@@ -187,18 +187,18 @@ while (score := open("/proc/self/oom_score_adj").read().strip()) != "1000" and t
 print(json.dumps({"status": "published", "score": score}))
 """
     outcome = make(code).run()
-    assert outcome.report
-    assert outcome.report["score"] == "1000"
+    assert outcome.details["score"] == "1000"
     assert Path("/proc/self/oom_score_adj").read_text().strip() != "1000"
 
 
 def test_two_builds_never_run_at_once(make: Callable[..., Worker], tmp_path: Path) -> None:
     builder = make(f"open('begun', 'w'); {HANG}", timeout_s=30)
-    outcomes: list[Outcome] = []
+    outcomes: list[BuildResult] = []
     thread = Thread(target=lambda: outcomes.append(builder.run()))
     thread.start()
     eventually((tmp_path / "begun").exists)
-    assert builder.run() == Outcome("busy", 0.0, "a build is running")
+    busy = builder.run()
+    assert (busy.state, busy.message) == ("busy", "a build is running")
     builder.stop()
     thread.join(5)
     assert [outcome.state for outcome in outcomes] == ["stopped"]
@@ -209,7 +209,8 @@ def test_after_a_stop_nothing_begins_and_nothing_is_on_record(
 ) -> None:
     builder = make("open('begun', 'w')")
     builder.stop()
-    assert builder.run() == Outcome("stopped", 0.0, "the service is stopping")
+    stopped = builder.run()
+    assert (stopped.state, stopped.message) == ("stopped", "the service is stopping")
     assert not (tmp_path / "begun").exists()
     assert read_runs(tmp_path / "output") == Runs()
 
@@ -218,7 +219,7 @@ def test_after_a_stop_nothing_begins_and_nothing_is_on_record(
 def test_a_stop_at_any_moment_ends_the_child(make: Callable[..., Worker], delay_s: float) -> None:
     """Before it is started, while it starts, and after."""
     builder = make(HANG)
-    outcomes: list[Outcome] = []
+    outcomes: list[BuildResult] = []
     thread = Thread(target=lambda: outcomes.append(builder.run()))
     thread.start()
     time.sleep(delay_s)
@@ -242,13 +243,13 @@ def test_where_the_record_cannot_be_written_the_worker_remembers_and_counts(
         assert failure
         assert (builder.runs.failures, failure.message) == (count, "the build ended with exit status 7")
     output.unlink()
-    record_success(output, Success(now(), "r", changed=True, seconds=1, cpu_seconds=1, peak_memory_bytes=1))
+    record(output, BuildResult("published", now(), release="r"))
     assert (builder.runs.failures, builder.runs.last_failure) == (0, None)
 
 
 def test_a_clock_put_back_hides_no_failure(make: Callable[..., Worker], tmp_path: Path) -> None:
     """A failure on record that lies in the future is an old one."""
-    record_failure(tmp_path / "output", Failure(now() + timedelta(hours=1), "Old", "old", retry=False))
+    record(tmp_path / "output", BuildResult("failed", now() + timedelta(hours=1), error="Old", message="old"))
     builder = make("raise SystemExit(7)")
     builder.run()
     assert builder.runs.last_failure
@@ -263,4 +264,4 @@ sys.stdout.buffer.write(b"\\xff noise\\n{{}}\\n")
 sys.stderr.buffer.write(b"x" * 1_000_000)
 print({json.dumps({"status": "published", "rows": 7})!r})
 """
-    assert make(code).run().report == {"status": "published", "rows": 7}
+    assert make(code).run().details == {"status": "published", "rows": 7}

@@ -12,7 +12,7 @@ import pytest
 
 from reportgen.config.sites import Sites, load_settings
 from reportgen.core.formatting import ENGLISH
-from reportgen.publish.history import Failure, Success, record_failure, record_success
+from reportgen.publish.history import BuildResult, record
 from reportgen.publish.release import current_release
 from reportgen.sites.overview import age_of, index_files, row_of
 from reportgen.sites.runner import publish_index
@@ -46,7 +46,7 @@ def report(name: str, visits: list[int], **more: Any) -> dict[str, bytes]:
 
 def succeeded(root: Path, minutes: int) -> None:
     at = NOW - timedelta(minutes=minutes)
-    record_success(root, Success(at, "x", changed=True, seconds=1, cpu_seconds=1, peak_memory_bytes=1))
+    record(root, BuildResult("published", at, release="x"))
 
 
 @pytest.fixture
@@ -67,9 +67,8 @@ def sites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sites:
         publish_files(output / name, report(name, [10, 30, 0, 20, 50, 40, 5], built_at=built_at))
         succeeded(output / name, minutes)
     for name in ("failed", "never-failed"):
-        record_failure(
-            output / name, Failure(NOW - timedelta(minutes=5), "SourceError", "secret host", retry=False)
-        )
+        at = NOW - timedelta(minutes=5)
+        record(output / name, BuildResult("failed", at, error="SourceError", message="secret host"))
     return loaded
 
 

@@ -11,14 +11,16 @@ from typing import Any
 
 import pytest
 
-from reportgen.build.job import BuildOptions, BuildResult
+from reportgen.build.job import BuildOptions
 from reportgen.cli.multi import summary
 from reportgen.config.sites import Sites, load_settings
-from reportgen.publish.history import Failure, read_runs, record_failure, record_success
+from reportgen.core.errors import BucketUnavailable, OutputBusy, ProofError, TimedOut
+from reportgen.publish.history import BuildResult, read_runs, record
 from reportgen.publish.release import current_release, is_whole
 from reportgen.sites import queue
 from reportgen.sites.queue import _result
 from reportgen.sites.runner import SitesRun
+from reportgen.sites.sync import collected
 from tests.support.manysites import (
     SMALL,
     begun,
@@ -30,7 +32,7 @@ from tests.support.manysites import (
     table,
     written,
 )
-from tests.support.services import eventually
+from tests.support.services import eventually, publish_files
 
 ONE = ("--processes", 1)
 
@@ -169,7 +171,7 @@ def test_a_database_that_never_answers_delays_nobody(three: Path) -> None:
     assert done.states == {"hangs": "failed", "a": "published", "b": "published", "c": "published"}
     failed = done.document["sites"][0]
     assert (failed["error"], failed["retry"]) == ("TimedOut", True)
-    assert failed["message"] == "not done after 15 s, and ended (build_timeout_s sets the limit)"
+    assert failed["message"] == str(TimedOut.after(15))
     assert read_runs(three / "output" / "hangs").failures == 1  # once, though two watched over it
 
 
@@ -195,7 +197,7 @@ def aged(output: Path, by: timedelta) -> None:
     """Let an output's last success be that much older."""
     success = read_runs(output).last_success
     assert success is not None
-    record_success(output, replace(success, at=success.at - by))
+    record(output, replace(success, at=success.at - by))
 
 
 def test_a_site_that_becomes_due_is_built_while_another_hangs(three: Path) -> None:
@@ -219,17 +221,22 @@ def test_a_site_that_becomes_due_is_built_while_another_hangs(three: Path) -> No
 
 
 class AtOnce(Executor):
-    """Answers each order at once: well, or not."""
+    """Ends each job at once, with success or failure."""
 
     def __init__(self, *failing: str) -> None:
         self.failing, self.names = failing, list[str]()
 
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        """Answer an order."""
+        """End a job."""
         future: Future[Any] = Future()
-        name = args[0].name
-        self.names.append(name)
-        future.set_result(BuildResult(name, "failed" if name in self.failing else "published", 0.0))
+        job, now = args[0], datetime.now(UTC)
+        self.names.append(job.name)
+        if job.name in self.failing:
+            result = BuildResult("failed", now, site=job.name)
+        else:
+            release = publish_files(job.config.output.dir, {"index.html": b"-"}).id
+            result = BuildResult("published", now, release=release, site=job.name)
+        future.set_result(result)
         return future
 
 
@@ -241,16 +248,16 @@ def test_no_site_joins_a_round_again_that_failed_in_it_or_was_just_built(
     monkeypatch.setattr(queue, "JOIN_EVERY_S", 0)
     sites = load_settings(None, {}, {})
     assert isinstance(sites, Sites)
-    given = queue.JobQueue(AtOnce("b"), BuildOptions(), three, lambda: sites.all)
+    jobs = queue.JobQueue(AtOnce("b"), BuildOptions(), three, lambda: sites.all)
 
     def joined() -> list[str]:
-        given.join()
-        return [result.name for _ in range(len(given.open)) for result in given.ended(1)]
+        jobs.submit_due()
+        return [result.site for _ in range(len(jobs.open)) for result in jobs.ended(1)]
 
     assert (joined(), joined()) == (["a", "b", "c"], [])
     monkeypatch.setattr(queue, "AGAIN_AFTER_S", 0)
     assert joined() == ["a", "c"]
-    monkeypatch.setattr(given, "_join_until", 0)
+    monkeypatch.setattr(jobs, "_until", 0)
     assert joined() == []
 
 
@@ -258,9 +265,9 @@ def test_sites_that_failed_come_last(three: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(three)
     sites = load_settings(None, {}, {})
     assert isinstance(sites, Sites)
-    record_failure(three / "output" / "a", Failure(datetime.now(UTC), "TimedOut", "", retry=True))
+    record(three / "output" / "a", BuildResult("failed", datetime.now(UTC), error="TimedOut", retry=True))
     executor = AtOnce()
-    queue.JobQueue(executor, BuildOptions(), three).give(sites.all)
+    queue.JobQueue(executor, BuildOptions(), three).submit(sites.all)
     assert executor.names == ["b", "c", "a"]
 
 
@@ -285,24 +292,23 @@ def test_a_page_over_all_that_cannot_be_made_is_told_and_makes_all_of_them_stale
     stored = read_runs(three / "output")
     aged(three / "output", timedelta(hours=3))
     assert stored.last_failure is not None
-    record_failure(three / "output", stored.last_failure)
+    record(three / "output", replace(stored.last_failure, at=datetime.now(UTC)))
     assert reportgen(three, "status").code == 4
-    record_failure(three / "output", replace(stored.last_failure, error="SitesFailed"))
+    record(three / "output", replace(stored.last_failure, at=datetime.now(UTC), error="SitesFailed"))
     assert reportgen(three, "status").code == 0
+
+
+of_error = BuildResult.of_error
+FAILED = BuildResult("failed", datetime.now(UTC), site="a")
 
 
 @pytest.mark.parametrize(
     ("ended_so", "code", "error", "retry"),
     [
-        (SitesRun([], None, "BucketUnavailable", "no answer", retry=True), 1, "BucketUnavailable", True),
-        (SitesRun([], None, "OutputBusy", "another machine", retry=True), 3, None, True),
-        (SitesRun([BuildResult("a", "failed", 0.0)], None, "OutputBusy", "another"), 1, "SitesFailed", False),
-        (
-            SitesRun([BuildResult("a", "failed", 0.0, retry=True)], None, "ProofError", "x"),
-            1,
-            "SitesFailed",
-            True,
-        ),
+        (SitesRun([], of_error(BucketUnavailable("no answer"))), 1, "BucketUnavailable", True),
+        (SitesRun([], of_error(OutputBusy("another machine"))), 3, None, False),
+        (SitesRun([FAILED], of_error(OutputBusy("another"))), 1, "SitesFailed", False),
+        (SitesRun([replace(FAILED, retry=True)], of_error(ProofError("x"))), 1, "SitesFailed", True),
     ],
 )
 def test_what_becomes_of_the_page_over_all_counts(
@@ -387,8 +393,8 @@ def failing(error: Exception | None) -> "Future[Any]":
 @pytest.mark.parametrize(
     ("future", "told"),
     [
-        (Future(), "no worker took it, or answered, within 60 s"),
-        (failing(None), "the executor gave it up"),
+        (Future(), "no worker accepted the job, or answered, within 60 s"),
+        (failing(None), "the executor cancelled the job"),
         (failing(RuntimeError("postgresql://u:geheim@db/x")), "could not build: postgresql://***@db/x"),
     ],
 )
@@ -399,8 +405,8 @@ def test_a_site_that_the_executor_loses_is_reported_and_on_record(
     monkeypatch.chdir(three)
     sites = load_settings(None, {}, {})
     assert isinstance(sites, Sites)
-    result = _result(future, sites.all[0], 60)
-    assert (result.name, result.state, result.retry) == ("a", "failed", True)
+    result = collected(sites.all[0], _result(future, sites.all[0], 60), past=False)
+    assert (result.site, result.state, result.retry) == ("a", "failed", True)
     assert told in result.message
     failure = read_runs(three / "output" / "a").last_failure
     assert failure is not None

@@ -2,8 +2,8 @@
 
 import os
 import pickle
+import resource
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from reportgen.build.job import BuildJob
 from reportgen.config.settings import Config
 from reportgen.publish.history import read_runs
 from reportgen.sites import workers
-from reportgen.sites.workers import IDLE, MOST_SLOW, Processes, build_apart
+from reportgen.sites.workers import IDLE, MAX_SLOW, Processes, build_in_worker
 from tests.support.manysites import table
 from tests.support.services import children, eventually
 
@@ -25,8 +25,8 @@ SECRET = "geheim7f3a"
 
 
 @pytest.fixture
-def order(tmp_path: Path) -> Iterator[BuildJob]:
-    """Give an order of a small site; its process goes with the test."""
+def job(tmp_path: Path) -> Iterator[BuildJob]:
+    """Give the job of a small site; its process ends with the test."""
     given = {
         "windows": ["7d"], "source": {"url": table(tmp_path, "blog")}, "output": {"dir": tmp_path / "output"},
     }  # fmt: skip
@@ -34,80 +34,80 @@ def order(tmp_path: Path) -> Iterator[BuildJob]:
     IDLE.clear()
 
 
-def hand() -> int:
+def idle_pid() -> int:
     """Return the one process that is idle."""
     (kept,) = IDLE
     return int(kept._child.pid)
 
 
-def test_the_next_site_gets_the_same_process_and_pays_for_itself_alone(order: BuildJob) -> None:
+def test_the_next_site_gets_the_same_process_and_pays_for_itself_alone(job: BuildJob) -> None:
     """What is on record of a build is what that build took, not what its process has taken so far."""
-    first = build_apart(order)
-    one, before = hand(), read_runs(order.config.output.dir).last_success
-    second = build_apart(order)
-    after = read_runs(order.config.output.dir).last_success
-    assert (first.state, second.state, hand()) == ("published", "published", one)
+    first = build_in_worker(job)
+    one, before = idle_pid(), read_runs(job.config.output.dir).last_success
+    second = build_in_worker(job)
+    after = read_runs(job.config.output.dir).last_success
+    assert (first.state, second.state, idle_pid()) == ("published", "published", one)
     assert before is not None
     assert after is not None
     assert after.cpu_seconds < before.cpu_seconds / 2
 
 
-def test_a_process_is_renewed_after_many_sites(order: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_is_renewed_after_many_sites(job: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "RENEW_AFTER", 1)
-    assert build_apart(order).state == "published"
-    one = hand()
-    assert build_apart(order).state == "published"
-    assert hand() != one
+    assert build_in_worker(job).state == "published"
+    one = idle_pid()
+    assert build_in_worker(job).state == "published"
+    assert idle_pid() != one
     assert not Path(f"/proc/{one}").exists()
 
 
-def test_a_process_that_is_gone_is_replaced_and_nothing_is_lost(order: BuildJob) -> None:
+def test_a_process_that_is_gone_is_replaced_and_nothing_is_lost(job: BuildJob) -> None:
     """It may have ended for want of work, or was killed while it had none."""
-    assert build_apart(order).state == "published"
-    os.kill(hand(), signal.SIGKILL)
+    assert build_in_worker(job).state == "published"
+    os.kill(idle_pid(), signal.SIGKILL)
     eventually(lambda: IDLE[0]._child.poll() is not None)
-    assert build_apart(order).state == "published"
-    assert read_runs(order.config.output.dir).failures == 0
+    assert build_in_worker(job).state == "published"
+    assert read_runs(job.config.output.dir).failures == 0
 
 
-def test_a_process_goes_with_its_executor(order: BuildJob) -> None:
+def test_a_process_goes_with_its_executor(job: BuildJob) -> None:
     """Whichever thread asked for it: the next one finds it idle."""
     executor = Processes(1)
-    pids = {(executor.submit(build_apart, order).result().state, hand()) for _ in range(3)}
+    pids = {(executor.submit(build_in_worker, job).result().state, idle_pid()) for _ in range(3)}
     executor.shutdown()
     ((state, pid),) = pids
     assert state == "published"
     eventually(lambda: pid not in children(os.getpid()))
 
 
-def test_a_process_outlives_the_thread_that_asked_for_it(order: BuildJob) -> None:
+def test_a_process_outlives_the_thread_that_asked_for_it(job: BuildJob) -> None:
     """Threads of a cluster's worker come and go, and a process may be another thread's then."""
     with ThreadPoolExecutor(1) as executor:
-        assert executor.submit(build_apart, order).result().state == "published"
-    one = hand()
+        assert executor.submit(build_in_worker, job).result().state == "published"
+    one = idle_pid()
     time.sleep(0.2)
-    assert build_apart(order).state == "published"
-    assert hand() == one
+    assert build_in_worker(job).state == "published"
+    assert idle_pid() == one
 
 
-def test_a_program_that_cannot_be_started_is_told(order: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_cannot_be_started_is_told(job: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-    result = build_apart(order)
+    result = build_in_worker(job)
     assert (result.state, result.retry) == ("failed", True)
     assert result.message == "the build could not be started: No such file or directory"
-    assert read_runs(order.config.output.dir).failures == 1
+    assert read_runs(job.config.output.dir).failures == 1
 
 
-def test_orders_and_results_are_plain_values(order: BuildJob) -> None:
+def test_orders_and_results_are_plain_values(job: BuildJob) -> None:
     """They travel to other machines; a password in them shows in no repr."""
     url = f"postgresql://reader:{SECRET}@127.0.0.1:9/stats"
     source = Config.model_validate({"source": {"url": url, "connect_timeout_s": 1}}).source
-    config = order.config.model_copy(update={"source": source})
-    secret = BuildJob("blog", config, order.kept)
+    config = job.config.model_copy(update={"source": source})
+    secret = BuildJob("blog", config, job.kept)
     again = pickle.loads(pickle.dumps(secret))
     assert again == secret
     assert SECRET not in repr(again)
-    result = build_apart(secret)
+    result = build_in_worker(secret)
     assert (result.state, result.error) == ("failed", "SourceUnavailable")
     assert SECRET not in repr(pickle.loads(pickle.dumps(result)))
 
@@ -164,22 +164,39 @@ def test_one_that_hangs_keeps_no_process_from_the_others(busy: Busy, monkeypatch
 def test_no_more_than_a_few_hang_besides(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "SLOW_S", 0.05)
     executor = Processes(1)
-    for _ in range(2 * MOST_SLOW):
+    for _ in range(2 * MAX_SLOW):
         executor.submit(busy.work, hangs=True)
-    eventually(lambda: busy.now == 1 + MOST_SLOW)
+    eventually(lambda: busy.now == 1 + MAX_SLOW)
     time.sleep(0.3)
-    assert busy.most == 1 + MOST_SLOW
+    assert busy.most == 1 + MAX_SLOW
     busy.release.set()
     executor.shutdown()
 
 
-def test_a_deadline_that_is_called_off_ends_nothing(tmp_path: Path) -> None:
-    """A warm process outlives the deadlines of the sites that it has built."""
-    code = (
-        "import sys, time; from pathlib import Path; from reportgen.publish.history import give_up_after\n"
-        "give_up_after(0.2, Path(sys.argv[1]))(); time.sleep(1); print('lives')"
+def test_a_worker_is_read_above_file_descriptor_1023(job: BuildJob) -> None:
+    """``select`` stops there; a service with many readers has more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    files = []
+    try:
+        while not files or files[-1].fileno() < 1100:
+            files.append(open(os.devnull, "rb"))  # noqa: SIM115, PTH123 - kept open on purpose
+        assert build_in_worker(job).state == "published"
+    finally:
+        for file in files:
+            file.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_worker_ends_after_a_build_that_timed_out(job: BuildJob, tmp_path: Path) -> None:
+    """A thread of it is stuck and holds the lock; the next job gets a new process."""
+    fifo = tmp_path / "visits.csv"
+    os.mkfifo(fifo)
+    stuck = Config.model_validate(
+        {"source": {"url": str(fifo)}, "output": {"dir": tmp_path / "stuck"}, "build_timeout_s": 1}
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, "lives\n")
+    result = build_in_worker(BuildJob("stuck", stuck, job.kept))
+    assert (result.error, result.site, result.retry) == ("TimedOut", "stuck", True)
+    one = idle_pid()
+    assert build_in_worker(job).state == "published"
+    assert idle_pid() != one
