@@ -4,67 +4,43 @@ import json
 import os
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from reportgen.build.status import without_details
-from reportgen.core.errors import TimedOut
+from reportgen.core.errors import OutputBusy, TimedOut
 from reportgen.publish.history import read_runs
 from reportgen.publish.release import lock_output
 from reportgen.serve.auth import client_address
 from reportgen.serve.worker import Worker
 from tests.support.commands import Run
-from tests.support.services import eventually
+from tests.support.manysites import silent
 
 
 def test_a_build_that_hangs_ends_itself_and_frees_the_lock(tmp_path: Path, run: Run) -> None:
-    """Also without a parent: by hand, or if its service was killed. Nobody writes to this named pipe."""
-    fifo = tmp_path / "visits.csv"
-    os.mkfifo(fifo)
-    environment = {**os.environ, "REPORTGEN_BUILD_TIMEOUT_S": "4"}
-    command = [sys.executable, "-m", "reportgen", "build", "--source", str(fifo)]
-    with subprocess.Popen(
-        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment
-    ) as hanging:
-        eventually((tmp_path / "output" / "state" / "lock").exists)
-        assert run("build", "--no-wait", "--quiet").returncode == 3
-        assert hanging.wait(timeout=30) == 1
-        assert hanging.stderr
-        assert "error: not finished after 4 s" in hanging.stderr.read()
+    """Also without a parent: by hand, or if its service was killed. It is an error like any other."""
+    with silent() as database:
+        environment = {**os.environ, "DATABASE_URL": database.url, "REPORTGEN_BUILD_TIMEOUT_S": "4"}
+        command = [sys.executable, "-m", "reportgen", "build", "--json"]
+        hanging = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment)
+        database.await_caller()
+        with pytest.raises(OutputBusy), lock_output(tmp_path / "output", wait=False):
+            pass
+        out, _ = hanging.communicate(timeout=30)
+    assert hanging.returncode == 1
+    assert json.loads(out) == {
+        "status": "failed",
+        "error": "TimedOut",
+        "message": str(TimedOut.after(4)),
+        "exit_code": 1,
+        "retry": True,
+    }
     failure = read_runs(tmp_path / "output").last_failure
     assert failure is not None
     assert (failure.error, failure.retry) == ("TimedOut", True)
     assert run("build", "--no-wait", "--quiet").returncode == 0
-
-
-def test_a_build_past_its_time_limit_prints_its_json(tmp_path: Path, run: Run) -> None:
-    """It is an error like any other; waiting for another build does not count."""
-    fifo = tmp_path / "visits.csv"
-    os.mkfifo(fifo)
-    begun = time.monotonic()
-    done = run("build", "--source", "visits.csv", "--json", REPORTGEN_BUILD_TIMEOUT_S="2")
-    assert done.returncode == 1
-    assert time.monotonic() - begun < 30
-    assert json.loads(done.stdout) == {
-        "status": "failed",
-        "error": "TimedOut",
-        "message": str(TimedOut.after(2)),
-        "exit_code": 1,
-        "retry": True,
-    }
-
-
-def test_waiting_for_another_build_does_not_count_as_building(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "reportgen", "build", "--source", "sample", "--json"]
-    environment = {**os.environ, "REPORTGEN_BUILD_TIMEOUT_S": "10"}
-    with lock_output(tmp_path / "output"):
-        waiting = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=environment)
-        time.sleep(11)
-    out, _ = waiting.communicate(timeout=60)
-    assert json.loads(out)["status"] == "published"
 
 
 @pytest.mark.parametrize("name", ["30d/index.html", "7d/daily.csv", "assets"])

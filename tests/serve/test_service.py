@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from reportgen import __version__
-from reportgen.publish.history import Success, read_runs, record_success
+from reportgen.publish.history import BuildResult, read_runs, record
 from reportgen.publish.release import current_release, lock_output
 from tests.support.services import (
     ask,
@@ -45,9 +45,7 @@ def built(root: Path, ago_s: float, word: str = "one", **about: object) -> None:
     """Publish a small release, and put it on record as a build of so many seconds ago."""
     release = publish_files(root, site_files(word), ago_s=ago_s, **about)
     at = datetime.now(UTC) - timedelta(seconds=ago_s)
-    record_success(
-        root, Success(at, release.id, changed=True, seconds=1, cpu_seconds=1, peak_memory_bytes=10**8)
-    )
+    record(root, BuildResult("published", at, release=release.id, peak_memory_bytes=10**8))
 
 
 def test_the_first_report_is_awaited_with_a_friendly_page(tmp_path: Path) -> None:

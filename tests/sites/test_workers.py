@@ -18,7 +18,7 @@ from reportgen.config.settings import Config
 from reportgen.publish.history import read_runs
 from reportgen.sites import workers
 from reportgen.sites.workers import IDLE, MAX_SLOW, Processes, build_in_worker
-from tests.support.manysites import table
+from tests.support.manysites import silent, table
 from tests.support.services import children, eventually
 
 SECRET = "geheim7f3a"
@@ -190,12 +190,13 @@ def test_a_worker_is_read_above_file_descriptor_1023(job: BuildJob) -> None:
 
 def test_a_worker_ends_after_a_build_that_timed_out(job: BuildJob, tmp_path: Path) -> None:
     """A thread of it is stuck and holds the lock; the next job gets a new process."""
-    fifo = tmp_path / "visits.csv"
-    os.mkfifo(fifo)
-    stuck = Config.model_validate(
-        {"source": {"url": str(fifo)}, "output": {"dir": tmp_path / "stuck"}, "build_timeout_s": 1}
-    )
-    result = build_in_worker(BuildJob("stuck", stuck, job.kept))
+    with silent() as database:
+        settings = {
+            "source": {"url": database.url},
+            "output": {"dir": tmp_path / "stuck"},
+            "build_timeout_s": 2,
+        }
+        result = build_in_worker(BuildJob("stuck", Config.model_validate(settings), job.kept))
     assert (result.error, result.site, result.retry) == ("TimedOut", "stuck", True)
     one = idle_pid()
     assert build_in_worker(job).state == "published"

@@ -100,11 +100,15 @@ class Silent:
     listening: socket.socket
 
     @property
+    def url(self) -> str:
+        """The address that a build waits for."""
+        return f"postgresql://reader@127.0.0.1:{self.listening.getsockname()[1]}/stats"
+
+    @property
     def source(self) -> str:
         """Lines of a site that waits for it."""
-        port = self.listening.getsockname()[1]
         return (
-            f'source.url = "postgresql://reader@127.0.0.1:{port}/stats"\n'
+            f'source.url = "{self.url}"\n'
             f"source.connect_timeout_s = {FAR}\nsource.statement_timeout_s = {FAR}\n"
         )
 
