@@ -162,7 +162,7 @@ for module, name in named:
 
 
 FOREIGN_PACKAGE = re.compile(
-    r"pip\d?\s+(?:install|download)\b(?:\s+[^\s`]+){0,6}?\s+[\"'\\]*reportgen(?!-static\b)\b(?![/.:_])"
+    r"pip\d?\s+(?:install|download)\b(?:\s+[^\s`$]+){0,6}?\s+[\"'\\]*reportgen(?!-static\b)\b(?![/.:_])"
     r"|\breportgen\[(?:s3|ibis|dask)"
 )
 """A command that would install the package `reportgen` of another project, or an extra of it."""
@@ -189,6 +189,7 @@ def test_a_command_that_installs_the_foreign_package_is_recognised(text: str) ->
         "pip install 'reportgen-static[s3]'",
         "pip install dist/reportgen_static-0.1.0-py3-none-any.whl",
         "uv tool install '.[s3]'\nreportgen check",
+        "$ pip install dist/reportgen_static-0.1.0-py3-none-any.whl\n$ reportgen --version\nreportgen 0.1.0",
     ],
 )
 def test_a_command_that_installs_this_project_is_allowed(text: str) -> None:
