@@ -1,7 +1,7 @@
-"""The website: the current release to readers, health to the platform, as a function of requests.
+"""The website as a function from request to response: the current release, its status, and health checks.
 
-:class:`CurrentRelease` follows the link ``current`` and holds its release in memory; :func:`application`
-answers requests from it, at once and without waiting.
+:class:`CurrentRelease` holds the release to which the link ``current`` points. :func:`application` returns
+the function that answers requests from it, from memory and without waiting.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from reportgen.core.logs import event
 from reportgen.publish.release import current_release
@@ -19,6 +19,7 @@ from reportgen.serve.messages import Handler, Request, Response, encode_headers,
 from reportgen.serve.release_cache import (
     SECURITY,
     STRICT,
+    AssetPool,
     ReleaseCache,
     Resource,
     best_variant,
@@ -28,177 +29,199 @@ from reportgen.serve.release_cache import (
     text_page,
 )
 
-LOOK_EVERY_S = 0.5
-TRIES = 10
-"""How many releases one look may see vanish while it reads them, before it waits for the next look."""
+REFRESH_EVERY_S = 0.5
+MAX_READS = 10
+"""Maximum number of releases that one refresh may find replaced while it reads them."""
 
 RETRY_AFTER_S = 5
 PUBLIC_PATHS = ("/healthz", "/healthz/fresh")
-"""Addresses that need no password: the platform's checks have none."""
+"""Paths that need no password: a platform's health checks have none."""
+
+
+class NewRelease(NamedTuple):
+    """A release that was read, and the target of the link ``current`` at that time."""
+
+    target: str
+    cache: ReleaseCache
 
 
 class CurrentRelease:
-    """The release that readers get now, renewed as soon as another becomes current."""
+    """The release that readers get now, held in memory as ``cache``; ``None`` before the first."""
 
-    def __init__(self, root: Path, pool: dict[str, bytes] | None = None) -> None:
-        """``pool`` keeps what the releases of many sites have in common."""
-        self._root, self._pool = root, pool
-        self._seen: str | None = None
+    def __init__(self, root: Path, assets: AssetPool | None = None) -> None:
+        """Serve the output directory ``root``; ``assets`` are shared with the releases of other sites."""
+        self._root, self._assets = root, assets
+        self._served: str | None = None
         self._unreadable: str | None = None
         self.cache: ReleaseCache | None = None
 
     def refresh(self) -> None:
-        """Load the current release if it is another one; keep the last where it cannot be read.
+        """Serve another release if one was published since; keep the last if the new one is not readable."""
+        self.serve(self.read_new())
 
-        A release may be replaced and removed while it is being read: then the next one is read at once.
+    def read_new(self) -> NewRelease | None:
+        """Read and return another release if one was published since. The one served stays the same.
+
+        A release may be replaced and removed while it is read. Then the next one is read at once.
         """
-        for _ in range(TRIES):
+        for _ in range(MAX_READS):
             target = self._target()
-            if target in {None, self._seen}:
-                return  # nothing published yet, or the directory is gone: what is in memory stays
+            if target in {None, self._served}:
+                return None  # nothing is published yet, or the directory is gone
             try:
                 release = current_release(self._root)
                 if release is None:
-                    raise ValueError("it leads to no release of this output")  # noqa: TRY301 - told below
-                self.cache, self._seen, self._unreadable = load_release(release, self._pool), target, None
+                    raise ValueError("it is not a release of this output")  # noqa: TRY301 - logged below
+                return NewRelease(str(target), load_release(release, self._assets))
             except (OSError, ValueError, LookupError, TypeError) as exc:
                 if self._target() != target:
                     continue
-                if target != self._unreadable:  # it is tried again and again, and told once
+                if target != self._unreadable:  # log it once, not at each refresh
                     event("release_unreadable", level=logging.ERROR, current=target, error=str(exc))
                 self._unreadable = target
-            else:
-                event("release_served", release=release.id)
-            return
+                return None
+        return None
+
+    def serve(self, new: NewRelease | None) -> None:
+        """Serve what :meth:`read_new` returned; ``None`` changes nothing."""
+        if new:
+            (self._served, self.cache), self._unreadable = new, None
+            event("release_served", release=new.cache.id)
 
     def drop(self) -> None:
-        """Give back the memory; the next look loads the release again."""
-        self.cache = self._seen = None
+        """Release the memory; the next refresh reads the release again."""
+        self.cache = self._served = None
 
     def _target(self) -> str | None:
-        """Return where the link ``current`` leads."""
+        """Return the target of the link ``current``."""
         try:
             return str((self._root / "current").readlink())
         except OSError:
             return None
 
     async def follow(self) -> None:
-        """Look for another release again and again."""
+        """Refresh every half second, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
+            await asyncio.sleep(REFRESH_EVERY_S)
             await asyncio.to_thread(self.refresh)
 
 
 @dataclass(frozen=True)
-class SiteApp:
-    """One of many sites: what it publishes, how it stands, and ``fetch``, which has it in memory."""
+class MountedSite:
+    """One of many sites, served below a prefix. ``fetch`` reads its release into memory if need be."""
 
-    published: CurrentRelease
+    current: CurrentRelease
     status: Callable[[], dict[str, Any]]
     fetch: Callable[[], None]
 
 
 def application(
-    published: CurrentRelease,
+    current: CurrentRelease,
     status: Callable[[], dict[str, Any]],
     *,
     password: str | None = None,
     client_header: str | None = None,
-    places: Mapping[str, SiteApp] | None = None,
+    sites: Mapping[str, MountedSite] | None = None,
 ) -> Handler:
     """Return the function that answers requests.
 
-    ``status`` gives the document of ``/status.json``. ``client_header`` is the header in which a proxy in
-    front names the client's address; without it the connection's own counts. ``places`` are sites that stand
-    below a prefix of their own.
+    Args:
+        current: the release at ``/``.
+        status: returns the document of ``/status.json``.
+        password: what readers need; ``None`` serves everybody.
+        client_header: the header in which a proxy gives the client's address. Without it, the address of
+            the connection counts.
+        sites: further sites, by prefix.
+
     """
-    keeper = LoginThrottle(password, time.monotonic) if password else None
-    named = client_header.lower().encode() if client_header else None
+    throttle = LoginThrottle(password, time.monotonic) if password else None
+    forwarded_header = client_header.lower().encode() if client_header else None
 
     def answer(request: Request) -> Response:
-        wanted, path = headers_by_name(request.headers), request.path
-        if not _sound(request):
-            return _plain(400, b"Only HTTP/1.1 with one Host, or HTTP/1.0.\n")
-        if keeper and path not in PUBLIC_PATHS:
-            client = client_address(wanted.get(named, b"").decode("latin-1") if named else "", request.client)
-            if refused := _refusal(keeper, client, wanted.get(b"authorization", b"").decode("latin-1")):
-                return refused
+        headers, path = headers_by_name(request.headers), request.path
+        if not _has_valid_host(request):
+            return _text_response(400, b"Only HTTP/1.1 with one Host, or HTTP/1.0.\n")
+        if throttle and path not in PUBLIC_PATHS:
+            forwarded = headers.get(forwarded_header, b"") if forwarded_header else b""
+            client = client_address(forwarded.decode("latin-1"), request.client)
+            authorization = headers.get(b"authorization", b"").decode("latin-1")
+            if refusal := _refusal(throttle, client, authorization):
+                return refusal
         if request.method not in {"GET", "HEAD"}:
-            return _plain(405, b"Only GET and HEAD.\n", {"allow": "GET, HEAD"})
+            return _text_response(405, b"Only GET and HEAD.\n", {"allow": "GET, HEAD"})
         if path == "/healthz":
-            return _plain(200, b"ok\n")
+            return _text_response(200, b"ok\n")
         if path == "/healthz/fresh":
-            stale = status()["stale"] or published.cache is None
-            return _plain(503, b"stale\n") if stale else _plain(200, b"fresh\n")
+            stale = status()["stale"] or current.cache is None
+            return _text_response(503, b"stale\n") if stale else _text_response(200, b"fresh\n")
         prefix = path[1:].partition("/")[0]
-        if place := (places or {}).get(prefix):
-            place.fetch()
-            return _answer(place.published.cache, request, wanted, place.status, f"/{prefix}")
-        return _answer(published.cache, request, wanted, status)
+        if site := (sites or {}).get(prefix):
+            site.fetch()
+            return _release_response(site.current.cache, request, headers, site.status, f"/{prefix}")
+        return _release_response(current.cache, request, headers, status)
 
     return answer
 
 
-def _sound(request: Request) -> bool:
-    """Tell whether version and ``Host`` are as RFC 9112 (3.2) wants them: proxies in front go by both."""
+def _has_valid_host(request: Request) -> bool:
+    """Return whether version and ``Host`` are as RFC 9112 (3.2) asks: proxies in front rely on both."""
     hosts = sum(name == b"host" for name, _ in request.headers)
     return hosts == 1 if request.version == "1.1" else request.version == "1.0" and hosts <= 1
 
 
-def _refusal(keeper: LoginThrottle, client: str, authorization: str) -> Response | None:
-    """Return the answer to whoever may not read, or ``None``."""
-    pause_s = keeper.pause_s(client) if authorization else 0.0
-    if pause_s:
-        again = {"retry-after": str(int(pause_s) + 1)}
-        return _plain(429, b"Too many failed tries. Try again later.\n", again)
-    if authorization and keeper.admits(client, authorization):
-        return None
+def _refusal(throttle: LoginThrottle, client: str, authorization: str) -> Response | None:
+    """Return the response to a request without the right password; ``None`` if it has it."""
     if authorization:
+        # First of all: others behind the same address may be the ones who guess.
+        if throttle.accepts(authorization):
+            return None
+        if pause_s := throttle.record_failure(client):
+            retry_after = {"retry-after": str(int(pause_s) + 1)}
+            return _text_response(429, b"Too many failed tries. Try again later.\n", retry_after)
         event("access_refused", level=logging.WARNING, client=client)
     challenge = {"www-authenticate": 'Basic realm="reportgen", charset="UTF-8"'}
-    return _plain(401, b"This report asks for a user name and a password.\n", challenge)
+    return _text_response(401, b"This report asks for a user name and a password.\n", challenge)
 
 
-def _answer(
+def _release_response(
     cache: ReleaseCache | None,
     request: Request,
-    wanted: dict[bytes, bytes],
+    headers: Mapping[bytes, bytes],
     status: Callable[[], dict[str, Any]],
     base: str = "",
 ) -> Response:
-    """Answer with a file of the release that stands below ``base``, or its status, and with nothing else."""
+    """Return a file of the release at ``base``, its status, a redirect, or 404."""
     path, query = request.path.removeprefix(base), "?" * bool(request.query) + request.query.decode("latin-1")
     if path == "/status.json":
-        return _plain(200, encode_json(status()), {"content-type": "application/json"})
+        return _text_response(200, encode_json(status()), {"content-type": "application/json"})
     if base and not path:
-        return _plain(308, b"", {"location": f"{base}/{query}"})
+        return _text_response(308, b"", {"location": f"{base}/{query}"})
     if cache is None:
-        return _not_yet(failed=bool(status()["consecutive_failures"]))
+        return _no_release_response(failed=bool(status()["consecutive_failures"]))
     if resource := cache.resources.get(path):
-        return _of_resource(200, resource, wanted)
+        return _resource_response(200, resource, headers)
     if target := cache.redirects.get(path):
-        return _plain(308, b"", {"location": base + target + query})
+        return _text_response(308, b"", {"location": base + target + query})
     if cache.not_found:
-        return _of_resource(404, cache.not_found, wanted)
-    return _plain(404, b"There is no such page.\n")
+        return _resource_response(404, cache.not_found, headers)
+    return _text_response(404, b"There is no such page.\n")
 
 
-def _not_yet(*, failed: bool) -> Response:
-    """Answer while there is no release."""
-    again = {"retry-after": str(RETRY_AFTER_S), "content-type": "text/html; charset=utf-8"}
-    return _plain(503, NO_REPORT if failed else FIRST_BUILD, again)
+def _no_release_response(*, failed: bool) -> Response:
+    headers = {"retry-after": str(RETRY_AFTER_S), "content-type": "text/html; charset=utf-8"}
+    return _text_response(503, NO_REPORT if failed else FIRST_BUILD, headers)
 
 
-def _of_resource(status: int, resource: Resource, wanted: dict[bytes, bytes]) -> Response:
-    variant = best_variant(resource, wanted.get(b"accept-encoding", b"").decode("latin-1"))
-    condition = wanted.get(b"if-none-match")
+def _resource_response(status: int, resource: Resource, headers: Mapping[bytes, bytes]) -> Response:
+    variant = best_variant(resource, headers.get(b"accept-encoding", b"").decode("latin-1"))
+    condition = headers.get(b"if-none-match")
     if status == 200 and condition and etag_matches(variant.etag, condition.decode("latin-1")):  # noqa: PLR2004
         return Response(304, variant.not_modified)
     return Response(status, variant.headers, variant.body)
 
 
-def _plain(status: int, body: bytes, headers: dict[str, str] | None = None) -> Response:
-    """Answer with something that is no file of a release, and is kept nowhere."""
+def _text_response(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response that is not a file of a release, and that caches must not keep."""
     common = {
         "content-type": "text/plain; charset=utf-8",
         "content-length": str(len(body)),
@@ -206,7 +229,7 @@ def _plain(status: int, body: bytes, headers: dict[str, str] | None = None) -> R
         "content-security-policy": f"{STRICT}; frame-ancestors 'none'",
         **SECURITY,
     }
-    return Response(status, encode_headers(common | (headers or {})), body)
+    return Response(status, encode_headers(common | dict(headers or {})), body)
 
 
 FIRST_BUILD = text_page(
@@ -218,17 +241,17 @@ FIRST_BUILD = text_page(
 
 NO_REPORT = text_page(
     "There is no report yet",
-    "The last build failed. Whoever runs this site finds the reason in its log, or with reportgen status.",
+    "The last build failed. Its reason is in the log of this site, and reportgen status shows it.",
     refresh_s=60,
 )
 
 
-def logged(answer: Handler) -> Handler:
-    """Log each request, and how long its answer took to find: never its query, which may hold a secret."""
+def log_requests(handler: Handler) -> Handler:
+    """Return a handler that also logs each request, without its query, which may hold a secret."""
 
-    def noting(request: Request) -> Response:
+    def answer(request: Request) -> Response:
         begun = time.perf_counter()
-        response = answer(request)
+        response = handler(request)
         ms = round(1000 * (time.perf_counter() - begun), 2)
         event(
             "request", method=request.method, path=request.path, client=request.client, ms=ms,
@@ -236,4 +259,4 @@ def logged(answer: Handler) -> Handler:
         )  # fmt: skip
         return response
 
-    return noting
+    return answer

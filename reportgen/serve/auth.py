@@ -1,4 +1,4 @@
-"""Who may read: HTTP Basic authentication, and a pause for whoever keeps guessing."""
+"""HTTP Basic authentication, and growing pauses for clients that send wrong passwords."""
 
 import base64
 import binascii
@@ -10,54 +10,68 @@ from ipaddress import IPv6Address, ip_address, ip_network
 
 USER = "reader"
 FREE_TRIES = 5
+"""Number of failed logins of a client before it has to pause."""
+
 MAX_PAUSE_S = 60.0
+FORGET_AFTER_S = 3600.0
+"""Seconds after a client's last failed login after which its failures no longer count."""
+
 MAX_CLIENTS = 4096
-"""How many clients with failed tries are remembered: the memory of an attack stays bounded."""
+"""Maximum number of clients whose failed logins are remembered, which bounds the memory of an attack."""
 
 
 class LoginThrottle:
-    """Checks credentials in constant time, and makes clients wait who fail again and again.
+    """Checks credentials in constant time, and counts the failed logins of each client.
 
-    ``clock`` is monotonic, in seconds.
+    A client may be many people behind one address. So its pause never refuses the right password, and the
+    right password of one does not end the pause of another. ``clock`` is monotonic, in seconds.
     """
 
     def __init__(self, password: str, clock: Callable[[], float]) -> None:
-        # An environment may hold bytes that are no UTF-8; they count as they are.
+        # Bytes of the environment that are not UTF-8 arrive as surrogates, and count as those bytes.
         self._expected = _digest(f"{USER}:{password}".encode("utf-8", "surrogateescape"))
         self._clock = clock
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
+        """The number of failed logins of each client and the time of the last, oldest first."""
 
-    def pause_s(self, client: str) -> float:
-        """Return for how long this client's credentials will not be looked at; 0 where they will."""
-        tries, until = self._failures.get(client, (0, 0.0))
-        return max(0.0, until - self._clock()) if tries >= FREE_TRIES else 0.0
-
-    def admits(self, client: str, authorization: str) -> bool:
-        """Tell whether an ``Authorization`` header holds the credentials, and remember if it does not."""
+    def accepts(self, authorization: str) -> bool:
+        """Return whether an ``Authorization`` header holds the right user and password."""
         scheme, _, token = authorization.partition(" ")
         try:
             given = base64.b64decode(token.strip(), validate=True) if scheme.lower() == "basic" else b""
         except (binascii.Error, ValueError):
             given = b""
-        # Digests are equally long, so the comparison tells nothing about the password's length either.
-        if hmac.compare_digest(_digest(given), self._expected):
-            self._failures.pop(client, None)
-            return True
-        tries = self._failures.pop(client, (0, 0.0))[0] + 1
-        pause_s = min(2.0 ** min(tries - FREE_TRIES, 16), MAX_PAUSE_S)
-        self._failures[client] = (tries, self._clock() + pause_s)
+        # Digests have one length, so the time of the comparison does not depend on the password's length.
+        return hmac.compare_digest(_digest(given), self._expected)
+
+    def record_failure(self, client: str) -> float:
+        """Count a failed login and return 0, or return the seconds that the client still has to pause.
+
+        A failed login during a pause is not counted, so it does not make the pause longer.
+        """
+        now = self._clock()
+        tries, last = self._failures.get(client, (0, 0.0))
+        if now - last > FORGET_AFTER_S:
+            tries = 0
+        pause_s = min(2.0 ** min(tries - FREE_TRIES, 16), MAX_PAUSE_S) if tries >= FREE_TRIES else 0.0
+        if last + pause_s > now:
+            return last + pause_s - now
+        self._failures[client] = (tries + 1, now)
+        self._failures.move_to_end(client)
         if len(self._failures) > MAX_CLIENTS:
             self._failures.popitem(last=False)
-        return False
+        return 0.0
 
 
-def client_address(named: str, peer: str) -> str:
-    """Return who a client counts as: its address, or in IPv6 its network, which is one customer's.
+def client_address(forwarded: str, peer: str) -> str:
+    """Return the key under which a client is counted: its IPv4 address, or its IPv6 network of 64 bits.
 
-    ``named`` is what a proxy in front says, ``peer`` the other end of the connection, which counts where
-    that is no address.
+    Args:
+        forwarded: what the proxy's header says; empty without a proxy.
+        peer: the address at the other end of the connection, used where ``forwarded`` is not an address.
+
     """
-    for text in (named, peer):
+    for text in (forwarded, peer):
         try:
             address = ip_address(text.strip())
         except ValueError:

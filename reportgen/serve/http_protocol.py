@@ -1,7 +1,7 @@
-"""HTTP/1.1 with limits: no client takes much by sending nothing or too much, or by not reading.
+"""HTTP/1.1 with limits, for clients that send nothing, send too much, or do not read.
 
-Requests are read by httptools and answered in their turn by a function, which waits for nobody: what it
-returns is ready in memory, and most of it goes out in the call that brought the request in.
+httptools parses the requests. A handler answers them in their order, at once and from memory: a response is
+usually written in the call that received its request.
 """
 
 import asyncio
@@ -26,82 +26,88 @@ from reportgen.serve.messages import (
 )
 
 HEAD_S = 10.0
-HEAD_BYTES, MOST_HEADERS = 32 * 1024, 100
-"""How much may come until all is answered; how many headers in a head: in memory each is a lot larger."""
+"""Maximum seconds until the head of a request is complete."""
 
-MOST_WAITING = 16
-"""How many requests may stand behind the one that is answered."""
+MAX_HEAD_BYTES = 32 * 1024
+"""Maximum number of bytes that a client may send before all its requests are answered."""
+
+MAX_HEADERS = 100
+"""Maximum number of headers of a request. In memory each takes many times its bytes."""
+
+MAX_PENDING = 16
+"""Maximum number of requests of a connection that wait behind the one that is being answered."""
 
 IDLE_S = 5.0
-"""How long a connection may wait for its next request."""
+"""Maximum seconds that a connection waits for its next request."""
 
 WRITE_S = 30.0
-"""How long a piece of a response may wait for its reader: with pieces of 32 KB, 1 KB a second is enough."""
+"""Maximum seconds that a piece of a response waits for its client to read: 1 KB a second is enough."""
 
 PIECE_BYTES = 32 * 1024
-"""How much of a body is handed on at once: so much memory a client takes that does not read."""
+"""Bytes of a body that are written at once, which is the memory that a client takes that does not read."""
 
-LOOK_EVERY_S = 0.5
-"""How often deadlines are looked at, and the date that responses tell."""
+CHECK_EVERY_S = 0.5
+"""Seconds between two checks of all deadlines, and between two updates of the ``date`` header."""
 
 BACKLOG = 128
-"""How many connections may wait to be accepted."""
+"""Maximum number of connections waiting to be accepted."""
 
 ACCEPTS_PER_TURN = 16
-"""How many connections are accepted in one turn of the loop."""
+"""Maximum number of connections accepted in one turn of the event loop."""
 
 SPARE_FILES = 4 * ACCEPTS_PER_TURN + 64
-"""File descriptors that connections leave for everything else.
+"""Number of file descriptors that are kept for other things than connections.
 
-A connection too many is accepted in one turn of asyncio's loop, made in the next, told to close in the
-third, and closed in the fourth; each of these turns accepts others.
+asyncio needs four turns of its loop to accept a connection past the maximum, to set it up, and to close it.
+Each of these turns accepts further connections.
 """
 
 LOGGER = logging.getLogger(__name__)
-NO_REQUEST = plain_response(400, "Invalid HTTP request received.")
-TOO_LARGE = plain_response(431)
-BROKEN = plain_response(500, "Internal Server Error")
+BAD_REQUEST = plain_response(400, "Invalid HTTP request received.")
+TOO_LARGE_HEAD = plain_response(431)
+SERVER_ERROR = plain_response(500, "Internal Server Error")
 
 
 class Connections:
-    """All open connections: how requests are answered, the date that answers tell, and the deadlines."""
+    """All open connections, with the handler of their requests, the date, and the check of deadlines."""
 
-    def __init__(self, answer: Handler) -> None:
-        self.answer = answer
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
         self.open: set[GuardedProtocol] = set()
         self.date = b""
-        """The header line; nothing is answered before :meth:`keep` has begun."""
+        """The ``date`` header line. :meth:`watch` sets it, before the first request is answered."""
 
-    def made(self) -> "GuardedProtocol":
-        """Return the protocol of a connection that is being accepted."""
+    def new_protocol(self) -> "GuardedProtocol":
+        """Return the protocol object of a new connection."""
         return GuardedProtocol(self)
 
-    async def keep(self) -> None:
-        """Tell the time, and end who is late, again and again."""
+    async def watch(self) -> None:
+        """Update the date and close connections past their deadline, every half second, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
             self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode()
             for each in list(self.open):
-                each.look(loop.time())
-            await asyncio.sleep(LOOK_EVERY_S)
+                each.check_deadlines(loop.time())
+            await asyncio.sleep(CHECK_EVERY_S)
 
     async def drain(self, within_s: float) -> None:
-        """End all connections: idle ones at once, others after their answers or, by force, in time."""
+        """Close all connections: idle ones now, others after their responses, the rest after ``within_s``."""
         loop = asyncio.get_running_loop()
         end = loop.time() + within_s
         while self.open and loop.time() < end:
-            for each in list(self.open):  # each time: some were just accepted
-                each.end()
+            for each in list(self.open):  # new ones, too, which were accepted meanwhile
+                each.close()
             await asyncio.sleep(0.05)
         for each in list(self.open):
             each.transport.abort()
 
 
 class GuardedProtocol(asyncio.Protocol):
-    """One connection. It ends where its client is late, sends too much or does not read, or is one too many.
+    """One connection. It closes if its client misses a deadline, sends too much or does not read.
 
-    ``_waiting`` holds the requests that are not answered whole yet, ``_left`` what is not written yet of the
-    answer to the first of them.
+    ``_pending`` holds the requests whose responses are not written completely, ``_unsent`` the part of the
+    first response that is not written yet, ``None`` before it is begun. ``_closing`` is set when no further
+    request is read.
     """
 
     def __init__(self, connections: Connections) -> None:
@@ -109,18 +115,18 @@ class GuardedProtocol(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._headers: Headers = []
-        self._waiting: deque[Request] = deque()
-        self._left: memoryview | None = None
-        self._in_head = self._in_body = self._last = self._paused = False
+        self._pending: deque[Request] = deque()
+        self._unsent: memoryview | None = None
+        self._in_head = self._in_body = self._closing = self._paused = False
         self._head_bytes = 0
         self._head_due = self._write_due = inf
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a head; where descriptors run out, end the connection at once."""
+        """Begin to wait for a request; close the connection if there are too many."""
         self.transport = transport
         peer = transport.get_extra_info("peername")
         self._client = str(peer[0]) if peer else ""
-        # Whatever the kernel does not take at once counts as not read, so that its deadline begins.
+        # Bytes that the kernel does not accept at once count as not read by the client: the deadline begins.
         transport.set_write_buffer_limits(high=0)
         self._await_head()
         self._connections.open.add(self)
@@ -128,81 +134,81 @@ class GuardedProtocol(asyncio.Protocol):
             transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget what is not answered."""
+        """Drop all pending requests."""
         del exc
         self._connections.open.discard(self)
-        self._waiting.clear()
-        self._left = None
-        del self._parser  # the two hold each other
+        self._pending.clear()
+        self._unsent = None
+        del self._parser  # it refers to this object: without the cycle, memory is freed at once
 
     def data_received(self, data: bytes) -> None:
-        """Read on, and answer what is complete; empty lines between two requests are part of a head.
+        """Parse the data, and answer the requests that are complete. Empty lines before a head belong to it.
 
-        Nothing here reads a body: what follows such a head would be skipped, for as long as it comes, and
-        could pass for another request.
+        Bodies are never read. A request that announces one is the last of its connection, so that nothing
+        in a body can be taken for another request.
         """
-        if self._last:
+        if self._closing:
             return
-        if not self._waiting:
+        if not self._pending:
             self._await_head()
         self._head_bytes += len(data)
-        if self._head_bytes > HEAD_BYTES:
-            self.end(TOO_LARGE)
+        if self._head_bytes > MAX_HEAD_BYTES:
+            self.close(TOO_LARGE_HEAD)
             return
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            pass  # to another protocol: the request for it is answered as any other, and is the last one
+            pass  # a request for another protocol is answered as any other, and is the last of its connection
         except httptools.HttpParserError:
             self._refuse()
-        if self._left is None:
+        if self._unsent is None:
             self._answer()
 
     def eof_received(self) -> bool:
-        """Tell whether to keep the connection, though nothing more will come: until all is answered."""
-        self.end()
-        return bool(self._waiting)
+        """Return whether to keep the connection open for writing: as long as requests are pending."""
+        self.close()
+        return bool(self._pending)
 
     def on_message_begin(self) -> None:
-        """Begin a head: the first one was awaited from the connection on."""
+        """Begin the head of a request. The deadline of the first head began with the connection."""
         self._await_head()
         self._url, self._headers = b"", []
 
     def on_url(self, url: bytes) -> None:
-        """Take a piece of the target."""
+        """Add a piece of the request target."""
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header. What follows a body is none: no proxy in front has looked at it."""
-        if self._last:
+        """Add a header. A header after a body (a trailer) is ignored: proxies do not check trailers."""
+        if self._closing:
             return
-        if len(self._headers) == MOST_HEADERS:
-            self.end(TOO_LARGE)
+        if len(self._headers) == MAX_HEADERS:
+            self.close(TOO_LARGE_HEAD)
         else:
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """End a head. A request with a body, or for another protocol, is the last of its connection.
+        """Add the request. One with a body, or for another protocol, is the last of its connection.
 
         Raises:
-            ValueError: the target is none that could be answered; httptools makes it an error of the request.
+            ValueError: the target has no path. httptools turns this into an error of the request.
 
         """
         self._in_head, self._head_due = False, inf
-        if self._last:
+        if self._closing:
             return
-        if len(self._waiting) > MOST_WAITING:
-            self._last = True
+        if len(self._pending) > MAX_PENDING:
+            self._closing = True
             self.transport.abort()
             return
         target, version = httptools.parse_url(self._url), self._parser.get_http_version()
         if target.path is None:
-            raise ValueError("a target without a path")
+            raise ValueError("the request target has no path")
         path, method = target.path.decode("ascii"), self._parser.get_method().decode("ascii")
         path = unquote(path) if "%" in path else path
-        self._waiting.append(Request(method, path, target.query or b"", version, self._headers, self._client))
+        self._pending.append(Request(method, path, target.query or b"", version, self._headers, self._client))
         self._in_body = True
-        self._last = (
+        self._closing = (
             version == "1.0"
             or not self._parser.should_keep_alive()
             or self._parser.should_upgrade()
@@ -210,31 +216,32 @@ class GuardedProtocol(asyncio.Protocol):
         )
 
     def on_message_complete(self) -> None:
-        """End a request."""
+        """Note that the request is complete."""
         self._in_body = False
 
     def pause_writing(self) -> None:
-        """Begin to wait for a client that reads slower than it is written to."""
+        """Begin to wait for a client that reads more slowly than the server writes."""
         self._paused, self._write_due = True, self._loop.time() + WRITE_S
 
     def resume_writing(self) -> None:
-        """Go on, the client has read: in a turn of its own, as asyncio is not ready here for an end."""
+        """Continue to write, in another turn of the loop: asyncio forbids to close a transport here."""
         self._paused, self._write_due = False, inf
         self._loop.call_soon(self._answer)
 
-    def look(self, now: float) -> None:
-        """End the connection where its client is late."""
+    def check_deadlines(self, now: float) -> None:
+        """Close the connection if its client missed a deadline."""
         if now > self._write_due:
             self.transport.abort()
         elif now > self._head_due:
-            self.end()
+            self.close()
 
-    def end(self, words: Response | None = None) -> None:
-        """Close the connection: after the answers that are due, or else after ``words``."""
-        self._last, self._head_due = True, inf
-        if not self._waiting and not self.transport.is_closing():
-            if words:
-                self.transport.write(encode_head(words, self._connections.date, last=True) + words.body)
+    def close(self, refusal: Response | None = None) -> None:
+        """Close the connection after the pending responses. If there are none, send ``refusal`` first."""
+        self._closing, self._head_due = True, inf
+        if not self._pending and not self.transport.is_closing():
+            if refusal:
+                head = encode_head(refusal, self._connections.date, last=True)
+                self.transport.write(head + refusal.body)
             self.transport.close()
 
     def _await_head(self) -> None:
@@ -243,63 +250,63 @@ class GuardedProtocol(asyncio.Protocol):
             self._head_due = self._loop.time() + HEAD_S
 
     def _refuse(self) -> None:
-        """Refuse what is no request, also where only its body shows that; answer what came before it."""
+        """Refuse data that is not a valid request, after the responses to the requests before it."""
         if self._in_body:
-            self._waiting.pop()
-        elif self._last:
-            return  # it came after the last request
+            self._pending.pop()
+        elif self._closing:
+            return  # the invalid data came after the last request
         event("request_refused", level=logging.WARNING, client=self._client)
-        self._last = False
-        if self._left is None:
+        self._closing = False
+        if self._unsent is None:
             self._answer()
-        self.end(NO_REQUEST)
+        self.close(BAD_REQUEST)
 
     def _answer(self) -> None:
-        """Write what is due, a piece at a time: the next once this is taken, and others had their turn."""
-        while self._waiting and not self._paused and not self.transport.is_closing():
+        """Write the pending responses in pieces, and let other connections write between two pieces."""
+        while self._pending and not self._paused and not self.transport.is_closing():
             head = b""
-            if self._left is None:
-                response = self._response(self._waiting[0])
-                last = self._last and len(self._waiting) == 1
+            if self._unsent is None:
+                response = self._response(self._pending[0])
+                last = self._closing and len(self._pending) == 1
                 head = encode_head(response, self._connections.date, last=last)
-                self._left = memoryview(response.body)
-            self.transport.write(head + self._left[:PIECE_BYTES])
-            self._left = self._left[PIECE_BYTES:]
-            if self._left:
+                self._unsent = memoryview(response.body)
+            self.transport.write(head + self._unsent[:PIECE_BYTES])
+            self._unsent = self._unsent[PIECE_BYTES:]
+            if self._unsent:
                 if not self._paused:
                     self._loop.call_soon(self._answer)
                 return
-            self._left = None
-            self._waiting.popleft()
-            if not self._waiting:
-                self._rest()
+            self._unsent = None
+            self._pending.popleft()
+            if not self._pending:
+                self._await_next_request()
 
     def _response(self, request: Request) -> Response:
-        """Return the answer to a request, also where it finds a fault of ours."""
+        """Return the response to a request: 500 if the handler raises."""
         try:
-            response = self._connections.answer(request)
+            response = self._connections.handler(request)
         except Exception:
-            LOGGER.exception("a request could not be answered")
-            response = BROKEN
+            LOGGER.exception("the handler of a request raised an exception")
+            response = SERVER_ERROR
         return response if request.method != "HEAD" else Response(response.status, response.header_lines)
 
-    def _rest(self) -> None:
-        """Wait for the next request, or close where there is none."""
+    def _await_next_request(self) -> None:
+        """Wait for the next request, or close the connection if this was the last."""
         self._head_bytes = 0
-        if self._last:
+        if self._closing:
             self.transport.close()
         elif not self._in_head:
             self._head_due = self._loop.time() + IDLE_S
 
 
 def max_connections() -> int:
-    """Return how many connections the limit of file descriptors leaves room for."""
+    """Return the maximum number of connections, by the limit of file descriptors."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, soft - SPARE_FILES) if soft != resource.RLIM_INFINITY else 65_536
 
 
-def raise_limit() -> None:
-    """Let this process have as many file descriptors as it may."""
+def raise_file_limit() -> None:
+    """Raise the limit of file descriptors of this process to the maximum that the system allows."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

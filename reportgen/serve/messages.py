@@ -1,4 +1,4 @@
-"""Requests and responses as plain values: what the protocol reads and writes, and the website answers."""
+"""Requests and responses as plain values, and how their headers are written."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -14,8 +14,8 @@ BREAKS = re.compile(r"[\r\n\0]")
 class Request:
     """The head of a request.
 
-    Names of headers are lower case, ``path`` is decoded, ``query`` is not and has no question mark,
-    ``client`` is the other end's address.
+    The names of ``headers`` are in lower case. ``path`` is percent-decoded; ``query`` is not, and has no
+    question mark. ``client`` is the address at the other end of the connection.
     """
 
     method: str
@@ -36,44 +36,44 @@ class Response:
 
 
 Handler = Callable[[Request], Response]
-"""What answers a request, at once: the whole server waits for it."""
+"""Returns the response to a request. It must not wait: the whole server waits for it."""
 
 
 def encode_headers(headers: Mapping[str, str]) -> bytes:
-    """Return headers as they are sent, each with its end of line.
+    """Return headers as bytes, each with its end of line.
 
     Raises:
-        ValueError: what stands in one would end its line.
+        ValueError: a value holds a line break or NUL.
 
     """
     for name, value in headers.items():
         if BREAKS.search(value):
-            raise ValueError(f"{name}: {value!r} is more than one line")
+            raise ValueError(f"{name}: {value!r} holds a line break or NUL")
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
 
 
 def headers_by_name(headers: Headers) -> dict[bytes, bytes]:
-    """Return headers by name; several lines of one are one list (RFC 9110, 5.3)."""
-    found: dict[bytes, bytes] = {}
+    """Return the values of headers by name; values of one name are joined by commas (RFC 9110, 5.3)."""
+    values: dict[bytes, bytes] = {}
     for name, value in headers:
-        found[name] = b"%b, %b" % (found[name], value) if name in found else value
-    return found
+        values[name] = b"%b, %b" % (values[name], value) if name in values else value
+    return values
 
 
 def encode_head(response: Response, date: bytes, *, last: bool) -> bytes:
-    """Return all that is sent before the body; ``date`` is a whole line."""
+    """Return the status line and the headers of a response; ``date`` is a header line."""
     end = b"connection: close\r\n\r\n" if last else b"\r\n"
     return STATUS[response.status] + date + response.header_lines + end
 
 
-def plain_response(status: int, words: str = "") -> Response:
-    """Return the answer to what is no request, or to one that broke the server."""
-    length, kind = {"content-length": str(len(words))}, {"content-type": "text/plain; charset=utf-8"}
-    return Response(status, encode_headers(length | kind if words else length), words.encode())
+def plain_response(status: int, text: str = "") -> Response:
+    """Return a response in plain ASCII text, for requests that do not reach the website."""
+    length, kind = {"content-length": str(len(text))}, {"content-type": "text/plain; charset=utf-8"}
+    return Response(status, encode_headers(length | kind if text else length), text.encode())
 
 
 def announces_body(headers: Headers) -> bool:
-    """Tell whether more belongs to a request than its head."""
+    """Return whether the headers announce a body."""
     return any(
         name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 \t"))
         for name, value in headers

@@ -1,8 +1,8 @@
-"""What ``reportgen serve`` puts together for many sites: one schedule, one server, a release for each prefix.
+"""``reportgen serve`` for many sites: one schedule, one server, and a release for each site.
 
-The page over all sites stands at ``/``, each site below its prefix. Releases are read into memory when they
-are first asked for, which takes some milliseconds; those that nobody has asked for longest go where there are
-too many.
+The page over all sites is at ``/``, each site below its prefix. A site's release is read into memory at the
+first request for it, which takes some milliseconds. If the releases take too much memory, the ones that were
+requested longest ago are dropped.
 """
 
 import asyncio
@@ -20,78 +20,102 @@ from reportgen.core.cron import due_after
 from reportgen.core.logs import event
 from reportgen.core.timing import Pace
 from reportgen.publish.history import read_runs
-from reportgen.serve.app import LOOK_EVERY_S, CurrentRelease, SiteApp, application
+from reportgen.serve.app import REFRESH_EVERY_S, CurrentRelease, MountedSite, application
+from reportgen.serve.release_cache import AssetPool
 from reportgen.serve.scheduler import DueAfter, Schedule
 from reportgen.serve.server import address_of, check_exposure, listen, run
 from reportgen.serve.worker import Worker
 
-MOST_BYTES = 64_000_000
-"""Of releases in memory, besides the assets that all have in common."""
+MAX_BYTES = 64_000_000
+"""Maximum size of the sites' releases in memory, without assets."""
 
 STATUS_EVERY_S = 5.0
-"""How stale the status of all sites may be, where it does not take long."""
+"""Minimum age of the status of all sites before it is computed again."""
 
 
 class SiteCaches:
-    """The page over all sites, and the sites' releases that are in memory."""
+    """The page over all sites, and the releases of the sites that are in memory.
 
-    def __init__(self, sites: Sites, *, most_bytes: int = MOST_BYTES) -> None:
-        self._sites, self._most_bytes = sites, most_bytes
-        self._pool: dict[str, bytes] = {}
-        self.index = CurrentRelease(sites.root, self._pool)
-        self._loaded: OrderedDict[str, CurrentRelease] = OrderedDict()
+    Only the thread of the event loop changes which releases are in memory, and their size. Another thread
+    reads new releases.
+    """
+
+    def __init__(self, sites: Sites, *, max_bytes: int = MAX_BYTES) -> None:
+        self._sites, self._max_bytes = sites, max_bytes
+        self.assets = AssetPool()
+        self.index = CurrentRelease(sites.root, self.assets)
+        self._sizes: OrderedDict[CurrentRelease, int] = OrderedDict()
+        """The size in bytes of each release in memory, the one requested longest ago first."""
+        self.size_bytes = 0
+        """The sum of these sizes."""
         self._pace = Pace(STATUS_EVERY_S, at_once=True)
         self.status: dict[str, Any] = {}
 
-    def place(self, site: Site, shown: Callable[[dict[str, Any]], dict[str, Any]]) -> SiteApp:
-        """Return where a site is served; its status goes out as ``shown``."""
-        published = CurrentRelease(site.config.output.dir, self._pool)
+    def mount(self, site: Site, visible: Callable[[dict[str, Any]], dict[str, Any]]) -> MountedSite:
+        """Return what serves a site. ``visible`` removes from its status what readers must not see."""
+        current = CurrentRelease(site.config.output.dir, self.assets)
 
         def document() -> dict[str, Any]:
-            return shown(status(site.config, read_runs(site.config.output.dir), _now()))
+            return visible(status(site.config, read_runs(site.config.output.dir), _now()))
 
-        return SiteApp(published, document, partial(self._fetch, site.prefix, published))
+        return MountedSite(current, document, partial(self._fetch, current))
 
-    def _fetch(self, prefix: str, published: CurrentRelease) -> None:
-        """See to it that a site's release is in memory, and that not too many others are."""
-        if published.cache is None:
-            published.refresh()
-        if published.cache is None:
-            return
-        self._loaded[prefix] = published
-        self._loaded.move_to_end(prefix)
-        while len(self._loaded) > 1 and self._bytes() > self._most_bytes:
-            _, oldest = self._loaded.popitem(last=False)
+    def _fetch(self, current: CurrentRelease) -> None:
+        """Read a site's release if it is not in memory, and note that it was requested last."""
+        if current.cache is None:
+            current.refresh()
+        if current.cache is not None:
+            self._add(current, current.cache.size_bytes)
+            self._sizes.move_to_end(current)
+            self._drop_oldest()
+
+    def _add(self, current: CurrentRelease, size_bytes: int) -> None:
+        self.size_bytes += size_bytes - self._sizes.get(current, 0)
+        self._sizes[current] = size_bytes
+
+    def _drop_oldest(self) -> None:
+        while len(self._sizes) > 1 and self.size_bytes > self._max_bytes:
+            oldest, size_bytes = self._sizes.popitem(last=False)
+            self.size_bytes -= size_bytes
             oldest.drop()
 
-    def _bytes(self) -> int:
-        return sum(each.cache.size_bytes for each in self._loaded.values() if each.cache)
-
-    def refresh(self) -> None:
-        """Load what has been published since, where it is in memory, and see how all sites stand."""
+    def refresh_index(self) -> None:
+        """Serve the newest page over all sites, and compute the status of all sites if it is time to."""
         self.index.refresh()
-        for published in list(self._loaded.values()):
-            if published.cache:
-                published.refresh()
         if self._pace.is_due():
             with self._pace.timed():
                 self.status = status_of_all(self._sites, self._sites.all, _now())
 
+    async def refresh_sites(self) -> None:
+        """Serve the newest releases of the sites in memory. Another thread reads them."""
+        before = [(current, current.cache) for current in self._sizes]
+        new = await asyncio.to_thread(lambda: [current.read_new() for current, _ in before])
+        for (current, old_cache), release in zip(before, new, strict=True):
+            # A request may have dropped or replaced the release of a site while the other thread was reading.
+            if release and current.cache is old_cache:
+                current.serve(release)
+                self._add(current, release.cache.size_bytes)
+        self._drop_oldest()
+
     async def follow(self) -> None:
-        """Look again and again."""
+        """Refresh every half second, until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
-            await asyncio.to_thread(self.refresh)
+            await asyncio.sleep(REFRESH_EVERY_S)
+            await asyncio.to_thread(self.refresh_index)
+            await self.refresh_sites()
 
 
 def serve(sites: Sites, arguments: Sequence[str], environ: Mapping[str, str], *, scheduled: bool) -> int:
-    """Serve and build many sites until a signal comes; return the exit status.
+    """Serve and build many sites until a signal arrives; return the exit status.
 
-    ``arguments`` are the options that a round of builds gets, ``environ`` holds ``REPORTGEN_PASSWORD`` and
-    ``REPORTGEN_LOG``.
+    Args:
+        sites: the settings of all sites.
+        arguments: the options of ``reportgen build`` for the builds.
+        environ: the environment, with ``REPORTGEN_PASSWORD`` and ``REPORTGEN_LOG``.
+        scheduled: whether to build by schedule.
 
     Raises:
-        ConfigError: it cannot, or must not, listen there.
+        ConfigError: the address cannot be listened on, or must not be without a password.
 
     """
     password, server = environ.get("REPORTGEN_PASSWORD"), sites.common.server
@@ -99,10 +123,10 @@ def serve(sites: Sites, arguments: Sequence[str], environ: Mapping[str, str], *,
     check_exposure(server.host, password, public=server.public)
     listening = listen(server.host, server.port)
     caches = SiteCaches(sites)
-    caches.refresh()
+    caches.refresh_index()
     schedule = _schedule(sites, arguments) if scheduled else None
 
-    def shown(document: dict[str, Any]) -> dict[str, Any]:
+    def visible(document: dict[str, Any]) -> dict[str, Any]:
         return document if password or not server.public else without_details(document)
 
     def start() -> None:
@@ -111,26 +135,26 @@ def serve(sites: Sites, arguments: Sequence[str], environ: Mapping[str, str], *,
             sites=len(sites.all),
         )  # fmt: skip
         if schedule:
-            unread = caches.index.cache is None
-            wanted = unread or any(wants_a_build(site.config, _now()) for site in sites.all)
-            schedule.start(at_once=wanted)
+            missing = caches.index.cache is None
+            at_once = missing or any(wants_a_build(site.config, _now()) for site in sites.all)
+            schedule.start(at_once=at_once)
 
     app = application(
-        caches.index, lambda: shown(caches.status), password=password, client_header=server.client_header,
-        places={site.prefix: caches.place(site, shown) for site in sites.all},
+        caches.index, lambda: visible(caches.status), password=password, client_header=server.client_header,
+        sites={site.prefix: caches.mount(site, visible) for site in sites.all},
     )  # fmt: skip
     if schedule is None:
         return run(app, caches, listening, start=start, access_log=server.access_log)
     return run(
         app, caches, listening,
-        start=start, stop=schedule.stop, trouble=schedule.check, access_log=server.access_log,
+        start=start, stop=schedule.stop, find_fault=schedule.check, access_log=server.access_log,
     )  # fmt: skip
 
 
 def _schedule(sites: Sites, arguments: Sequence[str]) -> Schedule:
-    """Return what starts a round whenever a site is due: it builds those that are."""
+    """Return the schedule that starts a build of all sites that are due, when the first of them is."""
     common = sites.common
-    # Each site has a deadline of its own; this is one for the round, should the round itself hang.
+    # Each site has a timeout of its own. This one ends the whole run if that hangs.
     timeout_s = 2 * sum(site.config.build_timeout_s for site in sites.all) + JOIN_S + 600
     options = [*arguments, "--due", "--quiet"]
     worker = Worker(sites.root, options, timeout_s=timeout_s, clock=_now, secrets=sites.secrets)
@@ -139,11 +163,11 @@ def _schedule(sites: Sites, arguments: Sequence[str]) -> Schedule:
 
 
 def first_due(sites: Sites) -> DueAfter:
-    """Return what tells when the first of all sites is due after a moment, each in its own zone."""
-    timetables = {(site.config.schedule, site.config.timezone): site.config.zone for site in sites.all}
+    """Return the function that finds when the next build of any site is due, each in its own time zone."""
+    schedules = {(site.config.schedule, site.config.timezone): site.config.zone for site in sites.all}
 
     def after(moment: datetime) -> datetime:
-        return min(due_after(schedule, zone, moment) for (schedule, _), zone in timetables.items())
+        return min(due_after(schedule, zone, moment) for (schedule, _), zone in schedules.items())
 
     return after
 

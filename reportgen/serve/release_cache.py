@@ -1,15 +1,16 @@
-"""A release in memory: every address with its ready response. Knows HTTP's headers, not its server.
+"""A release in memory: the response of each path, ready to be sent.
 
-A release is read once, when it becomes current; a request that began on one is answered from that one,
-whatever becomes current meanwhile.
+A release is read whole when it becomes current. Responses never mix the files of two releases.
 """
 
 import hashlib
 import json
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from html import unescape
+from weakref import WeakValueDictionary
 
 from reportgen.core.compression import SUFFIXES
 from reportgen.core.release_files import is_asset, is_page
@@ -18,7 +19,7 @@ from reportgen.publish.release import MANIFEST, Release, read_published
 from reportgen.serve.messages import encode_headers
 
 STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'"
-"""The policy of whatever is no page: a drawing or a data file opened by itself runs nothing."""
+"""The content security policy of charts and data files, which run nothing when they are opened."""
 
 SECURITY = {
     "x-content-type-options": "nosniff",
@@ -33,7 +34,7 @@ POLICY = re.compile(rb'http-equiv="Content-Security-Policy" content="([^"]*)"')
 
 @dataclass(frozen=True)
 class Variant:
-    """One coding of a resource: its bytes, its entity tag, and all header lines of a 200 and of a 304."""
+    """One content coding of a resource: its bytes, its entity tag, the header lines of a 200 and a 304."""
 
     body: bytes
     etag: str
@@ -43,14 +44,18 @@ class Variant:
 
 @dataclass(frozen=True)
 class Resource:
-    """What stands at one address, by content coding; ``identity`` is always there."""
+    """The variants of one file by content coding; ``identity`` is always one of them."""
 
     variants: Mapping[str, Variant]
 
 
 @dataclass(frozen=True)
 class ReleaseCache:
-    """All resources of one release by path; ``redirects`` adds missing final slashes."""
+    """All resources of one release, by path.
+
+    ``redirects`` maps a path without its final slash to the one with it. ``size_bytes`` is the size of the
+    files, without assets that were shared by an :class:`AssetPool`.
+    """
 
     id: str
     resources: Mapping[str, Resource]
@@ -59,55 +64,72 @@ class ReleaseCache:
     size_bytes: int = 0
 
 
-def load_release(release: Release, pool: dict[str, bytes] | None = None) -> ReleaseCache:
-    """Read a release whole. Assets, which many have in common, are kept once in a ``pool``, by their hash.
+class AssetPool:
+    """Holds each asset once that several releases in memory have, for as long as one of them is in memory.
+
+    It holds them weakly: an asset goes with the last release that has it. Threads may share a pool.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._assets: WeakValueDictionary[tuple[str | bytes, ...], Resource] = WeakValueDictionary()
+
+    def __len__(self) -> int:
+        """Return the number of assets in memory."""
+        return len(self._assets)
+
+    def shared(self, name: str, asset: Resource) -> Resource:
+        """Return the asset in memory with this name and content; ``asset`` itself if it is the first."""
+        key: tuple[str | bytes, ...] = (name, *(variant.body for variant in asset.variants.values()))
+        with self._lock:
+            return self._assets.setdefault(key, asset)
+
+
+def load_release(release: Release, assets: AssetPool | None = None) -> ReleaseCache:
+    """Read a release whole, and share its assets with other releases if there is a pool.
 
     Raises:
         OSError: a file of its manifest cannot be read.
-        ValueError: a file is not what the manifest says.
+        ValueError: a file differs from its checksum in the manifest.
 
     """
-    files = {name: _read(release, name, pool) for name in release.manifest["files"]}
+    files = {name: read_published(release, name) for name in release.manifest["files"]}
     files[MANIFEST] = (release.path / MANIFEST).read_bytes()
-    packed = {name for name in files if name.endswith(tuple(SUFFIXES.values())) and name[:-3] in files}
-    # A compressed form is a file of the release as well, for whoever mirrors it.
-    resources = {
-        f"/{name}": _resource(name, files if name not in packed else {name: files[name]}) for name in files
-    }
+    compressed = {name for name in files if name.endswith(tuple(SUFFIXES.values())) and name[:-3] in files}
+    resources, size_bytes = {}, 0
+    for name, content in files.items():
+        # A compressed file is also served by its own name, to programs that copy the release.
+        resource = _resource(name, files if name not in compressed else {name: content})
+        if assets is not None and is_asset(name):
+            resource = assets.shared(name, resource)
+        else:
+            size_bytes += len(content)
+        resources[f"/{name}"] = resource
     redirects = {}
-    for address in [address for address in resources if address.endswith("/index.html")]:
-        folder = address.removesuffix("index.html")
-        resources[folder] = resources[address]
+    for path in [path for path in resources if path.endswith("/index.html")]:
+        folder = path.removesuffix("index.html")
+        resources[folder] = resources[path]
         if folder != "/":
             redirects[folder.rstrip("/")] = folder
-    own = sum(len(content) for name, content in files.items() if pool is None or not is_asset(name))
-    return ReleaseCache(release.id, resources, redirects, resources.get("/404.html"), own)
+    return ReleaseCache(release.id, resources, redirects, resources.get("/404.html"), size_bytes)
 
 
-def _read(release: Release, name: str, pool: dict[str, bytes] | None) -> bytes:
-    """Return the content of a file: the object in the ``pool`` if this is an asset that is already there."""
-    content = read_published(release, name)
-    if pool is None or not is_asset(name):
-        return content
-    return pool.setdefault(release.manifest["files"][name]["sha256"], content)
-
-
-def text_page(title: str, words: str, *, refresh_s: int | None = None) -> bytes:
-    """Return a page for when there is no release to take one from. ``words`` are ours, not a stranger's."""
-    again = f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else ""
+def text_page(title: str, text: str, *, refresh_s: int | None = None) -> bytes:
+    """Return a page that needs no release. ``title`` and ``text`` are HTML, and are not escaped."""
+    refresh = f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="robots" content="noindex"><meta name="color-scheme" content="light dark">{again}'
-        f"<title>{title}</title></head><body><main><h1>{title}</h1><p>{words}</p></main></body></html>\n"
+        f'<meta name="robots" content="noindex"><meta name="color-scheme" content="light dark">{refresh}'
+        f"<title>{title}</title></head><body><main><h1>{title}</h1><p>{text}</p></main></body></html>\n"
     ).encode()
 
 
 def _resource(name: str, files: Mapping[str, bytes]) -> Resource:
     body = files[name]
-    packed = {coding: files[name + end] for coding, end in SUFFIXES.items() if name + end in files}
-    common = dict(_headers(name, body, varies=bool(packed)))
-    bodies = {"identity": body, **packed}
+    compressed = {coding: files[name + end] for coding, end in SUFFIXES.items() if name + end in files}
+    common = dict(_headers(name, body, varies=bool(compressed)))
+    bodies = {"identity": body, **compressed}
     return Resource({coding: _variant(coding, content, common) for coding, content in bodies.items()})
 
 
@@ -120,19 +142,19 @@ def _headers(name: str, body: bytes, *, varies: bool) -> Iterator[tuple[str, str
     policy = unescape(found[1].decode()) if found else STRICT
     yield "content-security-policy", f"{policy}; frame-ancestors 'none'"
     if is_page(name):
-        yield "server-timing", "reportgen"  # tells the page's script that /status.json is here
+        yield "server-timing", "reportgen"  # shows the page's script that /status.json exists
     yield from SECURITY.items()
 
 
 def _variant(coding: str, body: bytes, common: Mapping[str, str]) -> Variant:
     etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
     own = {"etag": etag} | ({"content-encoding": coding} if coding != "identity" else {})
-    unchanging = {name: value for name, value in common.items() if name != "content-type"}
+    not_modified = {name: value for name, value in common.items() if name != "content-type"}
     return Variant(
         body,
         etag,
         encode_headers({**common, **own, "content-length": str(len(body))}),
-        encode_headers({**unchanging, "etag": etag}),
+        encode_headers({**not_modified, "etag": etag}),
     )
 
 
@@ -143,8 +165,8 @@ def best_variant(resource: Resource, accepted: str) -> Variant:
     weights = _weights(accepted)
     best, best_weight = "identity", -1.0
     for coding in (*SUFFIXES, "identity"):
-        least = 0.0001 if coding == "identity" else 0.0  # identity is allowed unless it is ruled out
-        weight = weights.get(coding, weights.get("*", least))
+        default = 0.0001 if coding == "identity" else 0.0  # identity is allowed unless it is excluded
+        weight = weights.get(coding, weights.get("*", default))
         if coding in resource.variants and weight > max(best_weight, 0.0):
             best, best_weight = coding, weight
     return resource.variants[best]
@@ -163,12 +185,12 @@ def _weights(accepted: str) -> dict[str, float]:
 
 
 def etag_matches(etag: str, condition: str) -> bool:
-    """Tell whether an ``If-None-Match`` header names this tag (weak comparison, RFC 9110, 13.1.2)."""
+    """Return whether an ``If-None-Match`` header names this tag (weak comparison, RFC 9110, 13.1.2)."""
     if condition.strip() == "*":
         return True
     return etag in (part.strip().removeprefix("W/") for part in condition.split(","))
 
 
 def encode_json(document: object) -> bytes:
-    """Return a document as a response's bytes."""
+    """Return a document as the body of a response, in UTF-8."""
     return (json.dumps(document, ensure_ascii=False) + "\n").encode()

@@ -1,7 +1,7 @@
-"""When builds start: APScheduler calls the worker at the times of the timetable, and again after faults.
+"""The schedule: APScheduler starts the worker at the times of a cron expression or interval, and for retries.
 
-A fault that may pass (:class:`~reportgen.core.errors.SourceUnavailable`, a build that was killed or hung) is
-tried again with growing pauses before the next regular build; a wrong setting is not.
+A build is retried with growing pauses if its failure may pass (a source that is not available, a build that
+was killed or timed out). A build that failed for a wrong setting is not retried.
 """
 
 import logging
@@ -24,36 +24,38 @@ from reportgen.publish.history import BuildResult
 from reportgen.serve.worker import Worker
 
 FIRST_PAUSE_S = 15
-LONGEST_PAUSE_S = 600
-"""After the first failure a retry waits 15 s, then twice as long each time, up to 10 minutes."""
+MAX_PAUSE_S = 600
+"""Seconds before a retry: 15 after the first failure, then twice as many each time, up to 10 minutes."""
 
 BUSY_PAUSE_S = 30
+"""Seconds before a retry if another process is building."""
+
 JUMP_S = 5.0
-"""By how much a clock that was set differs from one that ran on."""
+"""Minimum seconds by which the time of day and the elapsed time must differ if the clock was set."""
 
 MISSED_INTERVALS = 3
 SLACK_S = 60
-"""So many intervals without any build begun, and a little more, mean that something here is broken."""
+"""Number of intervals and further seconds without a build after which the process counts as faulty."""
 
 
 DueAfter = Callable[[datetime], datetime]
-"""Returns the first time strictly after a moment (aware) on which a build is due."""
+"""Returns the first time strictly after an aware datetime at which a build is due."""
 
 
-class Timetable(BaseTrigger):  # type: ignore[misc]
-    """APScheduler's view of our own timetable, which knows the nights when clocks change."""
+class ScheduleTrigger(BaseTrigger):  # type: ignore[misc]
+    """An APScheduler trigger with the due times of :mod:`reportgen.core.cron`, right when clocks change."""
 
     def __init__(
         self, schedule: str, zone: ZoneInfo, jitter_s: int = 0, due_after: DueAfter | None = None
     ) -> None:
-        self.schedule, self.zone, self.jitter_s, self._own = schedule, zone, jitter_s, due_after
+        self.schedule, self.zone, self.jitter_s, self._due_after = schedule, zone, jitter_s, due_after
 
     def due_after(self, moment: datetime) -> datetime:
-        """Return the first time strictly after ``moment`` on which a build is due."""
-        return self._own(moment) if self._own else due_after(self.schedule, self.zone, moment)
+        """Return the first time strictly after ``moment`` at which a build is due."""
+        return self._due_after(moment) if self._due_after else due_after(self.schedule, self.zone, moment)
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """Return the next time; ``previous_fire_time`` may be moved by jitter and counts for nothing."""
+        """Return the next due time. ``previous_fire_time`` is ignored: it includes jitter."""
         del previous_fire_time
         due = self.due_after(now)
         return self._apply_jitter(due, self.jitter_s, now) if self.jitter_s else due
@@ -74,16 +76,17 @@ class Schedule:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``due_after`` tells when a build is due, where that is not by one ``schedule`` alone."""
+        """``due_after`` returns when a build is due, if ``schedule`` alone does not define it."""
         self._worker, self._schedule, self._zone, self._clock = worker, schedule, zone, clock
         self._first_pause_s, self._monotonic = first_pause_s, monotonic
-        self._trigger = Timetable(schedule, zone, jitter_s, due_after)
-        self._ahead_s = self._clock().timestamp() - monotonic()
-        self._patient_until = 0.0
-        self._wait_for_a_build()
+        self._trigger = ScheduleTrigger(schedule, zone, jitter_s, due_after)
+        self._clock_offset_s = self._clock().timestamp() - monotonic()
+        self._build_expected_by = 0.0
+        self._expect_a_build()
         self._first: bool | None = None
-        self._ended = threading.Event()
-        # A build that is late is still wanted, once, however late it is.
+        """``if_changed`` of the first build; ``None`` if no build starts at once."""
+        self._stopped = threading.Event()
+        # A late build still runs, however late it is, and only once.
         self._scheduler = BackgroundScheduler(
             timezone=zone,
             executors={"default": ThreadPoolExecutor(2)},
@@ -92,108 +95,110 @@ class Schedule:
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
 
     def start(self, *, at_once: bool, if_changed: bool = True) -> None:
-        """Begin; with ``at_once`` the first build starts now, whatever the record says of the last.
+        """Start the schedule.
 
-        Without ``if_changed`` that build publishes in any case: what is published cannot be read.
+        Args:
+            at_once: start a first build now, whatever the record of runs says.
+            if_changed: whether that build publishes only if something changed. Pass ``False`` if there is
+                no release that can be served.
+
         """
         self._first = if_changed if at_once else None
-        first = {"next_run_time": self._clock() if at_once else self._after_last_success()}
-        self._scheduler.add_job(self._regular, self._trigger, id="regular", **first)
+        first = {"next_run_time": self._clock() if at_once else self._due_after_last_success()}
+        self._scheduler.add_job(self._regular_build, self._trigger, id="regular", **first)
         self._scheduler.start()
-        event("schedule_started", schedule=self._schedule, timezone=self._zone.key, next=self._next())
+        event("schedule_started", schedule=self._schedule, timezone=self._zone.key, next=self._next_run())
 
     def stop(self) -> None:
-        """Start no more builds, and end one that is running."""
-        self._ended.set()
+        """Stop the schedule, and stop a build that is running."""
+        self._stopped.set()
         self._worker.stop()
         if self._scheduler.running:
-            # A job that is being handed out would miss itself in a scheduler that is down.
+            # A job that is being submitted fails if the scheduler is shut down meanwhile.
             self._scheduler.pause()
-            with self._scheduler._jobstores_lock:  # noqa: SLF001 - held while jobs are handed out
+            with self._scheduler._jobstores_lock:  # noqa: SLF001 - held while jobs are submitted
                 pass
             self._scheduler.shutdown(wait=False)
 
     def check(self) -> str | None:
-        """Mend what a jump of the clock did, and say what is broken, if anything.
-
-        A process that cannot build had better be restarted.
-        """
-        if self._ended.is_set():
+        """Adapt to a clock that was set. Return a fault that only a restart removes, or ``None``."""
+        if self._stopped.is_set():
             return None
-        self._follow_the_clock()
-        thread: Any = self._scheduler._thread  # noqa: SLF001 - APScheduler tells in no other way
+        self._adapt_to_clock()
+        thread: Any = self._scheduler._thread  # noqa: SLF001 - APScheduler has no public name for it
         if not (self._scheduler.running and thread and thread.is_alive()):
             return "the scheduler's thread has died"
-        if self._monotonic() > self._patient_until:
+        if self._monotonic() > self._build_expected_by:
             return f"no build could be started for {MISSED_INTERVALS} intervals"
         return None
 
-    def _regular(self) -> None:
+    def _regular_build(self) -> None:
         if self._first is not None:
             if_changed, self._first = self._first, None
             self._build(if_changed=if_changed)
             return
         now = self._clock()
         success = self._worker.runs.success_by(now)
-        # An interval counts from a build that began a little after its time; half of one is no repetition.
+        # An interval counts from the start of a build, a little after its due time. So only a success within
+        # the last half of an interval makes this build unnecessary.
         slack = timedelta(seconds=(interval_s(self._schedule) or 0) / 2)
         if success and self._trigger.due_after(success.at) > now + slack:
-            self._wait_for_a_build()
+            self._expect_a_build()
             event(
                 "build_skipped", reason="the report was checked since it was due", at=success.at.isoformat()
             )
             with suppress(JobLookupError):
-                self._scheduler.modify_job("regular", next_run_time=self._after_last_success())
+                self._scheduler.modify_job("regular", next_run_time=self._due_after_last_success())
             return
         self._build()
 
     def _build(self, *, if_changed: bool = True) -> None:
         event("build_started")
-        self._wait_for_a_build(self._worker.timeout_s)
+        self._expect_a_build(self._worker.timeout_s)
         result = self._worker.run(if_changed=if_changed)
-        # That somebody else builds is no reason to restart this process: status tells how old a report is.
-        self._wait_for_a_build()
+        # Another process that always builds is not a fault of this one: status shows the age of the report.
+        self._expect_a_build()
         self._log(result)
         pause_s = self._pause_s(result)
-        if pause_s is not None and not self._ended.is_set():
-            again = self._clock() + timedelta(seconds=pause_s)
-            if again < self._trigger.due_after(self._clock()):
+        if pause_s is not None and not self._stopped.is_set():
+            retry_at = self._clock() + timedelta(seconds=pause_s)
+            if retry_at < self._trigger.due_after(self._clock()):
                 self._scheduler.add_job(
-                    self._again, "date", run_date=again, kwargs={"if_changed": if_changed},
-                    id="again", replace_existing=True,
+                    self._retry, "date", run_date=retry_at, kwargs={"if_changed": if_changed},
+                    id="retry", replace_existing=True,
                 )  # fmt: skip
-                event("build_again", at=again.isoformat(timespec="seconds"))
+                event("build_again", at=retry_at.isoformat(timespec="seconds"))
 
-    def _after_last_success(self) -> datetime:
-        """Return when the next regular build is due: as the page and ``status`` count it."""
+    def _due_after_last_success(self) -> datetime:
+        """Return when the next regular build is due, as the page and ``status`` compute it."""
         now = self._clock()
         success = self._worker.runs.success_by(now)
         due = self._trigger.get_next_fire_time(None, success.at if success else now)
         return due if due > now else self._trigger.get_next_fire_time(None, now)
 
-    def _again(self, *, if_changed: bool) -> None:
-        """Build after a failure, or after somebody else's build if that began too early."""
+    def _retry(self, *, if_changed: bool) -> None:
+        """Build after a failure, or if another process was building, unless its build has done the work."""
         if self._worker.runs.failures or not if_changed:
             self._build(if_changed=if_changed)
         else:
-            self._regular()
+            self._regular_build()
 
-    def _wait_for_a_build(self, running_s: float = 0.0) -> None:
-        """Be patient for as long as the next builds may take to begin, by a clock that nobody sets."""
+    def _expect_a_build(self, running_s: float = 0.0) -> None:
+        """Set the time by which a build must start, on the monotonic clock."""
         now = last = self._clock()
         for _ in range(MISSED_INTERVALS):
             last = self._trigger.due_after(last)
         wait_s = last.timestamp() - now.timestamp() + self._trigger.jitter_s + running_s + SLACK_S
-        self._patient_until = self._monotonic() + wait_s
+        self._build_expected_by = self._monotonic() + wait_s
 
     def _pause_s(self, result: BuildResult) -> float | None:
-        """Return after how many seconds to try again before the regular time, if at all."""
+        """Return the seconds before a retry, or ``None`` for no retry."""
         if result.state == "busy":
             return BUSY_PAUSE_S
         if result.state != "failed" or not result.retry:
             return None
         failures = max(1, self._worker.runs.failures)
-        return float(min(self._first_pause_s * 2 ** min(failures - 1, 20), LONGEST_PAUSE_S))
+        return float(min(self._first_pause_s * 2 ** min(failures - 1, 20), MAX_PAUSE_S))
 
     def _log(self, result: BuildResult) -> None:
         event(
@@ -207,20 +212,20 @@ class Schedule:
             peak_memory_bytes=result.peak_memory_bytes or None,
         )
 
-    def _follow_the_clock(self) -> None:
-        """Where the clock was set back, let no build wait until it has caught up; forward, wake up."""
-        ahead_s = self._clock().timestamp() - self._monotonic()
-        jump_s, self._ahead_s = ahead_s - self._ahead_s, ahead_s
+    def _adapt_to_clock(self) -> None:
+        """If the clock was set back, set the due times of jobs back, too; if forward, start what is due."""
+        offset_s = self._clock().timestamp() - self._monotonic()
+        jump_s, self._clock_offset_s = offset_s - self._clock_offset_s, offset_s
         if abs(jump_s) < JUMP_S:
             return
         due = {"regular": self._trigger.get_next_fire_time(None, self._clock())}
         for job in self._scheduler.get_jobs():
-            moved = job.next_run_time + timedelta(seconds=jump_s)
-            with suppress(JobLookupError):  # it has just run
-                job.modify(next_run_time=min(job.next_run_time, due.get(job.id, moved)))
+            shifted = job.next_run_time + timedelta(seconds=jump_s)
+            with suppress(JobLookupError):  # the job has just run
+                job.modify(next_run_time=min(job.next_run_time, due.get(job.id, shifted)))
         self._scheduler.wakeup()
-        event("clock_jumped", level=logging.WARNING, seconds=round(jump_s, 1), next=self._next())
+        event("clock_jumped", level=logging.WARNING, seconds=round(jump_s, 1), next=self._next_run())
 
-    def _next(self) -> str | None:
+    def _next_run(self) -> str | None:
         job = self._scheduler.get_job("regular")
         return job.next_run_time.isoformat(timespec="seconds") if job and job.next_run_time else None

@@ -1,4 +1,4 @@
-"""The process that stays: it listens, follows what is published, and ends well on a signal."""
+"""The server process: it listens, serves new releases as they are published, and stops on a signal."""
 
 import asyncio
 import logging
@@ -11,55 +11,63 @@ from typing import Protocol
 
 from reportgen.core.errors import ConfigError
 from reportgen.core.logs import event
-from reportgen.serve.app import logged
-from reportgen.serve.http_protocol import ACCEPTS_PER_TURN, BACKLOG, PIECE_BYTES, Connections, raise_limit
+from reportgen.serve.app import log_requests
+from reportgen.serve.http_protocol import (
+    ACCEPTS_PER_TURN,
+    BACKLOG,
+    PIECE_BYTES,
+    Connections,
+    raise_file_limit,
+)
 from reportgen.serve.messages import Handler
 
 DRAIN_S = 3
-WATCH_EVERY_S = 1.0
-"""How long responses in flight may take once a signal has come; how often trouble is looked for."""
+"""Maximum seconds that responses may still take after a signal."""
+
+CHECK_EVERY_S = 1.0
+"""Seconds between two checks for faults that need a restart."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a socket that listens.
+    """Return a socket that listens on an address.
 
     Raises:
-        ConfigError: nothing can listen there.
+        ConfigError: the address cannot be listened on.
 
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        both = family == socket.AF_INET6 and address[0] == "::"  # for IPv4, too
-        listening = socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=both)
+        dual = family == socket.AF_INET6 and address[0] == "::"  # accepts IPv4, too
+        listening = socket.create_server(address[:2], family=family, backlog=BACKLOG, dualstack_ipv6=dual)
     except OSError as exc:
         reason = os.strerror(exc.errno) if exc.errno and exc.errno > 0 else exc.strerror
         raise ConfigError(
             f"cannot listen on {host}:{port}: {reason}. "
-            "Name another port with --port (server.port), or stop what holds it"
+            "Set another port with --port (server.port), or stop the program that uses this one"
         ) from exc
-    # Connections inherit it. asyncio would set it, but not on sockets that name no protocol, as this one;
-    # without it a body waits 40 ms for the receipt of its headers.
+    # Connections inherit this. asyncio sets it only on sockets that were made with a protocol number, unlike
+    # this one. Without it, a body waits 40 ms for the acknowledgement of its headers.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # The kernel may take megabytes ahead, and then nothing until a third of them is read: longer than a slow
-    # reader's deadline. So it takes a piece.
+    # Otherwise the kernel buffers megabytes, and accepts more only when a third of them is sent. For that, a
+    # slow client needs longer than its deadline. So the kernel buffers one piece.
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PIECE_BYTES)
     return listening
 
 
 def address_of(listening: socket.socket) -> str:
-    """Return the address of what :func:`listen` returned, as a browser takes it."""
+    """Return the URL of a listening socket."""
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def check_exposure(host: str, password: str | None, *, public: bool) -> None:
-    """Refuse to show the pages beyond this machine by mistake.
+    """Check that pages reach other machines only with a password, or if the settings make them public.
 
     Raises:
-        ConfigError: with what to set.
+        ConfigError: they would, or the password is empty.
 
     """
     if password == "":
@@ -80,64 +88,73 @@ def _is_loopback(host: str) -> bool:
     return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
-class Followed(Protocol):
-    """What is published, for as long as the process lives."""
+class Published(Protocol):
+    """The releases that are served."""
 
     async def follow(self) -> None:
-        """Look for another release again and again."""
+        """Serve new releases as they are published, until cancelled."""
         ...
 
 
 def run(
-    answer: Handler,
-    published: Followed,
+    handler: Handler,
+    published: Published,
     listening: socket.socket,
     *,
     start: Callable[[], None] = lambda: None,
     stop: Callable[[], None] = lambda: None,
-    trouble: Callable[[], str | None] = lambda: None,
+    find_fault: Callable[[], str | None] = lambda: None,
     access_log: bool = False,
 ) -> int:
-    """Serve until a signal comes, and return the exit status.
+    """Serve until a signal arrives; return the exit status, 1 after a fault.
 
-    ``start`` is called once a signal would be heeded, ``stop`` when one has come; ``trouble`` says what is
-    broken beyond repair in this process.
+    Args:
+        handler: answers requests.
+        published: the releases, refreshed while the server runs.
+        listening: what :func:`listen` returned.
+        start: is called when the signal handlers are set.
+        stop: is called after a signal, in a thread.
+        find_fault: returns a fault that only a restart of the process removes, or ``None``.
+        access_log: whether to log each request.
+
     """
-    raise_limit()
-    connections = Connections(logged(answer) if access_log else answer)
-    return asyncio.run(_run(connections, published, listening, start, stop, trouble))
+    raise_file_limit()
+    connections = Connections(log_requests(handler) if access_log else handler)
+    return asyncio.run(_run(connections, published, listening, start, stop, find_fault))
 
 
 async def _run(
     connections: Connections,
-    published: Followed,
+    published: Published,
     listening: socket.socket,
     start: Callable[[], None],
     stop: Callable[[], None],
-    trouble: Callable[[], str | None],
+    find_fault: Callable[[], str | None],
 ) -> int:
-    loop, asked = asyncio.get_running_loop(), asyncio.Event()
+    loop, signalled = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)
+        loop.add_signal_handler(number, signalled.set)
     start()
-    work = connections.keep(), published.follow(), _watch(trouble)
-    asking, *working = [asyncio.create_task(each) for each in (asked.wait(), *work)]
-    server = await loop.create_server(connections.made, sock=listening, backlog=ACCEPTS_PER_TURN)
-    listening.listen(BACKLOG)  # accept few at once, yet let many wait: asyncio has one number for both
-    done, _ = await asyncio.wait({asking, *working}, return_when=asyncio.FIRST_COMPLETED)
-    failed = asking not in done
-    for task in done - {asking}:
+    work = connections.watch(), published.follow(), _watch_for_fault(find_fault)
+    waiting, *working = [asyncio.create_task(each) for each in (signalled.wait(), *work)]
+    server = await loop.create_server(connections.new_protocol, sock=listening, backlog=ACCEPTS_PER_TURN)
+    # asyncio has one number for connections accepted per turn and for those that wait in the kernel. Few are
+    # to be accepted per turn, many may wait.
+    listening.listen(BACKLOG)
+    done, _ = await asyncio.wait({waiting, *working}, return_when=asyncio.FIRST_COMPLETED)
+    failed = waiting not in done
+    for task in done - {waiting}:
         event("broken", level=logging.ERROR, message=str(task.exception() or task.result()))
     event("stopping", level=logging.ERROR if failed else logging.INFO, reason=None if failed else "signal")
     server.close()
     await asyncio.gather(asyncio.to_thread(stop), connections.drain(DRAIN_S), return_exceptions=True)
-    for task in (asking, *working):
+    for task in (waiting, *working):
         task.cancel()
     return int(failed)
 
 
-async def _watch(trouble: Callable[[], str | None]) -> str:
-    """Say what is broken, once something is: a process that cannot do its work had better be restarted."""
-    while not (found := trouble()):  # noqa: ASYNC110 - a dead thread sets no event
-        await asyncio.sleep(WATCH_EVERY_S)
-    return found
+async def _watch_for_fault(find_fault: Callable[[], str | None]) -> str:
+    """Return the first fault that is found."""
+    while not (fault := find_fault()):  # noqa: ASYNC110 - a thread that dies sets no event
+        await asyncio.sleep(CHECK_EVERY_S)
+    return fault

@@ -1,4 +1,4 @@
-"""What ``reportgen serve`` puts together: schedule, worker, website, server."""
+"""``reportgen serve`` for one site: the schedule, the worker, the website and the server together."""
 
 import socket
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,16 @@ from reportgen.serve.worker import Worker
 
 
 def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str], *, scheduled: bool) -> int:
-    """Serve and build until a signal comes; return the exit status.
+    """Serve and build one site until a signal arrives; return the exit status.
 
-    ``arguments`` are the options that a build gets, ``environ`` holds ``REPORTGEN_PASSWORD`` and
-    ``REPORTGEN_LOG``.
+    Args:
+        config: the settings of the site.
+        arguments: the options of ``reportgen build`` for the builds.
+        environ: the environment, with ``REPORTGEN_PASSWORD`` and ``REPORTGEN_LOG``.
+        scheduled: whether to build by schedule.
 
     Raises:
-        ConfigError: it cannot, or must not, listen there.
+        ConfigError: the address cannot be listened on, or must not be without a password.
 
     """
     password = environ.get("REPORTGEN_PASSWORD")
@@ -36,35 +39,35 @@ def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str], 
         config.output.dir, arguments, timeout_s=config.build_timeout_s, clock=_now, secrets=config.secrets
     )
     schedule = Schedule(worker, config.schedule, config.zone, jitter_s=config.jitter_s) if scheduled else None
-    published = CurrentRelease(config.output.dir)
-    published.refresh()
+    current = CurrentRelease(config.output.dir)
+    current.refresh()
 
     def document() -> dict[str, Any]:
-        found = status(config, worker.runs, _now())
-        return found if password or not server.public else without_details(found)
+        full = status(config, worker.runs, _now())
+        return full if password or not server.public else without_details(full)
 
     def start() -> None:
         event("listening", address=address_of(listening), version=__version__, password=bool(password))
         if schedule:
-            unread = published.cache is None
-            schedule.start(at_once=unread or is_due(config, _now()), if_changed=not unread)
+            missing = current.cache is None
+            schedule.start(at_once=missing or is_due(config, _now()), if_changed=not missing)
 
-    app = application(published, document, password=password, client_header=server.client_header)
+    app = application(current, document, password=password, client_header=server.client_header)
     if schedule is None:
-        return run(app, published, listening, start=start, access_log=server.access_log)
+        return run(app, current, listening, start=start, access_log=server.access_log)
     return run(
-        app, published, listening,
-        start=start, stop=schedule.stop, trouble=schedule.check, access_log=server.access_log,
+        app, current, listening,
+        start=start, stop=schedule.stop, find_fault=schedule.check, access_log=server.access_log,
     )  # fmt: skip
 
 
 def serve_published(config: Config, listening: socket.socket) -> int:
-    """Serve what is published, and build nothing: the demo."""
+    """Serve the current release on a socket, as ``reportgen demo`` does, and build nothing."""
     logs.set_up("logfmt", [])
-    published = CurrentRelease(config.output.dir)
-    published.refresh()
-    app = application(published, lambda: status(config, read_runs(config.output.dir), _now()))
-    return run(app, published, listening)
+    current = CurrentRelease(config.output.dir)
+    current.refresh()
+    app = application(current, lambda: status(config, read_runs(config.output.dir), _now()))
+    return run(app, current, listening)
 
 
 def _now() -> datetime:

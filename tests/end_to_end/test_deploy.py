@@ -1,4 +1,4 @@
-"""What is written for platforms: fly.toml, the systemd unit, and the two guides."""
+"""The files for platforms: fly.toml, the systemd unit, and their guides."""
 
 import json
 import re
@@ -28,28 +28,28 @@ IMAGE = read_dockerfile((ROOT / "Dockerfile").read_text())[-1]
 UNIT = ROOT / "deploy" / "reportgen.service"
 GUIDE = (ROOT / "docs" / "deploy-fly.md").read_text()
 HOST_GUIDE = (ROOT / "docs" / "deploy-systemd.md").read_text()
-Place = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
 def problems(document: dict[str, Any]) -> list[str]:
-    """Return what the schema finds wrong."""
+    """Return the messages of the schema's errors."""
     return [error.message for error in jsonschema.Draft202012Validator(SCHEMA).iter_errors(document)]
 
 
-def keys(document: Any, place: Place = ()) -> Iterator[Place]:
-    """Yield the place of each key, but of those whose names are free: variables, and names of checks."""
+def key_paths(document: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+    """Yield the path of each key, except names that users choose: of variables and of checks."""
     if isinstance(document, dict):
         for key, value in document.items():
-            if place not in {("env",), ("checks",)}:
-                yield (*place, key)
-            yield from keys(value, (*place, key))
+            if path not in {("env",), ("checks",)}:
+                yield (*path, key)
+            yield from key_paths(value, (*path, key))
     elif isinstance(document, list):
         for number, value in enumerate(document):
-            yield from keys(value, (*place, number))
+            yield from key_paths(value, (*path, number))
 
 
-def at(document: Any, place: Place) -> Any:
-    for step in place:
+def value_at(document: Any, path: KeyPath) -> Any:
+    for step in path:
         document = document[step]
     return document
 
@@ -59,16 +59,16 @@ def test_fly_toml_holds_only_keys_that_fly_documents() -> None:
     assert problems(FLY) == []
 
 
-@pytest.mark.parametrize("place", list(keys(FLY)), ids=lambda place: ".".join(map(str, place)))
-def test_a_typo_in_any_key_of_fly_toml_is_found(place: Place) -> None:
+@pytest.mark.parametrize("path", list(key_paths(FLY)), ids=lambda path: ".".join(map(str, path)))
+def test_a_typo_in_any_key_of_fly_toml_is_found(path: KeyPath) -> None:
     broken = deepcopy(FLY)
-    section = at(broken, place[:-1])
-    section[f"{place[-1]}s"] = section.pop(place[-1])
+    section = value_at(broken, path[:-1])
+    section[f"{path[-1]}s"] = section.pop(path[-1])
     assert problems(broken) != []
 
 
 @pytest.mark.parametrize(
-    ("place", "value"),
+    ("path", "value"),
     [
         (("app",), "My Report"),
         (("kill_signal",), "TERM"),
@@ -88,9 +88,9 @@ def test_a_typo_in_any_key_of_fly_toml_is_found(place: Place) -> None:
         (("vm", 0, "memory"), "256"),
     ],
 )
-def test_a_value_that_fly_would_refuse_is_found(place: Place, value: Any) -> None:
+def test_a_value_that_fly_would_refuse_is_found(path: KeyPath, value: Any) -> None:
     broken = deepcopy(FLY)
-    at(broken, place[:-1])[place[-1]] = value
+    value_at(broken, path[:-1])[path[-1]] = value
     assert problems(broken) != []
 
 
@@ -104,7 +104,7 @@ def test_fly_and_image_agree_on_port_and_volume() -> None:
 
 
 def test_the_machine_never_stops_by_itself() -> None:
-    """The schedule lives in the process."""
+    """The schedule runs in the process."""
     service = FLY["http_service"]
     assert (service["auto_stop_machines"], service["min_machines_running"]) == ("off", 1)
     assert FLY["kill_timeout"] >= DRAIN_S + GRACE_S + 2
@@ -112,7 +112,7 @@ def test_the_machine_never_stops_by_itself() -> None:
 
 
 def test_an_old_report_is_served_rather_than_none() -> None:
-    """Checks of a service decide whether readers reach the machine; those of ``[checks]`` do not."""
+    """A failing check of ``http_service`` takes the machine from readers; one of ``[checks]`` does not."""
     assert [check["path"] for check in FLY["http_service"]["checks"]] == ["/healthz"]
     assert [check["path"] for check in FLY["checks"].values()] == ["/healthz/fresh"]
     assert set(PUBLIC_PATHS) == {"/healthz", "/healthz/fresh"}
@@ -139,7 +139,7 @@ def blocks(guide: str, language: str) -> list[str]:
 
 
 def test_six_commands_lead_from_a_clone_to_a_report() -> None:
-    """They name what fly.toml names."""
+    """With the names in fly.toml."""
     (found,) = (block.splitlines() for block in blocks(GUIDE, "sh") if "fly deploy" in block)
     (mount,) = FLY["mounts"]
     begun = [
@@ -157,8 +157,8 @@ def test_six_commands_lead_from_a_clone_to_a_report() -> None:
     assert "REPORTGEN_PASSWORD='" in found[2]
 
 
-def test_the_role_of_the_guide_reads_and_does_no_more(pg: str, run: Run) -> None:
-    """Carried out as written: check has no warning, a build works, and nothing can be written."""
+def test_the_role_of_the_guide_may_only_read(pg: str, run: Run) -> None:
+    """The guide's statements: check gives no warning, a build works, and nothing can be written."""
     (statements,) = blocks(GUIDE, "sql")
     with psycopg.connect(pg, autocommit=True) as owner:
         owner.execute(METRICS_TABLE)
@@ -183,8 +183,8 @@ def test_the_role_of_the_guide_reads_and_does_no_more(pg: str, run: Run) -> None
             owner.execute("DROP OWNED BY reportgen_reader; DROP ROLE reportgen_reader")
 
 
-def test_a_host_gets_what_the_image_gets() -> None:
-    """The guide installs as the Dockerfile does."""
+def test_the_systemd_guide_installs_like_the_image() -> None:
+    """The guide has the commands of the Dockerfile."""
     command = read_dockerfile((ROOT / "Dockerfile").read_text())[0].last("RUN").text
     sync, _, bundle = command.partition(" && /app/.venv/bin/")
     assert f"{sync} --python /usr/bin/python3\n" in HOST_GUIDE
@@ -192,10 +192,10 @@ def test_a_host_gets_what_the_image_gets() -> None:
 
 
 def analysed(tmp_path: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Let systemd read the unit, with a program that exists here."""
+    """Run systemd-analyze on the unit, with a program that exists here."""
     program = shutil.which("systemd-analyze")
     if program is None:
-        pytest.skip("systemd-analyze is not here")
+        pytest.skip("systemd-analyze is not installed")
     unit = tmp_path / UNIT.name
     unit.write_text(UNIT.read_text().replace("/opt/reportgen/bin/reportgen", "/bin/true"))
     return subprocess.run([program, *arguments, str(unit)], capture_output=True, text=True, check=False)
@@ -210,11 +210,11 @@ def test_systemd_finds_the_unit_well_hardened(tmp_path: Path) -> None:
     """As the guide says: 1.4, where 10 is a unit without any of this."""
     done = analysed(tmp_path, "security", "--offline=true", "--threshold=15", "--no-pager")
     if "unrecognized option" in done.stderr:
-        pytest.skip("this systemd-analyze cannot judge a unit that is not installed")
+        pytest.skip("this systemd-analyze cannot analyse a unit that is not installed")
     assert done.returncode == 0, done.stdout
 
 
-def test_the_unit_lets_v8_run_and_the_server_live() -> None:
+def test_the_unit_allows_v8_and_keeps_the_server_running() -> None:
     settings = [line.partition("=")[::2] for line in UNIT.read_text().splitlines() if "=" in line]
     found = dict(settings)
     assert "MemoryDenyWriteExecute" not in found
@@ -223,13 +223,13 @@ def test_the_unit_lets_v8_run_and_the_server_live() -> None:
     assert (found["KillMode"], found["RestartPreventExitStatus"]) == ("mixed", "2")
 
 
-@pytest.mark.parametrize("guide", ["deploy-fly.md", "deploy-systemd.md"])
-def test_the_guides_are_found_and_their_links_lead_somewhere(guide: str) -> None:
+@pytest.mark.parametrize("guide", ["deploy-fly.md", "deploy-fly-scheduled.md", "deploy-systemd.md"])
+def test_the_readme_links_to_the_guides_and_their_links_are_valid(guide: str) -> None:
     assert f"](docs/{guide})" in (ROOT / "README.md").read_text()
     for target in re.findall(r"\]\(([^)]+)\)", (ROOT / "docs" / guide).read_text()):
         file, _, heading = target.partition("#")
         if not target.startswith("https://"):
-            text = (ROOT / "docs" / file).read_text()
+            text = (ROOT / "docs" / (file or guide)).read_text()
             titles = {
                 title.lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
             }

@@ -688,7 +688,7 @@ def test_whatever_is_given_the_same_comparison_is_made(monkeypatch: pytest.Monke
         return real(given, expected)
 
     monkeypatch.setattr(auth.hmac, "compare_digest", noting)
-    keeper = LoginThrottle(PASSWORD, lambda: 0.0)
+    throttle = LoginThrottle(PASSWORD, lambda: 0.0)
     given = [
         "",
         "Basic",
@@ -700,7 +700,7 @@ def test_whatever_is_given_the_same_comparison_is_made(monkeypatch: pytest.Monke
         RIGHT,
         basic(PASSWORD[:-1]),
     ]
-    assert [keeper.admits("c", each) for each in given] == [each == RIGHT for each in given]
+    assert [throttle.accepts(each) for each in given] == [each == RIGHT for each in given]
     assert compared == [(32, 32)] * len(given)
 
 

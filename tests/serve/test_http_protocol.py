@@ -24,7 +24,7 @@ import resource, sys, time
 from reportgen.serve import http_protocol as protocol
 from reportgen.serve import server as serve
 from reportgen.serve.app import CurrentRelease, application
-files, serve.raise_limit = int(sys.argv[1]), lambda: None
+files, serve.raise_file_limit = int(sys.argv[1]), lambda: None
 if files:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 protocol.HEAD_S = float(sys.argv[2])
@@ -163,8 +163,8 @@ def answers_to(pieces: list[bytes], answer: Handler) -> tuple[bytes, float]:
 
     async def talk() -> tuple[bytes, float]:
         connections = http_protocol.Connections(answer)
-        keeping = asyncio.create_task(connections.keep())
-        server = await asyncio.get_running_loop().create_server(connections.made, "127.0.0.1", 0)
+        keeping = asyncio.create_task(connections.watch())
+        server = await asyncio.get_running_loop().create_server(connections.new_protocol, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         begun = time.monotonic()
         for piece in pieces:
@@ -226,13 +226,13 @@ def test_the_limit_of_files_leaves_room_for_other_things() -> None:
 
 def test_a_connection_that_is_over_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, not when Python looks for cycles: that may be ten thousand connections later."""
-    made, make = [], http_protocol.Connections.made
+    made, make = [], http_protocol.Connections.new_protocol
 
     def noting(connections: http_protocol.Connections) -> http_protocol.GuardedProtocol:
         made.append(weakref.ref(new := make(connections)))
         return new
 
-    monkeypatch.setattr(http_protocol.Connections, "made", noting)
+    monkeypatch.setattr(http_protocol.Connections, "new_protocol", noting)
     gc.disable()
     try:
         for sent in (GET % b"" + END, b"garbage\r\n", b"GET / HT\0"):

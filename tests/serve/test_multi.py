@@ -1,12 +1,15 @@
 """`reportgen serve` with many sites: the page over them at /, each below its prefix, one schedule for all."""
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from reportgen.config.sites import Sites, load_settings
+from reportgen.serve.app import MountedSite, NewRelease
 from reportgen.serve.multi import SiteCaches, first_due
 from tests.serve.test_service import HEAVY
 from tests.support.manysites import SMALL, reportgen, silent, table, written
@@ -103,7 +106,7 @@ def test_what_stays_in_memory_is_light(tmp_path: Path) -> None:
 
 
 def sites_of(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> Sites:
-    """Publish a small release of so many sites, and return their settings."""
+    """Publish a small release of each of ``count`` sites, and return their settings."""
     monkeypatch.chdir(folder)
     written(folder, {f"s{n}": "sample" for n in range(count)})
     for n in range(count):
@@ -113,20 +116,31 @@ def sites_of(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> Sites
     return loaded
 
 
-def test_only_so_much_is_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The site that nobody has asked for longest goes, and is read again when somebody does."""
+def size_of(site: MountedSite) -> int:
+    """Return the size of a site's release in memory; 0 if it is not."""
+    return site.current.cache.size_bytes if site.current.cache else 0
+
+
+def refresh(caches: SiteCaches) -> None:
+    """Let new releases be read and served."""
+    with ThreadPoolExecutor(1) as thread:  # this thread may have the event loop of a browser test
+        thread.submit(lambda: asyncio.run(caches.refresh_sites())).result()
+
+
+def test_the_releases_in_memory_have_a_maximum_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The release that was requested longest ago is dropped, and read again at the next request."""
     sites = sites_of(tmp_path, monkeypatch, 4)
 
-    first = SiteCaches(sites).place(sites.all[0], dict)
+    first = SiteCaches(sites).mount(sites.all[0], dict)
     first.fetch()
-    assert first.published.cache is not None
-    caches = SiteCaches(sites, most_bytes=2 * first.published.cache.size_bytes + 100)
-    places = [caches.place(one, dict) for one in sites.all]
-    seen = []
+    caches = SiteCaches(sites, max_bytes=2 * size_of(first) + 100)
+    mounted = [caches.mount(one, dict) for one in sites.all]
+    in_memory = []
     for number in (0, 1, 0, 2, 3, 0):
-        places[number].fetch()
-        seen.append([place.published.cache is not None for place in places])
-    assert seen == [
+        mounted[number].fetch()
+        in_memory.append([site.current.cache is not None for site in mounted])
+        assert caches.size_bytes == sum(map(size_of, mounted))
+    assert in_memory == [
         [True, False, False, False],
         [True, True, False, False],
         [True, True, False, False],
@@ -136,17 +150,75 @@ def test_only_so_much_is_held_in_memory(tmp_path: Path, monkeypatch: pytest.Monk
     ]
 
 
-def test_assets_that_all_have_in_common_are_held_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_asset_that_sites_share_is_in_memory_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sites = sites_of(tmp_path, monkeypatch, 2)
 
     caches, found = SiteCaches(sites), set()
-    for place in [caches.place(one, dict) for one in sites.all]:
-        place.fetch()
-        assert place.published.cache is not None
-        found.add(id(place.published.cache.resources["/assets/app.0a1b.js"].variants["identity"].body))
+    for site in [caches.mount(one, dict) for one in sites.all]:
+        site.fetch()
+        assert site.current.cache is not None
+        found.add(id(site.current.cache.resources["/assets/app.0a1b.js"].variants["identity"].body))
     assert len(found) == 1
+
+
+def with_asset(number: int) -> dict[str, bytes]:
+    """Return the files of a release with an asset of its own."""
+    files = {name: content for name, content in site_files("word").items() if not name.startswith("assets/")}
+    return files | {f"assets/app.{number}.js": b"// %d" % number}
+
+
+def test_an_asset_leaves_memory_with_the_last_release_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New releases replace old ones on disk and in memory; a site that is dropped takes its assets along."""
+    sites = sites_of(tmp_path, monkeypatch, 2)
+    caches = SiteCaches(sites, max_bytes=1)
+    mounted, other = (caches.mount(one, dict) for one in sites.all)
+    mounted.fetch()
+    for number in range(5):
+        publish_files(tmp_path / "output" / "s0", with_asset(number), keep=1)
+        refresh(caches)
+        assert mounted.current.cache is not None
+        assert f"/assets/app.{number}.js" in mounted.current.cache.resources
+        assert len(caches.assets) == 1
+    other.fetch()
+    assert mounted.current.cache is None
+    assert other.current.cache is not None
+    assert len(caches.assets) == sum(path.startswith("/assets/") for path in other.current.cache.resources)
+
+
+def test_a_release_that_is_dropped_while_its_successor_is_read_stays_out_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would take memory that no limit counts."""
+    sites = sites_of(tmp_path, monkeypatch, 2)
+    caches = SiteCaches(sites, max_bytes=1)
+    mounted, other = (caches.mount(one, dict) for one in sites.all)
+    mounted.fetch()
+    publish_files(tmp_path / "output" / "s0", site_files("new"))
+    read_new = mounted.current.read_new
+
+    def read_while_the_other_is_requested() -> NewRelease | None:
+        new = read_new()
+        other.fetch()
+        return new
+
+    monkeypatch.setattr(mounted.current, "read_new", read_while_the_other_is_requested)
+    refresh(caches)
+    assert mounted.current.cache is None
+    assert caches.size_bytes == size_of(other) > 0
+
+
+def test_the_size_in_memory_follows_new_releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sites = sites_of(tmp_path, monkeypatch, 2)
+    caches = SiteCaches(sites)
+    mounted = [caches.mount(one, dict) for one in sites.all]
+    for site in mounted:
+        site.fetch()
+    before = caches.size_bytes
+    publish_files(tmp_path / "output" / "s1", site_files("word") | {"large.txt": b"1" * 10_000})
+    refresh(caches)
+    assert before + 10_000 < caches.size_bytes == sum(map(size_of, mounted))
 
 
 def test_a_round_starts_when_the_first_site_is_due_each_in_its_own_zone(

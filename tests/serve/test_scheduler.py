@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from reportgen.publish.history import BuildResult, Runs
-from reportgen.serve.scheduler import BUSY_PAUSE_S, Schedule, Timetable
+from reportgen.serve.scheduler import BUSY_PAUSE_S, Schedule, ScheduleTrigger
 from reportgen.serve.worker import Worker
 from tests.support.services import eventually
 
@@ -116,13 +116,13 @@ def again(caplog: pytest.LogCaptureFixture) -> Callable[[], list[float]]:
 
 def test_builds_begin_when_the_timetable_says() -> None:
     """In the night when clocks go forward, too."""
-    trigger = Timetable("30 2 * * *", BERLIN)
+    trigger = ScheduleTrigger("30 2 * * *", BERLIN)
     night = datetime(2027, 3, 28, 0, tzinfo=BERLIN)
     assert trigger.get_next_fire_time(None, night) == datetime(2027, 3, 28, 3, tzinfo=BERLIN)
 
 
 def test_jitter_is_a_delay_and_never_skips_a_time() -> None:
-    trigger = Timetable("0 * * * *", BERLIN, jitter_s=60)
+    trigger = ScheduleTrigger("0 * * * *", BERLIN, jitter_s=60)
     times = {trigger.get_next_fire_time(None, NOON) for _ in range(50)}
     due = NOON + timedelta(hours=1)
     assert len(times) > 10
@@ -179,7 +179,7 @@ def test_what_somebody_did_meanwhile_is_not_repeated(
     worker.succeeded(NOON + timedelta(seconds=success_s))
     schedule = make(worker, text)
     clocks.passes(1)
-    schedule._regular()
+    schedule._regular_build()
     assert len(worker.began) == builds
 
 
@@ -189,7 +189,7 @@ def test_a_retry_is_dropped_when_somebody_has_built_meanwhile(make: Make, clocks
     schedule._build()
     clocks.passes(15)
     worker.succeeded(NOON + timedelta(seconds=10))
-    schedule._again(if_changed=True)
+    schedule._retry(if_changed=True)
     assert len(worker.began) == 1
 
 
@@ -245,7 +245,7 @@ def test_a_retry_and_a_regular_build_do_not_run_into_each_other(
     schedule = make(worker, "6h", real=True)
     schedule.start(at_once=True)
     eventually((tmp_path / "begun").exists)
-    schedule._again(if_changed=False)
+    schedule._retry(if_changed=False)
     assert (tmp_path / "begun").read_text() == "x"
     assert len(again()) == 1
 
@@ -254,7 +254,7 @@ def test_a_schedule_that_works_has_no_trouble(make: Make, clocks: Clocks) -> Non
     schedule = make(Scripted(DONE), "15m")
     schedule.start(at_once=False)
     for _ in range(20):
-        schedule._regular()
+        schedule._regular_build()
         clocks.passes(900)
         assert schedule.check() is None
 
@@ -324,7 +324,7 @@ def test_a_clock_that_is_set_is_no_trouble_and_delays_no_build(
     if hours > 0:
         assert after == before
     else:
-        assert after["again"] == before["again"] - timedelta(hours=1)
+        assert after["retry"] == before["retry"] - timedelta(hours=1)
         assert after["regular"] == clocks.day + timedelta(minutes=15)
     jumps = [vars(record)["fields"] for record in caplog.records if record.message == "clock_jumped"]
     assert [jump["seconds"] for jump in jumps] == [3600 * hours]

@@ -30,13 +30,13 @@ DYING = """
 from reportgen.cli import main as cli
 from reportgen.serve import scheduler as schedule
 counted = []
-whole = schedule.Timetable.get_next_fire_time
+whole = schedule.ScheduleTrigger.get_next_fire_time
 def broken(self, previous, now):
     counted.append(now)
     if len(counted) > 2:
         raise ValueError("broken")
     return whole(self, previous, now)
-schedule.Timetable.get_next_fire_time = broken
+schedule.ScheduleTrigger.get_next_fire_time = broken
 cli.main()
 """
 
