@@ -1,4 +1,4 @@
-"""Hostile clients: whatever comes to the port, nothing but the release goes out, and readers notice none."""
+"""Hostile clients: whatever they send, only the release is served, and other readers are not affected."""
 
 import base64
 import os
@@ -22,7 +22,7 @@ from tests.serve.test_http_protocol import resident_mb
 from tests.support.services import Service, ask, eventually, publish_files, serving, site_files
 
 MARK = "marker-3f1c8e"
-"""Stands in files that no reader may see."""
+"""Stands in open_files that no reader may see."""
 
 PASSWORD = "geheim7f3a"
 BIG, MIDDLE = "/assets/big.0a1b.js", "/assets/middle.0a1b.js"
@@ -52,7 +52,7 @@ cli.main()
 
 
 def prepared(folder: Path) -> Path:
-    """Publish a release, with things around and in it that are none of its files."""
+    """Publish a release, and write further open_files around it and into it that must not be served."""
     output = folder / "output"
     release = publish_files(output, SITE)
     (output / "releases" / OLD).mkdir()
@@ -68,14 +68,14 @@ def prepared(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Give a server as people run it, which builds nothing."""
+    """Give a server with its default limits, which builds nothing."""
     with serving(prepared(tmp_path_factory.mktemp("hostile")), "--no-schedule") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Give a server whose deadlines are short."""
+    """Give a server with short deadlines."""
     folder = prepared(tmp_path_factory.mktemp("strict"))
     with serving(folder, "--no-schedule", command=("-c", LIMITS)) as running:
         yield running
@@ -83,7 +83,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 @pytest.fixture(autouse=True)
 def unharmed(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After every attack: the pages are right, and the log holds neither an error nor a traceback."""
+    """After every test: the pages are right, and the log has neither an error nor a traceback."""
     names = {"service", "strict", "closed"} & set(request.fixturenames)
     running: list[Service] = [request.getfixturevalue(name) for name in sorted(names)]
     before = [len(each.lines) for each in running]
@@ -102,7 +102,7 @@ def basic(password: str, user: str = "reader") -> str:
 
 
 def connected(service: Service, received: int = 0) -> socket.socket:
-    """Return a connection; ``received`` is how many bytes the kernel may hold for it."""
+    """Return a connection; ``received`` is the size in bytes of its receive buffer."""
     wire = socket.socket()
     if received:
         wire.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, received)
@@ -111,8 +111,8 @@ def connected(service: Service, received: int = 0) -> socket.socket:
     return wire
 
 
-def told(service: Service, sent: bytes) -> bytes:
-    """Return all that comes back until the connection ends."""
+def received_bytes(service: Service, sent: bytes) -> bytes:
+    """Send bytes over a new connection; return all that is received until it closes."""
     with closing(connected(service)) as wire:
         wire.sendall(sent)
         got = b""
@@ -127,8 +127,8 @@ def statuses(got: bytes) -> list[int]:
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) [^\r\n]*\r\n", got)]
 
 
-def ended(wire: socket.socket, within_s: float = 8) -> bool:
-    """Tell whether the other end closes the connection in time; what comes before is dropped."""
+def is_closed_within(wire: socket.socket, within_s: float = 8) -> bool:
+    """Return whether the server closes the connection in time. What it sends before is dropped."""
     end = time.monotonic() + within_s
     wire.settimeout(within_s)
     try:
@@ -173,13 +173,15 @@ TARGETS = PLACES + [
 ]
 
 
-def test_no_path_leads_out_of_the_release(service: Service) -> None:
-    """Neither to files around it, nor to an older one, nor to what lies in it and is none of its files."""
+def test_no_path_reaches_a_file_outside_the_release(service: Service) -> None:
+    """Neither open_files around it, nor an older release, nor open_files in its directory that are not in the manifest."""
     assert len(set(TARGETS)) >= 1000
     missing = SITE["404.html"]
     wrong = []
     for target in TARGETS:
-        got = told(service, b"GET %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % target.encode())
+        got = received_bytes(
+            service, b"GET %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % target.encode()
+        )
         body = got.partition(b"\r\n\r\n")[2]
         is_missing = statuses(got) == [404] and body == missing
         if not is_missing and (statuses(got) != [400] or body != b"Invalid HTTP request received."):
@@ -200,9 +202,9 @@ def test_no_path_leads_out_of_the_release(service: Service) -> None:
         (b"http://[::1", 400), (b"?", 400), (b"/7d?x=" + b"y" * 20_000, 308), (b"/%s" % (b"a" * 40_000), 431),
     ],
 )  # fmt: skip
-def test_a_target_of_another_form_is_no_way_either(service: Service, target: bytes, status: int) -> None:
-    """The host that it names counts for nothing: no redirection leaves this site, no header is added."""
-    got = told(service, b"GET %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % target)
+def test_no_other_form_of_target_reaches_one_either(service: Service, target: bytes, status: int) -> None:
+    """The host in the target is ignored: no redirect leaves this site, and no header is added."""
+    got = received_bytes(service, b"GET %b HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" % target)
     assert statuses(got) == [status]
     head = got.partition(b"\r\n\r\n")[0].lower()
     assert b"set-cookie:" not in head.replace(b"%20", b" ").split(b"\r\n")
@@ -257,11 +259,11 @@ SMUGGLED: list[tuple[str, bytes, list[int]]] = [
 
 
 @pytest.mark.parametrize(("head", "expected"), [case[1:] for case in SMUGGLED], ids=[c[0] for c in SMUGGLED])
-def test_nothing_after_a_doubtful_head_is_taken_for_a_request(
+def test_nothing_after_an_ambiguous_head_is_taken_for_a_request(
     service: Service, head: bytes, expected: list[int]
 ) -> None:
-    """It is refused, or it is the last one: where a proxy in front reads another end, nothing is smuggled."""
-    got = told(service, GET + head + LAST)
+    """The request is refused, or it is the last of its connection: nothing is smuggled past a proxy."""
+    got = received_bytes(service, GET + head + LAST)
     assert (statuses(got), MARK.encode() in got) == (expected, False)
 
 
@@ -271,10 +273,10 @@ def test_nothing_after_a_doubtful_head_is_taken_for_a_request(
      b"Transfer-Encoding: chunked\r\n\r\n", b"Connection: close\r\n\r\n"],
 )  # fmt: skip
 @pytest.mark.parametrize("behind", [b"", b"hello", b"zz\r\n"])
-def test_nothing_that_comes_later_is_taken_for_a_request_either(
+def test_nothing_that_arrives_later_is_taken_for_a_request_either(
     strict: Service, head: bytes, behind: bytes
 ) -> None:
-    """In pieces of their own, while the answer to the doubtful head is on its way: that stays whole."""
+    """Bytes that arrive while the response to the ambiguous head is being sent do not change it."""
     with closing(connected(strict, received=4096)) as wire:
         wire.sendall(b"GET %b HTTP/1.1\r\nHost: a\r\n" % BIG.encode() + head)
         got = wire.recv(100)
@@ -287,16 +289,16 @@ def test_nothing_that_comes_later_is_taken_for_a_request_either(
     assert got.partition(b"\r\n\r\n")[2] == SITE[BIG[1:]]
 
 
-def test_the_old_version_gets_one_answer_a_connection(service: Service) -> None:
-    """Whatever it asks for: what a proxy of its time does with a connection is not known."""
-    got = told(service, b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + LAST)
+def test_http_1_0_gets_one_response_per_connection(service: Service) -> None:
+    """Even with keep-alive: proxies of that version do not all support it."""
+    got = received_bytes(service, b"GET /healthz HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" + LAST)
     assert (statuses(got), got.count(b"connection: close\r\n")) == ([200], 1)
 
 
 @pytest.mark.parametrize("target", ["/7d/", "/nothing", "/7d", "/healthz", BIG])
-def test_nothing_but_a_head_answers_head(service: Service, target: str) -> None:
-    """A byte more would pass for the beginning of the next answer. Python's own client does not see it."""
-    got = told(service, b"HEAD %b HTTP/1.1\r\nHost: a\r\n\r\n" % target.encode() * 2 + LAST)
+def test_a_response_to_head_has_no_body(service: Service, target: str) -> None:
+    """A body would be taken for the start of the next response. Python's client would not notice."""
+    got = received_bytes(service, b"HEAD %b HTTP/1.1\r\nHost: a\r\n\r\n" % target.encode() * 2 + LAST)
     assert re.fullmatch(rb"(HTTP/1\.1 \d+ (?:[^\r\n]+\r\n)+\r\n){3}ok\n", got)
 
 
@@ -321,11 +323,11 @@ def test_nothing_but_a_head_answers_head(service: Service, target: str) -> None:
         (b"SSH-2.0-OpenSSH_9.6", b"", 400), (b"\x00" * 50, b"", 400), (b"HELO a", b"", 400),
     ],
 )  # fmt: skip
-def test_a_request_has_one_host_and_a_version_that_is_spoken(
+def test_a_request_has_one_host_and_a_supported_version(
     service: Service, line: bytes, host: bytes, expected: int
 ) -> None:
-    """A host counts for nothing else: no answer holds it."""
-    got = told(service, line + b"\r\n" + host + b"Connection: close\r\n\r\n")
+    """The host is used for nothing else: no response contains it."""
+    got = received_bytes(service, line + b"\r\n" + host + b"Connection: close\r\n\r\n")
     assert statuses(got) == [expected]
     assert b".test" not in got
 
@@ -335,18 +337,20 @@ def test_a_request_has_one_host_and_a_version_that_is_spoken(
     ["OPTIONS", "TRACE", "POST", "PUT", "PATCH", "DELETE", "PROPFIND", "MKCOL", "LOCK", "PURGE", "SEARCH",
      "CONNECT", "SOURCE", "QUERY"],
 )  # fmt: skip
-def test_nothing_can_be_done_but_reading(service: Service, method: str) -> None:
+def test_only_get_and_head_are_allowed(service: Service, method: str) -> None:
     for target in ("/7d/", "/nothing", "/healthz", "/status.json"):
-        got = told(service, f"{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        got = received_bytes(
+            service, f"{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
+        )
         assert statuses(got) == [405]
         assert b"\r\nallow: GET, HEAD\r\n" in got
-    assert b"X-Traced" not in told(service, f"{method} / HTTP/1.0\r\nX-Traced: 1\r\n\r\n".encode())
+    assert b"X-Traced" not in received_bytes(service, f"{method} / HTTP/1.0\r\nX-Traced: 1\r\n\r\n".encode())
 
 
 @pytest.mark.parametrize("method", ["get", "Get", "GETT", "BREW", "", "G ET", "GET\0", "\xff", "A" * 10_000])
-def test_what_is_no_method_is_no_request(service: Service, method: str) -> None:
+def test_an_invalid_method_is_a_bad_request(service: Service, method: str) -> None:
     sent = f"{method} /7d/ HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
-    assert statuses(told(service, sent.encode("latin-1"))) == [400]
+    assert statuses(received_bytes(service, sent.encode("latin-1"))) == [400]
 
 
 @pytest.mark.parametrize(
@@ -355,7 +359,7 @@ def test_what_is_no_method_is_no_request(service: Service, method: str) -> None:
      "bytes=" + ",".join(f"{n}-{n}" for n in range(2500)), "lines=1-2", "bytes", "=", "bytes=0-1\t",
      "bytes=-99999999999999999999999"],
 )  # fmt: skip
-def test_a_part_that_is_asked_for_is_answered_with_the_whole(service: Service, wanted: str) -> None:
+def test_a_range_request_gets_the_whole_file(service: Service, wanted: str) -> None:
     answer = service.ask("/7d/", range=wanted, if_range='"x"')
     assert (answer.status, answer.body) == (200, SITE["7d/index.html"])
     assert not {"content-range", "accept-ranges"} & set(answer.headers)
@@ -369,10 +373,10 @@ def test_a_part_that_is_asked_for_is_answered_with_the_whole(service: Service, w
         (",".join([*(f'"{n}"' for n in range(3000)), "{tag}"]), 304), ("{tag}" * 2, 200), ("w/{tag}", 200),
     ],
 )  # fmt: skip
-def test_a_condition_of_any_form_is_met_or_not(service: Service, condition: str, status: int) -> None:
+def test_a_condition_in_any_form_is_met_or_not(service: Service, condition: str, status: int) -> None:
     tag = service.ask("/7d/").headers["etag"]
     given = condition.replace("{tag}", tag).encode("latin-1")
-    got = told(service, GET + b"Connection: close\r\nIf-None-Match: " + given + b"\r\n\r\n")
+    got = received_bytes(service, GET + b"Connection: close\r\nIf-None-Match: " + given + b"\r\n\r\n")
     assert statuses(got) == [status]
 
 
@@ -385,29 +389,29 @@ def test_a_condition_of_any_form_is_met_or_not(service: Service, condition: str,
      "X-Forwarded-For: " + "1.2.3.4, " * 2000, "X-Original-URL: /../state/secret", "X-Rewrite-URL: /secret",
      "Connection: " + "close, " * 3000 + "close", 'Forwarded: for="_x";host=evil.test'],
 )  # fmt: skip
-def test_no_header_does_harm(service: Service, header: str) -> None:
-    got = told(service, GET + header.encode() + b"\r\nConnection: close\r\n\r\n")
+def test_unusual_headers_change_nothing(service: Service, header: str) -> None:
+    got = received_bytes(service, GET + header.encode() + b"\r\nConnection: close\r\n\r\n")
     assert (statuses(got), MARK.encode() in got) == ([200], False)
 
 
 def test_too_many_or_too_long_headers_are_refused(service: Service) -> None:
     for head in (b"".join(b"x%d: y\r\n" % n for n in range(10_000)), b"x: " + b"y" * 100_000, b"y" * 100_000):
-        assert statuses(told(service, GET + head + b"\r\n\r\n"))[:1] in (
+        assert statuses(received_bytes(service, GET + head + b"\r\n\r\n"))[:1] in (
             [431],
             [],
         )  # or reset before it is read
-        assert statuses(told(service, LAST)) == [200]
+        assert statuses(received_bytes(service, LAST)) == [200]
 
 
-def test_a_head_has_a_hundred_headers_at_most(service: Service) -> None:
-    """Each takes much more memory than it has bytes: few clients with many would take all."""
+def test_a_request_has_a_hundred_headers_at_most(service: Service) -> None:
+    """In memory each takes many times its bytes: a few clients could take all memory."""
     lines = [b"x%d: y\r\n" % n for n in range(99)]
-    assert statuses(told(service, b"".join([GET, *lines[:98], END]))) == [200]
-    assert statuses(told(service, b"".join([GET, *lines, END]))) == [431]
-    assert statuses(told(service, b"".join([GET, b"\r\n", GET, *lines, END]))) == [200]
+    assert statuses(received_bytes(service, b"".join([GET, *lines[:98], END]))) == [200]
+    assert statuses(received_bytes(service, b"".join([GET, *lines, END]))) == [431]
+    assert statuses(received_bytes(service, b"".join([GET, b"\r\n", GET, *lines, END]))) == [200]
 
 
-def test_a_connection_may_ask_as_much_as_it_likes_one_after_the_other(service: Service) -> None:
+def test_a_connection_may_send_many_large_requests_in_turn(service: Service) -> None:
     with closing(service.connect()) as connection:
         connection.connect()
         held = connection.sock
@@ -415,8 +419,8 @@ def test_a_connection_may_ask_as_much_as_it_likes_one_after_the_other(service: S
         assert connection.sock is held
 
 
-def test_heads_that_wait_count_together(strict: Service) -> None:
-    """What a connection sends ahead of its turn is as limited as one head: the third here is too much."""
+def test_pending_requests_share_the_limit_of_one_head(strict: Service) -> None:
+    """Requests sent before the response to the first one share its limit in bytes: the third is too much."""
     with closing(connected(strict, received=4096)) as wire:
         wire.sendall(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % BIG.encode())
         got = wire.recv(100)
@@ -429,8 +433,8 @@ def test_heads_that_wait_count_together(strict: Service) -> None:
 
 
 @pytest.mark.parametrize("last", [False, True])
-def test_who_reads_slowly_is_let_go_without_a_word(strict: Service, last: bool) -> None:
-    """Wherever the answers stop and go on, and also where the client is gone by then: no error is logged."""
+def test_a_client_that_reads_slowly_or_leaves_causes_no_error(strict: Service, last: bool) -> None:
+    """Wherever the responses pause and continue, and if the client has gone by then."""
     for seed in range(12):
         chance = random.Random(seed)
         with closing(connected(strict, received=4096)) as wire, suppress(ConnectionResetError):
@@ -439,8 +443,8 @@ def test_who_reads_slowly_is_let_go_without_a_word(strict: Service, last: bool) 
                 del more
 
 
-def test_garbage_behind_a_request_does_not_spoil_its_answer(service: Service) -> None:
-    """While a long answer is on its way, nothing may be written into it."""
+def test_garbage_after_a_request_does_not_damage_its_response(service: Service) -> None:
+    """Nothing is written into a response that is being sent."""
     with closing(connected(service, received=4096)) as wire:
         wire.sendall(b"GET /assets/big.0a1b.js HTTP/1.1\r\nHost: a\r\n\r\n")
         got = wire.recv(1000)
@@ -450,14 +454,13 @@ def test_garbage_behind_a_request_does_not_spoil_its_answer(service: Service) ->
     assert got.partition(b"\r\n\r\n")[2] == SITE["assets/big.0a1b.js"]
 
 
-def test_garbage_right_behind_a_request_is_refused_after_its_answer(service: Service) -> None:
-    """In one piece: what was a request is answered, what was none is not."""
-    assert statuses(told(service, GET + b"\r\n" + b"garbage\r\n\r\n")) == [200, 400]
-    assert statuses(told(service, LAST + b"garbage\r\n\r\n")) == [200]
+def test_garbage_in_one_piece_with_a_request_is_refused_after_its_response(service: Service) -> None:
+    assert statuses(received_bytes(service, GET + b"\r\n" + b"garbage\r\n\r\n")) == [200, 400]
+    assert statuses(received_bytes(service, LAST + b"garbage\r\n\r\n")) == [200]
 
 
-def test_who_sends_no_more_still_gets_all(service: Service) -> None:
-    """As `nc -N` does: its end of the connection is closed, and it reads."""
+def test_a_client_that_closes_its_side_still_gets_the_whole_response(service: Service) -> None:
+    """As with `nc -N`: it closes its side of the connection, and reads."""
     with closing(connected(service, received=4096)) as wire:
         wire.sendall(b"GET /assets/big.0a1b.js HTTP/1.1\r\nHost: a\r\n\r\n")
         wire.shutdown(socket.SHUT_WR)
@@ -471,8 +474,8 @@ def test_who_sends_no_more_still_gets_all(service: Service) -> None:
 
 
 @contextmanager
-def dribbling(service: Service, number: int) -> Iterator[None]:
-    """Hold so many connections open with heads that never end, and one byte more of each now and then."""
+def slow_connections(service: Service, number: int) -> Iterator[None]:
+    """Hold ``number`` connections whose heads never end and get one more byte now and then."""
     done, ready = Event(), Event()
 
     def dribble() -> None:
@@ -497,7 +500,7 @@ def dribbling(service: Service, number: int) -> Iterator[None]:
 
 
 def read_times_ms(service: Service, number: int = 60) -> list[float]:
-    """Return how long readers wait for a page: half of them with a connection of their own."""
+    """Return how long readers wait for a page, half of them on a connection of their own."""
     times = []
     with closing(service.connect()) as kept:
         for n in range(number):
@@ -508,10 +511,10 @@ def read_times_ms(service: Service, number: int = 60) -> list[float]:
     return times
 
 
-def test_200_slow_connections_keep_no_reader_waiting(service: Service) -> None:
-    """A page within 100 ms; where the machine is slow, 95 of 100 within thrice what they took before."""
+def test_200_slow_connections_do_not_delay_readers(service: Service) -> None:
+    """A page takes less than 100 ms, or on a slow machine less than three times as long as before."""
     quiet = quantiles(read_times_ms(service), n=20)[-1]
-    with dribbling(service, 200):
+    with slow_connections(service, 200):
         times = read_times_ms(service)
     assert median(times) < 100
     assert quantiles(times, n=20)[-1] < max(100, 3 * quiet)
@@ -529,8 +532,10 @@ def test_200_slow_connections_keep_no_reader_waiting(service: Service) -> None:
     ],
     ids=["head", "body", "chunks", "empty lines", "empty lines after a request", "websocket"],
 )
-def test_no_dribble_keeps_a_connection(strict: Service, first: bytes, dribble: bytes) -> None:
-    """Each byte is news, and still there is a deadline (here of a second)."""
+def test_a_byte_now_and_then_does_not_extend_a_deadline(
+    strict: Service, first: bytes, dribble: bytes
+) -> None:
+    """The deadline is one second here."""
     end = time.monotonic() + 8
     with closing(connected(strict)) as wire:
         wire.sendall(first)
@@ -545,34 +550,36 @@ def test_no_dribble_keeps_a_connection(strict: Service, first: bytes, dribble: b
         assert time.monotonic() < end
 
 
-def files(service: Service) -> int:
-    """Return how many files a server has open."""
+def open_files(service: Service) -> int:
+    """Return the number of open open_files of a server."""
     return len(os.listdir(f"/proc/{service.process.pid}/fd"))  # noqa: PTH208
 
 
 @pytest.mark.parametrize("asking", [b"", b"Connection: close\r\n"], ids=["keep-alive", "close"])
 @pytest.mark.parametrize("target", [BIG, MIDDLE])
-def test_who_never_reads_takes_little_and_is_let_go(strict: Service, target: str, asking: bytes) -> None:
-    """60 clients that ask for a file and read nothing: no copies pile up, no connection stays."""
+def test_a_client_that_never_reads_takes_little_memory_and_is_disconnected(
+    strict: Service, target: str, asking: bytes
+) -> None:
+    """60 clients request a file and read nothing: no copies are made, no connection stays."""
     assert strict.ask(target).status == 200
-    memory, opened = resident_mb(strict.process.pid), files(strict)
+    memory, opened = resident_mb(strict.process.pid), open_files(strict)
     taken = []
 
     def gone() -> bool:
         taken.append(resident_mb(strict.process.pid) - memory)
-        return files(strict) <= opened + 1
+        return open_files(strict) <= opened + 1
 
     with ExitStack() as stack:
         for _ in range(60):
             wire = stack.enter_context(closing(connected(strict, received=4096)))
             wire.sendall(b"GET %b HTTP/1.1\r\nHost: a\r\n%b\r\n" % (target.encode(), asking))
-        eventually(lambda: files(strict) >= opened + 50, 5)
+        eventually(lambda: open_files(strict) >= opened + 50, 5)
         eventually(gone, 20)
     assert max(taken) < 20
 
 
-def test_who_reads_slowly_but_reads_gets_all(strict: Service) -> None:
-    """Longer than the deadline in all, never longer for one piece."""
+def test_a_client_that_reads_slowly_gets_the_whole_file(strict: Service) -> None:
+    """In total it takes longer than the deadline, but never for one piece."""
     with closing(connected(strict, received=65_536)) as wire:
         wire.sendall(b"GET /assets/big.0a1b.js HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         begun, got = time.monotonic(), b""
@@ -583,7 +590,7 @@ def test_who_reads_slowly_but_reads_gets_all(strict: Service) -> None:
     assert got.partition(b"\r\n\r\n")[2] == SITE["assets/big.0a1b.js"]
 
 
-def test_requests_sent_by_the_thousand_ahead_of_their_turn_take_no_memory(strict: Service) -> None:
+def test_thousands_of_pipelined_requests_take_little_memory(strict: Service) -> None:
     memory = resident_mb(strict.process.pid)
     with ExitStack() as stack:
         wires = []
@@ -594,13 +601,13 @@ def test_requests_sent_by_the_thousand_ahead_of_their_turn_take_no_memory(strict
             assert wire.recv(100).startswith(b"HTTP/1.1 200")
             with suppress(OSError):
                 wire.sendall(b"GET / HTTP/1.1\r\nHost:\r\n\r\n" * 9000)
-        assert all(ended(wire) for wire in wires)
+        assert all(is_closed_within(wire) for wire in wires)
         assert resident_mb(strict.process.pid) - memory < 15
 
 
 @pytest.mark.parametrize(("number", "whole"), [(16, True), (17, False)])
-def test_sixteen_requests_may_wait(strict: Service, number: int, whole: bool) -> None:
-    """Behind one whose answer is on its way; one more ends the connection."""
+def test_sixteen_requests_may_be_pending(strict: Service, number: int, whole: bool) -> None:
+    """Behind one that is being answered. One more closes the connection."""
     with closing(connected(strict, received=4096)) as wire:
         wire.sendall(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % BIG.encode())
         got = wire.recv(100)
@@ -612,8 +619,8 @@ def test_sixteen_requests_may_wait(strict: Service, number: int, whole: bool) ->
     assert whole or len(got) < len(SITE[BIG[1:]])
 
 
-def test_a_few_requests_sent_ahead_are_all_answered(service: Service) -> None:
-    got = told(service, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" * 15 + LAST)
+def test_a_few_pipelined_requests_are_all_answered(service: Service) -> None:
+    got = received_bytes(service, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n" * 15 + LAST)
     assert statuses(got) == [200] * 16
 
 
@@ -621,8 +628,8 @@ def test_a_few_requests_sent_ahead_are_all_answered(service: Service) -> None:
 
 
 @pytest.fixture(scope="module")
-def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Give a server with a password, behind a proxy that names clients."""
+def protected(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Give a server with a password, behind a proxy that sends the client's address."""
     folder = prepared(tmp_path_factory.mktemp("closed"))
     (folder / "reportgen.toml").write_text('[server]\nclient_header = "X-Client"\n')
     with serving(folder, "--no-schedule", REPORTGEN_PASSWORD=PASSWORD) as running:
@@ -646,21 +653,21 @@ CLIENTS = count(1)
         [RIGHT.replace(" ", "\xa0")], [RIGHT + "\0"], [","], ["Basic " + RIGHT[6:].replace("=", "")[:-1]],
     ],
 )  # fmt: skip
-def test_what_is_not_the_password_opens_nothing(closed: Service, lines: list[str]) -> None:
-    """Neither a page nor a word about what exists, and never an error of the server's."""
+def test_other_credentials_give_no_access(protected: Service, lines: list[str]) -> None:
+    """They reveal neither a page nor which pages exist, and cause no server error."""
     for target in (b"/7d/", b"/nothing", b"/status.json"):
         head = b"".join(b"Authorization: %b\r\n" % line.encode("latin-1") for line in lines)
         client = b"X-Client: 10.%d.%d.1\r\n" % divmod(next(CLIENTS), 250)
-        got = told(closed, b"GET %b HTTP/1.1\r\nHost: a\r\n" % target + head + client + END)
+        got = received_bytes(protected, b"GET %b HTTP/1.1\r\nHost: a\r\n" % target + head + client + END)
         assert statuses(got) == [400 if b"\0" in head else 401]
         assert b"word1" not in got
         assert PASSWORD.encode() not in got
 
 
-def test_what_follows_a_body_is_no_header(closed: Service) -> None:
+def test_trailers_are_not_headers(protected: Service) -> None:
     """Proxies check and overwrite headers, not trailers (RFC 9110, 6.5.1)."""
     for line in (b"Authorization: " + RIGHT.encode(), b"Host: b", b"X-Client: 10.9.9.9"):
-        got = told(closed, GET + b"Transfer-Encoding: chunked\r\n\r\n0\r\n%b\r\n\r\n" % line)
+        got = received_bytes(protected, GET + b"Transfer-Encoding: chunked\r\n\r\n0\r\n%b\r\n\r\n" % line)
         assert statuses(got) == [401]
 
 
@@ -670,16 +677,16 @@ def test_what_follows_a_body_is_no_header(closed: Service) -> None:
     "\xff",
      "1.2.3.4\t", "256.1.1.1", "[::1]", "1.2.3.4:80", "%", "::/0"],
 )  # fmt: skip
-def test_who_asks_may_be_named_in_any_way(closed: Service, named: str) -> None:
-    """What a proxy passes on from a client is no address until it is read as one."""
+def test_any_value_of_the_client_header_is_accepted(protected: Service, named: str) -> None:
+    """A value that is not an address counts as if it were missing."""
     line = b"X-Client: %b\r\nAuthorization: %b\r\n" % (named.encode("latin-1"), RIGHT.encode())
-    got = told(closed, GET + line + b"Connection: close\r\n\r\n")
+    got = received_bytes(protected, GET + line + b"Connection: close\r\n\r\n")
     assert statuses(got) == [200]
     assert len(client_address(named, "9.9.9.9")) < 50
 
 
-def test_whatever_is_given_the_same_comparison_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 32 bytes with 32, in constant time: neither the length of a password shows, nor a good start."""
+def test_all_credentials_take_the_same_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 bytes with 32 bytes in constant time: its duration shows neither length nor start of the password."""
     compared = []
     real = auth.hmac.compare_digest
 
@@ -725,7 +732,7 @@ PIECES = [
 
 
 def mutated(chance: random.Random) -> bytes:
-    """Return a request with a few things wrong."""
+    """Return a request with some random faults."""
     request = bytearray(chance.choice(SEEDS))
     for _ in range(chance.randint(1, 6)):
         at = chance.randrange(len(request) + 1)
@@ -744,8 +751,8 @@ def mutated(chance: random.Random) -> bytes:
     return bytes(request)
 
 
-def answers(service: Service, requests: list[bytes], quiet_s: float) -> list[bytes]:
-    """Send each over a connection of its own, all at once; return what comes until all end or are quiet."""
+def responses(service: Service, requests: list[bytes], quiet_s: float) -> list[bytes]:
+    """Send each request over its own connection, all at once; return what each receives until all are silent."""
     got = [b""] * len(requests)
     with ExitStack() as stack, DefaultSelector() as waiting:
         for number, request in enumerate(requests):
@@ -765,25 +772,25 @@ def answers(service: Service, requests: list[bytes], quiet_s: float) -> list[byt
 
 
 def fuzzed(service: Service, seed: int, rounds: int) -> tuple[set[int], list[tuple[bytes, bytes]]]:
-    """Send rounds of a hundred; return the statuses seen, and what should not have been answered."""
+    """Send ``rounds`` of a hundred requests; return all statuses, and the requests that should have failed."""
     chance = random.Random(seed)
     seen: set[int] = set()
     wrong = []
     for _ in range(rounds):
         requests = [b"".join(mutated(chance) for _ in range(chance.choice((1, 1, 1, 3)))) for _ in range(100)]
-        for request, got in zip(requests, answers(service, [r + LAST for r in requests], 0.7), strict=True):
+        for request, got in zip(requests, responses(service, [r + LAST for r in requests], 0.7), strict=True):
             seen |= set(statuses(got))
             if MARK.encode() in got or max(statuses(got), default=0) >= 500:
                 wrong.append((request, got[:200]))
     return seen, wrong
 
 
-def test_requests_with_anything_wrong_are_answered_or_refused_and_leave_nothing(service: Service) -> None:
-    """1,800 connections with random faults, the same each time: no 5xx, nothing secret, no memory kept."""
+def test_random_faults_in_requests_cause_no_server_error_and_no_leak(service: Service) -> None:
+    """1,800 connections with the same random faults each time: no 5xx, no secret, no memory left in use."""
     fuzzed(service, 1, 3)
-    memory, opened = resident_mb(service.process.pid), files(service)
+    memory, opened = resident_mb(service.process.pid), open_files(service)
     seen, wrong = fuzzed(service, 2, 15)
     assert wrong == []
     assert seen >= {200, 400, 404}
-    eventually(lambda: files(service) <= opened + 2, 20)
+    eventually(lambda: open_files(service) <= opened + 2, 20)
     assert resident_mb(service.process.pid) - memory < 5

@@ -1,4 +1,4 @@
-"""What a client may take of the server without being let in: little, and not for long."""
+"""What a client can use without a password: little memory, few files, for a short time."""
 
 import asyncio
 import gc
@@ -43,7 +43,7 @@ sys.exit(serve.run(application(release, dict), release, listening))
 def running(
     tmp_path: Path, *, files: int = 0, head_s: float = 10, made_s: float = 0
 ) -> Iterator[tuple[int, "subprocess.Popen[str]"]]:
-    """Serve from a process of its own; give its port and the process, and see it end well."""
+    """Run a server process; give its port and the process, and check that it stops."""
     with subprocess.Popen(
         [sys.executable, "-c", SERVER, str(files), str(head_s), str(made_s)],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -59,17 +59,17 @@ def running(
             server.kill()
 
 
-def asked(
+def ask_over_socket(
     port: int, sent: bytes = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n", timeout_s: float = 5
 ) -> bytes:
-    """Return what a connection answers to ``sent``, until it has answered or is closed."""
+    """Send bytes over a new connection; return the response, or what comes until it closes."""
     with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as connection:
         connection.sendall(sent)
-        return answer(connection)
+        return read_response(connection)
 
 
-def answer(connection: socket.socket) -> bytes:
-    """Return what comes until there is a whole answer of the health page, another answer, or the end."""
+def read_response(connection: socket.socket) -> bytes:
+    """Return a response to a health check, the start of another response, or all until the end."""
     found = b""
     while (more := connection.recv(65_536)) and not found.endswith(b"ok\n"):
         found += more
@@ -79,7 +79,7 @@ def answer(connection: socket.socket) -> bytes:
 
 
 def resident_mb(pid: int) -> float:
-    """Return a process's resident memory."""
+    """Return the resident memory of a process in MiB."""
     (line,) = (
         line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")
     )
@@ -87,40 +87,39 @@ def resident_mb(pid: int) -> float:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n"])
-def test_a_head_that_does_not_come_ends_the_connection(tmp_path: Path, sent: bytes) -> None:
-    """Also on a connection that was used before."""
+def test_a_head_that_does_not_arrive_in_time_closes_the_connection(tmp_path: Path, sent: bytes) -> None:
+    """On a new connection, and on one that was used before."""
     with running(tmp_path, head_s=0.5) as (port, _):
-        assert asked(port, sent) == b""
+        assert ask_over_socket(port, sent) == b""
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert answer(connection).startswith(b"HTTP/1.1 200")
+            assert read_response(connection).startswith(b"HTTP/1.1 200")
             connection.sendall(b"GET / HT")
-            assert answer(connection) == b""
+            assert read_response(connection) == b""
 
 
-def test_a_slow_reader_of_a_whole_request_is_left_in_peace(tmp_path: Path) -> None:
-    """The deadline is for heads: a connection that waits between two requests has a longer one."""
+def test_an_idle_connection_has_a_longer_deadline_than_a_head(tmp_path: Path) -> None:
     with (
         running(tmp_path, head_s=0.5) as (port, _),
         socket.create_connection(("127.0.0.1", port), timeout=5) as connection,
     ):
         for _ in range(3):
             connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-            assert answer(connection).startswith(b"HTTP/1.1 200")
+            assert read_response(connection).startswith(b"HTTP/1.1 200")
             time.sleep(0.8)
 
 
 @pytest.mark.parametrize("head", [b"GET /" + b"a" * 60_000, b"GET / HTTP/1.1\r\n" + b"x: " + b"a" * 60_000])
 def test_a_head_that_is_too_long_is_refused(tmp_path: Path, head: bytes) -> None:
     with running(tmp_path) as (port, _):
-        assert asked(port, head).startswith(b"HTTP/1.1 431")
-        assert asked(port).startswith(b"HTTP/1.1 200")
+        assert ask_over_socket(port, head).startswith(b"HTTP/1.1 431")
+        assert ask_over_socket(port).startswith(b"HTTP/1.1 200")
 
 
-def test_endless_headers_take_no_memory(tmp_path: Path) -> None:
+def test_endless_headers_take_little_memory(tmp_path: Path) -> None:
     line = b"x-filler: " + b"a" * 1000 + b"\r\n"
     with running(tmp_path) as (port, server):
-        asked(port)
+        ask_over_socket(port)
         before = resident_mb(server.pid)
         with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
             connection.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n")
@@ -130,15 +129,15 @@ def test_endless_headers_take_no_memory(tmp_path: Path) -> None:
         assert resident_mb(server.pid) - before < 10
 
 
-def test_silent_connections_keep_no_reader_out(tmp_path: Path) -> None:
-    """More of them than the process may have files: those beyond are closed, and it still ends in time."""
+def test_silent_connections_do_not_keep_readers_out(tmp_path: Path) -> None:
+    """With more connections than file descriptors, some are closed, and the server still stops in time."""
     with running(tmp_path, files=256, head_s=2) as (port, server), ExitStack() as stack:
         for _ in range(400):
             stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
         deadline = time.monotonic() + 10
         while True:
             try:
-                assert asked(port, timeout_s=1).startswith(b"HTTP/1.1 200")
+                assert ask_over_socket(port, timeout_s=1).startswith(b"HTTP/1.1 200")
                 break
             except (OSError, AssertionError):
                 assert time.monotonic() < deadline
@@ -148,8 +147,8 @@ def test_silent_connections_keep_no_reader_out(tmp_path: Path) -> None:
         assert "Too many open files" not in server.stderr.read()
 
 
-def test_a_flood_takes_no_more_files_than_there_are(tmp_path: Path) -> None:
-    """Connections come faster than a slow machine closes those too many: none fails for want of a file."""
+def test_a_flood_of_connections_does_not_exhaust_file_descriptors(tmp_path: Path) -> None:
+    """Connections arrive faster than a slow machine can close those past the maximum."""
     with running(tmp_path, files=256, made_s=0.001) as (port, server), ExitStack() as stack:
         for _ in range(1000):
             stack.enter_context(socket.socket()).connect(("127.0.0.1", port))
@@ -158,11 +157,11 @@ def test_a_flood_takes_no_more_files_than_there_are(tmp_path: Path) -> None:
         assert server.stderr.read() == ""
 
 
-def answers_to(pieces: list[bytes], answer: Handler) -> tuple[bytes, float]:
-    """Send pieces to a server in this process; return what comes until it ends the connection, and when."""
+def exchange(pieces: list[bytes], handler: Handler) -> tuple[bytes, float]:
+    """Send pieces to a server in this process; return all that it sends, and the seconds until it closes."""
 
     async def talk() -> tuple[bytes, float]:
-        connections = http_protocol.Connections(answer)
+        connections = http_protocol.Connections(handler)
         keeping = asyncio.create_task(connections.watch())
         server = await asyncio.get_running_loop().create_server(connections.new_protocol, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
@@ -177,15 +176,15 @@ def answers_to(pieces: list[bytes], answer: Handler) -> tuple[bytes, float]:
         keeping.cancel()
         return got, took
 
-    with ThreadPoolExecutor(1) as apart:  # the browser of other tests has a loop of its own in this thread
-        return apart.submit(lambda: asyncio.run(talk())).result()
+    with ThreadPoolExecutor(1) as thread:  # this thread may have the event loop of a browser test
+        return thread.submit(lambda: asyncio.run(talk())).result()
 
 
 GET, END = b"GET /%b HTTP/1.1\r\nHost: a\r\n", b"Connection: close\r\n\r\n"
 
 
-def echoed(request: Request) -> Response:
-    """Answer with what is asked for, or break."""
+def echo(request: Request) -> Response:
+    """Respond with the request, or raise."""
     if request.path == "/fault":
         raise LookupError
     body = f"{request.method} {request.path} {request.query!r} {request.version}\n".encode()
@@ -193,39 +192,39 @@ def echoed(request: Request) -> Response:
     return Response(status, encode_headers({"content-length": str(len(body))}), body)
 
 
-def test_a_request_may_come_in_any_pieces() -> None:
+def test_a_request_may_arrive_in_any_pieces() -> None:
     whole = b"GET /a%20b?c=%20d HTTP/1.1\r\nHost: a\r\n\r\n" + GET % b"teapot" + END
     expected = [(b"200", b"GET /a b b'c=%20d' 1.1"), (b"418", b"GET /teapot b'' 1.1")]
     for pieces in ([whole], [whole[n : n + 1] for n in range(len(whole))], [whole[:60], whole[60:]]):
-        got, _ = answers_to(pieces, echoed)
+        got, _ = exchange(pieces, echo)
         assert re.findall(rb"HTTP/1\.1 (\d+) .*?\r\n\r\n(.*?)\n", got, re.DOTALL) == expected
         assert got.count(b"connection: close\r\n") == 1
 
 
-def test_a_fault_of_ours_is_an_answer_too_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
-    """With its traceback; the connection goes on."""
-    got, _ = answers_to([GET % b"fault" + b"\r\n", GET % b"" + END], echoed)
+def test_an_exception_of_the_handler_gives_500_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """With its traceback; the connection stays open."""
+    got, _ = exchange([GET % b"fault" + b"\r\n", GET % b"" + END], echo)
     assert re.findall(rb"HTTP/1\.1 (\d+) ", got) == [b"500", b"200"]
     (record,) = caplog.records
     assert (record.levelname, bool(record.exc_info)) == ("ERROR", True)
 
 
-def test_a_connection_that_asks_no_more_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a deadline of its own, which does not follow from that of heads."""
+def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its deadline does not depend on the deadline of heads."""
     monkeypatch.setattr(http_protocol, "IDLE_S", 1.0)
     monkeypatch.setattr(http_protocol, "HEAD_S", 0.1)
-    got, took = answers_to([GET % b"" + b"\r\n"], echoed)
+    got, took = exchange([GET % b"" + b"\r\n"], echo)
     assert got.startswith(b"HTTP/1.1 200 OK\r\n")
     assert 0.9 < took < 4
 
 
-def test_the_limit_of_files_leaves_room_for_other_things() -> None:
+def test_some_file_descriptors_are_kept_for_other_things() -> None:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert http_protocol.max_connections() == soft - http_protocol.SPARE_FILES
 
 
-def test_a_connection_that_is_over_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once, not when Python looks for cycles: that may be ten thousand connections later."""
+def test_a_closed_connection_is_freed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not by the garbage collector, which may run ten thousand connections later."""
     made, make = [], http_protocol.Connections.new_protocol
 
     def noting(connections: http_protocol.Connections) -> http_protocol.GuardedProtocol:
@@ -236,7 +235,7 @@ def test_a_connection_that_is_over_takes_no_memory(monkeypatch: pytest.MonkeyPat
     gc.disable()
     try:
         for sent in (GET % b"" + END, b"garbage\r\n", b"GET / HT\0"):
-            answers_to([sent], echoed)
+            exchange([sent], echo)
         assert [each() for each in made] == [None] * 3
     finally:
         gc.enable()

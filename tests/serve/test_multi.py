@@ -1,4 +1,4 @@
-"""`reportgen serve` with many sites: the page over them at /, each below its prefix, one schedule for all."""
+"""`reportgen serve` with many sites: the page over all at /, each site below its prefix, one schedule."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ def two(folder: Path, top: str = SMALL) -> None:
 
 
 def totals(service: Service) -> dict[str, int | None]:
-    """Return what the page over all sites says."""
+    """Return the totals on the page over all sites."""
     return {one["name"]: one["total"] for one in json.loads(service.ask("/sites.json").body)["sites"]}
 
 
@@ -53,7 +53,7 @@ def test_it_builds_all_sites_and_serves_each_below_its_prefix(tmp_path: Path) ->
         assert service.stop() == 0
 
 
-def test_a_round_builds_what_is_due_and_a_site_that_hangs_delays_nobody(tmp_path: Path) -> None:
+def test_a_site_that_hangs_does_not_delay_the_others(tmp_path: Path) -> None:
     with silent() as database:
         sites = {"hangs": f"build_timeout_s = 30\n{database.source}", "blog": table(tmp_path, "blog")}
         written(tmp_path, sites, SMALL + 'schedule = "1h"\n')
@@ -64,7 +64,7 @@ def test_a_round_builds_what_is_due_and_a_site_that_hangs_delays_nobody(tmp_path
             assert service.stop() == 0
 
 
-def test_it_says_which_site_is_stale(tmp_path: Path) -> None:
+def test_the_status_shows_which_site_is_stale(tmp_path: Path) -> None:
     """One document for all; ``/healthz/fresh`` fails while any site is overdue."""
     two(tmp_path)
     assert reportgen(tmp_path, "build", "--quiet", "--site", "blog").code == 0
@@ -79,7 +79,7 @@ def test_it_says_which_site_is_stale(tmp_path: Path) -> None:
         assert service.ask("/shop/").status == 200
 
 
-def test_one_password_is_for_all_sites(tmp_path: Path) -> None:
+def test_one_password_protects_all_sites(tmp_path: Path) -> None:
     two(tmp_path)
     publish_files(tmp_path / "output" / "blog", site_files("one"))
     with serving(tmp_path, "--no-schedule", REPORTGEN_PASSWORD=PASSWORD) as service:
@@ -88,7 +88,7 @@ def test_one_password_is_for_all_sites(tmp_path: Path) -> None:
         assert service.ask("/healthz").status == 200
 
 
-def test_nothing_for_operators_is_told_in_public(tmp_path: Path) -> None:
+def test_public_pages_show_no_details_for_operators(tmp_path: Path) -> None:
     two(tmp_path, SMALL + "server.public = true\n")
     (tmp_path / "blog.csv").unlink()
     assert reportgen(tmp_path, "build", "--quiet").code == 1
@@ -98,7 +98,7 @@ def test_nothing_for_operators_is_told_in_public(tmp_path: Path) -> None:
         assert b".csv" not in service.ask("/status.json").body
 
 
-def test_what_stays_in_memory_is_light(tmp_path: Path) -> None:
+def test_the_service_loads_no_heavy_library(tmp_path: Path) -> None:
     two(tmp_path)
     with serving(tmp_path, "--no-schedule") as service:
         maps = Path(f"/proc/{service.process.pid}/maps").read_text()
@@ -190,7 +190,7 @@ def test_an_asset_leaves_memory_with_the_last_release_that_has_it(
 def test_a_release_that_is_dropped_while_its_successor_is_read_stays_out_of_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else it would take memory that no limit counts."""
+    """Otherwise it would take memory that no limit counts."""
     sites = sites_of(tmp_path, monkeypatch, 2)
     caches = SiteCaches(sites, max_bytes=1)
     mounted, other = (caches.mount(one, dict) for one in sites.all)
@@ -221,7 +221,7 @@ def test_the_size_in_memory_follows_new_releases(tmp_path: Path, monkeypatch: py
     assert before + 10_000 < caches.size_bytes == sum(map(size_of, mounted))
 
 
-def test_a_round_starts_when_the_first_site_is_due_each_in_its_own_zone(
+def test_a_build_is_due_when_the_first_site_is_each_in_its_own_time_zone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

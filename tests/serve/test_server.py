@@ -1,4 +1,4 @@
-"""What readers and their browsers get from `reportgen serve`, over real sockets."""
+"""What browsers get from `reportgen serve`, over real sockets."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ SITE = site_files("one")
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Give one server of a small release, which builds nothing."""
+    """Give a server of a small release, which builds nothing."""
     folder = tmp_path_factory.mktemp("site")
     publish_files(folder / "output", SITE)
     (folder / "output" / "state" / "secret").write_text("secret")
@@ -57,9 +57,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         ("/7d/report.json.gz", "7d/report.json.gz", "application/octet-stream"),
     ],
 )
-def test_each_file_of_the_release_has_its_address(
-    service: Service, address: str, name: str, kind: str
-) -> None:
+def test_each_file_of_the_release_has_a_path(service: Service, address: str, name: str, kind: str) -> None:
     answer = service.ask(address)
     assert (answer.status, answer.body) == (200, SITE[name])
     assert answer.headers["content-type"] == kind
@@ -77,8 +75,8 @@ def test_each_file_of_the_release_has_its_address(
         "/etc/passwd", "/..\\state",
     ],
 )  # fmt: skip
-def test_nothing_but_the_release_is_served(service: Service, address: str) -> None:
-    """Neither a directory's list nor a file outside: what is no file of the release is its own 404 page."""
+def test_only_the_release_is_served(service: Service, address: str) -> None:
+    """Neither a list of a directory nor a file outside: other paths get the release's 404 page."""
     answer = service.ask(address)
     assert (answer.status, answer.body) == (404, SITE["404.html"])
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
@@ -99,7 +97,7 @@ def test_nothing_but_the_release_is_served(service: Service, address: str) -> No
         ("/status.json", "no-store", "default-src 'none'; base-uri 'none'; form-action 'none'"),
     ],
 )
-def test_only_what_never_changes_may_be_kept_and_nothing_may_do_more_than_its_page_says(
+def test_cache_control_and_security_headers_of_each_file(
     service: Service, address: str, cache: str, policy: str
 ) -> None:
     answer = service.ask(address)
@@ -107,8 +105,8 @@ def test_only_what_never_changes_may_be_kept_and_nothing_may_do_more_than_its_pa
     assert answer.headers["content-security-policy"] == f"{policy}; frame-ancestors 'none'"
 
 
-def test_a_folder_without_its_slash_leads_to_the_one_with_it(service: Service) -> None:
-    """Else the relative links of its page would lead astray."""
+def test_a_path_without_its_final_slash_is_redirected(service: Service) -> None:
+    """Otherwise the relative links of its page would be wrong."""
     answer = service.ask("/7d")
     assert (answer.status, answer.body) == (308, b"")
     at = urljoin("http://host/7d", answer.headers["location"])
@@ -119,7 +117,7 @@ def test_a_folder_without_its_slash_leads_to_the_one_with_it(service: Service) -
 @pytest.mark.parametrize("address", ["/7d/", "/nothing", "/7d", "/healthz", "/status.json"])
 @pytest.mark.parametrize("accepted", ["identity", "br"])
 def test_head_has_the_headers_of_get_and_no_body(service: Service, address: str, accepted: str) -> None:
-    """And the connection goes on: a body would be taken for the next answer."""
+    """And the connection stays open: a body would be taken for the next response."""
     connection = service.connect()
     head = ask(connection, address, "HEAD", accept_encoding=accepted)
     get = ask(connection, address, accept_encoding=accepted)
@@ -134,13 +132,13 @@ def test_head_has_the_headers_of_get_and_no_body(service: Service, address: str,
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
-def test_nothing_can_be_done_but_reading(service: Service, method: str) -> None:
+def test_other_methods_are_refused(service: Service, method: str) -> None:
     answer = service.ask("/7d/", method)
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD")
 
 
-def test_compressed_forms_were_made_before_and_are_named_rightly(service: Service) -> None:
-    """One entity tag a form, so that no cache mixes them up."""
+def test_compressed_forms_are_those_of_the_release_and_have_the_right_headers(service: Service) -> None:
+    """Each form has its own entity tag, so that caches do not mix them up."""
     tags = set()
     for accepted, coding, unpack in (
         ("br, gzip", "br", brotli.decompress),
@@ -155,7 +153,7 @@ def test_compressed_forms_were_made_before_and_are_named_rightly(service: Servic
     assert len(tags) == 3
 
 
-def test_what_has_one_form_only_does_not_vary(service: Service) -> None:
+def test_a_file_without_compressed_forms_has_no_vary_header(service: Service) -> None:
     answer = service.ask("/7d/daily.csv", accept_encoding="br")
     assert (answer.body, "vary" in answer.headers) == (SITE["7d/daily.csv"], False)
 
@@ -182,15 +180,15 @@ def test_what_has_one_form_only_does_not_vary(service: Service) -> None:
         (",,", "identity"),
     ],
 )
-def test_the_form_is_the_best_that_the_reader_accepts(accepted: str, coding: str) -> None:
-    """By weight, then brotli, gzip, plain; where nothing is acceptable, plain is better than nothing."""
+def test_the_best_form_that_the_reader_accepts_is_sent(accepted: str, coding: str) -> None:
+    """By weight, then brotli, gzip, plain. If none is acceptable, plain is sent."""
     forms = {name: Variant(name.encode(), name, [], []) for name in ("identity", "br", "gzip")}
     assert best_variant(Resource(forms), accepted).etag == coding
 
 
 @pytest.mark.parametrize("given", ['"{}"', 'W/"{}"', '"other", "{}"', 'W/"a",W/"{}" , "b"', "*"])
-def test_who_has_it_already_is_told_so(service: Service, given: str) -> None:
-    """Weak comparison, any of several tags; the answer holds what a cache must know."""
+def test_a_reader_with_the_current_version_gets_304(service: Service, given: str) -> None:
+    """Weak comparison, any of several tags; the response has the headers that a cache needs."""
     full = service.ask("/7d/", accept_encoding="br")
     condition = given.format(full.headers["etag"].strip('"'))
     answer = service.ask("/7d/", accept_encoding="br", if_none_match=condition)
@@ -201,35 +199,35 @@ def test_who_has_it_already_is_told_so(service: Service, given: str) -> None:
 
 
 @pytest.mark.parametrize("condition", ['"other"', "", '""', 'W/"x", "y"', "**"])
-def test_who_has_another_one_gets_this(service: Service, condition: str) -> None:
+def test_a_reader_with_another_version_gets_the_page(service: Service, condition: str) -> None:
     assert service.ask("/7d/", if_none_match=condition).status == 200
     assert not etag_matches('"mine"', condition)
 
 
-def test_a_tag_of_another_form_is_another_tag(service: Service) -> None:
+def test_the_tag_of_another_form_does_not_match(service: Service) -> None:
     packed = service.ask("/7d/", accept_encoding="br").headers["etag"]
     assert service.ask("/7d/", accept_encoding="gzip", if_none_match=packed).status == 200
 
 
-def test_a_missing_page_is_missing_whatever_the_reader_has(service: Service) -> None:
+def test_a_missing_page_is_404_whatever_the_condition(service: Service) -> None:
     """A 304 would tell a cache that its copy is a page."""
     tag = service.ask("/nothing").headers["etag"]
     assert service.ask("/nothing", if_none_match=tag).status == 404
 
 
-def test_each_answer_tells_its_date(service: Service) -> None:
-    """Caches reckon an answer's age from it (RFC 9110, 6.6.1)."""
+def test_each_response_has_a_date(service: Service) -> None:
+    """Caches compute the age of a response from it (RFC 9110, 6.6.1)."""
     for address, tag in (("/7d/", ""), ("/7d/", "*"), ("/nothing", ""), ("/healthz", "")):
         told = parsedate_to_datetime(service.ask(address, if_none_match=tag).headers["date"])
         assert abs((datetime.now(UTC) - told).total_seconds()) < 3
 
 
-def test_the_date_goes_on(service: Service) -> None:
+def test_the_date_is_updated(service: Service) -> None:
     first = service.ask("/healthz").headers["date"]
     eventually(lambda: service.ask("/healthz").headers["date"] != first, 10)
 
 
-def test_no_header_goes_on_in_another_line() -> None:
+def test_a_header_with_a_line_break_is_refused() -> None:
     for value in ("/7d/?x\r\nset-cookie: a=b", "a\nb", "a\rb", "a\0b"):
         with pytest.raises(ValueError, match="location"):
             encode_headers({"location": value})
@@ -247,8 +245,8 @@ def test_one_connection_serves_many_requests(service: Service) -> None:
     connection.close()
 
 
-def test_no_answer_waits_for_the_receipt_of_its_first_half(service: Service) -> None:
-    """Headers and body are sent apart: the kernel must not hold the body back (40 ms, Nagle)."""
+def test_a_body_does_not_wait_for_the_acknowledgement_of_its_headers(service: Service) -> None:
+    """Headers and body are sent separately: the kernel must not delay the body (40 ms, Nagle)."""
     seconds = []
     with closing(service.connect()) as connection:
         for _ in range(21):
@@ -258,8 +256,8 @@ def test_no_answer_waits_for_the_receipt_of_its_first_half(service: Service) -> 
     assert median(seconds) < 0.025
 
 
-def test_the_kernel_takes_little_ahead_of_who_does_not_read() -> None:
-    """Else the deadline for a piece would be one for megabytes, which readers at 20 KB a second miss."""
+def test_the_kernel_buffers_little_for_a_client_that_does_not_read() -> None:
+    """Otherwise the deadline of a piece would hold for megabytes, which readers at 20 KB a second miss."""
     with listen("127.0.0.1", 0) as listening, socket.socket() as reader:
         reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         reader.connect(listening.getsockname())
@@ -272,7 +270,7 @@ def test_the_kernel_takes_little_ahead_of_who_does_not_read() -> None:
     assert 30_000 < sent < 80_000
 
 
-def test_answers_to_requests_sent_at_once_come_in_their_order(service: Service) -> None:
+def test_pipelined_requests_are_answered_in_order(service: Service) -> None:
     with socket.create_connection(("127.0.0.1", service.port), timeout=5) as wire:
         wire.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" * 2 + b"GET /7d HTTP/1.0\r\n\r\n")
         got = b"".join(iter(lambda: wire.recv(65536), b""))
@@ -291,7 +289,7 @@ def test_answers_to_requests_sent_at_once_come_in_their_order(service: Service) 
         b"\x16\x03\x01\x02\x00\x01\x00",
     ],
 )
-def test_nonsense_ends_a_connection_and_nothing_else(service: Service, sent: bytes) -> None:
+def test_an_invalid_request_closes_its_connection_only(service: Service, sent: bytes) -> None:
     before = len(service.lines)
     with socket.create_connection(("127.0.0.1", service.port), timeout=5) as wire:
         try:
@@ -307,8 +305,8 @@ def test_nonsense_ends_a_connection_and_nothing_else(service: Service, sent: byt
     assert [line for line in service.lines[before:] if "raceback" in line or '"error"' in line] == []
 
 
-def test_the_platform_is_told_how_things_are(service: Service) -> None:
-    """It lives; whether the report is fresh is another question. Nothing was ever built here: it is not."""
+def test_health_checks(service: Service) -> None:
+    """The process is alive. The report is not fresh, because nothing was ever built here."""
     live, fresh = service.ask("/healthz"), service.ask("/healthz/fresh")
     assert (live.status, live.body) == (200, b"ok\n")
     assert (fresh.status, fresh.body) == (503, b"stale\n")
@@ -319,7 +317,7 @@ def test_the_platform_is_told_how_things_are(service: Service) -> None:
 @pytest.mark.parametrize(
     ("host", "allowed"), [("127.0.0.1", True), ("::1", True), ("0.0.0.0", False), ("::", False)]
 )
-def test_it_does_not_listen_beyond_this_machine_by_mistake(host: str, allowed: bool) -> None:
+def test_it_listens_beyond_this_machine_only_with_a_password_or_a_setting(host: str, allowed: bool) -> None:
     check_exposure(host, "password", public=False)
     check_exposure(host, None, public=True)
     if allowed:
@@ -329,6 +327,6 @@ def test_it_does_not_listen_beyond_this_machine_by_mistake(host: str, allowed: b
             check_exposure(host, None, public=False)
 
 
-def test_a_name_that_nobody_knows_cannot_be_listened_on() -> None:
+def test_an_unknown_host_name_cannot_be_listened_on() -> None:
     with pytest.raises(ConfigError, match=r"cannot listen on nowhere\.invalid:80: "):
         listen("nowhere.invalid", 80)

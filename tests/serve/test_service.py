@@ -1,4 +1,4 @@
-"""`reportgen serve` as a whole: it starts, builds, follows, is rebuilt by hand, and ends."""
+"""`reportgen serve` as a process: it starts, builds, serves new releases, and stops."""
 
 import json
 import os
@@ -42,14 +42,14 @@ cli.main()
 
 
 def built(root: Path, ago_s: float, word: str = "one", **about: object) -> None:
-    """Publish a small release, and put it on record as a build of so many seconds ago."""
+    """Publish a small release, and record it as a build of ``ago_s`` seconds ago."""
     release = publish_files(root, site_files(word), ago_s=ago_s, **about)
     at = datetime.now(UTC) - timedelta(seconds=ago_s)
     record(root, BuildResult("published", at, release=release.id, peak_memory_bytes=10**8))
 
 
-def test_the_first_report_is_awaited_with_a_friendly_page(tmp_path: Path) -> None:
-    """For people, who see it renewed by itself, and for programs, which are told when to come again."""
+def test_a_waiting_page_is_served_before_the_first_report(tmp_path: Path) -> None:
+    """It reloads by itself, and tells programs by ``Retry-After`` when to try again."""
     with serving(tmp_path, "--source", "sample", "--output", "output") as service:
         for address in ("/", "/7d/", "/anything"):
             waiting = service.ask(address)
@@ -75,10 +75,10 @@ def test_the_first_report_is_awaited_with_a_friendly_page(tmp_path: Path) -> Non
     ("ago_s", "version", "begins"),
     [(60, __version__, False), (6 * 3600 + 60, __version__, True), (60, "0.0.1", True)],
 )
-def test_at_its_start_it_serves_what_is_there_and_builds_what_is_due(
+def test_at_its_start_it_serves_the_last_release_and_builds_if_due(
     tmp_path: Path, ago_s: int, version: str, begins: bool
 ) -> None:
-    """Due by the schedule, or since another version made the page."""
+    """Due by the schedule, or because another version built the release."""
     built(tmp_path / "output", ago_s, version=version)
     url = write_table(tmp_path / "metrics.csv")
     with serving(tmp_path, "--source", url, REPORTGEN_SCHEDULE="6h") as service:
@@ -88,8 +88,8 @@ def test_at_its_start_it_serves_what_is_there_and_builds_what_is_due(
         assert bool(service.events("build_started")) == begins
 
 
-def test_a_release_that_is_damaged_at_the_start_is_made_anew(tmp_path: Path) -> None:
-    """Though nothing that it would show has changed."""
+def test_a_release_that_is_damaged_at_the_start_is_built_again(tmp_path: Path) -> None:
+    """Even if its data has not changed."""
     url, schedule = write_table(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "6h"}
     assert reportgen(tmp_path, "build", "--source", url, "--quiet", **schedule).returncode == 0
     (tmp_path / "output" / "current" / "7d" / "index.html").write_bytes(b"")
@@ -100,8 +100,8 @@ def test_a_release_that_is_damaged_at_the_start_is_made_anew(tmp_path: Path) -> 
         assert service.ask("/7d/").status == 200
 
 
-def test_scheduled_builds_follow_the_data_and_publish_only_what_is_new(tmp_path: Path) -> None:
-    """A check that finds nothing new counts as one, in the status and for the page's banner."""
+def test_scheduled_builds_publish_only_if_data_changed(tmp_path: Path) -> None:
+    """A check that finds no change counts as a success, in the status and for the page's notice."""
     url = write_table(tmp_path / "metrics.csv", 5)
     with serving(tmp_path, "--source", url, REPORTGEN_SCHEDULE="2s") as service:
         first = service.await_event("build_published")["release"]
@@ -115,7 +115,7 @@ def test_scheduled_builds_follow_the_data_and_publish_only_what_is_new(tmp_path:
         eventually(lambda: json.loads(service.ask("/manifest.json").body)["id"] == second, 2)
 
 
-def test_a_run_without_news_loads_none_of_what_draws(tmp_path: Path) -> None:
+def test_a_build_that_finds_no_change_loads_no_drawing_libraries(tmp_path: Path) -> None:
     url = write_table(tmp_path / "metrics.csv")
     run = ("build", "--source", url, "--if-changed", "--json")
     for state, heavy in (("published", list(HEAVY)), ("unchanged", [])):
@@ -125,7 +125,7 @@ def test_a_run_without_news_loads_none_of_what_draws(tmp_path: Path) -> None:
         assert [name for name in HEAVY if name in loaded] == heavy
 
 
-def test_a_rebuild_by_hand_changes_the_page(tmp_path: Path) -> None:
+def test_a_manual_build_changes_the_page(tmp_path: Path) -> None:
     url, schedule = write_table(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "6h"}
     with serving(tmp_path, "--source", url, **schedule) as service:
         first = service.await_event("release_served")["release"]
@@ -138,7 +138,7 @@ def test_a_rebuild_by_hand_changes_the_page(tmp_path: Path) -> None:
         assert service.status()["last_success"]["release"] == rebuilt
 
 
-def test_what_was_checked_by_hand_is_not_checked_again(tmp_path: Path) -> None:
+def test_a_manual_build_replaces_the_scheduled_one_after_it(tmp_path: Path) -> None:
     """In the second half of an interval: the regular build that follows is skipped."""
     url, schedule = write_table(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "12s"}
     check = ("build", "--source", url, "--if-changed", "--json")
@@ -153,8 +153,8 @@ def test_what_was_checked_by_hand_is_not_checked_again(tmp_path: Path) -> None:
         assert service.events("build_started") == []
 
 
-def test_a_rebuild_by_hand_waits_for_the_scheduled_one(tmp_path: Path) -> None:
-    """They share the lock; without waiting, it says that it is busy."""
+def test_a_manual_build_waits_for_the_scheduled_one(tmp_path: Path) -> None:
+    """They share the lock. With --no-wait the command says that another build is running."""
     with serving(tmp_path, "--source", "sample") as service:
         service.await_event("build_started")
         eventually((tmp_path / "output" / "state" / "lock").exists)
@@ -168,8 +168,8 @@ def test_a_rebuild_by_hand_waits_for_the_scheduled_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_at_once_where_nothing_is_going_on(tmp_path: Path, number: int) -> None:
-    """Idle connections do not hold it up; its port is free at once."""
+def test_a_signal_stops_an_idle_service_at_once(tmp_path: Path, number: int) -> None:
+    """Idle connections do not delay it; its port is free at once."""
     built(tmp_path / "output", 1)
     with serving(tmp_path, "--source", "sample") as service:
         port = service.port
@@ -185,14 +185,14 @@ def test_a_signal_ends_it_at_once_where_nothing_is_going_on(tmp_path: Path, numb
         assert service.ask("/healthz").status == 200
 
 
-def test_a_signal_right_after_the_start_is_heeded(tmp_path: Path) -> None:
+def test_a_signal_right_after_the_start_is_handled(tmp_path: Path) -> None:
     with serving(tmp_path, "--source", "sample") as service:
         assert service.stop() == 0
     assert children(service.process.pid) == []
 
 
-def test_a_signal_ends_a_build_with_it(tmp_path: Path) -> None:
-    """The child is gone, the lock is free, and nothing is on record: nothing failed."""
+def test_a_signal_stops_a_running_build(tmp_path: Path) -> None:
+    """The child process has ended, the lock is free, and no failure is recorded."""
     with serving(tmp_path, "--source", "sample") as service:
         service.await_event("build_started")
         eventually((tmp_path / "output" / "state" / "lock").exists)
@@ -206,8 +206,8 @@ def test_a_signal_ends_a_build_with_it(tmp_path: Path) -> None:
         assert current_release(tmp_path / "output") is None
 
 
-def test_an_answer_in_flight_is_finished_though_a_signal_has_come(tmp_path: Path) -> None:
-    """While nobody new is let in."""
+def test_a_response_being_sent_is_finished_after_a_signal(tmp_path: Path) -> None:
+    """New connections are refused meanwhile."""
     large = {"large.txt": b"1" * 30_000_000}
     publish_files(tmp_path / "output", site_files("one") | large)
     with serving(tmp_path, "--no-schedule") as service, socket.socket() as wire:
@@ -227,7 +227,7 @@ def test_an_answer_in_flight_is_finished_though_a_signal_has_come(tmp_path: Path
         assert service.process.wait(5) == 0
 
 
-def test_a_reader_who_never_ends_does_not_hold_it_up(tmp_path: Path) -> None:
+def test_a_client_that_never_reads_does_not_delay_the_stop(tmp_path: Path) -> None:
     publish_files(tmp_path / "output", site_files("one") | {"large.txt": b"1" * 30_000_000})
     with serving(tmp_path, "--no-schedule") as service, socket.socket() as wire:
         wire.connect(("127.0.0.1", service.port))
@@ -236,8 +236,8 @@ def test_a_reader_who_never_ends_does_not_hold_it_up(tmp_path: Path) -> None:
         assert service.stop(within_s=5) == 0
 
 
-def test_a_child_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> None:
-    """As the kernel does where memory runs out: readers notice nothing, and it is tried again."""
+def test_a_killed_build_does_not_affect_readers_and_is_retried(tmp_path: Path) -> None:
+    """As the kernel kills it if memory is short."""
     built(tmp_path / "output", 7 * 3600)
     with serving(tmp_path, "--source", "sample", REPORTGEN_SCHEDULE="6h") as service:
         service.await_event("build_started")
@@ -252,8 +252,8 @@ def test_a_child_that_is_killed_takes_nothing_with_it(tmp_path: Path) -> None:
         assert 10 < (at - datetime.now(UTC)).total_seconds() <= 16
 
 
-def test_a_build_that_hangs_is_ended(tmp_path: Path) -> None:
-    """Here: somebody takes its call and says nothing."""
+def test_a_build_that_hangs_is_stopped(tmp_path: Path) -> None:
+    """Here the database accepts the connection and sends nothing."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql://127.0.0.1:{silent.getsockname()[1]}/metrics"
         limits = {"REPORTGEN_BUILD_TIMEOUT_S": "1", "REPORTGEN_SOURCE__CONNECT_TIMEOUT_S": "60"}
@@ -264,7 +264,7 @@ def test_a_build_that_hangs_is_ended(tmp_path: Path) -> None:
             assert service.status()["consecutive_failures"] == 1
 
 
-def test_a_process_whose_scheduler_has_died_ends_so_that_it_is_restarted(tmp_path: Path) -> None:
+def test_a_process_whose_scheduler_died_exits_so_that_it_is_restarted(tmp_path: Path) -> None:
     built(tmp_path / "output", 0)
     with serving(tmp_path, "--source", "sample", command=("-c", DYING), REPORTGEN_SCHEDULE="1s") as service:
         assert service.process.wait(10) == 1
@@ -280,7 +280,7 @@ def test_a_process_whose_scheduler_has_died_ends_so_that_it_is_restarted(tmp_pat
         ({}, ["--port", "{port}"], "cannot listen on 127.0.0.1:{port}: Address already in use"),
     ],
 )
-def test_what_cannot_work_is_said_at_the_start(
+def test_settings_that_cannot_work_are_reported_at_the_start(
     tmp_path: Path, variables: dict[str, str], options: list[str], message: str
 ) -> None:
     """With exit status 2, before anything is built."""
