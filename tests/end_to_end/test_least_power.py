@@ -35,15 +35,15 @@ TABLE = "CREATE TABLE metrics (date date, path text, visits bigint)"
 READ = "SELECT * FROM metrics"
 
 
-def read(url: str, query: str, **settings: Any) -> int:
-    """Read with a query, as a build does; return how many good rows there are."""
+def read_rows(url: str, query: str, **settings: Any) -> int:
+    """Read with a query, as a build does; return the number of valid rows."""
     chosen = SourceSettings.model_validate({"url": url, "query": query} | settings)
     with open_source(chosen, "UTC", SPAN) as source:
         return read_daily(source, SPAN).rows
 
 
-def closing_early(statement: str) -> str:
-    """Return a query that ends our statement, runs its own, and begins another that fits our end."""
+def ending_the_statement(statement: str) -> str:
+    """Return a query that ends the statement around it, runs its own, and begins a third."""
     return f"{READ}) AS metrics; {statement}; SELECT date, path, visits FROM ({READ}"
 
 
@@ -52,14 +52,14 @@ def closing_early(statement: str) -> str:
 
 @pytest.fixture(scope="module")
 def db() -> Iterator[Database]:
-    """Give a server reached over TCP, through a proxy."""
+    """Give a PostgreSQL server that is reached over TCP through a proxy."""
     with temporary_database() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
-def stored(db: Database) -> str:
-    """Give a superuser's URL of a table of one row, with functions that write."""
+def superuser_url(db: Database) -> str:
+    """Give a superuser's URL of a table with one row, in a database with functions that write."""
     db.execute("CREATE DATABASE least")
     pg = db.url.removesuffix("/postgres") + "/least"
     with psycopg.connect(pg) as owner:
@@ -84,8 +84,11 @@ WRITING = {
     "copy-to-program": ("COPY metrics TO PROGRAM 'touch MARK'", "syntax error"),
     "copy-from-program": ("COPY metrics FROM PROGRAM 'touch MARK'", "syntax error"),
     "two-statements": (f"{READ}; DROP TABLE metrics", "syntax error"),
-    "closing-early": (closing_early("DROP TABLE metrics"), "cannot insert multiple commands"),
-    "closing-early-commit": (closing_early("COMMIT; DROP TABLE metrics"), "cannot insert multiple commands"),
+    "closing-early": (ending_the_statement("DROP TABLE metrics"), "cannot insert multiple commands"),
+    "closing-early-commit": (
+        ending_the_statement("COMMIT; DROP TABLE metrics"),
+        "cannot insert multiple commands",
+    ),
     "comment": (f"{READ}) AS metrics; DROP TABLE metrics --", "syntax error"),
     "open-comment": (f"{READ}) AS metrics; DROP TABLE metrics /*", "unterminated"),
     "function": (f"{READ} WHERE writes() > 0", "cannot execute DELETE in a read-only transaction"),
@@ -115,29 +118,29 @@ WRITING = {
 
 
 @pytest.mark.parametrize("name", WRITING)
-def test_a_query_of_postgres_cannot_write(name: str, stored: str, tmp_path: Path) -> None:
-    """Nor run a program, by any of the ways that end in another statement."""
+def test_a_query_of_postgres_cannot_write(name: str, superuser_url: str, tmp_path: Path) -> None:
+    """Nor run a program, in any way that ends in another statement."""
     query, words = WRITING[name]
     with pytest.raises(SourceError) as caught:
-        read(stored, query.replace("MARK", str(tmp_path / "mark")))
+        read_rows(superuser_url, query.replace("MARK", str(tmp_path / "mark")))
     assert words in str(caught.value)
-    with psycopg.connect(stored) as owner:
+    with psycopg.connect(superuser_url) as owner:
         assert owner.execute("SELECT date::text, path, visits FROM metrics").fetchall() == [ROW]
         assert owner.execute("SELECT is_called FROM counter").fetchone() == (False,)
         assert owner.execute("SELECT count(*) FROM pg_largeobject_metadata").fetchone() == (0,)
     assert not (tmp_path / "mark").exists()
 
 
-def test_what_a_superusers_query_can_still_do_is_known(stored: str) -> None:
-    """Read the server's files, for one: a role that may only read is the cure."""
-    assert read(stored, f"{READ} WHERE pg_read_file('PG_VERSION') <> ''") == 1
-    assert read(stored, f"{READ} WHERE set_config('statement_timeout', '0', true) = '0'") == 1
-    with psycopg.connect(stored) as owner:
+def test_a_superusers_query_can_read_files_of_the_server(superuser_url: str) -> None:
+    """A role that may only read prevents this."""
+    assert read_rows(superuser_url, f"{READ} WHERE pg_read_file('PG_VERSION') <> ''") == 1
+    assert read_rows(superuser_url, f"{READ} WHERE set_config('statement_timeout', '0', true) = '0'") == 1
+    with psycopg.connect(superuser_url) as owner:
         owner.execute("CREATE ROLE only_reads LOGIN; GRANT SELECT ON metrics TO only_reads")
-    url = stored.replace("://postgres:", "://only_reads:")
-    assert read(url, READ) == 1
+    url = superuser_url.replace("://postgres:", "://only_reads:")
+    assert read_rows(url, READ) == 1
     with pytest.raises(SourceError, match="permission denied for function pg_read_file"):
-        read(url, f"{READ} WHERE pg_read_file('PG_VERSION') <> ''")
+        read_rows(url, f"{READ} WHERE pg_read_file('PG_VERSION') <> ''")
 
 
 # SQLite and DuckDB: the file, and nothing else.
@@ -145,7 +148,7 @@ def test_what_a_superusers_query_can_still_do_is_known(stored: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give a working directory with the same row for each engine, and a file that is none of theirs."""
+    """Give a working directory with the same row for each engine, and a file that belongs to none."""
     monkeypatch.chdir(tmp_path)
     with closing(sqlite3.connect("a.db")) as database:
         database.execute(TABLE)
@@ -165,9 +168,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 SQLITE = {
     "delete": ("DELETE FROM metrics RETURNING *", "syntax error"),
     "cte": (f"WITH d AS (DELETE FROM metrics RETURNING *) {READ}", "syntax error"),
-    "closing-early": (closing_early("DROP TABLE metrics"), "one statement at a time"),
-    "attach": (closing_early("ATTACH 'new.db' AS new"), "one statement at a time"),
-    "pragma": (closing_early("PRAGMA writable_schema = ON"), "one statement at a time"),
+    "closing-early": (ending_the_statement("DROP TABLE metrics"), "one statement at a time"),
+    "attach": (ending_the_statement("ATTACH 'new.db' AS new"), "one statement at a time"),
+    "pragma": (ending_the_statement("PRAGMA writable_schema = ON"), "one statement at a time"),
     "vacuum-into": ("VACUUM INTO 'new.db'", "syntax error"),
     "pragma-function": ("SELECT * FROM pragma_writable_schema(1)", "no such"),
     "extension": (f"{READ} WHERE load_extension('x') IS NULL", "not authorized"),
@@ -177,11 +180,11 @@ SQLITE = {
 
 
 @pytest.mark.parametrize("name", SQLITE)
-def test_a_query_of_sqlite_reads_its_file_only(name: str, folder: Path) -> None:
+def test_a_query_of_sqlite_reads_only_its_file(name: str, folder: Path) -> None:
     query, words = SQLITE[name]
-    assert read(f"sqlite:///{folder}/a.db", READ) == 1
+    assert read_rows(f"sqlite:///{folder}/a.db", READ) == 1
     with pytest.raises(SourceError) as caught:
-        read(f"sqlite:///{folder}/a.db", query)
+        read_rows(f"sqlite:///{folder}/a.db", query)
     assert words in str(caught.value)
 
 
@@ -190,7 +193,7 @@ def test_a_query_of_sqlite_reads_its_file_only(name: str, folder: Path) -> None:
     ["DELETE FROM metrics", "CREATE TABLE new (a)", "PRAGMA user_version = 7", "ATTACH 'new.db' AS new"],
 )
 def test_sqlite_is_opened_read_only_whatever_the_statement(statement: str, folder: Path) -> None:
-    """The second line of defence, for a statement that got through after all."""
+    """A second protection, should a statement pass the first one."""
     settings = SourceSettings.model_validate({"url": f"sqlite:///{folder}/a.db"})
     with open_source(settings, "UTC", SPAN) as source:
         list(source.rows("PRAGMA query_only = OFF", {}))
@@ -205,16 +208,16 @@ DUCKDB = {
     "read_text": (f"{READ} WHERE (SELECT content FROM read_text('/etc/passwd')) <> ''", OUTSIDE),
     "glob": (f"{READ} WHERE (SELECT count(*) FROM glob('/etc/*')) > 0", OUTSIDE),
     "http": ("SELECT * FROM read_csv('http://127.0.0.1:9/a.csv')", ""),
-    "copy": (closing_early("COPY (SELECT 1) TO 'new.csv'"), OUTSIDE),
-    "export": (closing_early("EXPORT DATABASE 'new'"), OUTSIDE),
-    "attach": (closing_early("ATTACH 'new.db' AS new"), OUTSIDE),
-    "install": (closing_early("INSTALL httpfs"), OUTSIDE),
-    "load": (closing_early("LOAD httpfs"), ""),
-    "access": (closing_early("SET enable_external_access = true"), ""),
-    "directories": (closing_early("SET allowed_directories = ['/']"), "locked"),
-    "unlock": (closing_early("SET lock_configuration = false"), "locked"),
-    "spill": (closing_early(f"SET temp_directory = '{Path('/tmp')}'"), ""),
-    "log": (closing_early("SET log_query_path = 'new.log'"), "locked"),
+    "copy": (ending_the_statement("COPY (SELECT 1) TO 'new.csv'"), OUTSIDE),
+    "export": (ending_the_statement("EXPORT DATABASE 'new'"), OUTSIDE),
+    "attach": (ending_the_statement("ATTACH 'new.db' AS new"), OUTSIDE),
+    "install": (ending_the_statement("INSTALL httpfs"), OUTSIDE),
+    "load": (ending_the_statement("LOAD httpfs"), ""),
+    "access": (ending_the_statement("SET enable_external_access = true"), ""),
+    "directories": (ending_the_statement("SET allowed_directories = ['/']"), "locked"),
+    "unlock": (ending_the_statement("SET lock_configuration = false"), "locked"),
+    "spill": (ending_the_statement(f"SET temp_directory = '{Path('/tmp')}'"), ""),
+    "log": (ending_the_statement("SET log_query_path = 'new.log'"), "locked"),
     "sql-in-text": ("SELECT * FROM query('DROP TABLE metrics')", "single SELECT"),
     "environment": (f"{READ} WHERE getenv('HOME') <> ''", "getenv"),
 }  # fmt: skip
@@ -222,13 +225,13 @@ DUCKDB = {
 
 @pytest.mark.parametrize("file", ["a.duckdb", "a.parquet", "a.csv"])
 @pytest.mark.parametrize("name", DUCKDB)
-def test_a_query_of_duckdb_reads_its_files_only(name: str, file: str, folder: Path) -> None:
-    """DuckDB runs several statements where a query holds them; none of them gets anywhere."""
+def test_a_query_of_duckdb_reads_only_its_files(name: str, file: str, folder: Path) -> None:
+    """DuckDB runs several statements if a query holds them; each of them fails."""
     url = f"duckdb:///{folder}/{file}" if file.endswith("duckdb") else file
     query, words = DUCKDB[name]
-    assert read(url, READ) == 1
+    assert read_rows(url, READ) == 1
     with pytest.raises(SourceError) as caught:
-        read(url, query)
+        read_rows(url, query)
     assert words in str(caught.value)
 
 
@@ -236,8 +239,8 @@ def test_a_query_of_duckdb_reads_its_files_only(name: str, file: str, folder: Pa
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Iterator[tuple[str, Callable[[], list[str]]]]:
-    """Give the address of a web server, in a process of its own, and what it was asked for so far."""
+def web_server(tmp_path: Path) -> Iterator[tuple[str, Callable[[], list[str]]]]:
+    """Give the URL of a web server in another process, and a function that returns its requests."""
     (tmp_path / "x.csv").write_text("x,y\n4711,2\n")
     log = tmp_path / "requests"
     with log.open("w") as stream, subprocess.Popen(
@@ -251,7 +254,7 @@ def asked(tmp_path: Path) -> Iterator[tuple[str, Callable[[], list[str]]]]:
 
 
 def chart(address: str, mark: str) -> dict[str, Any]:
-    """Return a specification that names an address, as data or as a picture."""
+    """Return a specification with a URL, as data or as an image."""
     x = {"x": {"field": "x", "type": "quantitative"}}
     if mark == "image":
         values = {"values": [{"x": 1}]}
@@ -264,11 +267,11 @@ def chart(address: str, mark: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("scheme", ["http", "file", "path"])
-def test_a_drawing_fetches_nothing(
-    scheme: str, asked: tuple[str, Callable[[], list[str]]], tmp_path: Path
+def test_a_chart_fetches_nothing(
+    scheme: str, web_server: tuple[str, Callable[[], list[str]]], tmp_path: Path
 ) -> None:
-    """Not even a file of this machine; a picture stays a link, which nobody follows here."""
-    address, requests = asked
+    """Not even a local file. An image remains a link, which nothing follows here."""
+    address, requests = web_server
     file = tmp_path / "x.csv"
     place = {"http": f"{address}/x.csv", "file": file.as_uri(), "path": str(file)}[scheme]
     drawn = []
@@ -280,9 +283,9 @@ def test_a_drawing_fetches_nothing(
     assert requests() == []
 
 
-def test_vl_convert_would_fetch_if_it_were_let(asked: tuple[str, Callable[[], list[str]]]) -> None:
-    """So that the test above can fail."""
-    address, requests = asked
+def test_vl_convert_fetches_if_it_is_allowed(web_server: tuple[str, Callable[[], list[str]]]) -> None:
+    """This shows that the test above can fail."""
+    address, requests = web_server
     spec = json.dumps(chart(f"{address}/x.csv", "point"))
     drawn = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[f"{address}/"])
     assert requests() == ["/x.csv"]
@@ -292,8 +295,8 @@ def test_vl_convert_would_fetch_if_it_were_let(asked: tuple[str, Callable[[], li
 INJECTED = ["{{ 7*7 }}", "{% include '/etc/passwd' %}", "{# gone #}", "{{ config }}", "${7*7}"]
 
 
-def test_no_text_of_a_user_is_a_template(tmp_path: Path) -> None:
-    """Paths, the site's name and the introduction stay as they are written."""
+def test_text_of_users_is_never_a_template(tmp_path: Path) -> None:
+    """Paths, the site's name and the introduction are shown as they are written."""
     today = datetime.now().astimezone().date()
     lines = [f'{today},"/{text}",{n}' for n, text in enumerate(INJECTED, 1)]
     (tmp_path / "a.csv").write_text("\n".join(["date,path,visits", *lines, ""]))
@@ -313,15 +316,15 @@ def test_no_text_of_a_user_is_a_template(tmp_path: Path) -> None:
 # Whom a build and a service call.
 
 
-def called(trace: str) -> set[tuple[str, int]]:
-    """Return each address outside this process that a system call names: (host, port)."""
+def addresses_in(trace: str) -> set[tuple[str, int]]:
+    """Return each address outside this process that a system call names, as (host, port)."""
     pattern = r'sin6?_port=htons\((\d+)\).*?(?:inet_addr\("|inet_pton\(AF_INET6, ")([^"]+)"'
     return {(host, int(port)) for port, host in re.findall(pattern, trace)}
 
 
 @pytest.fixture(scope="module")
 def strace() -> str:
-    """Give the program that sees every system call, of Python, libpq, DuckDB and V8 alike."""
+    """Give the program that records the system calls of Python, libpq, DuckDB and V8."""
     program = shutil.which("strace")
     if program is None:
         pytest.skip("strace is not installed: it records the connections that C code makes")
@@ -331,8 +334,8 @@ def strace() -> str:
     return program
 
 
-def test_a_drawing_needs_no_font_of_the_machine(strace: str, tmp_path: Path) -> None:
-    """So it is the same everywhere. What else this process starts has all fonts again."""
+def test_a_chart_needs_no_font_of_the_machine(strace: str, tmp_path: Path) -> None:
+    """So it is the same everywhere. Later child processes have all fonts again."""
     code = (
         "import os; from reportgen.charts.svg import start_v8; start_v8();"
         " print(os.environ.get('FONTCONFIG_FILE'))"
@@ -352,8 +355,8 @@ def test_a_drawing_needs_no_font_of_the_machine(strace: str, tmp_path: Path) -> 
 CALLS = "trace=connect,sendto,sendmsg,sendmmsg"
 
 
-def test_a_build_calls_nobody_but_its_database(strace: str, db: Database, tmp_path: Path) -> None:
-    """Not Python's part, not the libraries': each system call that names an address is recorded."""
+def test_a_build_connects_only_to_its_database(strace: str, db: Database, tmp_path: Path) -> None:
+    """Neither Python code nor libraries: every system call with an address is recorded."""
     command = [sys.executable, "-m", "reportgen", "build", "--json"]
     done = subprocess.run(
         [strace, "-f", "--seccomp-bpf", "-o", "trace", "-e", CALLS, *command],
@@ -361,12 +364,12 @@ def test_a_build_calls_nobody_but_its_database(strace: str, db: Database, tmp_pa
         check=False,
     )  # fmt: skip
     assert json.loads(done.stdout)["status"] == "published", done.stderr
-    assert called((tmp_path / "trace").read_text()) == {("127.0.0.1", db.proxy.port)}
+    assert addresses_in((tmp_path / "trace").read_text()) == {("127.0.0.1", db.proxy.port)}
 
 
 @pytest.mark.slow
-def test_a_service_calls_nobody_but_its_database(strace: str, db: Database, tmp_path: Path) -> None:
-    """Neither the process that serves nor its builds."""
+def test_a_service_connects_only_to_its_database(strace: str, db: Database, tmp_path: Path) -> None:
+    """Neither the server process nor its builds."""
     log = tmp_path / "trace"
     with serving(tmp_path, DATABASE_URL=db.url, REPORTGEN_SCHEDULE="1s", REPORTGEN_WINDOWS="7d") as service:
         tracer = subprocess.Popen(
@@ -382,4 +385,4 @@ def test_a_service_calls_nobody_but_its_database(strace: str, db: Database, tmp_
         assert service.ask("/7d/").status == 200
         tracer.terminate()
         tracer.communicate(timeout=20)
-    assert called(log.read_text()) == {("127.0.0.1", db.proxy.port)}
+    assert addresses_in(log.read_text()) == {("127.0.0.1", db.proxy.port)}

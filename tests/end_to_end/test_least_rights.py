@@ -1,4 +1,4 @@
-"""Least power: as nobody, where nothing but output/ can be written, there is a report, and a service."""
+"""Least rights: as user nobody, with only output/ writable, builds and the service work."""
 
 import json
 import os
@@ -43,7 +43,7 @@ A Python that stands in a directory closed to others, as in root's home, is show
 
 
 def confined(folder: Path, words: Sequence[str], user: int = NOBODY, **variables: str) -> list[str]:
-    """Return the command that runs ``words`` so, without a home or a place for temporary files."""
+    """Return the command that runs ``words`` with these rights, without a home or a temporary directory."""
     given = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
     given |= {"HOME": "/nonexistent", "TMPDIR": "/nonexistent"} | variables
     python = Path(sys.base_prefix).resolve()
@@ -57,7 +57,7 @@ def confined(folder: Path, words: Sequence[str], user: int = NOBODY, **variables
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """Give a working directory that everybody can read, with a store, and an output that is nobody's."""
+    """Give a working directory that everybody can read, with a table, and an output that user nobody owns."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("only root on Linux can take rights away so")
     if missing := [name for name in ("unshare", "setpriv") if not shutil.which(name)]:
@@ -76,13 +76,13 @@ def folder() -> Iterator[Path]:
         yield place
 
 
-def elsewhere(folder: Path) -> set[str]:
-    """Return everything beside the output."""
+def files_outside_output(folder: Path) -> set[str]:
+    """Return all paths except those in the output."""
     return {str(path) for path in folder.rglob("*") if folder / "output" not in path.parents}
 
 
-def test_nothing_but_the_output_can_be_written(folder: Path) -> None:
-    """The test's own walls stand, also for root."""
+def test_only_the_output_can_be_written(folder: Path) -> None:
+    """This checks the test's own restrictions, also for root."""
     for place in ("beside", "/tmp/beside"):
         done = subprocess.run(
             confined(folder, ["touch", place], 0), cwd=folder, capture_output=True, text=True, check=False
@@ -92,8 +92,8 @@ def test_nothing_but_the_output_can_be_written(folder: Path) -> None:
     (folder / "output/inside").unlink()
 
 
-def test_nobody_builds_a_report(folder: Path) -> None:
-    before = elsewhere(folder)
+def test_user_nobody_builds_a_report(folder: Path) -> None:
+    before = files_outside_output(folder)
     words = [sys.executable, "-m", "reportgen", "build", "--source", "metrics.csv", "--json"]
     done = subprocess.run(
         confined(folder, words), cwd=folder, capture_output=True, text=True, timeout=120, check=False
@@ -101,11 +101,11 @@ def test_nobody_builds_a_report(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert json.loads(done.stdout)["status"] == "published"
     assert (folder / "output/current/7d/index.html").stat().st_uid == NOBODY
-    assert elsewhere(folder) == before
+    assert files_outside_output(folder) == before
 
 
-def test_nobody_serves_and_builds_by_schedule(folder: Path) -> None:
-    before = elsewhere(folder)
+def test_user_nobody_serves_and_builds_by_schedule(folder: Path) -> None:
+    before = files_outside_output(folder)
     words = confined(
         folder, [sys.executable, "-m", "reportgen"], REPORTGEN_LOG="json", REPORTGEN_SCHEDULE="1s",
         REPORTGEN_SOURCE__URL="metrics.csv",
@@ -122,4 +122,4 @@ def test_nobody_serves_and_builds_by_schedule(folder: Path) -> None:
         assert "CapEff:\t0000000000000000" in status
         assert service.stop(within_s=20) == 0
         assert service.events("build_failed") == []
-    assert elsewhere(folder) == before
+    assert files_outside_output(folder) == before

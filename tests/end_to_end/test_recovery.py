@@ -1,4 +1,4 @@
-"""Builds that cannot end, releases that lost a file, directories with traps in them."""
+"""Recovery: builds that hang, releases that lost a file, and misleading files in the working directory."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def test_a_build_that_hangs_ends_itself_and_frees_the_lock(tmp_path: Path, run: 
 
 
 @pytest.mark.parametrize("name", ["30d/index.html", "7d/daily.csv", "assets"])
-def test_a_release_that_lost_a_file_is_built_again_though_nothing_changed(
+def test_a_release_that_lost_a_file_is_built_again_without_new_data(
     tmp_path: Path, run: Run, name: str
 ) -> None:
     assert run("build", "--quiet").returncode == 0
@@ -56,7 +56,7 @@ def test_a_release_that_lost_a_file_is_built_again_though_nothing_changed(
     assert (tmp_path / "output" / "current" / name).exists()
 
 
-def test_a_file_in_the_working_directory_shadows_no_module(
+def test_a_file_in_the_working_directory_replaces_no_module(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "calendar.py").write_text("raise RuntimeError('the wrong calendar')\n")
@@ -65,7 +65,7 @@ def test_a_file_in_the_working_directory_shadows_no_module(
     assert worker.run().state == "published"
 
 
-def test_an_unchanged_run_tells_its_own_stages(tmp_path: Path, run: Run) -> None:
+def test_a_build_without_changes_reports_its_own_stages(tmp_path: Path, run: Run) -> None:
     """Not those of the build before, which drew charts."""
     assert "charts" in json.loads(run("build", "--json").stdout)["timings_s"]
     second = json.loads(run("build", "--if-changed", "--json").stdout)
@@ -89,11 +89,11 @@ def test_an_unchanged_run_tells_its_own_stages(tmp_path: Path, run: Run) -> None
         ("", "", ""),
     ],
 )
-def test_a_client_is_an_address_or_a_network_of_one_customer(named: str, peer: str, client: str) -> None:
+def test_a_client_is_an_ipv4_address_or_an_ipv6_network(named: str, peer: str, client: str) -> None:
     assert client_address(named, peer) == client
 
 
-def test_everybody_is_told_how_fresh_the_report_is_and_nothing_of_the_operators() -> None:
+def test_the_public_status_has_no_details_for_operators() -> None:
     document = {
         "stale": True,
         "last_failure": {"error": "SourceUnavailable", "message": "db.internal: refused"},

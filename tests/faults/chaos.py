@@ -40,15 +40,15 @@ PAGES = (
 
 
 class Manifests:
-    """Every manifest that ever stood in an output: a release may be gone when its pages are compared."""
+    """All manifests that were ever in an output: a release may be removed before its pages are compared."""
 
     def __init__(self, output: Path) -> None:
         self._output, self._guard = output, threading.Lock()
         self._files: dict[str, dict[str, str]] = {}
-        self.look()
+        self.update()
 
-    def look(self) -> None:
-        """Remember the manifests that are there now."""
+    def update(self) -> None:
+        """Add the manifests that are there now."""
         with self._guard:
             for file in sorted((self._output / "releases").glob("*/manifest.json")):
                 if file.parent.name not in self._files:
@@ -57,23 +57,23 @@ class Manifests:
                         self._files[file.parent.name] = {name: a["sha256"] for name, a in listed.items()}
 
     def releases_of(self, name: str, content: bytes) -> list[str]:
-        """Return the ids of the releases in which the file of that name holds that, oldest first."""
+        """Return the ids of the releases in which the file of that name has that content, oldest first."""
         digest = hashlib.sha256(content).hexdigest()
         for _ in range(2):
             found = [release for release, files in sorted(self._files.items()) if files.get(name) == digest]
             if found:
                 break
-            self.look()
+            self.update()
         return found
 
-    def names(self, release: str) -> list[str]:
-        """Return the files of a release that readers fetch."""
+    def files_to_read(self, release: str) -> list[str]:
+        """Return the files of a release that readers request."""
         return [name for name in self._files[release] if name in PAGES or name.startswith("assets/report.")]
 
 
 @dataclass
 class Readers:
-    """Readers who fetch every page again and again, and what they found wrong."""
+    """Readers who request all pages again and again, and the faults that they found."""
 
     port: int
     manifests: Manifests
@@ -82,11 +82,11 @@ class Readers:
     answers: Counter[str] = field(default_factory=Counter)
 
     def read(self) -> None:
-        """Read until it is over; each answer is from one release, never from an older one than the last."""
+        """Read until ``over`` is set. Each response must be of one release, and never of an older one."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
-        last, names = "", list(PAGES)
+        last, files_to_read = "", list(PAGES)
         while not self.over.is_set():
-            for name in names:
+            for name in files_to_read:
                 try:
                     answer = ask(connection, f"/{name}")
                 except (OSError, http.client.HTTPException) as exc:
@@ -100,14 +100,14 @@ class Readers:
                     continue
                 last = later[0]
                 self.answers[last] += 1
-            names = self.manifests.names(last) if last else names
+            files_to_read = self.manifests.files_to_read(last) if last else files_to_read
             self.over.wait(0.02)  # readers who leave something of the machine to the build
         connection.close()
 
 
 @contextmanager
 def reading(port: int, output: Path) -> Iterator[Readers]:
-    """Have readers read until the block ends."""
+    """Let readers read until the block ends."""
     readers = Readers(port, Manifests(output))
     threads = [threading.Thread(target=readers.read, daemon=True) for _ in range(READERS)]
     for thread in threads:
@@ -129,8 +129,8 @@ def start(folder: Path, url: str, *options: str) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
-def ended(build: "subprocess.Popen[str]") -> tuple[int, str]:
-    """Wait for a build; return its exit status and what it said."""
+def wait_for_build(build: "subprocess.Popen[str]") -> tuple[int, str]:
+    """Wait for a build; return its exit status and its standard error."""
     try:
         said = build.communicate(timeout=PATIENCE_S)[1]
     finally:
@@ -138,8 +138,8 @@ def ended(build: "subprocess.Popen[str]") -> tuple[int, str]:
     return build.returncode, said
 
 
-def left_behind(output: Path) -> list[str]:
-    """Return what should not be in an output that nobody builds into."""
+def leftovers(output: Path) -> list[str]:
+    """Return what must not be in an output while no build runs."""
     found = [path.name for path in (output / "state" / "staging").iterdir()]
     found += [path.name for path in output.iterdir() if path.name not in {"current", "releases", "state"}]
     known = {"lock", "staging", "runs.json", "runs.json.lock"}
@@ -154,23 +154,23 @@ def left_behind(output: Path) -> list[str]:
     return found
 
 
-def staging(output: Path) -> bool:
-    """Tell whether something stands in the staging now."""
+def is_staging(output: Path) -> bool:
+    """Return whether anything is in the staging directory."""
     with suppress(OSError):
         return any((output / "state" / "staging").iterdir())
     return False
 
 
 def kill_builds(folder: Path, instants: int) -> tuple[Readers, list[str], Counter[str]]:
-    """Kill a build at instants spread over its length, and as soon as it stages; then build, each time.
+    """Kill builds at moments spread over their duration, and when one stages; after each, build again.
 
-    Return the readers, what was not as it should be, and how the killed builds ended.
+    Returns the readers, the faults, and how the killed builds ended.
     """
     url, output = write_table(folder / "metrics.csv"), folder / "output"
     wrong, ends = list[str](), Counter[str]()
     for _ in range(2):  # the second one finds its modules in the memory of the system
         begun = time.monotonic()
-        status, said = ended(start(folder, url))
+        status, said = wait_for_build(start(folder, url))
         assert status == 0, said
     length_s = time.monotonic() - begun
     with (
@@ -183,27 +183,27 @@ def kill_builds(folder: Path, instants: int) -> tuple[Readers, list[str], Counte
                 with suppress(subprocess.TimeoutExpired):
                     build.wait(length_s * (number + 0.5) / instants)
             else:
-                while build.poll() is None and not staging(output):
+                while build.poll() is None and not is_staging(output):
                     time.sleep(0.0005)
             build.kill()
-            status = ended(build)[0]
-            half = staging(output)
+            status = wait_for_build(build)[0]
+            half = is_staging(output)
             ends["staged" if half else "killed" if status == -signal.SIGKILL else "done"] += 1
-            readers.manifests.look()
-            status, said = ended(start(folder, url))
-            readers.manifests.look()
+            readers.manifests.update()
+            status, said = wait_for_build(start(folder, url))
+            readers.manifests.update()
             if status:
                 wrong.append(f"instant {number}: the next build ends with {status}: {said}")
-            wrong += [f"instant {number}: {text}" for text in left_behind(output)]
+            wrong += [f"instant {number}: {text}" for text in leftovers(output)]
         last = current_release(output)
         eventually(lambda: last is not None and readers.answers[last.id], PATIENCE_S)
     return readers, wrong, ends
 
 
 def start_at_once(folder: Path, times: int) -> tuple[list[str], Counter[int]]:
-    """Start two builds and a service at once, into an output that is not there yet, and see each end well.
+    """Start two builds and a service at the same time, in a new output directory.
 
-    Return what was not as it should be, and the exit statuses of the builds.
+    Returns the faults, and the exit statuses of the builds.
     """
     wrong, ends = list[str](), Counter[int]()
     for number in range(times):
@@ -213,7 +213,7 @@ def start_at_once(folder: Path, times: int) -> tuple[list[str], Counter[int]]:
         builds = [start(place, url, "--no-wait"), start(place, url)]
         with serving(place, "--source", url) as service:
             for build, well in zip(builds, ({0, 3}, {0}), strict=True):
-                status, said = ended(build)
+                status, said = wait_for_build(build)
                 ends[status] += 1
                 if status not in well:
                     wrong.append(f"start {number}: a build ends with {status}: {said}")
@@ -223,18 +223,18 @@ def start_at_once(folder: Path, times: int) -> tuple[list[str], Counter[int]]:
                 wrong.append(f"start {number}: what is served is of no release")
             wrong += [f"start {number}: {event}" for event in service.events("build_failed")]
             eventually(lambda pid=service.process.pid: not children(pid), PATIENCE_S)  # type: ignore[misc]
-        wrong += [f"start {number}: {text}" for text in left_behind(output)]
+        wrong += [f"start {number}: {text}" for text in leftovers(output)]
     return wrong, ends
 
 
 def kill_services(folder: Path, instants: int) -> tuple[list[str], int]:
-    """Kill a service in the middle of a build, and start another in its place.
+    """Kill a service during a build, and start another.
 
-    Return what was not as it should be, and how many builds were under way.
+    Returns the faults, and how many builds were running.
     """
     url, output = write_table(folder / "metrics.csv"), folder / "output"
     wrong, under_way = list[str](), 0
-    assert ended(start(folder, url))[0] == 0
+    assert wait_for_build(start(folder, url))[0] == 0
     for number in range(instants):
         write_table(folder / "metrics.csv", rows=6 + number)
         with serving(folder, "--source", url, REPORTGEN_SCHEDULE="1s") as service:
@@ -248,23 +248,23 @@ def kill_services(folder: Path, instants: int) -> tuple[list[str], int]:
             found = Manifests(output).releases_of("7d/index.html", service.ask("/7d/").body)
             if not found:
                 wrong.append(f"instant {number}: a new service serves no release")
-        eventually(lambda left=orphans: not any(map(alive, left)), PATIENCE_S)  # type: ignore[misc]
-        if ended(start(folder, url))[0]:
+        eventually(lambda left=orphans: not any(map(is_running, left)), PATIENCE_S)  # type: ignore[misc]
+        if wait_for_build(start(folder, url))[0]:
             wrong.append(f"instant {number}: the next build fails")
-        wrong += [f"instant {number}: {text}" for text in left_behind(output)]
+        wrong += [f"instant {number}: {text}" for text in leftovers(output)]
     return wrong, under_way
 
 
-def alive(pid: int) -> bool:
-    """Tell whether a process runs."""
+def is_running(pid: int) -> bool:
+    """Return whether a process runs."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
 
-def tell(text: str) -> None:
-    """Say how far it is."""
+def report(text: str) -> None:
+    """Write a line about the progress."""
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -277,13 +277,13 @@ def main(arguments: Sequence[str]) -> int:
         for part in ("builds", "services", "starts"):
             (Path(name) / part).mkdir()
         readers, wrong, ends = kill_builds(Path(name) / "builds", instants)
-        tell(f"{instants} instants: {dict(ends)}; {sum(readers.answers.values()):,} answers to readers")
+        report(f"{instants} instants: {dict(ends)}; {sum(readers.answers.values()):,} answers to readers")
         unserved, under_way = kill_services(Path(name) / "services", max(1, instants // 10))
-        tell(f"{max(1, instants // 10)} services killed, {under_way} of them in the middle of a build")
+        report(f"{max(1, instants // 10)} services killed, {under_way} of them in the middle of a build")
         unstarted, statuses = start_at_once(Path(name) / "starts", times)
-        tell(f"{times} times two builds and a service at once: exit statuses {dict(statuses)}")
+        report(f"{times} times two builds and a service at once: exit statuses {dict(statuses)}")
         faults = [*readers.faults, *wrong, *unserved, *unstarted]
-        tell("\n".join([f"{len(faults)} faults in {time.monotonic() - begun:.0f} s", *faults[:50]]))
+        report("\n".join([f"{len(faults)} faults in {time.monotonic() - begun:.0f} s", *faults[:50]]))
     return 1 if faults else 0
 
 

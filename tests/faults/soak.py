@@ -25,14 +25,14 @@ GROWTH = {"resident_mb": 4.0, "files": 2, "threads": 1, "disk_mb": 0.5, "entries
 
 
 class Reader(Thread):
-    """Asks for pages in a loop and notes what is not as it should be."""
+    """Requests pages in a loop and notes wrong responses."""
 
     def __init__(self, service: Service) -> None:
         super().__init__(daemon=True)
         self.service, self.ended, self.answers, self.wrong = service, Event(), 0, list[str]()
 
     def run(self) -> None:
-        """Read until told to end."""
+        """Read until ``ended`` is set."""
         while not self.ended.wait(0.02):
             path = PAGES[self.answers % len(PAGES)]
             try:
@@ -46,9 +46,9 @@ class Reader(Thread):
 
 
 def soak(folder: Path, builds: int, changed_every: int, keep: int = 5) -> dict[str, object]:
-    """Run so many builds, some of which find the table changed, and return what was seen."""
+    """Run ``builds`` builds, some with a changed table; return figures and faults."""
     table = folder / "visits.csv"
-    write(table, 0)
+    write_visits(table, 0)
     samples: list[dict[str, float]] = []
     with serving(
         folder, "--source", table, REPORTGEN_SCHEDULE="1s", REPORTGEN_OUTPUT__KEEP=str(keep)
@@ -60,14 +60,14 @@ def soak(folder: Path, builds: int, changed_every: int, keep: int = 5) -> dict[s
         while done < builds:
             fresh = service.lines[read:]
             read += len(fresh)
-            found = done + sum(map(is_end, fresh))
+            found = done + sum(map(is_build_end, fresh))
             if found == done:
                 time.sleep(0.02)
                 continue
             if found // changed_every > done // changed_every:
-                write(table, found)
+                write_visits(table, found)
             done = found
-            samples.append(held(service))
+            samples.append(measure(service))
         reader.ended.set()
         reader.join(20)
         seconds = time.monotonic() - begun
@@ -79,7 +79,7 @@ def soak(folder: Path, builds: int, changed_every: int, keep: int = 5) -> dict[s
         published = len(service.events("build_published"))
         assert service.stop() == 0
     quarter = max(1, len(samples) // 4)
-    early, late = quartile(samples[quarter : 2 * quarter]), quartile(samples[-quarter:])
+    early, late = medians(samples[quarter : 2 * quarter]), medians(samples[-quarter:])
     grown = {
         name: late[name] - early[name] for name, most in GROWTH.items() if late[name] - early[name] > most
     }
@@ -91,13 +91,13 @@ def soak(folder: Path, builds: int, changed_every: int, keep: int = 5) -> dict[s
     }  # fmt: skip
 
 
-def is_end(line: str) -> bool:
-    """Tell whether a line of the log says that a build has come to an end."""
+def is_build_end(line: str) -> bool:
+    """Return whether a line of the log says that a build has ended."""
     return any(f'"event": "build_{state}"' in line for state in ("published", "unchanged", "failed"))
 
 
-def held(service: Service) -> dict[str, float]:
-    """Return what the service holds now."""
+def measure(service: Service) -> dict[str, float]:
+    """Return memory, files, threads, child processes and disk space of the service."""
     pid = service.process.pid
     state = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
     sizes = []
@@ -117,13 +117,13 @@ def held(service: Service) -> dict[str, float]:
     }
 
 
-def quartile(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
+def medians(samples: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """Return the median of each figure."""
     return {name: round(median(sample[name] for sample in samples), 1) for name in samples[0]}
 
 
-def write(table: Path, number: int) -> None:
-    """Replace the table at once, as whoever writes it should."""
+def write_visits(table: Path, number: int) -> None:
+    """Replace the table in one step, so that a build never reads half of it."""
     today = datetime.now(UTC).date()
     lines = [
         f"{today - timedelta(days)},/page/{n},{(days * n + number) % 97 + 1}"
@@ -136,7 +136,7 @@ def write(table: Path, number: int) -> None:
 
 
 def main() -> int:
-    """Run it and print its figures; return 1 where something grew or went wrong."""
+    """Run it and print its figures; return 1 if anything grew or failed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--builds", type=int, default=2000)
     parser.add_argument("--changed-every", type=int, default=3)

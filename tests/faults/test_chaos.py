@@ -21,8 +21,8 @@ MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture
-def quick(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder in memory, where there is one: hundreds of publications wait for no disk."""
+def memory_folder(tmp_path: Path) -> Iterator[Path]:
+    """Give a folder in memory if there is one, so that hundreds of publications do not wait for a disk."""
     with tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else tmp_path) as name:
         yield Path(name)
 
@@ -38,15 +38,15 @@ def quick(tmp_path: Path) -> Iterator[Path]:
         ("power", 100, {"cut", "calls"}),
     ],
 )
-def test_a_fault_at_any_call_leaves_one_whole_release_and_the_next_build_needs_no_help(
-    quick: Path, fault: str, calls: int, ends: set[str]
+def test_a_fault_at_any_system_call_leaves_one_whole_release(
+    memory_folder: Path, fault: str, calls: int, ends: set[str]
 ) -> None:
-    """Killed, refused by the disk (once, or from then on), or without power.
+    """The next build needs no repair. Faults: killed, an error of the disk (once, or lasting), a power cut.
 
-    Once the switch is made, only what makes it outlast a power cut can still fail: *refused, though current*.
+    After the switch, only the calls that protect it from a power cut can fail: *refused, though current*.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.calls", fault, str(quick)],
+        [sys.executable, "-m", "tests.support.calls", fault, str(memory_folder)],
         cwd=ROOT, capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     found = json.loads(done.stdout)
@@ -56,7 +56,7 @@ def test_a_fault_at_any_call_leaves_one_whole_release_and_the_next_build_needs_n
     assert found["ends"].get("refused, though current", 0) <= 6
 
 
-def test_a_build_killed_at_any_instant_is_noticed_by_nobody(tmp_path: Path) -> None:
+def test_readers_do_not_notice_killed_builds(tmp_path: Path) -> None:
     readers, wrong, ends = kill_builds(tmp_path, 3)
     assert (readers.faults[:9], wrong) == ([], [])
     assert ends["killed"] + ends["staged"] >= 2, ends
@@ -64,12 +64,12 @@ def test_a_build_killed_at_any_instant_is_noticed_by_nobody(tmp_path: Path) -> N
     assert min(readers.answers.values()) > 0
 
 
-def test_a_service_that_was_killed_is_replaced_by_another(tmp_path: Path) -> None:
+def test_a_killed_service_can_be_replaced_by_another(tmp_path: Path) -> None:
     wrong, under_way = kill_services(tmp_path, 1)
     assert (wrong, under_way) == ([], 1)
 
 
-def test_two_builds_and_a_service_started_at_once_end_well(tmp_path: Path) -> None:
+def test_two_builds_and_a_service_can_start_at_the_same_time(tmp_path: Path) -> None:
     wrong, ends = start_at_once(tmp_path, 2)
     assert wrong == []
     assert sum(ends.values()) == 4

@@ -1,4 +1,4 @@
-"""What goes wrong around the service: the last good report stays, the status is true, and it recovers."""
+"""Faults around the service: the last good report stays, the status is right, and the service recovers."""
 
 import os
 import shutil
@@ -40,14 +40,14 @@ int clock_gettime(clockid_t id, struct timespec *now) {
 
 @pytest.fixture(scope="module")
 def db() -> Iterator[Database]:
-    """Give a PostgreSQL server of this module's own."""
+    """Give a PostgreSQL server for this module."""
     with temporary_database() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def service(db: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Give a service that reads from it each second, with a report published."""
+    """Give a service that reads from it every second."""
     folder = tmp_path_factory.mktemp("faults")
     limits = {"REPORTGEN_BUILD_TIMEOUT_S": "4", "REPORTGEN_SOURCE__CONNECT_TIMEOUT_S": "2"}
     db.stop()
@@ -56,7 +56,7 @@ def service(db: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 def test_a_database_that_is_down_at_the_start_is_waited_for(service: Service, db: Database) -> None:
-    """The first page says that a report is coming; the status says why it does not."""
+    """The first page says that a report is coming; the status says why there is none yet."""
     failed = service.await_event("build_failed")
     assert "cannot connect" in failed["message"]
     assert service.ask("/").status == 503
@@ -85,7 +85,7 @@ def frozen(db: Database) -> Iterator[None]:
 
 
 @contextmanager
-def gone_in_the_middle_of_a_query(db: Database) -> Iterator[None]:
+def terminated_during_a_query(db: Database) -> Iterator[None]:
     with db.locked():
         eventually(db.readers)
         db.execute(
@@ -95,7 +95,7 @@ def gone_in_the_middle_of_a_query(db: Database) -> Iterator[None]:
 
 
 @contextmanager
-def frozen_in_the_middle_of_a_query(db: Database) -> Iterator[None]:
+def frozen_during_a_query(db: Database) -> Iterator[None]:
     with db.locked():
         eventually(db.readers)
         frozen = db.readers()
@@ -107,7 +107,7 @@ def frozen_in_the_middle_of_a_query(db: Database) -> Iterator[None]:
 
 
 @contextmanager
-def a_proxy_that(mode: str, db: Database) -> Iterator[None]:
+def proxy_fault(mode: str, db: Database) -> Iterator[None]:
     db.proxy.mode = mode
     yield
     db.proxy.mode = "pass"
@@ -119,15 +119,15 @@ def a_proxy_that(mode: str, db: Database) -> Iterator[None]:
     [
         (stopped, "SourceUnavailable", "cannot connect"),
         (frozen, "SourceUnavailable", "timeout"),
-        (gone_in_the_middle_of_a_query, "SourceUnavailable", "terminating connection"),
-        (frozen_in_the_middle_of_a_query, "TimedOut", "not done after 4 s"),
-        (lambda db: a_proxy_that("cut", db), "SourceUnavailable", "cannot connect"),
-        (lambda db: a_proxy_that("cut in the middle", db), "SourceUnavailable", "closed the connection"),
-        (lambda db: a_proxy_that("silent", db), "SourceUnavailable", "timeout"),
+        (terminated_during_a_query, "SourceUnavailable", "terminating connection"),
+        (frozen_during_a_query, "TimedOut", "not done after 4 s"),
+        (lambda db: proxy_fault("cut", db), "SourceUnavailable", "cannot connect"),
+        (lambda db: proxy_fault("cut in the middle", db), "SourceUnavailable", "closed the connection"),
+        (lambda db: proxy_fault("silent", db), "SourceUnavailable", "timeout"),
     ],
     ids=["stopped", "frozen", "gone-in-query", "frozen-in-query", "cut", "cut-in-query", "silent"],
 )
-def test_while_the_database_fails_the_last_report_is_served_and_then_all_is_well(
+def test_while_the_database_fails_the_last_report_is_served(
     service: Service, db: Database, fault: Callable[[Database], object], error: str, words: str
 ) -> None:
     page = service.ask("/7d/")
@@ -147,7 +147,9 @@ def test_while_the_database_fails_the_last_report_is_served_and_then_all_is_well
     assert service.ask("/7d/").body == page.body
 
 
-def test_after_all_that_new_data_is_shown_and_no_password_was(service: Service, db: Database) -> None:
+def test_after_these_faults_new_data_is_shown_and_no_password_was_logged(
+    service: Service, db: Database
+) -> None:
     db.execute("UPDATE metrics SET visits = 4711")
     served = len(service.events("release_served"))
     service.await_event("release_served", served + 1)
@@ -156,7 +158,7 @@ def test_after_all_that_new_data_is_shown_and_no_password_was(service: Service, 
 
 
 def test_an_output_that_disappears_is_made_again(tmp_path: Path) -> None:
-    """Readers notice nothing; while it cannot be made, the status says so though no record can be written."""
+    """Readers do not notice. While it cannot be made, the status shows the failure even so."""
     url = write_table(tmp_path / "metrics.csv")
     with serving(tmp_path, "--source", url, REPORTGEN_SCHEDULE="1s") as service:
         service.await_event("release_served")
@@ -175,7 +177,7 @@ def test_an_output_that_disappears_is_made_again(tmp_path: Path) -> None:
 
 
 def test_a_clock_that_is_set_stops_nothing(tmp_path: Path) -> None:
-    """Back by an hour, and forward again: builds go on, the status is fresh, and the process lives."""
+    """An hour back, and forward again: builds go on, the status is fresh, and the process keeps running."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.skip("no C compiler: a clock that can be set is made with one")

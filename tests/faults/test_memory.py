@@ -1,4 +1,4 @@
-"""The smallest machine: what the service holds while it waits, and a build beside it under a real limit."""
+"""The smallest machine: memory of the idle service, and of a build beside it under a real limit."""
 
 import json
 import os
@@ -23,13 +23,13 @@ BUILDS = 20
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the memory of a process and all that it has started."""
+    """Return the resident memory of a process and its descendants."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") + sum(map(resident_bytes, children(pid)))
 
 
-def test_a_service_that_waits_is_small(tmp_path: Path) -> None:
-    """After builds and requests: the memory of a build ended with its process."""
+def test_an_idle_service_takes_little_memory(tmp_path: Path) -> None:
+    """After builds and requests: the memory of a build is freed with its process."""
     with serving(tmp_path, "--source", "sample", REPORTGEN_SCHEDULE="6h") as service:
         service.await_event("release_served")
         service.await_event("build_published")
@@ -39,8 +39,8 @@ def test_a_service_that_waits_is_small(tmp_path: Path) -> None:
         assert resident_bytes(service.process.pid) < 80 * 10**6
 
 
-def test_a_service_that_waits_takes_next_to_no_time(tmp_path: Path) -> None:
-    """It looks for releases and trouble, all the time, on a sixteenth of a processor."""
+def test_an_idle_service_takes_little_cpu_time(tmp_path: Path) -> None:
+    """It checks for releases and faults all the time, on a sixteenth of a processor."""
     publish_files(tmp_path / "output", site_files("one"))
     with serving(tmp_path, "--no-schedule") as service:
         time.sleep(0.5)
@@ -50,19 +50,19 @@ def test_a_service_that_waits_takes_next_to_no_time(tmp_path: Path) -> None:
 
 
 def cpu_s(pid: int) -> float:
-    """Return the processor time that a process has taken."""
+    """Return the CPU seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def read_on(service: Service, ended: Event, statuses: list[int]) -> None:
-    """Read pages until told to stop, as a reader does."""
+def read_pages(service: Service, ended: Event, statuses: list[int]) -> None:
+    """Read pages until ``ended`` is set, as a reader does."""
     while not ended.wait(0.05):
         statuses += [service.ask(address, accept_encoding="br").status for address in ("/", "/30d/")]
 
 
-def forget_programs() -> None:
-    """Drop the cached files of our libraries, so that who loads them next is charged for them."""
+def drop_cached_libraries() -> None:
+    """Drop cached libraries, so that their memory counts for the process that loads them next."""
     for file in Path(sysconfig.get_path("platlib")).rglob("*.so*"):
         handle = os.open(file, os.O_RDONLY)
         os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -70,18 +70,18 @@ def forget_programs() -> None:
 
 
 def test_service_and_builds_fit_into_the_smallest_machine(tmp_path: Path) -> None:
-    """Twenty builds of the sample beside the service, while somebody reads: nothing is killed or swapped.
+    """Twenty builds of the sample beside the service, while pages are read: nothing is killed or swapped.
 
-    And a run that finds nothing new takes a fraction of the time of one that does.
+    And a build that finds no change takes less than a third of the CPU time of one that does.
     """
     with limited(LIMIT_BYTES) as group:
-        forget_programs()
+        drop_cached_libraries()
         options = ("--source", "sample")
         with serving(tmp_path, *options, first=group.join, REPORTGEN_SCHEDULE="6h") as service:
             service.await_event("release_served", within_s=60)
             statuses: list[int] = []
             ended = Event()
-            reader = Thread(target=read_on, args=(service, ended, statuses))
+            reader = Thread(target=read_pages, args=(service, ended, statuses))
             reader.start()
             seconds: dict[bool, list[float]] = {True: [], False: []}
             for number in range(BUILDS + 3):
@@ -104,9 +104,9 @@ def test_service_and_builds_fit_into_the_smallest_machine(tmp_path: Path) -> Non
 
 
 def test_a_build_fits_into_160_mib(tmp_path: Path) -> None:
-    """What loads pandas is gone before V8 draws: with both in one process, the kernel ends it here."""
+    """The process with pandas has ended before V8 draws: one process with both would be killed here."""
     with limited(BUILD_BYTES) as group:
-        forget_programs()
+        drop_cached_libraries()
         done = reportgen(tmp_path, "build", "--source", "sample", "--json", first=group.join)
         assert (done.returncode, group.kills) == (0, 0), done.stderr
         assert 10**8 < json.loads(done.stdout)["peak_memory_bytes"] < 220 * 10**6

@@ -22,7 +22,7 @@ from tests.serve.test_http_protocol import resident_mb
 from tests.support.services import Service, ask, eventually, publish_files, serving, site_files
 
 MARK = "marker-3f1c8e"
-"""Stands in open_files that no reader may see."""
+"""The content of files that must not be served."""
 
 PASSWORD = "geheim7f3a"
 BIG, MIDDLE = "/assets/big.0a1b.js", "/assets/middle.0a1b.js"
@@ -48,11 +48,11 @@ def small(*address):
 service.listen = small
 cli.main()
 """
-"""`reportgen` with deadlines of a second, in front of a kernel that holds little for who does not read."""
+"""`reportgen` with deadlines of a second, and with small send buffers."""
 
 
 def prepared(folder: Path) -> Path:
-    """Publish a release, and write further open_files around it and into it that must not be served."""
+    """Publish a release, and write further files around it and into it that must not be served."""
     output = folder / "output"
     release = publish_files(output, SITE)
     (output / "releases" / OLD).mkdir()
@@ -84,12 +84,12 @@ def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 @pytest.fixture(autouse=True)
 def unharmed(request: pytest.FixtureRequest) -> Iterator[None]:
     """After every test: the pages are right, and the log has neither an error nor a traceback."""
-    names = {"service", "strict", "closed"} & set(request.fixturenames)
+    names = {"service", "strict", "protected"} & set(request.fixturenames)
     running: list[Service] = [request.getfixturevalue(name) for name in sorted(names)]
     before = [len(each.lines) for each in running]
     yield
     for each, start in zip(running, before, strict=True):
-        known = {"authorization": basic(PASSWORD), "x_client": "192.0.2.1"} if "closed" in names else {}
+        known = {"authorization": basic(PASSWORD), "x_client": "192.0.2.1"} if "protected" in names else {}
         answer = each.ask("/7d/", **known)
         assert (answer.status, answer.body) == (200, SITE["7d/index.html"])
         logged = each.lines[start:]
@@ -141,7 +141,7 @@ def is_closed_within(wire: socket.socket, within_s: float = 8) -> bool:
     return True
 
 
-# What is no file of the release.
+# Paths of files that are not in the release.
 
 CLIMBS = [
     "../", "..%2f", "%2e%2e/", "%2e%2e%2f", "%2E%2E%2F", ".%2e/", "%2e./", "%252e%252e%252f", "%252e%252e/",
@@ -151,7 +151,7 @@ CLIMBS = [
     "%f0%80%80%ae%f0%80%80%ae/", "%uff0e%uff0e%u2215", "%ef%bc%8e%ef%bc%8e%ef%bc%8f", "%e2%80%a5/",
     "..%e2%88%95", "..%ef%bc%bc", "%ff%fe../", "..\\/", "..%5c/",
 ]  # fmt: skip
-"""BuildOptions to say "the directory above", right and wrong."""
+"""Valid and invalid ways to write "the parent directory"."""
 
 GOALS = ["secret", "state/secret", f"releases/{OLD}/index.html", "etc/passwd", "proc/self/environ", ""]
 PLACES = [
@@ -174,7 +174,7 @@ TARGETS = PLACES + [
 
 
 def test_no_path_reaches_a_file_outside_the_release(service: Service) -> None:
-    """Neither open_files around it, nor an older release, nor open_files in its directory that are not in the manifest."""
+    """Neither files around it, nor an older release, nor files that are not in the manifest."""
     assert len(set(TARGETS)) >= 1000
     missing = SITE["404.html"]
     wrong = []
@@ -214,7 +214,7 @@ def test_no_other_form_of_target_reaches_one_either(service: Service, target: by
     assert location is None or location[1].startswith(b"/7d/")
 
 
-# What could pass for two requests, or none.
+# Requests that could be taken for two, or for none.
 
 BODY = b"GET /secret HTTP/1.1\r\nHost: a\r\n\r\n"
 SMUGGLED: list[tuple[str, bytes, list[int]]] = [
@@ -470,7 +470,7 @@ def test_a_client_that_closes_its_side_still_gets_the_whole_response(service: Se
     assert got.partition(b"\r\n\r\n")[2] == SITE["assets/big.0a1b.js"]
 
 
-# Who sends little, for long; who reads nothing.
+# Clients that send slowly, or do not read.
 
 
 @contextmanager
@@ -551,7 +551,7 @@ def test_a_byte_now_and_then_does_not_extend_a_deadline(
 
 
 def open_files(service: Service) -> int:
-    """Return the number of open open_files of a server."""
+    """Return the number of open files of a server."""
     return len(os.listdir(f"/proc/{service.process.pid}/fd"))  # noqa: PTH208
 
 
@@ -624,7 +624,7 @@ def test_a_few_pipelined_requests_are_all_answered(service: Service) -> None:
     assert statuses(got) == [200] * 16
 
 
-# Who wants in.
+# Clients without the password.
 
 
 @pytest.fixture(scope="module")
@@ -686,7 +686,7 @@ def test_any_value_of_the_client_header_is_accepted(protected: Service, named: s
 
 
 def test_all_credentials_take_the_same_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """32 bytes with 32 bytes in constant time: its duration shows neither length nor start of the password."""
+    """Of 32 bytes in constant time, which shows neither the length nor the start of the password."""
     compared = []
     real = auth.hmac.compare_digest
 
@@ -711,7 +711,7 @@ def test_all_credentials_take_the_same_comparison(monkeypatch: pytest.MonkeyPatc
     assert compared == [(32, 32)] * len(given)
 
 
-# Anything at all.
+# Random data.
 
 SEEDS = [
     GET + b'Accept-Encoding: br, gzip;q=0.5\r\nIf-None-Match: "a", W/"b"\r\n\r\n',
@@ -752,7 +752,7 @@ def mutated(chance: random.Random) -> bytes:
 
 
 def responses(service: Service, requests: list[bytes], quiet_s: float) -> list[bytes]:
-    """Send each request over its own connection, all at once; return what each receives until all are silent."""
+    """Send each request over its own connection, all at once; return what each receives."""
     got = [b""] * len(requests)
     with ExitStack() as stack, DefaultSelector() as waiting:
         for number, request in enumerate(requests):
@@ -772,7 +772,7 @@ def responses(service: Service, requests: list[bytes], quiet_s: float) -> list[b
 
 
 def fuzzed(service: Service, seed: int, rounds: int) -> tuple[set[int], list[tuple[bytes, bytes]]]:
-    """Send ``rounds`` of a hundred requests; return all statuses, and the requests that should have failed."""
+    """Send ``rounds`` of a hundred requests; return all statuses, and the wrong responses."""
     chance = random.Random(seed)
     seen: set[int] = set()
     wrong = []

@@ -1,4 +1,4 @@
-"""When builds start, and when the schedule itself is what is broken."""
+"""When builds start, and how faults of the schedule itself are found."""
 
 import logging
 import sys
@@ -28,8 +28,8 @@ DOWN = BuildResult("failed", NOON, error="SourceUnavailable", message="it is dow
 BUSY = BuildResult("busy", NOON, message="a build is running")
 
 
-class Scripted(Worker):
-    """A worker whose builds take no process: each comes to what the test says."""
+class ScriptedWorker(Worker):
+    """A worker without processes: each build has the outcome that the test sets."""
 
     def __init__(self, *outcomes: BuildResult, takes_s: float = 0) -> None:
         super().__init__(Path("nowhere"), [], timeout_s=600, clock=lambda: NOON)
@@ -41,15 +41,15 @@ class Scripted(Worker):
 
     @property
     def runs(self) -> Runs:
-        """What the test put on record."""
+        """The record that the test set."""
         return self.on_record
 
     def succeeded(self, at: datetime) -> None:
-        """Put a success on record."""
+        """Record a success."""
         self.on_record = Runs(BuildResult("published", at, release="r"))
 
     def run(self, *, if_changed: bool = True) -> BuildResult:
-        """Come to the next outcome; the last one stays."""
+        """Return the next result; the last one repeats."""
         with self.counting:
             self.began.append((time.monotonic(), if_changed))
             self.running += 1
@@ -68,7 +68,7 @@ class Scripted(Worker):
 
 
 class Clocks:
-    """The time of day, which people set, and the time since some start, which nobody does."""
+    """The time of day, which can be set, and elapsed time, which cannot."""
 
     def __init__(self) -> None:
         self.day, self.since_s = NOON, 1000.0
@@ -88,8 +88,8 @@ def clocks() -> Clocks:
 
 
 @pytest.fixture
-def make(clocks: Clocks) -> Iterator[Make]:
-    """Give a function that makes a schedule which goes by ``clocks``; all are stopped in the end."""
+def make_schedule(clocks: Clocks) -> Iterator[Make]:
+    """Give a function that makes a schedule with these ``clocks``. All schedules are stopped at the end."""
     made: list[Schedule] = []
 
     def schedule(worker: Worker, text: str = "15m", *, real: bool = False, **options: Any) -> Schedule:
@@ -103,8 +103,8 @@ def make(clocks: Clocks) -> Iterator[Make]:
 
 
 @pytest.fixture
-def again(caplog: pytest.LogCaptureFixture) -> Callable[[], list[float]]:
-    """Give a function that returns how many seconds after noon builds are to be repeated, as told so far."""
+def retry_times(caplog: pytest.LogCaptureFixture) -> Callable[[], list[float]]:
+    """Give a function that returns the times of the retries that were logged, in seconds after noon."""
     caplog.set_level(logging.INFO, "reportgen")
 
     def told() -> list[float]:
@@ -114,8 +114,8 @@ def again(caplog: pytest.LogCaptureFixture) -> Callable[[], list[float]]:
     return told
 
 
-def test_builds_begin_when_the_timetable_says() -> None:
-    """In the night when clocks go forward, too."""
+def test_builds_start_at_the_due_time() -> None:
+    """Also in the night when clocks go forward."""
     trigger = ScheduleTrigger("30 2 * * *", BERLIN)
     night = datetime(2027, 3, 28, 0, tzinfo=BERLIN)
     assert trigger.get_next_fire_time(None, night) == datetime(2027, 3, 28, 3, tzinfo=BERLIN)
@@ -129,35 +129,39 @@ def test_jitter_is_a_delay_and_never_skips_a_time() -> None:
     assert all(due <= moment <= due + timedelta(seconds=60) for moment in times)
 
 
-def test_a_fault_that_may_pass_is_tried_again_with_growing_pauses(
-    make: Make, again: Callable[[], list[float]]
+def test_a_failure_that_may_pass_is_retried_with_growing_pauses(
+    make_schedule: Make, retry_times: Callable[[], list[float]]
 ) -> None:
-    schedule = make(Scripted(DOWN), "6h")
+    schedule = make_schedule(ScriptedWorker(DOWN), "6h")
     for _ in range(8):
         schedule._build()
-    assert again() == [15, 30, 60, 120, 240, 480, 600, 600]
+    assert retry_times() == [15, 30, 60, 120, 240, 480, 600, 600]
 
 
-def test_no_retry_comes_after_the_regular_time(make: Make, again: Callable[[], list[float]]) -> None:
-    schedule = make(Scripted(DOWN), "1m")
+def test_no_retry_is_later_than_the_regular_build(
+    make_schedule: Make, retry_times: Callable[[], list[float]]
+) -> None:
+    schedule = make_schedule(ScriptedWorker(DOWN), "1m")
     for _ in range(5):
         schedule._build()
-    assert again() == [15, 30]
+    assert retry_times() == [15, 30]
 
 
 @pytest.mark.parametrize(
     "outcome", [BROKEN, DONE, BuildResult("published", NOON), BuildResult("stopped", NOON)]
 )
-def test_what_the_same_build_would_meet_again_is_not_tried_again(
-    make: Make, again: Callable[[], list[float]], outcome: BuildResult
+def test_other_outcomes_are_not_retried(
+    make_schedule: Make, retry_times: Callable[[], list[float]], outcome: BuildResult
 ) -> None:
-    make(Scripted(outcome))._build()
-    assert again() == []
+    make_schedule(ScriptedWorker(outcome))._build()
+    assert retry_times() == []
 
 
-def test_a_build_in_the_way_is_waited_for(make: Make, again: Callable[[], list[float]]) -> None:
-    make(Scripted(BUSY))._build()
-    assert again() == [BUSY_PAUSE_S]
+def test_a_build_of_another_process_causes_a_retry(
+    make_schedule: Make, retry_times: Callable[[], list[float]]
+) -> None:
+    make_schedule(ScriptedWorker(BUSY))._build()
+    assert retry_times() == [BUSY_PAUSE_S]
 
 
 @pytest.mark.parametrize(
@@ -172,20 +176,20 @@ def test_a_build_in_the_way_is_waited_for(make: Make, again: Callable[[], list[f
         ("15m", 3600, 1),  # before the clock was put back
     ],
 )
-def test_what_somebody_did_meanwhile_is_not_repeated(
-    make: Make, clocks: Clocks, text: str, success_s: float, builds: int
+def test_a_build_is_skipped_after_a_recent_success(
+    make_schedule: Make, clocks: Clocks, text: str, success_s: float, builds: int
 ) -> None:
-    worker = Scripted(DONE)
+    worker = ScriptedWorker(DONE)
     worker.succeeded(NOON + timedelta(seconds=success_s))
-    schedule = make(worker, text)
+    schedule = make_schedule(worker, text)
     clocks.passes(1)
     schedule._regular_build()
     assert len(worker.began) == builds
 
 
-def test_a_retry_is_dropped_when_somebody_has_built_meanwhile(make: Make, clocks: Clocks) -> None:
-    worker = Scripted(DOWN, DONE)
-    schedule = make(worker)
+def test_a_retry_is_skipped_after_a_success_of_another_process(make_schedule: Make, clocks: Clocks) -> None:
+    worker = ScriptedWorker(DOWN, DONE)
+    schedule = make_schedule(worker)
     schedule._build()
     clocks.passes(15)
     worker.succeeded(NOON + timedelta(seconds=10))
@@ -193,39 +197,39 @@ def test_a_retry_is_dropped_when_somebody_has_built_meanwhile(make: Make, clocks
     assert len(worker.began) == 1
 
 
-def test_a_retry_wants_what_the_first_try_wanted(make: Make) -> None:
-    worker = Scripted(DOWN, DONE)
-    schedule = make(worker, "6h", real=True, first_pause_s=0.1)
+def test_a_retry_has_the_options_of_the_first_try(make_schedule: Make) -> None:
+    worker = ScriptedWorker(DOWN, DONE)
+    schedule = make_schedule(worker, "6h", real=True, first_pause_s=0.1)
     schedule.start(at_once=True, if_changed=False)
     eventually(lambda: len(worker.began) == 2, 5)
     assert [if_changed for _, if_changed in worker.began] == [False, False]
 
 
-def test_the_first_build_starts_at_once_if_asked_for_whatever_is_on_record(make: Make) -> None:
-    """After an upgrade the last success may be a minute old, and its page the old version's."""
-    worker = Scripted(DONE)
+def test_the_first_build_can_start_at_once_whatever_the_record_says(make_schedule: Make) -> None:
+    """After an upgrade the last success may be a minute old, and its page of the old version."""
+    worker = ScriptedWorker(DONE)
     worker.succeeded(datetime.now(UTC) - timedelta(seconds=5))
-    make(worker, "6h", real=True).start(at_once=True)
+    make_schedule(worker, "6h", real=True).start(at_once=True)
     eventually(lambda: worker.began, 5)
-    patient = Scripted(DONE)
-    make(patient, "6h", real=True).start(at_once=False)
+    patient = ScriptedWorker(DONE)
+    make_schedule(patient, "6h", real=True).start(at_once=False)
     time.sleep(0.3)
     assert patient.began == []
 
 
-def test_builds_come_one_at_a_time_and_again_and_again(make: Make) -> None:
-    """A build longer than the interval delays the next, which does not pile up."""
-    worker = Scripted(DONE, takes_s=1.3)
-    make(worker, "1s", real=True).start(at_once=True)
+def test_builds_run_one_at_a_time(make_schedule: Make) -> None:
+    """A build longer than the interval delays the next one, and none pile up."""
+    worker = ScriptedWorker(DONE, takes_s=1.3)
+    make_schedule(worker, "1s", real=True).start(at_once=True)
     time.sleep(4.5)
     assert worker.most == 1
     assert 2 <= len(worker.began) <= 3
 
 
-def test_a_build_that_is_late_is_made_and_once(make: Make) -> None:
-    """However late: a report is wanted even where its moment has passed."""
-    worker = Scripted(DONE)
-    schedule = make(worker, "6h", real=True)
+def test_a_late_build_runs_once(make_schedule: Make) -> None:
+    """However late it is."""
+    worker = ScriptedWorker(DONE)
+    schedule = make_schedule(worker, "6h", real=True)
     schedule.start(at_once=False)
     late = datetime.now(UTC) - timedelta(hours=20)
     schedule._scheduler.get_job("regular").modify(next_run_time=late)
@@ -234,24 +238,27 @@ def test_a_build_that_is_late_is_made_and_once(make: Make) -> None:
     assert len(worker.began) == 1
 
 
-def test_a_retry_and_a_regular_build_do_not_run_into_each_other(
-    tmp_path: Path, make: Make, again: Callable[[], list[float]], monkeypatch: pytest.MonkeyPatch
+def test_a_retry_and_a_regular_build_do_not_run_at_the_same_time(
+    tmp_path: Path,
+    make_schedule: Make,
+    retry_times: Callable[[], list[float]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With the real worker: the second one is told that one is running, and comes back later."""
+    """With the real worker: the second one gets `busy`, and is retried later."""
     monkeypatch.chdir(tmp_path)
     worker = Worker(tmp_path, [], timeout_s=20, clock=lambda: datetime.now(UTC))
     code = "import time; open('begun', 'a').write('x'); time.sleep(1); print('{\"status\": \"unchanged\"}')"
     worker._command = [sys.executable, "-c", code]
-    schedule = make(worker, "6h", real=True)
+    schedule = make_schedule(worker, "6h", real=True)
     schedule.start(at_once=True)
     eventually((tmp_path / "begun").exists)
     schedule._retry(if_changed=False)
     assert (tmp_path / "begun").read_text() == "x"
-    assert len(again()) == 1
+    assert len(retry_times()) == 1
 
 
-def test_a_schedule_that_works_has_no_trouble(make: Make, clocks: Clocks) -> None:
-    schedule = make(Scripted(DONE), "15m")
+def test_a_working_schedule_has_no_fault(make_schedule: Make, clocks: Clocks) -> None:
+    schedule = make_schedule(ScriptedWorker(DONE), "15m")
     schedule.start(at_once=False)
     for _ in range(20):
         schedule._regular_build()
@@ -259,8 +266,8 @@ def test_a_schedule_that_works_has_no_trouble(make: Make, clocks: Clocks) -> Non
         assert schedule.check() is None
 
 
-def test_three_intervals_without_a_build_are_trouble(make: Make, clocks: Clocks) -> None:
-    schedule = make(Scripted(DONE), "15m")
+def test_three_intervals_without_a_build_are_a_fault(make_schedule: Make, clocks: Clocks) -> None:
+    schedule = make_schedule(ScriptedWorker(DONE), "15m")
     schedule.start(at_once=False)
     clocks.passes(3 * 900)
     assert schedule.check() is None
@@ -270,10 +277,10 @@ def test_three_intervals_without_a_build_are_trouble(make: Make, clocks: Clocks)
     assert schedule.check() is None
 
 
-def test_a_long_build_is_no_trouble_within_its_time(make: Make, clocks: Clocks) -> None:
-    """An interval of a minute, and a database that hangs until the deadline of ten."""
-    worker = Scripted(DOWN)
-    schedule = make(worker, "1m")
+def test_a_long_build_is_not_a_fault_before_its_timeout(make_schedule: Make, clocks: Clocks) -> None:
+    """An interval of a minute, and a database that hangs until the timeout of ten minutes."""
+    worker = ScriptedWorker(DOWN)
+    schedule = make_schedule(worker, "1m")
     schedule.start(at_once=False)
     found: list[str | None] = []
 
@@ -286,9 +293,9 @@ def test_a_long_build_is_no_trouble_within_its_time(make: Make, clocks: Clocks) 
     assert (found, schedule.check()) == ([None], None)
 
 
-def test_a_build_that_is_always_in_the_way_is_no_trouble_of_ours(make: Make, clocks: Clocks) -> None:
-    """A restart would not end it, and readers would lose their pages for it."""
-    schedule = make(Scripted(BUSY), "15m")
+def test_builds_of_another_process_are_not_a_fault(make_schedule: Make, clocks: Clocks) -> None:
+    """A restart would not end them, and readers would lose their pages meanwhile."""
+    schedule = make_schedule(ScriptedWorker(BUSY), "15m")
     schedule.start(at_once=False)
     for _ in range(10):
         clocks.passes(900)
@@ -297,9 +304,9 @@ def test_a_build_that_is_always_in_the_way_is_no_trouble_of_ours(make: Make, clo
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_dead_thread_is_trouble(make: Make) -> None:
-    """A timetable that raises kills APScheduler's thread for good."""
-    schedule = make(Scripted(DONE), "1s", real=True)
+def test_a_dead_thread_is_a_fault(make_schedule: Make) -> None:
+    """A trigger that raises ends APScheduler's thread."""
+    schedule = make_schedule(ScriptedWorker(DONE), "1s", real=True)
     schedule.start(at_once=False)
     assert schedule.check() is None
     schedule._trigger.schedule = "nonsense"
@@ -309,12 +316,12 @@ def test_a_dead_thread_is_trouble(make: Make) -> None:
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_a_clock_that_is_set_is_no_trouble_and_delays_no_build(
-    make: Make, clocks: Clocks, caplog: pytest.LogCaptureFixture, hours: int
+def test_a_clock_that_is_set_is_not_a_fault_and_delays_no_build(
+    make_schedule: Make, clocks: Clocks, caplog: pytest.LogCaptureFixture, hours: int
 ) -> None:
-    """Back: the next build and the next retry are moved back with it. Forward: they are due."""
+    """Set back: the next build and the next retry are set back, too. Set forward: they are due."""
     caplog.set_level(logging.INFO, "reportgen")
-    schedule = make(Scripted(DOWN), "15m")
+    schedule = make_schedule(ScriptedWorker(DOWN), "15m")
     schedule.start(at_once=False)
     schedule._build()
     before = {job.id: job.next_run_time for job in schedule._scheduler.get_jobs()}

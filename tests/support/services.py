@@ -1,4 +1,4 @@
-"""`reportgen serve` as a process: started, asked over real sockets, told to stop."""
+"""`reportgen serve` as a process: start it, send requests over real sockets, stop it."""
 
 import http.client
 import json
@@ -28,7 +28,7 @@ WORDS = " ".join(f"word{n}" for n in range(400))
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server said."""
+    """A response of a server."""
 
     status: int
     headers: Mapping[str, str]
@@ -37,7 +37,7 @@ class Answer:
 
 @dataclass
 class Service:
-    """A running `reportgen serve`, and what it has logged so far."""
+    """A running `reportgen serve`, and the lines that it has logged."""
 
     process: "subprocess.Popen[str]"
     folder: Path
@@ -45,12 +45,12 @@ class Service:
 
     @property
     def output(self) -> Path:
-        """Where it publishes."""
+        """The output directory."""
         return self.folder / "output"
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port on which it listens."""
         found = re.search(r":(\d+)$", self.events("listening")[0]["address"])
         assert found
         return int(found[1])
@@ -61,17 +61,17 @@ class Service:
         return read_runs(self.output)
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """Return the events of that name so far."""
+        """Return the events of that name that were logged so far."""
         logged = [json.loads(line) for line in list(self.lines) if line.startswith("{")]
         return [event for event in logged if event["event"] == name]
 
     def await_event(self, name: str, count: int = 1, within_s: float = 20) -> dict[str, Any]:
-        """Return the event of that name and number, as soon as it is logged."""
+        """Wait for the ``count``-th event of that name, and return it."""
         eventually(lambda: len(self.events(name)) >= count, within_s, lambda: "\n".join(self.lines))
         return self.events(name)[count - 1]
 
     def connect(self) -> http.client.HTTPConnection:
-        """Return a connection to it."""
+        """Return a new connection to the service."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
@@ -83,7 +83,7 @@ class Service:
             connection.close()
 
     def status(self) -> dict[str, Any]:
-        """Return what it says of itself."""
+        """Return its ``/status.json``."""
         document: dict[str, Any] = json.loads(self.ask("/status.json").body)
         return document
 
@@ -104,7 +104,7 @@ def ask(connection: http.client.HTTPConnection, path: str, method: str = "GET", 
 def eventually(
     true: Callable[[], object], within_s: float = 20, explained: Callable[[], str] = lambda: ""
 ) -> None:
-    """Wait until something holds, and fail if it does not in time."""
+    """Wait until ``true()`` holds; fail after ``within_s`` seconds."""
     end = time.monotonic() + within_s
     while not true():
         assert time.monotonic() < end, f"not within {within_s} s\n{explained()}"
@@ -161,7 +161,7 @@ def serving(
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that one has started."""
+    """Return the ids of the child processes of a process."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
@@ -175,10 +175,7 @@ def children(pid: int) -> list[int]:
 def reportgen(
     folder: Path, *arguments: object, first: Callable[[], None] | None = None, **variables: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Run a command in ``folder``, as a person would beside a running service.
-
-    ``first`` is called in the new process before anything else, which then gets an interpreter of its own.
-    """
+    """Run a command of reportgen in ``folder``."""
     if first is None:
         done = run_command(folder, arguments, environment(**variables), timeout_s=60)
     else:
@@ -192,7 +189,7 @@ def reportgen(
 
 
 def page(word: str) -> bytes:
-    """Return a page, as a build would write it."""
+    """Return a page as a build would write it."""
     meta = f'<meta http-equiv="Content-Security-Policy" content="{POLICY.replace(chr(39), "&#39;")}">'
     return f'<!doctype html>{meta}<p>{word}</p><a href="../30d/">30 days</a><p>{WORDS}</p>'.encode()
 
@@ -215,7 +212,7 @@ def site_files(word: str) -> dict[str, bytes]:
 def publish_files(
     root: Path, files: Mapping[str, bytes], *, ago_s: float = 0, keep: int = 10, **about: Any
 ) -> Release:
-    """Publish ``files`` below ``root`` as a build of so many seconds ago would."""
+    """Publish ``files`` below ``root``, as a build of ``ago_s`` seconds ago would."""
     built_at = datetime.now(UTC) - timedelta(seconds=ago_s)
     known = {"version": __version__, "as_of": built_at.date().isoformat(), "rows": 1} | about
     with lock_output(root) as lock:
@@ -223,7 +220,7 @@ def publish_files(
 
 
 def write_table(file: Path, rows: int = 5) -> str:
-    """Write a table of so many rows, one a day until today, to a new CSV file; return its address."""
+    """Write a new CSV file with one row a day until today; return its path."""
     days = (datetime.now(UTC).date() - timedelta(days) for days in range(rows))
     lines = [f"{day},/page/{n},{n + 1}" for n, day in enumerate(days)]
     file.write_text("\n".join(["date,path,visits", *lines, ""]))
