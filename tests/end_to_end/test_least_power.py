@@ -1,4 +1,4 @@
-"""What a build cannot do, whatever its settings say: write, read other files, run programs, call anyone.
+"""What a build cannot do, whatever its settings: write, read other files, run programs, connect elsewhere.
 
 ``query`` is the operator's own SQL; these tests give it to a superuser's connection, which is the worst case.
 """

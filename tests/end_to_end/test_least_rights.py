@@ -36,9 +36,9 @@ done
 cd .
 exec "$@"
 """
-"""Make every file system read-only but for the output, in a mount namespace of this process's own.
+"""Make every file system read-only except the output, in a mount namespace of its own.
 
-A Python that stands in a directory closed to others, as in root's home, is shown alone in an open one.
+If Python is in a directory that others cannot read, such as root's home, only Python is visible there.
 """
 
 
@@ -48,11 +48,11 @@ def confined(folder: Path, words: Sequence[str], user: int = NOBODY, **variables
     given |= {"HOME": "/nonexistent", "TMPDIR": "/nonexistent"} | variables
     python = Path(sys.base_prefix).resolve()
     closed = next((str(each) for each in reversed(python.parents) if not each.stat().st_mode & 0o001), "")
-    places = [str(place) for place in (folder / "output", python, closed, folder / "aside")]
-    apart = ["unshare", "--mount", "--propagation", "private", "sh", "-c", CONFINED, "sh", *places]
+    paths = [str(path) for path in (folder / "output", python, closed, folder / "aside")]
+    namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", CONFINED, "sh", *paths]
     drop = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs"]
     pairs = [f"{name}={value}" for name, value in given.items()]
-    return [*apart, *drop, "--bounding-set=-all", "env", "-i", *pairs, *words]
+    return [*namespace, *drop, "--bounding-set=-all", "env", "-i", *pairs, *words]
 
 
 @pytest.fixture(scope="module")
@@ -63,17 +63,19 @@ def folder() -> Iterator[Path]:
     if missing := [name for name in ("unshare", "setpriv") if not shutil.which(name)]:
         pytest.skip(f"not installed: {', '.join(missing)}")
     with tempfile.TemporaryDirectory(prefix="reportgen-nobody-") as made:
-        place = Path(made)
-        place.chmod(0o755)
-        write_table(place / "metrics.csv")
+        directory = Path(made)
+        directory.chmod(0o755)
+        write_table(directory / "metrics.csv")
         for name in ("output", "aside"):
-            (place / name).mkdir()
-        os.chown(place / "output", NOBODY, NOBODY)
+            (directory / name).mkdir()
+        os.chown(directory / "output", NOBODY, NOBODY)
         run = [sys.executable, "-c", "import reportgen.cli.main"]
-        tried = subprocess.run(confined(place, run), cwd=place, capture_output=True, text=True, check=False)
+        tried = subprocess.run(
+            confined(directory, run), cwd=directory, capture_output=True, text=True, check=False
+        )
         if tried.returncode:
             pytest.skip(f"nobody cannot run it here: {(tried.stderr.strip().splitlines() or [''])[-1]}")
-        yield place
+        yield directory
 
 
 def files_outside_output(folder: Path) -> set[str]:
@@ -83,9 +85,9 @@ def files_outside_output(folder: Path) -> set[str]:
 
 def test_only_the_output_can_be_written(folder: Path) -> None:
     """This checks the test's own restrictions, also for root."""
-    for place in ("beside", "/tmp/beside"):
+    for target in ("beside", "/tmp/beside"):
         done = subprocess.run(
-            confined(folder, ["touch", place], 0), cwd=folder, capture_output=True, text=True, check=False
+            confined(folder, ["touch", target], 0), cwd=folder, capture_output=True, text=True, check=False
         )
         assert (done.returncode, "Read-only file system" in done.stderr) == (1, True)
     subprocess.run(confined(folder, ["touch", "output/inside"]), cwd=folder, check=True)

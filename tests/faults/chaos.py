@@ -101,7 +101,7 @@ class Readers:
                 last = later[0]
                 self.answers[last] += 1
             files_to_read = self.manifests.files_to_read(last) if last else files_to_read
-            self.over.wait(0.02)  # readers who leave something of the machine to the build
+            self.over.wait(0.02)  # leaves CPU time to the build
         connection.close()
 
 
@@ -207,11 +207,11 @@ def start_at_once(folder: Path, times: int) -> tuple[list[str], Counter[int]]:
     """
     wrong, ends = list[str](), Counter[int]()
     for number in range(times):
-        place = folder / f"start-{number}"
-        place.mkdir()
-        url, output = write_table(place / "metrics.csv"), place / "output"
-        builds = [start(place, url, "--no-wait"), start(place, url)]
-        with serving(place, "--source", url) as service:
+        path = folder / f"start-{number}"
+        path.mkdir()
+        url, output = write_table(path / "metrics.csv"), path / "output"
+        builds = [start(path, url, "--no-wait"), start(path, url)]
+        with serving(path, "--source", url) as service:
             for build, well in zip(builds, ({0, 3}, {0}), strict=True):
                 status, said = wait_for_build(build)
                 ends[status] += 1

@@ -56,11 +56,11 @@ def prepared(folder: Path) -> Path:
     output = folder / "output"
     release = publish_files(output, SITE)
     (output / "releases" / OLD).mkdir()
-    for place in (
+    for path in (
         output / "state/secret", output / "secret", output / "releases/secret", folder / "secret",
         output / "releases" / OLD / "index.html", release.path / "secret", release.path / "7d/secret",
     ):  # fmt: skip
-        place.write_text(MARK)
+        path.write_text(MARK)
     (release.path / "link").symlink_to(folder)
     (release.path / "7d/link.html").symlink_to(folder / "secret")
     return folder
@@ -354,13 +354,13 @@ def test_an_invalid_method_is_a_bad_request(service: Service, method: str) -> No
 
 
 @pytest.mark.parametrize(
-    "wanted",
+    "range_header",
     ["bytes=0-1", "bytes=-1", "bytes=5-", "bytes=9999999-", "bytes=1-0", "bytes=0-0,2-2,-1", "bytes=a-b",
      "bytes=" + ",".join(f"{n}-{n}" for n in range(2500)), "lines=1-2", "bytes", "=", "bytes=0-1\t",
      "bytes=-99999999999999999999999"],
 )  # fmt: skip
-def test_a_range_request_gets_the_whole_file(service: Service, wanted: str) -> None:
-    answer = service.ask("/7d/", range=wanted, if_range='"x"')
+def test_a_range_request_gets_the_whole_file(service: Service, range_header: str) -> None:
+    answer = service.ask("/7d/", range=range_header, if_range='"x"')
     assert (answer.status, answer.body) == (200, SITE["7d/index.html"])
     assert not {"content-range", "accept-ranges"} & set(answer.headers)
 

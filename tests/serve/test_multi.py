@@ -35,10 +35,10 @@ def test_it_builds_all_sites_and_serves_each_below_its_prefix(tmp_path: Path) ->
         eventually(lambda: service.ask("/").status == 200)
         assert totals(service) == {"blog": 91, "shop": 91}
         for name in ("blog", "shop"):
-            moved = service.ask(f"/{name}?a=1")
-            assert (moved.status, moved.headers["location"]) == (308, f"/{name}/?a=1")
-            moved = service.ask(f"/{name}/7d")
-            assert (moved.status, moved.headers["location"]) == (308, f"/{name}/7d/")
+            redirect = service.ask(f"/{name}?a=1")
+            assert (redirect.status, redirect.headers["location"]) == (308, f"/{name}/?a=1")
+            redirect = service.ask(f"/{name}/7d")
+            assert (redirect.status, redirect.headers["location"]) == (308, f"/{name}/7d/")
             page = service.ask(f"/{name}/7d/")
             assert (page.status, f"/{name}/0".encode() in page.body) == (200, True)
             assert service.ask(f"/{name}/7d/", if_none_match=page.headers["etag"]).status == 304

@@ -107,11 +107,11 @@ def retry_times(caplog: pytest.LogCaptureFixture) -> Callable[[], list[float]]:
     """Give a function that returns the times of the retries that were logged, in seconds after noon."""
     caplog.set_level(logging.INFO, "reportgen")
 
-    def told() -> list[float]:
+    def times() -> list[float]:
         events = [vars(record)["fields"] for record in caplog.records if record.message == "build_again"]
         return [(datetime.fromisoformat(event["at"]) - NOON).total_seconds() for event in events]
 
-    return told
+    return times
 
 
 def test_builds_start_at_the_due_time() -> None:

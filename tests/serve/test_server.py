@@ -218,8 +218,8 @@ def test_a_missing_page_is_404_whatever_the_condition(service: Service) -> None:
 def test_each_response_has_a_date(service: Service) -> None:
     """Caches compute the age of a response from it (RFC 9110, 6.6.1)."""
     for address, tag in (("/7d/", ""), ("/7d/", "*"), ("/nothing", ""), ("/healthz", "")):
-        told = parsedate_to_datetime(service.ask(address, if_none_match=tag).headers["date"])
-        assert abs((datetime.now(UTC) - told).total_seconds()) < 3
+        date = parsedate_to_datetime(service.ask(address, if_none_match=tag).headers["date"])
+        assert abs((datetime.now(UTC) - date).total_seconds()) < 3
 
 
 def test_the_date_is_updated(service: Service) -> None:

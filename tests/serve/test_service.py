@@ -62,10 +62,10 @@ def test_a_waiting_page_is_served_before_the_first_report(tmp_path: Path) -> Non
         service.await_event("release_served")
         report = service.ask("/")
         assert (report.status, b"Sample data" in report.body) == (200, True)
-        told = service.await_event("build_published")
+        published = service.await_event("build_published")
         status = service.status()
-        assert status["release"]["id"] == status["last_success"]["release"] == told["release"]
-        assert (status["release"]["rows"], status["version"]) == (told["rows"], __version__)
+        assert status["release"]["id"] == status["last_success"]["release"] == published["release"]
+        assert (status["release"]["rows"], status["version"]) == (published["rows"], __version__)
         stages = ["charts", "load", "pack", "pages", "proof", "query", "svg"]
         assert sorted(status["release"]["timings_s"]) == stages
         assert service.ask("/healthz/fresh").status == 200
