@@ -1,4 +1,4 @@
-"""Builds and services with a bucket, as commands: what is restored, mended, refused, and told."""
+"""Commands with a bucket: what builds and services restore, upload, refuse and report."""
 
 import gzip
 import json
@@ -20,12 +20,12 @@ from reportgen.publish.history import read_runs
 from reportgen.publish.release import Release, current_release
 from tests.support import manysites
 from tests.support.services import Service, eventually, reportgen, serving
-from tests.support.stores import NAME, Proxy, know, variables
+from tests.support.stores import NAME, Proxy, use_store, variables
 
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give an output with a report of the table, as any machine would make it."""
+    """Return an output with a report of the table."""
     folder = tmp_path_factory.mktemp("report")
     assert built(folder, DATABASE_URL=f"sqlite:///{table(folder / 'visits.db')}")["status"] == "published"
     return folder / "output"
@@ -33,7 +33,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def known(proxy: Proxy, tmp_path: Path) -> dict[str, str]:
-    """Give the environment of a machine with a source and an empty prefix of the bucket."""
+    """Return the environment of a machine with a source and an empty prefix of the bucket."""
     return variables(proxy.address) | {
         "REPORTGEN_OUTPUT__BUCKET": f"s3://{NAME}/{uuid4().hex}",
         "DATABASE_URL": f"sqlite:///{table(tmp_path / 'visits.db')}",
@@ -41,7 +41,7 @@ def known(proxy: Proxy, tmp_path: Path) -> dict[str, str]:
 
 
 def table(file: Path, rows: int = 5) -> Path:
-    """Write a table of so many rows, one a day until today."""
+    """Write a table with this number of rows, one for each day until today."""
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("CREATE TABLE IF NOT EXISTS metrics (date TEXT, path TEXT, visits INTEGER)")
         connection.execute("DELETE FROM metrics")
@@ -52,14 +52,14 @@ def table(file: Path, rows: int = 5) -> Path:
 
 
 def built(folder: Path, *options: str, **environment: str) -> dict[str, Any]:
-    """Build in ``folder``; return what the command says, with its exit status."""
+    """Build in ``folder``; return the JSON of the command, with its exit code."""
     done = reportgen(folder, "build", "--json", *options, **environment)
     return json.loads(done.stdout) | {"exit": done.returncode}
 
 
 def published(output: Path, known: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Release:
-    """Put what is current in an output into the bucket, as another machine would have."""
-    know(known["AWS_ENDPOINT_URL"], monkeypatch)
+    """Upload the current release of an output to the bucket as another machine."""
+    use_store(known["AWS_ENDPOINT_URL"], monkeypatch)
     release = current_release(output)
     assert release
     assert put_release(open_bucket(known["REPORTGEN_OUTPUT__BUCKET"]), release, by="another", keep=10)
@@ -74,79 +74,79 @@ def machine(tmp_path: Path) -> Path:
 
 
 def files(root: Path) -> dict[str, bytes]:
-    """Return what is published below an output."""
+    """Return the files of the current release of an output."""
     top = root / "current"
     return {path.relative_to(top).as_posix(): path.read_bytes() for path in top.rglob("*") if path.is_file()}
 
 
-def test_a_new_machine_has_the_report_of_the_old_one_and_finds_nothing_new(
+def test_a_new_machine_restores_the_report_and_finds_nothing_new(
     tmp_path: Path, report: Path, known: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release, new = published(report, known, monkeypatch), machine(tmp_path)
-    told = built(new, "--if-changed", **known)
-    assert (told["status"], told["release"]) == ("unchanged", release.id)
-    assert list(told["timings_s"]) == ["restore", "query", "upload"]
+    result = built(new, "--if-changed", **known)
+    assert (result["status"], result["release"]) == ("unchanged", release.id)
+    assert list(result["timings_s"]) == ["restore", "query", "upload"]
     assert files(new / "output") == files(report)
 
 
 def test_a_new_machine_whose_table_is_empty_publishes_nothing(
     tmp_path: Path, report: Path, known: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The promise holds where only the bucket knows what the last release had."""
+    """Only the bucket has the last release, with its visits."""
     published(report, known, monkeypatch)
     table(tmp_path / "visits.db", rows=0)
     refused = built(machine(tmp_path), **known)
     assert (refused["exit"], refused["error"], refused["retry"]) == (1, "SourceEmptied", True)
 
 
-def test_an_upload_that_failed_is_made_up_for_by_the_next_check_without_drawing(
+def test_the_next_check_uploads_without_drawing_what_a_failed_upload_left_out(
     tmp_path: Path, known: dict[str, str], proxy: Proxy
 ) -> None:
-    """Meanwhile the report is published here, and what went wrong is on record."""
+    """The report is published in the output, and the failure is recorded."""
     folder = machine(tmp_path)
-    proxy.meet = lambda _, request: 403 if request.method == "PUT" else None
+    proxy.intercept = lambda _, request: 403 if request.method == "PUT" else None
     failed = built(folder, **known)
     assert (failed["exit"], failed["error"], failed["retry"]) == (1, "PublishError", False)
     assert "7d/index.html" in files(folder / "output")
     failure = read_runs(folder / "output").last_failure
     assert failure
     assert "their rights" in failure.message
-    proxy.quiet()
-    mended = built(folder, "--if-changed", **known)
-    assert (mended["status"], list(mended["timings_s"])) == ("unchanged", ["query", "upload"])
-    assert len(proxy.since("PUT")) > 20
-    proxy.quiet()
+    proxy.reset()
+    uploaded = built(folder, "--if-changed", **known)
+    assert (uploaded["status"], list(uploaded["timings_s"])) == ("unchanged", ["query", "upload"])
+    assert len(proxy.keys_of("PUT")) > 20
+    proxy.reset()
     assert built(folder, "--if-changed", **known)["status"] == "unchanged"
     assert [request.method for request in proxy.requests] == ["GET"]
 
 
-def test_a_bucket_that_is_harmed_stops_no_build(
+def test_a_damaged_release_in_the_bucket_does_not_stop_a_build(
     tmp_path: Path, report: Path, known: dict[str, str], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release, folder = published(report, known, monkeypatch), machine(tmp_path)
-    proxy.meet = lambda _, request: 404 if f"{release.id}/7d/index.html" in request.key else None
+    proxy.intercept = lambda _, request: 404 if f"{release.id}/7d/index.html" in request.key else None
     done = reportgen(folder, "build", **known)
     assert done.returncode == 0
     assert "index.html: is not there. Nothing was restored from the bucket" in done.stderr
     assert [path.name for path in (folder / "output" / "releases").iterdir()] != [release.id]
 
 
-def test_another_machine_that_publishes_right_now_makes_this_one_busy(
+def test_a_build_is_busy_while_another_machine_publishes(
     tmp_path: Path, report: Path, known: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That is no failure of this build, and nothing to repeat at once."""
+    """That is not a failure of this build, and not retried at once."""
     published(report, known, monkeypatch)
     bucket = open_bucket(known["REPORTGEN_OUTPUT__BUCKET"])
     lease = Lease("20261123T120000.000Z-0a1b2c3d", "another", datetime.now(UTC))
     bucket.write(CURRENT, dump_index(BucketIndex(None, {}, lease)), INDEX_HEADERS)
     folder = machine(tmp_path)
     shutil.copytree(report, folder / "output", symlinks=True)
-    told = built(folder, "--if-changed", **known)
-    assert (told["exit"], told["error"]) == (3, "OutputBusy")
-    assert "another machine publishes there" in told["message"]
+    result = built(folder, "--if-changed", **known)
+    assert (result["exit"], result["error"]) == (3, "OutputBusy")
+    assert "another machine publishes there" in result["message"]
 
 
-def test_a_service_on_a_new_machine_serves_the_buckets_report_though_its_database_is_down(
+def test_a_service_on_a_new_machine_serves_the_report_of_the_bucket_while_its_database_is_down(
     tmp_path: Path, report: Path, known: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = published(report, known, monkeypatch).id
@@ -160,7 +160,7 @@ def test_a_service_on_a_new_machine_serves_the_buckets_report_though_its_databas
 
 
 def _has_obstore(service: Service) -> bool:
-    """Tell whether the process that stays in memory has loaded obstore."""
+    """Return whether the process of the service has loaded obstore."""
     return "_obstore" in Path(f"/proc/{service.process.pid}/maps").read_text()
 
 
@@ -171,7 +171,7 @@ def test_the_service_publishes_into_the_bucket(tmp_path: Path, known: dict[str, 
 
 
 @pytest.mark.parametrize(
-    ("harm", "level", "said"),
+    ("damage", "level", "said"),
     [
         ({}, "ok", "may be read, listed, written and deleted; nothing published yet"),
         ({"AWS_ACCESS_KEY_ID": "AKIANOBODY"}, "error", "Check the credentials"),
@@ -179,32 +179,32 @@ def test_the_service_publishes_into_the_bucket(tmp_path: Path, known: dict[str, 
         ({"AWS_ENDPOINT_URL": "127.0.0.1"}, "error", "AWS_ENDPOINT_URL: write the whole address"),
     ],
 )
-def test_check_tries_the_bucket(
-    tmp_path: Path, known: dict[str, str], harm: dict[str, str], level: str, said: str
+def test_check_reads_and_writes_in_the_bucket(
+    tmp_path: Path, known: dict[str, str], damage: dict[str, str], level: str, said: str
 ) -> None:
-    done = reportgen(machine(tmp_path), "check", "--json", **known | harm)
+    done = reportgen(machine(tmp_path), "check", "--json", **known | damage)
     (finding,) = [found for found in json.loads(done.stdout) if found["subject"] == "bucket"]
     assert (finding["level"], said in finding["message"]) == (level, True), finding
     assert done.returncode == (level == "error")
 
 
 def test_check_warns_of_rights_that_are_missing(tmp_path: Path, known: dict[str, str], proxy: Proxy) -> None:
-    proxy.meet = lambda _, request: 403 if request.method in {"DELETE", "POST"} else None
+    proxy.intercept = lambda _, request: 403 if request.method in {"DELETE", "POST"} else None
     done = reportgen(machine(tmp_path), "check", **known)
     assert "error    bucket" in done.stdout
     assert "rights (docs/object-storage.md)" in done.stdout
 
 
-def test_many_sites_stand_below_the_page_over_them(known: dict[str, str], tmp_path: Path) -> None:
-    """Each under its prefix, with a current release of its own."""
+def test_each_of_many_sites_has_its_own_prefix(known: dict[str, str], tmp_path: Path) -> None:
+    """Each site and the page over all have their own current release."""
     del known["DATABASE_URL"]
     folder = machine(tmp_path)
-    sites = ("blog", "shop", "wiki")  # of which one process makes all, after the first with obstore's threads
+    sites = ("blog", "shop", "wiki")  # one process builds all; after the first it has obstore's threads
     manysites.written(folder, {name: manysites.table(folder, name) for name in sites})
     done = reportgen(folder, "build", "--json", "--processes", "1", **known)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout  # obstore panics in a copy of a process
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout  # obstore panics in a forked process
     with pytest.MonkeyPatch.context() as patch:
-        know(known["AWS_ENDPOINT_URL"], patch)
+        use_store(known["AWS_ENDPOINT_URL"], patch)
         for prefix, page in {
             "": b"blog/",
             "/blog": b"/blog/1",
@@ -221,10 +221,10 @@ def test_many_sites_stand_below_the_page_over_them(known: dict[str, str], tmp_pa
             assert page in gzip.decompress(index[0])
 
 
-def test_a_new_machine_has_the_page_over_all_before_its_sites_are_built(
+def test_a_new_machine_restores_the_page_over_all_before_its_sites_are_built(
     known: dict[str, str], tmp_path: Path
 ) -> None:
-    """It comes back from the bucket, while a database hangs; ``check`` tries the bucket for it, too."""
+    """Also while a database does not respond. ``check`` tests the bucket for that page, too."""
     del known["DATABASE_URL"]
     old, new = machine(tmp_path), machine(tmp_path)
     manysites.written(old, {"blog": manysites.table(old, "blog")})

@@ -1,4 +1,4 @@
-"""From one release to the next while readers read, and past a release that is damaged."""
+"""A service switches to the next release while readers read, and ignores a damaged one."""
 
 import socket
 import time
@@ -13,7 +13,7 @@ SITE = site_files("one")
 
 
 def test_a_damaged_release_is_not_loaded(tmp_path: Path) -> None:
-    """What the manifest does not vouch for is not shown, whether a file is gone, cut or changed."""
+    """A release is not served if a file is missing, shortened or changed."""
     release = publish_files(tmp_path, SITE)
     assert load_release(release).id == release.id
     file = release.path / "7d" / "report.json"
@@ -25,8 +25,8 @@ def test_a_damaged_release_is_not_loaded(tmp_path: Path) -> None:
         load_release(release)
 
 
-def test_a_switch_is_seen_within_a_second_by_whoever_comes_after(tmp_path: Path) -> None:
-    """Who made the release does not matter, nor that a connection is an old one."""
+def test_a_new_release_is_served_within_a_second(tmp_path: Path) -> None:
+    """Also to an old connection, and if another process has published the release."""
     publish_files(tmp_path / "output", SITE, ago_s=5)
     with serving(tmp_path, "--no-schedule") as service:
         connection = service.connect()
@@ -39,8 +39,8 @@ def test_a_switch_is_seen_within_a_second_by_whoever_comes_after(tmp_path: Path)
         connection.close()
 
 
-def test_an_answer_begun_on_one_release_ends_on_it(tmp_path: Path) -> None:
-    """Though the release is switched away and deleted while a slow reader reads."""
+def test_a_response_that_has_begun_ends_with_the_same_release(tmp_path: Path) -> None:
+    """Although that release is replaced and deleted while a slow reader reads."""
     large = {"7d/index.html": b"1" * 30_000_000}
     publish_files(tmp_path / "output", SITE | large, ago_s=5)
     with serving(tmp_path, "--no-schedule") as service:
@@ -59,8 +59,8 @@ def test_an_answer_begun_on_one_release_ends_on_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoilt", ["cut", "gone"])
-def test_where_a_release_cannot_be_read_the_last_good_one_is_served(tmp_path: Path, spoilt: str) -> None:
-    """It is said once, not at each look; the next whole release is taken."""
+def test_the_last_good_release_is_served_if_the_new_one_cannot_be_read(tmp_path: Path, spoilt: str) -> None:
+    """The fault is logged once. The next complete release is served."""
     publish_files(tmp_path / "output", SITE, ago_s=9)
     with serving(tmp_path, "--no-schedule") as service:
         elsewhere = tmp_path / "elsewhere"

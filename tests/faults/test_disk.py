@@ -1,4 +1,4 @@
-"""What goes wrong with the output: words that say what to do, the last release whole, recovery."""
+"""Faults of the output directory: a message says what to do, and the last release stays."""
 
 import os
 import shutil
@@ -17,25 +17,25 @@ from reportgen.core.errors import PublishError
 from reportgen.publish.release import RELEASE_ID, current_release, is_whole, lock_output, publish
 from reportgen.serve.app import CurrentRelease
 from tests.support import disks
-from tests.support.calls import KEEP, NOON, base, damaged, litter, put
+from tests.support.calls import KEEP, NOON, base, damaged, leftovers, put
 from tests.support.services import Service, eventually, publish_files, serving, site_files, write_table
 
 LARGE = {f"{n}.html": os.urandom(9000 * n + 1) for n in range(6)} | {"7d/index.html": b"<p>"}
 
 
 def put_large(root: Path) -> None:
-    """Publish a release of several pages of memory a file."""
+    """Publish a release with files of several memory pages."""
     with lock_output(root) as lock:
         publish(lock, LARGE, {}, built_at=NOON + timedelta(seconds=60), keep=KEEP)
 
 
 def refused(root: Path, action: Callable[[Path], object], *says: str) -> None:
-    """Let an action fail: it says what to do, and all that was published is as it was."""
+    """Check that an action fails with a message that says what to do, and that the releases stay."""
     before = current_release(root)
     ids = {path.name for path in (root / "releases").glob("*")} if before else set()
-    with pytest.raises(PublishError) as told:
+    with pytest.raises(PublishError) as caught:
         action(root)
-    assert [text for text in says if text not in str(told.value)] == [], told.value
+    assert [text for text in says if text not in str(caught.value)] == [], caught.value
     if before:
         assert current_release(root) == before
         assert is_whole(before)
@@ -44,7 +44,7 @@ def refused(root: Path, action: Callable[[Path], object], *says: str) -> None:
 
 @pytest.mark.parametrize("scarce", ["space", "files"])
 def test_a_disk_that_is_full_at_any_write(tmp_path: Path, scarce: str) -> None:
-    """With no page free, then one, then two, until the release fits; and so with the number of files."""
+    """With no free memory page, then one, then two, until the release fits; the same with free files."""
     options, left = ("size=2m", disks.free_pages) if scarce == "space" else ("nr_inodes=60", disks.free_files)
     failed = 0
     for free in range(500):
@@ -66,11 +66,11 @@ def test_a_disk_that_is_full_at_any_write(tmp_path: Path, scarce: str) -> None:
                 fits = False
                 failed += 1
                 refused(root, put_large, "No space left", "The disk is full: free some space")
-                assert litter(root) == []
+                assert leftovers(root) == []
                 shutil.rmtree(fillers)
                 put_large(root)
             assert damaged(root) == []
-            assert litter(root) == []
+            assert leftovers(root) == []
         if fits:
             break
     assert failed > 5
@@ -91,12 +91,12 @@ except PublishError as exc:
     print(exc)
     sys.exit(1)
 """
-"""A publication by somebody else, as root may write everywhere."""
+"""A publication by another user, because root may write everywhere."""
 
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """Give a folder that other users can reach."""
+    """Return a folder that other users can reach."""
     with tempfile.TemporaryDirectory(prefix="reportgen-disk-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -104,7 +104,7 @@ def shared() -> Iterator[Path]:
 
 @pytest.mark.parametrize("closed", ["releases", "state/staging", "state/lock", "."])
 def test_a_part_of_the_output_that_this_user_may_not_write(shared: Path, closed: str) -> None:
-    """A build by root has left it so; the message names the place; mended, all is well."""
+    """As a build by root leaves it. The message names the place. With the owner restored, builds work."""
     if os.geteuid():
         pytest.skip("only root can become somebody else")
     root = shared / "output"
@@ -131,12 +131,12 @@ def test_a_part_of_the_output_that_this_user_may_not_write(shared: Path, closed:
     os.chown(root / closed, owner.st_uid, owner.st_gid)
     (root / closed).chmod(mode)
     assert nobody(2).returncode == 0
-    assert litter(root) == []
+    assert leftovers(root) == []
 
 
 @pytest.mark.parametrize("name", ["state", "releases", "state/staging"])
 @pytest.mark.parametrize("what", ["file", "dangling link"])
-def test_something_else_where_a_directory_of_ours_should_be(tmp_path: Path, name: str, what: str) -> None:
+def test_a_file_or_a_dangling_link_in_the_place_of_a_directory(tmp_path: Path, name: str, what: str) -> None:
     root = tmp_path / "output"
     place = root / name
     place.parent.mkdir(parents=True)
@@ -146,17 +146,17 @@ def test_something_else_where_a_directory_of_ours_should_be(tmp_path: Path, name
     assert place.is_symlink() or place.read_bytes() == b"mine"
     place.unlink()
     put(root, 2)
-    assert litter(root) == []
+    assert leftovers(root) == []
 
 
 def test_releases_on_another_file_system_than_the_staging(tmp_path: Path) -> None:
-    """One rename cannot bring a release there: the message says which two must be together."""
+    """A rename cannot move a release there. The message says which directories must be on one file system."""
     with disks.disk(tmp_path / "disk", "size=2m") as other:
         root = tmp_path / "output"
         root.mkdir()
         (root / "releases").symlink_to(other)
         refused(root, lambda root: put(root, 1), "state and releases must be on one file system")
-        assert (list(other.iterdir()), litter(root)) == ([], [])
+        assert (list(other.iterdir()), leftovers(root)) == ([], [])
 
 
 def test_an_output_on_another_file_system_than_the_temporary_directory(tmp_path: Path) -> None:
@@ -164,16 +164,16 @@ def test_an_output_on_another_file_system_than_the_temporary_directory(tmp_path:
         assert other.stat().st_dev != Path(tempfile.gettempdir()).stat().st_dev
         base(other / "output")
         put(other / "output", 9)
-        assert litter(other / "output") == []
+        assert leftovers(other / "output") == []
 
 
-# What current may be.
+# The link ``current``.
 
 
-def test_a_link_that_leads_elsewhere_is_neither_read_nor_served_and_the_next_build_replaces_it(
+def test_a_link_out_of_the_releases_is_neither_read_nor_served_and_the_next_build_replaces_it(
     tmp_path: Path,
 ) -> None:
-    """Though a whole release stands there: it is none of this output."""
+    """Also if it leads to a complete release of another output."""
     other = put(tmp_path / "other", 1)
     root = tmp_path / "output"
     put(root, 2)
@@ -193,8 +193,8 @@ def test_a_link_that_leads_elsewhere_is_neither_read_nor_served_and_the_next_bui
     assert is_whole(other)
 
 
-def test_a_dangling_link_is_mended_by_the_next_build(tmp_path: Path) -> None:
-    """Meanwhile a service that has read the last release serves it on, and says once what is wrong."""
+def test_a_dangling_link_is_replaced_by_the_next_build(tmp_path: Path) -> None:
+    """Until then a service that has read the last release serves it, and logs the fault once."""
     publish_files(tmp_path / "output", site_files("one"), ago_s=9)
     with serving(tmp_path, "--no-schedule") as service:
         page = service.ask("/7d/").body
@@ -209,14 +209,14 @@ def test_a_dangling_link_is_mended_by_the_next_build(tmp_path: Path) -> None:
         assert len(service.events("release_unreadable")) == 1
 
 
-def test_a_release_that_vanishes_while_it_is_read_is_no_error(
+def test_a_release_that_is_deleted_while_it_is_read_is_not_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another one has become current, and retention keeps only that: it is read at once."""
+    """Another release has become current, and only that one is kept: it is read at once."""
     root = tmp_path / "output"
     publish_files(root, site_files("one"), ago_s=60, keep=1)
-    told: list[str] = []
-    monkeypatch.setattr("reportgen.serve.app.event", lambda name, **_: told.append(name))
+    events: list[str] = []
+    monkeypatch.setattr("reportgen.serve.app.event", lambda name, **_: events.append(name))
     number, real = 0, Path.read_bytes
 
     def read(path: Path) -> bytes:
@@ -231,16 +231,16 @@ def test_a_release_that_vanishes_while_it_is_read_is_no_error(
     monkeypatch.setattr(Path, "read_bytes", read)
     website = CurrentRelease(root)
     website.refresh()
-    assert (number, told) == (3, ["release_served"])
+    assert (number, events) == (3, ["release_served"])
     assert website.cache is not None
     assert website.cache.resources["/7d/"].variants["identity"].body == site_files("after 3")["7d/index.html"]
 
 
-# Retention.
+# Old releases.
 
 
-def test_only_releases_of_ours_are_counted_and_removed(tmp_path: Path) -> None:
-    """Whatever else stands beside them was put there by somebody: a backup, a file, a link."""
+def test_only_directories_with_the_id_of_a_release_are_counted_and_deleted(tmp_path: Path) -> None:
+    """All else in that directory is the operator's: a backup, a file, a link."""
     root = tmp_path / "output"
     whole = put(root, 0, keep=10)
     foreign = [root / "releases" / name for name in ("0-backup", "backup", "z.tar", "20261123T115900.000Z")]
@@ -262,7 +262,7 @@ def test_only_releases_of_ours_are_counted_and_removed(tmp_path: Path) -> None:
     }
 
 
-def test_builds_after_the_clock_was_put_back_keep_as_many_and_what_is_current(tmp_path: Path) -> None:
+def test_builds_after_the_clock_was_set_back_keep_releases_and_the_current_one(tmp_path: Path) -> None:
     root = tmp_path / "output"
     late = [put(root, number, keep=3).id for number in (1000, 1001, 1002)]
     for number in range(5):
@@ -271,11 +271,11 @@ def test_builds_after_the_clock_was_put_back_keep_as_many_and_what_is_current(tm
         assert release is not None
         assert (release.id, is_whole(release)) == (early.id, True)
         assert {path.name for path in (root / "releases").iterdir()} == {early.id, *late[1:]}
-    assert litter(root) == []
+    assert leftovers(root) == []
 
 
-def test_a_release_that_cannot_be_removed_stays_and_stops_nothing(tmp_path: Path) -> None:
-    """One that is a mount, say: others go all the same, and each build is well."""
+def test_a_release_that_cannot_be_deleted_does_not_stop_a_build(tmp_path: Path) -> None:
+    """For example a mount. Other releases are deleted, and each build succeeds."""
     root = tmp_path / "output"
     ids = [put(root, number, keep=10).id for number in range(3)]
     with disks.disk(root / "releases" / ids[1], "size=64k"):
@@ -283,12 +283,12 @@ def test_a_release_that_cannot_be_removed_stays_and_stops_nothing(tmp_path: Path
         assert {path.name for path in (root / "releases").iterdir()} == {ids[1], last}
     put(root, 12, keep=1)
     assert len(list((root / "releases").iterdir())) == 1
-    assert litter(root) == []
+    assert leftovers(root) == []
 
 
 @pytest.mark.parametrize("damage", ["same size", "cut", "gone", "manifest", "all"])
 def test_a_release_that_was_damaged_is_replaced_by_the_next_build(tmp_path: Path, damage: str) -> None:
-    """Nothing of it is served or carried over, and an unchanged run does not take it for whole."""
+    """No file of it is served or linked into the next release, and a check for changes does not keep it."""
     root = tmp_path / "output"
     release = put(root, 1)
     file = release.path / ("manifest.json" if damage == "manifest" else "same.css")
@@ -310,11 +310,11 @@ def test_a_release_that_was_damaged_is_replaced_by_the_next_build(tmp_path: Path
     assert [flaw for flaw in damaged(root) if release.id not in flaw] == []
 
 
-# A service, through all of it.
+# A service.
 
 
-def test_a_service_lives_through_faults_of_its_disk_and_recovers_by_itself(tmp_path: Path) -> None:
-    """Full, read-only, and a directory in the place of current: readers get the last report throughout."""
+def test_a_service_survives_faults_of_its_disk_and_recovers(tmp_path: Path) -> None:
+    """Full, read-only, and a directory in the place of ``current``: readers get the last report."""
     with disks.disk(tmp_path / "disk", "size=12m") as place:
         output, filler = place / "output", place / "filler"
 
@@ -354,7 +354,7 @@ def test_a_service_lives_through_faults_of_its_disk_and_recovers_by_itself(tmp_p
 
 
 def failed(service: Service, says: str) -> bytes:
-    """Wait for a build that fails and says so; the page is as before."""
+    """Wait for a build that fails with this message, and check that the page is unchanged."""
     page = service.ask("/7d/")
     assert page.status == 200
     end = time.monotonic() + 90

@@ -1,4 +1,4 @@
-"""A bucket gets each release whole or not at all, and one machine's at a time. On a real S3 server."""
+"""Uploads to a bucket on a real S3 server: complete releases only, and one machine at a time."""
 
 import gzip
 import hashlib
@@ -36,27 +36,27 @@ from reportgen.publish.bucket.upload import LEASE_LIFETIME, put_release
 from reportgen.publish.release import Release, current_release
 from tests.support.planted import SECRET, clean
 from tests.support.services import publish_files, site_files
-from tests.support.stores import NAME, OPEN, Proxy, Request, know, publisher, variables
+from tests.support.stores import NAME, OPEN, Proxy, Request, publisher, use_store, variables
 
 PAGES = ("index.html", "7d/index.html", "404.html")
 
 
 @pytest.fixture
 def proxy(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Proxy:
-    """Give a proxy before the server, in an environment that leads there."""
-    know(proxy.address, monkeypatch)
+    """Return a proxy before the server, and set the environment variables for it."""
+    use_store(proxy.address, monkeypatch)
     return proxy
 
 
 @pytest.fixture
 def bucket(proxy: Proxy) -> Bucket:
-    """Give an empty prefix of the bucket."""
+    """Return the bucket at an empty prefix."""
     return open_bucket(f"s3://{NAME}/{uuid4().hex}")
 
 
 @pytest.fixture
 def open_to_all(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Bucket:
-    """Give a prefix in the bucket that takes requests without a signature."""
+    """Return the bucket that accepts requests without a signature, at an empty prefix."""
     monkeypatch.setenv("AWS_SKIP_SIGNATURE", "true")
     return open_bucket(f"s3://{OPEN}/{uuid4().hex}")
 
@@ -80,7 +80,7 @@ def seen(bucket: Bucket) -> dict[str, bytes]:
 
 
 def shown(release: Release) -> dict[str, bytes]:
-    """Return what readers are to get of a release."""
+    """Return what readers should get of a release."""
     names = [name for name in release.manifest["files"] if not name.endswith((".br", ".gz"))]
     return {name: (release.path / name).read_bytes() for name in (*names, "manifest.json")}
 
@@ -96,12 +96,10 @@ def whole(release: Release) -> dict[str, bytes]:
     return {name: (release.path / name).read_bytes() for name in release.manifest["files"]}
 
 
-# What stands where.
+# Objects and headers.
 
 
-def test_readers_of_the_bucket_get_the_release_and_programs_find_it_below_its_id(
-    tmp_path: Path, bucket: Bucket
-) -> None:
+def test_a_release_is_at_the_prefix_and_below_its_id(tmp_path: Path, bucket: Bucket) -> None:
     release = publish_files(tmp_path, site_files("one"))
     assert publish_to(bucket, release) is True
     assert seen(bucket) == shown(release)
@@ -130,10 +128,10 @@ def test_readers_of_the_bucket_get_the_release_and_programs_find_it_below_its_id
         ("manifest.json", "application/json", "no-cache", None),
     ],
 )
-def test_each_object_says_what_it_is_and_how_long_it_may_be_kept(
+def test_each_object_has_its_media_type_cache_control_and_encoding(
     tmp_path: Path, bucket: Bucket, key: str, kind: str, cached: str, coding: str | None
 ) -> None:
-    """To any HTTP client: the headers are those of a plain GET, not what an S3 library makes of them."""
+    """In the response to a plain GET, not as an S3 library shows it."""
     import obstore
 
     publish_to(bucket, publish_files(tmp_path, site_files("one")))
@@ -143,16 +141,16 @@ def test_each_object_says_what_it_is_and_how_long_it_may_be_kept(
     assert (got["Content-Type"], got["Cache-Control"], got["Content-Encoding"]) == (kind, cached, coding)
 
 
-def test_a_release_comes_back_byte_for_byte(tmp_path: Path, bucket: Bucket) -> None:
+def test_a_downloaded_release_has_the_same_bytes(tmp_path: Path, bucket: Bucket) -> None:
     release = publish_files(tmp_path, site_files("one"), source="postgresql://db/app")
     publish_to(bucket, release)
     assert download_release(bucket) == (release.manifest, whole(release))
 
 
-def test_where_something_unpacks_gzip_on_the_way_a_release_comes_back_as_well(
+def test_a_release_is_downloaded_from_a_store_that_unpacks_gzip(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
-    """As Google's does for whoever does not ask for gzip."""
+    """As Google's does for clients that do not ask for gzip."""
     release = publish_files(tmp_path, site_files("one"))
     publish_to(bucket, release)
     proxy.unpack = True
@@ -162,42 +160,44 @@ def test_where_something_unpacks_gzip_on_the_way_a_release_comes_back_as_well(
     assert {key for key in proxy.unpacked if key.endswith("/index.html")}
 
 
-@pytest.mark.parametrize("harm", ["changed", "cut", "gone", "manifest", "leads out", "other id"])
-def test_what_was_harmed_in_the_bucket_does_not_come_back(tmp_path: Path, bucket: Bucket, harm: str) -> None:
+@pytest.mark.parametrize("damage", ["changed", "cut", "gone", "manifest", "leads out", "other id"])
+def test_a_damaged_release_in_the_bucket_is_not_downloaded(
+    tmp_path: Path, bucket: Bucket, damage: str
+) -> None:
     release = publish_files(tmp_path, site_files("one"))
     publish_to(bucket, release)
     folder, manifest = f"releases/{release.id}", dict(release.manifest)
-    if harm == "gone":
+    if damage == "gone":
         bucket.delete([f"{folder}/7d/daily.csv"])
-    elif harm in {"changed", "cut"}:
-        body = b"<p>" if harm == "changed" else gzip.compress(site_files("one")["index.html"])[:-9]
+    elif damage in {"changed", "cut"}:
+        body = b"<p>" if damage == "changed" else gzip.compress(site_files("one")["index.html"])[:-9]
         bucket.write(f"{folder}/index.html", body, {})
     else:
         manifest |= {"leads out": {"files": {"../../x": {"sha256": ""}}}, "other id": {"id": "x"}}.get(
-            harm, {}
+            damage, {}
         )
-        body = b"{" if harm == "manifest" else json.dumps(manifest).encode()
+        body = b"{" if damage == "manifest" else json.dumps(manifest).encode()
         bucket.write(f"{folder}/manifest.json", body, {})
-    told = (
+    message = (
         "is not a manifest of"
-        if harm in {"manifest", "leads out", "other id"}
+        if damage in {"manifest", "leads out", "other id"}
         else "is not (there|what was published)"
     )
-    with pytest.raises(PublishError, match=f"{re.escape(bucket.url)}.*{told}"):
+    with pytest.raises(PublishError, match=f"{re.escape(bucket.url)}.*{message}"):
         download_release(bucket)
 
 
-def test_an_empty_bucket_has_nothing_to_give(bucket: Bucket) -> None:
+def test_an_empty_bucket_has_no_release(bucket: Bucket) -> None:
     assert download_release(bucket) is None
 
 
-# What is sent, and what is not.
+# What is sent.
 
 
-def test_nothing_new_costs_one_request(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> None:
+def test_an_unchanged_release_costs_one_request(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> None:
     release = publish_files(tmp_path, site_files("one"))
     publish_to(bucket, release)
-    proxy.quiet()
+    proxy.reset()
     assert publish_to(bucket, release) is False
     assert [(request.method, request.key.rpartition("/")[2]) for request in proxy.requests] == [
         ("GET", CURRENT)
@@ -205,9 +205,9 @@ def test_nothing_new_costs_one_request(tmp_path: Path, bucket: Bucket, proxy: Pr
 
 
 def test_unchanged_objects_are_not_sent_again(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> None:
-    """At the prefix they stay; below the new id the store copies them itself."""
+    """At the prefix they stay. Below the new id, the store copies them."""
     publish_to(bucket, publish_files(tmp_path, site_files("one"), ago_s=60))
-    proxy.quiet()
+    proxy.reset()
     changed = site_files("one") | {
         "index.html": b"<p>new",
         "index.html.br": b"",
@@ -228,8 +228,8 @@ def test_unchanged_objects_are_not_sent_again(tmp_path: Path, bucket: Bucket, pr
     assert download_release(bucket) == (release.manifest, whole(release))
 
 
-def test_a_name_alone_is_no_proof_that_an_object_is_unchanged(tmp_path: Path, bucket: Bucket) -> None:
-    """What somebody has put over our objects, or deleted, is mended by the next release."""
+def test_objects_that_somebody_overwrote_or_deleted_are_written_again(tmp_path: Path, bucket: Bucket) -> None:
+    """By the next release."""
     publish_to(bucket, publish_files(tmp_path, site_files("one"), ago_s=60))
     bucket.write("robots.txt", b"User-agent: *\nAllow: /all/\n", {})
     bucket.delete(["assets/app.0a1b.js", "7d/daily.csv"])
@@ -238,51 +238,49 @@ def test_a_name_alone_is_no_proof_that_an_object_is_unchanged(tmp_path: Path, bu
     assert seen(bucket) == shown(release)
 
 
-def test_an_object_that_would_be_copied_is_sent_where_it_is_no_longer_what_it_was(
-    tmp_path: Path, bucket: Bucket
-) -> None:
+def test_an_object_that_was_damaged_is_sent_and_not_copied(tmp_path: Path, bucket: Bucket) -> None:
     before = publish_files(tmp_path, site_files("one"), ago_s=60)
     publish_to(bucket, before)
-    bucket.write(f"releases/{before.id}/404.html", b"harmed", {})
+    bucket.write(f"releases/{before.id}/404.html", b"damaged", {})
     bucket.delete([f"releases/{before.id}/robots.txt"])
     release = publish_files(tmp_path, site_files("one"))
     publish_to(bucket, release)
     assert download_release(bucket) == (release.manifest, whole(release))
 
 
-def test_what_a_dead_build_has_sent_is_proven_before_it_counts(
+def test_objects_of_a_build_that_died_are_checked_before_they_are_used(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
     release = publish_files(tmp_path, site_files("one"))
     sound, *rest = objects_of(release)
     bucket.write(f"releases/{release.id}/{sound.name}", sound.body, sound.headers)
-    for item in rest:  # as long as it should be, and something else
+    for item in rest:  # the right size with other content
         bucket.write(f"releases/{release.id}/{item.name}", b"x" * len(item.body), item.headers)
-    proxy.quiet()
+    proxy.reset()
     publish_to(bucket, release)
     assert download_release(bucket) == (release.manifest, whole(release))
-    assert [key for key in proxy.since("PUT") if key.endswith(f"{release.id}/{sound.name}")] == []
+    assert [key for key in proxy.keys_of("PUT") if key.endswith(f"{release.id}/{sound.name}")] == []
 
 
 @pytest.mark.parametrize("unpack", [False, True])
-def test_a_store_whose_tags_are_no_checksums_is_read_back(
+def test_objects_are_read_back_if_the_tags_of_the_store_are_not_checksums(
     tmp_path: Path, open_to_all: Bucket, proxy: Proxy, unpack: bool
 ) -> None:
-    """As where objects are encrypted with a key of one's own, and at Azure, whatever unpacks them there."""
+    """As at Azure, or with an encryption key of one's own. The store may also unpack gzip."""
     proxy.opaque, proxy.unpack = True, unpack
     for word, ago_s in (("one", 60), ("two", 0)):
         release = publish_files(tmp_path, site_files(word), ago_s=ago_s)
         publish_to(open_to_all, release)
         assert seen(open_to_all) == shown(release)
         assert download_release(open_to_all) == (release.manifest, whole(release))
-    read = {key for key in proxy.since("GET") if f"releases/{release.id}/" in key}
+    read = {key for key in proxy.keys_of("GET") if f"releases/{release.id}/" in key}
     assert len(read) >= len(list(objects_of(release)))
     proxy.requests.clear()
     assert publish_to(open_to_all, release) is False
     assert len(proxy.requests) == 1
 
 
-def test_a_store_that_keeps_something_else_than_it_was_sent_gets_no_new_release(
+def test_a_store_that_changes_an_object_gets_no_new_release(
     tmp_path: Path, open_to_all: Bucket, proxy: Proxy
 ) -> None:
     before = publish_files(tmp_path, site_files("one"), ago_s=60)
@@ -291,12 +289,12 @@ def test_a_store_that_keeps_something_else_than_it_was_sent_gets_no_new_release(
     proxy.alter = lambda request, body: (body[:-1] + b"?") if request.key.endswith("7d/report.json") else body
     with pytest.raises(BucketUnavailable, match=r"report\.json: the store does not hold what was sent"):
         publish_to(open_to_all, release)
-    proxy.quiet()
+    proxy.reset()
     assert seen(open_to_all) == shown(before)
     assert download_release(open_to_all) == (before.manifest, whole(before))
 
 
-def test_a_file_that_was_damaged_here_is_not_sent(tmp_path: Path, bucket: Bucket) -> None:
+def test_a_release_with_a_damaged_file_is_not_uploaded(tmp_path: Path, bucket: Bucket) -> None:
     release = publish_files(tmp_path, site_files("one"))
     (release.path / "7d" / "daily.csv").write_bytes(b"date")
     with pytest.raises(PublishError, match=r"daily\.csv: is not what was published"):
@@ -304,13 +302,11 @@ def test_a_file_that_was_damaged_here_is_not_sent(tmp_path: Path, bucket: Bucket
     assert bucket.list_below("") == {}
 
 
-# What goes.
+# What is deleted.
 
 
-def test_as_many_releases_stay_as_asked_and_nothing_that_is_not_ours_goes(
-    tmp_path: Path, bucket: Bucket
-) -> None:
-    """Scripts at the prefix stay as long as one of the releases has them."""
+def test_keep_releases_stay_and_other_files_are_not_deleted(tmp_path: Path, bucket: Bucket) -> None:
+    """Scripts at the prefix stay as long as a kept release has them."""
     foreign = ["releases/notes/index.html", "releases/20261123/x", "assets/logo.svg", "press/kit.zip"]
     for key in foreign:
         bucket.write(key, b"mine", {})
@@ -333,22 +329,24 @@ def _current(root: Path) -> Release:
     return release
 
 
-def test_a_page_without_a_successor_goes_with_its_release(tmp_path: Path, bucket: Bucket) -> None:
+def test_a_page_that_the_new_release_does_not_have_is_deleted(tmp_path: Path, bucket: Bucket) -> None:
     publish_to(bucket, publish_files(tmp_path, site_files("one") | {"30d/index.html": b"<p>30"}, ago_s=60))
     publish_to(bucket, publish_files(tmp_path, site_files("two")))
     assert "30d/index.html" not in seen(bucket)
 
 
-def test_litter_that_cannot_be_deleted_is_no_failure(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> None:
+def test_a_release_is_published_although_old_objects_cannot_be_deleted(
+    tmp_path: Path, bucket: Bucket, proxy: Proxy
+) -> None:
     publish_to(bucket, publish_files(tmp_path, site_files("one"), ago_s=60))
     release = publish_files(tmp_path, site_files("two"))
-    proxy.meet = lambda _, request: 403 if request.method in {"POST", "DELETE"} else None
+    proxy.intercept = lambda _, request: 403 if request.method in {"POST", "DELETE"} else None
     assert publish_to(bucket, release, keep=1) is True
     assert seen(bucket) == shown(release)
 
 
-def test_what_is_gone_already_keeps_nothing_else_from_being_deleted(tmp_path: Path) -> None:
-    """As in a store that deletes one object after the other."""
+def test_all_objects_are_deleted_although_some_do_not_exist(tmp_path: Path) -> None:
+    """In a store that deletes objects one by one and stops at the first missing one."""
     from obstore.store import LocalStore
 
     bucket = Bucket("file://here", LocalStore(tmp_path))
@@ -359,37 +357,39 @@ def test_what_is_gone_already_keeps_nothing_else_from_being_deleted(tmp_path: Pa
     assert not list(tmp_path.iterdir())
 
 
-def test_what_a_build_could_not_delete_the_next_one_does(
+def test_the_next_build_deletes_what_the_last_one_could_not(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
-    """The ledger no longer knows of it; the releases do."""
+    """The index no longer lists the file, but a release does."""
     publish_to(bucket, publish_files(tmp_path, site_files("one") | {"30d/index.html": b"<p>30"}, ago_s=60))
-    proxy.meet = lambda _, request: 403 if request.method in {"POST", "DELETE"} else None
+    proxy.intercept = lambda _, request: 403 if request.method in {"POST", "DELETE"} else None
     publish_to(bucket, publish_files(tmp_path, site_files("two"), ago_s=30))
     assert "30d/index.html" in seen(bucket)
-    proxy.quiet()
+    proxy.reset()
     release = publish_files(tmp_path, site_files("three"))
     publish_to(bucket, release)
     assert seen(bucket) == shown(release)
 
 
-def test_what_a_build_put_into_place_before_it_died_goes_with_the_next_one(
+def test_the_next_build_deletes_the_files_of_a_build_that_died(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
-    """It was in no ledger that was ever written."""
+    """No index ever listed them."""
     publish_to(bucket, publish_files(tmp_path, site_files("one"), ago_s=60))
-    proxy.meet = lambda _, request: 403 if request.method == "PUT" and request.key.count("/") == 2 else None
+    proxy.intercept = lambda _, request: (
+        403 if request.method == "PUT" and request.key.count("/") == 2 else None
+    )
     with pytest.raises(PublishError):
         publish_to(bucket, publish_files(tmp_path, site_files("two") | {"old.csv": b"1"}, ago_s=30))
-    proxy.quiet()
+    proxy.reset()
     assert "old.csv" in seen(bucket)
     release = publish_files(tmp_path, site_files("three"))
     publish_to(bucket, release)
     assert seen(bucket) == shown(release)
 
 
-def test_a_newer_release_is_not_cleared_away_whoever_is_slow(tmp_path: Path, bucket: Bucket) -> None:
-    """Another machine may be uploading it, or have made it current meanwhile."""
+def test_a_slow_build_does_not_delete_a_newer_release(tmp_path: Path, bucket: Bucket) -> None:
+    """Another machine may be uploading it, or may have made it current."""
     publish_to(bucket, publish_files(tmp_path / "a", site_files("zero"), ago_s=100), keep=1)
     slow = publish_files(tmp_path / "a", site_files("slow"), ago_s=60)
     newer = publish_files(
@@ -422,10 +422,10 @@ def test_a_newer_release_is_not_cleared_away_whoever_is_slow(tmp_path: Path, buc
         "AWS_S3_US_EAST_1_REGIONAL_ENDPOINT=regional",
     ],
 )
-def test_a_variable_that_only_chooses_an_endpoint_is_no_address(
+def test_variables_that_only_choose_an_endpoint_are_not_checked_as_addresses(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
-    """Amazon's own tools set them, in its clusters for one."""
+    """Amazon's own tools set them."""
     monkeypatch.setenv(*said.split("=", 1))
     assert open_bucket(bucket.url).read("absent") is None
 
@@ -434,7 +434,7 @@ def test_a_variable_that_only_chooses_an_endpoint_is_no_address(
 
 
 @pytest.mark.parametrize(("ago_s", "wanted"), [(60, True), (-1, False), (-86_400, True)])
-def test_what_is_as_new_here_is_not_fetched_but_from_before_a_clock_was_put_right(
+def test_a_release_is_downloaded_only_if_it_is_newer_than_the_local_one(
     tmp_path: Path, bucket: Bucket, ago_s: float, wanted: bool
 ) -> None:
     release = publish_files(tmp_path / "a", site_files("there"))
@@ -456,9 +456,7 @@ def test_a_newer_release_of_another_machine_stays(tmp_path: Path, bucket: Bucket
     assert seen(bucket) == shown(new)
 
 
-def test_a_release_from_before_a_clock_was_put_right_is_newer_than_nothing(
-    tmp_path: Path, bucket: Bucket
-) -> None:
+def test_a_release_from_the_future_is_replaced(tmp_path: Path, bucket: Bucket) -> None:
     publish_to(bucket, publish_files(tmp_path / "a", site_files("of tomorrow"), ago_s=-86_400))
     release = publish_files(tmp_path / "b", site_files("of today"))
     assert publish_to(bucket, release) is True
@@ -474,10 +472,10 @@ def test_a_release_from_before_a_clock_was_put_right_is_newer_than_nothing(
         ("me", timedelta(seconds=5), True),
     ],
 )
-def test_a_claim_of_another_machine_counts_while_it_may_live(
+def test_the_lease_of_another_machine_counts_for_its_lifetime(
     tmp_path: Path, bucket: Bucket, by: str, age: timedelta, free: bool
 ) -> None:
-    """Our own is a dead one's: who builds holds the lock of the output."""
+    """A lease of this machine is of a build that died, because this build has the lock of the output."""
     before = publish_files(tmp_path / "a", site_files("one"), ago_s=600)
     publish_to(bucket, before, by=by)
     found = bucket.read(CURRENT)
@@ -494,8 +492,10 @@ def test_a_claim_of_another_machine_counts_while_it_may_live(
     assert seen(bucket) == shown(release if free else before)
 
 
-def test_who_is_current_there_mends_what_a_dead_build_began(tmp_path: Path, bucket: Bucket) -> None:
-    """Its claim tells that pages may be its own, though the release before is still the current one."""
+def test_the_current_release_is_restored_after_another_build_died_in_the_switch(
+    tmp_path: Path, bucket: Bucket
+) -> None:
+    """Its lease in the index shows that some pages may be of its release."""
     release = publish_files(tmp_path, site_files("one"))
     publish_to(bucket, release)
     found = bucket.read(CURRENT)
@@ -509,10 +509,10 @@ def test_who_is_current_there_mends_what_a_dead_build_began(tmp_path: Path, buck
     assert publish_to(bucket, release, allow_newer=True) is False
 
 
-def test_of_two_machines_at_once_one_publishes_and_the_other_is_told(
+def test_of_two_machines_at_once_one_publishes_and_the_other_is_busy(
     tmp_path: Path, store: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever wins: its report is whole, and the loser has touched nothing of it."""
+    """The report of the machine that publishes is complete."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", store)
     bucket, lost = open_bucket(bucket.url), 0
     for n in range(12):
@@ -528,16 +528,16 @@ def test_of_two_machines_at_once_one_publishes_and_the_other_is_told(
             return ""
 
         with ThreadPoolExecutor(2) as pool:
-            told = list(pool.map(race, range(2)))
-        assert "" in told
-        lost += sum(map(bool, told))
+            errors = list(pool.map(race, range(2)))
+        assert "" in errors
+        lost += sum(map(bool, errors))
         current = next(release for release in releases if release.id == current_of(bucket))
         assert seen(bucket) == shown(current)
         assert download_release(bucket) == (current.manifest, whole(current))
     assert lost > 0
 
 
-def test_who_lost_the_race_for_the_claim_has_touched_no_page(
+def test_a_machine_that_does_not_get_the_lease_changes_no_page(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
     before = publish_files(tmp_path / "a", site_files("before"), ago_s=600)
@@ -547,7 +547,7 @@ def test_who_lost_the_race_for_the_claim_has_touched_no_page(
     pending = [other]
 
     def overtaken(_: int, request: Request) -> None:
-        """Let another machine publish just before the claim of this one arrives."""
+        """Let another machine publish just before this one takes the lease."""
         if request.method == "PUT" and request.key.endswith(CURRENT) and pending:
             release = pending.pop()
             proxy.lock.release()
@@ -556,14 +556,14 @@ def test_who_lost_the_race_for_the_claim_has_touched_no_page(
             finally:
                 proxy.lock.acquire()
 
-    proxy.meet = overtaken
+    proxy.intercept = overtaken
     with pytest.raises(OutputBusy, match="meanwhile"):
         publish_to(bucket, mine)
     assert seen(bucket) == shown(other)
     assert current_of(bucket) == other.id
 
 
-def test_who_was_too_slow_after_the_claim_writes_no_more_pages(
+def test_a_build_that_is_too_slow_after_the_lease_writes_no_more_pages(
     tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = publish_files(tmp_path, site_files("before"), ago_s=600)
@@ -577,10 +577,10 @@ def test_who_was_too_slow_after_the_claim_writes_no_more_pages(
 # Faults.
 
 
-def test_a_build_killed_before_any_request_leaves_a_whole_site_and_the_next_needs_no_help(
+def test_a_build_killed_before_any_request_leaves_complete_pages_and_the_next_one_publishes(
     tmp_path: Path, bucket: Bucket, store: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until its claim nothing has changed; then each page is whole, of either release, and leads on."""
+    """Before the lease nothing changes. After it, each page is complete, and its links and scripts work."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", store)
     bucket = open_bucket(bucket.url)
     root, killed, number, before = tmp_path, -9, 0, publish_files(tmp_path, small(0), ago_s=1000)
@@ -603,7 +603,7 @@ def test_a_build_killed_before_any_request_leaves_a_whole_site_and_the_next_need
 
 
 def small(number: int, word: str = "") -> dict[str, bytes]:
-    """Return a site whose pages and data are others for each number, and its script for every third."""
+    """Return a site whose pages and data differ for each number, and its script for every third number."""
     links = f'<script src="assets/a.{number // 3}.js"></script>'.encode()
     pages = {name: f"<p>{number} {word} {name}".encode() + links for name in ("index.html", "7d.html")}
     data = {"7d.json": str(number).encode(), f"assets/a.{number // 3}.js": str(number // 3).encode() * 700}
@@ -611,7 +611,7 @@ def small(number: int, word: str = "") -> dict[str, bytes]:
 
 
 def pages_of(bucket: Bucket) -> dict[str, bytes]:
-    """Return what readers get, if all that it leads to is there, but not the scripts of older releases."""
+    """Return what readers get, without scripts of older releases; check that all linked scripts are there."""
     found = seen(bucket)
     linked = {name.decode() for content in found.values() for name in re.findall(rb'src="([^"]+)"', content)}
     assert linked <= set(found)
@@ -619,7 +619,7 @@ def pages_of(bucket: Bucket) -> dict[str, bytes]:
 
 
 def state_of(bucket: Bucket, before: Release, release: Release) -> str:
-    """Return where a build of ``release`` was killed, if what it left is as it should be."""
+    """Return at which step a build of ``release`` was killed, and check what it has left."""
     stored = bucket.read(CURRENT)
     assert stored
     index, found, old, new = parse_index(stored[0]), pages_of(bucket), shown(before), shown(release)
@@ -636,10 +636,10 @@ def state_of(bucket: Bucket, before: Release, release: Release) -> str:
 
 
 @pytest.mark.parametrize("which", [1, 2])
-def test_a_conditional_write_whose_answer_was_lost_has_taken_place(
+def test_a_conditional_write_whose_response_was_lost_counts(
     tmp_path: Path, bucket: Bucket, proxy: Proxy, which: int
 ) -> None:
-    """The claim, or the last write: who finds its own words there has not lost a race against itself."""
+    """Both for the lease and for the last write: the build finds its own bytes in ``current.json``."""
     release = publish_files(tmp_path, site_files("one"))
     count = 0
 
@@ -655,9 +655,7 @@ def test_a_conditional_write_whose_answer_was_lost_has_taken_place(
     assert current_of(bucket) == release.id
 
 
-def test_requests_that_fail_for_a_passing_reason_are_repeated(
-    tmp_path: Path, bucket: Bucket, proxy: Proxy
-) -> None:
+def test_requests_are_retried_after_temporary_errors(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> None:
     release = publish_files(tmp_path, site_files("one"))
     failed: set[tuple[str, str]] = set()
 
@@ -667,25 +665,25 @@ def test_requests_that_fail_for_a_passing_reason_are_repeated(
         failed.add((request.method, request.key))
         return (503, 0, 500)[len(failed) % 3]
 
-    proxy.meet = once
+    proxy.intercept = once
     publish_to(bucket, release)
     assert len(failed) > 20
     assert seen(bucket) == shown(release)
 
 
-def test_a_bucket_that_stays_down_is_worth_another_try(
+def test_a_bucket_that_stays_down_is_an_error_that_may_be_retried(
     tmp_path: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "RETRIES", 1)
     down = open_bucket(f"s3://{NAME}/{uuid4().hex}")
-    proxy.meet = lambda *_: 503
+    proxy.intercept = lambda *_: 503
     with pytest.raises(BucketUnavailable, match=r"503 Service Unavailable.*tried again") as caught:
         publish_to(down, publish_files(tmp_path, site_files("one")))
     assert caught.value.retry
 
 
 @pytest.mark.parametrize(
-    ("url", "environment", "told"),
+    ("url", "environment", "message"),
     [
         ("s3://absent/x", {}, "no such bucket: create it, or correct output.bucket"),
         (
@@ -699,34 +697,34 @@ def test_a_bucket_that_stays_down_is_worth_another_try(
         ("gs://bucket/x", {"GOOGLE_APPLICATION_CREDENTIALS": "absent.json"}, r"absent\.json"),
     ],
 )
-def test_what_cannot_work_is_told_with_what_to_do_and_without_a_secret(
+def test_an_error_says_what_to_do_and_contains_no_secret(
     tmp_path: Path,
     proxy: Proxy,
     monkeypatch: pytest.MonkeyPatch,
     url: str,
     environment: Mapping[str, str],
-    told: str,
+    message: str,
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(PublishError, match=told) as caught:
+    with pytest.raises(PublishError, match=message) as caught:
         publish_to(open_bucket(url), publish_files(tmp_path, site_files("one")))
     assert not caught.value.retry
     clean(str(caught.value))
 
 
-def test_whatever_obstore_says_no_credential_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nor a signature in a query."""
+def test_messages_of_obstore_are_shown_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signature in a query is not shown either."""
     monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", f"{SECRET}-of-the-container")
-    told = (
+    message = (
         f"Error performing GET https://a.test/x?sig=token-zebra in 1ms - bad header {SECRET}-of-the-container"
     )
     with pytest.raises(PublishError) as caught, translate_errors("az://container/x"):
-        raise ValueError(told)
+        raise ValueError(message)
     assert clean(str(caught.value)).startswith("az://container/x: GET https://a.test/x: bad header ***. ")
 
 
-def test_an_endpoint_without_a_scheme_is_a_wrong_setting(
+def test_an_endpoint_without_a_scheme_is_a_configuration_error(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "s3.example.com")
@@ -745,10 +743,10 @@ def test_credentials_of_the_environment_are_secrets() -> None:
     assert set(cloud_secrets(environment)) == {"wJalrXUtnFEMI", "sv=2024&sig=abc"}
 
 
-# The trial that `reportgen check` makes.
+# The check of conditional writes, for `reportgen check`.
 
 
-def test_a_trial_leaves_nothing(bucket: Bucket) -> None:
+def test_the_check_of_conditions_leaves_no_object(bucket: Bucket) -> None:
     assert list(find_ignored_conditions(bucket)) == []
     assert bucket.list_below("") == {}
 
@@ -761,7 +759,7 @@ def test_a_trial_leaves_nothing(bucket: Bucket) -> None:
         (("if-match", "if-none-match"), "If-None-Match and If-Match"),
     ],
 )
-def test_a_store_that_takes_no_notice_of_conditions_is_found_out(
+def test_a_store_that_ignores_conditions_is_reported(
     open_to_all: Bucket, proxy: Proxy, lost: tuple[str, ...], named: str
 ) -> None:
     proxy.drop = lost
@@ -771,10 +769,10 @@ def test_a_store_that_takes_no_notice_of_conditions_is_found_out(
     assert open_to_all.list_below("") == {}
 
 
-# Words.
+# The index.
 
 
-def test_a_ledger_is_read_as_it_was_written_and_a_damaged_one_knows_of_nothing() -> None:
+def test_an_index_is_parsed_as_it_was_written_and_a_damaged_one_is_empty() -> None:
     lease = Lease("20261123T120000.000Z-0a1b2c3d", "me", datetime(2026, 11, 23, 12, tzinfo=UTC))
     index = BucketIndex("20261123T110000.000Z-0a1b2c3d", {}, lease)
     assert parse_index(dump_index(index)) == index
@@ -784,11 +782,11 @@ def test_a_ledger_is_read_as_it_was_written_and_a_damaged_one_knows_of_nothing()
         assert parse_index(damaged) == BucketIndex()
 
 
-def test_a_release_tells_when_it_was_made() -> None:
+def test_the_id_of_a_release_contains_its_build_time() -> None:
     assert build_time("20261123T120000.250Z-0a1b2c3d") == datetime(2026, 11, 23, 12, 0, 0, 250_000, UTC)
 
 
-def test_headers_are_a_part_of_what_an_object_is() -> None:
+def test_the_digest_of_an_object_covers_its_headers() -> None:
     one, other = (BucketObject("x", b"x", {"Content-Type": kind}) for kind in ("text/html", "text/plain"))
     assert one.digest != other.digest
     assert one.md5 == other.md5 == hashlib.md5(b"x", usedforsecurity=False).hexdigest()

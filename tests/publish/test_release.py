@@ -1,4 +1,4 @@
-"""A release is whole or absent: staged, checked in, switched to by one rename."""
+"""A release is published completely or not at all."""
 
 import hashlib
 import json
@@ -61,7 +61,7 @@ def put(
 
 
 def contents(release: Release) -> dict[str, bytes]:
-    """Return what the release's files hold now."""
+    """Return the content of the release's files."""
     return {name: (release.path / name).read_bytes() for name in SITE}
 
 
@@ -75,7 +75,7 @@ def releases(root: Path) -> list[str]:
     return sorted(path.name for path in (root / "releases").iterdir())
 
 
-def test_a_release_is_laid_out_as_the_report_promises(tmp_path: Path) -> None:
+def test_a_release_has_its_files_and_a_manifest(tmp_path: Path) -> None:
     root = tmp_path / "new" / "output"
     release = put(root, SITE)
     assert sorted(path.name for path in root.iterdir()) == ["current", "releases", "state"]
@@ -137,7 +137,7 @@ def test_current_is_a_relative_link_so_that_the_output_can_be_moved(tmp_path: Pa
 
 
 def watch(root: Path, over: threading.Event, faults: list[str], seen: set[str]) -> None:
-    """Read the current release over and over, as a server does, and note whatever is not whole."""
+    """Read the current release again and again, as a server does, and note files that are not complete."""
     while not over.is_set():
         try:
             release = root / (root / "current").readlink()
@@ -151,7 +151,7 @@ def watch(root: Path, over: threading.Event, faults: list[str], seen: set[str]) 
 
 
 def test_readers_never_see_a_missing_or_mixed_file_while_releases_change(tmp_path: Path) -> None:
-    """One reads whole releases; another process asks where the link leads, without a pause."""
+    """A thread reads complete releases, while another process reads the link without a pause."""
     put(tmp_path, {"index.html": b"0", "same.css": b"p {}"})
     over, faults, seen = threading.Event(), list[str](), set[str]()
     reader = threading.Thread(target=watch, args=(tmp_path, over, faults, seen), daemon=True)
@@ -172,7 +172,7 @@ def test_readers_never_see_a_missing_or_mixed_file_while_releases_change(tmp_pat
 
 
 def test_everything_is_on_the_disk_before_the_switch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files, then their directories, then the release's new name; only then current, then pruning."""
+    """Files, directories, and the release's new name; then the link; then old releases are deleted."""
     put(tmp_path, SITE, keep=1)
     done: list[tuple[str, str]] = []
 
@@ -214,7 +214,7 @@ def test_unchanged_files_are_hard_links_and_changed_ones_are_not(tmp_path: Path)
     assert contents(one) == SITE
 
 
-def test_a_tampered_file_is_not_linked_though_the_manifest_vouches_for_it(tmp_path: Path) -> None:
+def test_a_damaged_file_is_not_linked_into_the_next_release(tmp_path: Path) -> None:
     one = put(tmp_path, SITE)
     (one.path / "index.html").write_bytes(b"<p>9")
     (one.path / "7d" / "index.html").unlink()
@@ -228,7 +228,7 @@ def test_a_damaged_manifest_of_the_last_release_does_not_stop_the_next(tmp_path:
 
 
 @pytest.mark.parametrize(("keep", "kept"), [(1, [5]), (2, [4, 5]), (4, [2, 3, 4, 5]), (10, list(range(6)))])
-def test_as_many_releases_stay_as_asked(tmp_path: Path, keep: int, kept: list[int]) -> None:
+def test_keep_releases_stay(tmp_path: Path, keep: int, kept: list[int]) -> None:
     ids = [put(tmp_path, {"a": str(n).encode()}, n, keep).id for n in range(6)]
     assert releases(tmp_path) == [ids[n] for n in kept]
 
@@ -252,7 +252,7 @@ def test_other_content_at_the_same_instant_is_another_release(tmp_path: Path) ->
     assert (tmp_path / "current" / "a").read_bytes() == b"2"
 
 
-def test_the_current_release_is_known_only_where_there_is_a_whole_one(tmp_path: Path) -> None:
+def test_an_output_has_a_current_release_only_if_that_is_there(tmp_path: Path) -> None:
     assert current_release(tmp_path) is None
     release = put(tmp_path, SITE)
     assert current_release(tmp_path) == Release(release.id, release.path.resolve(), release.manifest)
@@ -261,7 +261,7 @@ def test_the_current_release_is_known_only_where_there_is_a_whole_one(tmp_path: 
 
 
 @pytest.mark.parametrize("left", ["directory", "file", "link"])
-def test_whatever_a_dead_build_left_is_removed_by_the_next(tmp_path: Path, left: str) -> None:
+def test_the_next_build_deletes_what_a_build_that_died_has_staged(tmp_path: Path, left: str) -> None:
     staging = tmp_path / "output" / "state" / "staging"
     (staging / "20261123T115900.000Z-0a1b2c3d" / "7d").mkdir(parents=True)
     (tmp_path / "precious").mkdir()
@@ -281,7 +281,7 @@ def block_the_staging(lock: OutputLock) -> None:
 
 
 def block_the_link(lock: OutputLock) -> None:
-    """Put a directory, with the release before inside, where the link was."""
+    """Put a directory with the last release's files in the place of the link."""
     (lock.root / "current").unlink()
     shutil.copytree(next(lock.releases.iterdir()), lock.root / "current")
 
@@ -295,7 +295,7 @@ def block_the_link(lock: OutputLock) -> None:
         (block_the_link, "new.html"),
     ],
 )
-def test_a_failure_in_the_middle_leaves_what_was_published_and_no_litter(
+def test_a_failed_publication_leaves_the_last_release_and_nothing_else(
     tmp_path: Path, spoil: Callable[[OutputLock], None], name: str
 ) -> None:
     put(tmp_path, SITE)
@@ -308,7 +308,7 @@ def test_a_failure_in_the_middle_leaves_what_was_published_and_no_litter(
     assert listing(tmp_path) == before
 
 
-def test_an_output_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+def test_an_output_that_cannot_be_created_is_named_in_the_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     message = re.escape(str(tmp_path / "file")) + ".*--output"
     with pytest.raises(PublishError, match=message), lock_output(tmp_path / "file" / "output"):
@@ -317,7 +317,7 @@ def test_an_output_that_cannot_be_made_says_so(tmp_path: Path) -> None:
 
 @contextmanager
 def held(root: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Let another process hold the lock of ``root`` until it is killed."""
+    """Lock ``root`` in another process until that is killed."""
     with subprocess.Popen([sys.executable, "-c", HOLDER, root], stdout=subprocess.PIPE, text=True) as other:
         try:
             assert other.stdout is not None
@@ -327,7 +327,7 @@ def held(root: Path) -> Iterator["subprocess.Popen[str]"]:
             other.kill()
 
 
-def test_a_second_build_is_told_who_holds_the_output(tmp_path: Path) -> None:
+def test_a_second_build_learns_which_process_has_the_lock(tmp_path: Path) -> None:
     with held(tmp_path) as other:
         busy = pytest.raises(OutputBusy, match=rf"{re.escape(str(tmp_path))}.*\b{other.pid}\b")
         with busy, lock_output(tmp_path, wait=False):
@@ -335,7 +335,7 @@ def test_a_second_build_is_told_who_holds_the_output(tmp_path: Path) -> None:
 
 
 def test_a_waiting_build_goes_on_when_the_holder_is_killed(tmp_path: Path) -> None:
-    """Nobody cleans up after SIGKILL: the kernel frees the lock, the next holder the staging."""
+    """After SIGKILL the kernel releases the lock, and the next build clears the staging directory."""
     with held(tmp_path) as other:
         (tmp_path / "state" / "staging" / "half").mkdir()
         told: list[str] = []
@@ -349,8 +349,8 @@ def test_a_waiting_build_goes_on_when_the_holder_is_killed(tmp_path: Path) -> No
             assert listing(lock.staging) == []
 
 
-def test_a_deleted_lock_file_lets_no_second_build_in_later(tmp_path: Path) -> None:
-    """Who waits on a lock file that is deleted meanwhile takes the new one, as all others do."""
+def test_a_deleted_lock_file_never_lets_two_builds_run(tmp_path: Path) -> None:
+    """A build that waits for a lock file that is deleted takes the new one, as all others do."""
     with held(tmp_path) as first:
         waiting = subprocess.Popen(
             [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True

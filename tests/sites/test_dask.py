@@ -20,7 +20,7 @@ from reportgen.publish.history import read_runs
 from reportgen.publish.release import current_release, is_whole
 from tests.support.manysites import SMALL, begun, builders, ended, reportgen, silent, table, written
 from tests.support.services import environment, eventually
-from tests.support.stores import NAME, know
+from tests.support.stores import NAME, use_store
 
 pytestmark = pytest.mark.slow
 
@@ -114,7 +114,7 @@ def _waits(worker: "subprocess.Popen[str]", folder: Path) -> bool:
 
 def test_workers_publish_into_the_bucket(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each site below its prefix, by the workers; the page over all by who asked them."""
-    with running(tmp_path, **know(store, monkeypatch)) as cluster:
+    with running(tmp_path, **use_store(store, monkeypatch)) as cluster:
         url = f"s3://{NAME}/dask"
         top = f'[output]\nbucket = "{url}"\n'
         written(tmp_path, {name: table(tmp_path, name) for name in NAMES[:3]}, SMALL + top)
@@ -144,7 +144,7 @@ def test_workers_that_share_no_directory_publish_through_the_bucket(
 ) -> None:
     """Releases and records come back to who asked, so that the page over all and ``status`` know all."""
     names, url = NAMES[:4], f"s3://{NAME}/apart"
-    with running(tmp_path, **know(store, monkeypatch)) as cluster:
+    with running(tmp_path, **use_store(store, monkeypatch)) as cluster:
         sites = {name: table(tmp_path, name) for name in names}
         top = SMALL + f'{APART}bucket = "{url}"\n'
         written(tmp_path, sites | {"broken": "sqlite:////no/such.db"}, top)

@@ -23,7 +23,7 @@ from reportgen.sites.sync import collected, from_bucket
 from reportgen.sites.workers import IDLE, build_in_worker
 from tests.support.manysites import table
 from tests.support.services import publish_files
-from tests.support.stores import NAME, Proxy, Request, know
+from tests.support.stores import NAME, Proxy, Request, use_store
 
 FOLLOW = BuildOptions(if_changed=True, follow=True)
 """As a cluster's workers build with ``--if-changed``."""
@@ -62,7 +62,7 @@ Machines = Callable[[str], Machine]
 @pytest.fixture
 def at(tmp_path: Path, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Machines:
     """Give machines by name, which share a bucket and a table of the site ``a``, and nothing else."""
-    know(proxy.address, monkeypatch)
+    use_store(proxy.address, monkeypatch)
     table(tmp_path, "a")
     return _machines(tmp_path, f"s3://{NAME}/{uuid4().hex}")
 
@@ -110,14 +110,14 @@ def test_a_worker_compares_with_what_another_built_last(tmp_path: Path, at: Mach
 def test_a_worker_fetches_only_what_it_lacks(tmp_path: Path, at: Machines, proxy: Proxy) -> None:
     one, two = at("one"), at("two")
     one.build()
-    proxy.quiet()
+    proxy.reset()
     two.build()
-    assert any("/assets/" in key for key in proxy.since("GET"))
+    assert any("/assets/" in key for key in proxy.keys_of("GET"))
     table(tmp_path, "a", visits=99)
     one.build()
-    proxy.quiet()
+    proxy.reset()
     assert two.build().state == "unchanged"
-    fetched = [key for key in proxy.since("GET") if "/releases/" in key]
+    fetched = [key for key in proxy.keys_of("GET") if "/releases/" in key]
     assert any(key.endswith("7d/index.html") for key in fetched), fetched
     assert not any("/assets/" in key for key in fetched)
     assert two.current() == one.current() == in_bucket(one.url)
@@ -149,7 +149,7 @@ def test_a_worker_that_cannot_learn_the_last_release_finds_nothing_unchanged(
     two.build()
     newer = one.build(replace(FOLLOW, if_changed=False)).release
     assert newer
-    proxy.meet = lambda _, request: _gone(request, f"{newer}/manifest.json")
+    proxy.intercept = lambda _, request: _gone(request, f"{newer}/manifest.json")
     assert two.build().state == "published"
     assert in_bucket(two.url) == two.current()
 
@@ -161,12 +161,12 @@ def test_a_worker_whose_upload_failed_keeps_its_newer_release_and_sends_it(
     one = at("one")
     one.build()
     table(tmp_path, "a", visits=99)
-    proxy.meet = lambda _, request: 403 if request.method == "PUT" else None
+    proxy.intercept = lambda _, request: 403 if request.method == "PUT" else None
     assert one.build().error == "PublishError"
     newer = one.current()
-    proxy.quiet()
+    proxy.reset()
     assert (one.build().state, one.current(), in_bucket(one.url)) == ("unchanged", newer, newer)
-    proxy.quiet()
+    proxy.reset()
     assert one.build().state == "unchanged"
     assert [request.key.rpartition("/")[2] for request in proxy.requests] == ["current.json"] * 2
 
@@ -182,7 +182,7 @@ def test_a_build_by_hand_asks_the_bucket_for_nothing_while_it_has_a_release(
     one = at("one")
     usual = BuildOptions(if_changed=True)
     one.build(usual)
-    proxy.quiet()
+    proxy.reset()
     assert one.build(usual).state == "unchanged"
     assert [request.method for request in proxy.requests] == ["GET"]
 
@@ -303,7 +303,7 @@ def test_a_machine_with_a_page_over_all_asks_for_none(at: Machines, proxy: Proxy
     one = at("one")
     one.build()
     shutil.copytree(one.folder / "a", one.folder / "top", symlinks=True)
-    proxy.quiet()
+    proxy.reset()
     from_bucket(_sites(one, "a", "b"))
     assert proxy.requests == []
 

@@ -1,7 +1,7 @@
-"""Faults at every file-system call of a publication: killed there, refused there, or the power cut there.
+"""Kill, fail or cut the power at every file-system call of a publication.
 
-A layer over ``os`` counts the calls of one publication. For each, a child is forked that comes that far and
-no further; then what it left is looked at, and published over.
+Wrappers of functions in ``os`` count the calls of one publication. For each call, a child process is forked
+that meets a fault there. Then the output is checked, and the next release is published.
 ``python -m tests.support.calls killed FOLDER`` prints one line of JSON: the faults tried, how the children
 ended, and what was wrong.
 """
@@ -47,7 +47,7 @@ Log = list[tuple[Any, ...]]
 
 
 def put(root: Path, number: int, keep: int = KEEP) -> Release:
-    """Publish the small release of that number: one file as ever, two of its own."""
+    """Publish the small release of this number: one file is always the same, two differ."""
     files = {
         "same.css": b"p {}",
         "index.html": f"<p>{number}".encode() * 9,
@@ -58,7 +58,7 @@ def put(root: Path, number: int, keep: int = KEEP) -> Release:
 
 
 def flaw_of(files: Mapping[str, bytes | None]) -> str | None:
-    """Return what is wrong with a release, given as what its files hold; ``None`` where it is whole."""
+    """Return what is wrong with a release, given as the content of its files, or ``None``."""
     try:
         listed = json.loads(files.get("manifest.json") or b"")["files"]
     except (ValueError, KeyError):
@@ -72,15 +72,15 @@ def flaw_of(files: Mapping[str, bytes | None]) -> str | None:
 
 
 def contents(top: Path) -> dict[str, bytes | None]:
-    """Return what the files below a directory hold."""
+    """Return the content of all files below a directory."""
     return {file.relative_to(top).as_posix(): file.read_bytes() for file in top.rglob("*") if file.is_file()}
 
 
-# The layer.
+# The wrappers.
 
 
 class Stream:
-    """A file being written, each write in two halves."""
+    """A file that is written in two halves."""
 
     def __init__(self, file: Any, reached: Reached, log: Log) -> None:
         reached("create", True)
@@ -89,7 +89,7 @@ class Stream:
         log.append(("create", self._file))
 
     def write(self, content: bytes) -> None:
-        """Write, and have each half told of."""
+        """Write both halves, and report each to ``reached``."""
         middle = len(content) // 2
         for half in (content[:middle], content[middle:]):
             self._reached("write", True)
@@ -97,14 +97,14 @@ class Stream:
             self._log.append(("write", self._file, half))
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: no data are buffered."""
 
     def fileno(self) -> int:
-        """Return what the file can be synced by."""
+        """Return the file descriptor."""
         return self._handle
 
     def __enter__(self) -> Self:
-        """Leave all as it is."""
+        """Return this object."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,7 +113,7 @@ class Stream:
 
 
 def interpose(reached: Reached, log: Log) -> Callable[[], None]:  # noqa: C901 - one small wrapper a kind of call
-    """Have ``reached`` told of each call before it is made, and ``log`` after. Return what ends that."""
+    """Call ``reached`` before each call, and add it to ``log`` after it. Return a function that ends this."""
     real_open, real_io, real_readlink = os.open, io.open, os.readlink
     real = {name: getattr(os, name) for name in (*CHANGING, *LOOKING)}
 
@@ -123,21 +123,21 @@ def interpose(reached: Reached, log: Log) -> Callable[[], None]:  # noqa: C901 -
         above = real_readlink(f"/proc/self/fd/{dir_fd}") if dir_fd is not None else ""
         return os.path.join(above, os.fspath(target))  # noqa: PTH118 - the very text that was passed
 
-    def over(name: str) -> Callable[..., Any]:
-        def called(*arguments: Any, **options: Any) -> Any:
+    def wrap(name: str) -> Callable[..., Any]:
+        def wrapper(*arguments: Any, **options: Any) -> Any:
             reached(name, name in CHANGING)
             paths = arguments[:2] if name in {"rename", "replace", "link", "symlink"} else arguments[:1]
-            told = (
+            logged = (
                 [path_of(path, options.get("dir_fd")) for path in paths if path is not None]
                 if name in CHANGING
                 else []
             )
             done = real[name](*arguments, **options)
             if name in CHANGING:
-                log.append((name, *told))
+                log.append((name, *logged))
             return done
 
-        return called
+        return wrapper
 
     def opened(path: Any, flags: int, *rest: Any, **options: Any) -> int:
         reached("open", bool(flags & os.O_CREAT))
@@ -150,7 +150,7 @@ def interpose(reached: Reached, log: Log) -> Callable[[], None]:  # noqa: C901 -
         return real_io(file, mode, *rest, **options)
 
     for name in real:
-        setattr(os, name, over(name))
+        setattr(os, name, wrap(name))
     os.open, io.open = opened, io_opened  # type: ignore[assignment]
 
     def end() -> None:
@@ -161,20 +161,23 @@ def interpose(reached: Reached, log: Log) -> Callable[[], None]:  # noqa: C901 -
     return end
 
 
-# One fault a child.
+# One fault in each child process.
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What befalls a child: at one call or from one on, at all calls or at those that change something."""
+    """A fault of a child process: at one call, or at all from that call on (``lasting``).
 
-    befall: Callable[[], None]
+    It counts calls that change something, and with ``looking`` also those that only read.
+    """
+
+    cause: Callable[[], None]
     looking: bool = True
     lasting: bool = False
 
 
 def fail(number: int) -> Callable[[], None]:
-    """Return a function that fails as the file system would."""
+    """Return a function that raises an error of the file system."""
 
     def failing() -> None:
         raise OSError(number, os.strerror(number))
@@ -191,8 +194,8 @@ FAULTS = {
 }
 
 
-def child(publication: Callable[[], object], fault: Fault, at: int) -> str:
-    """Publish in a fork that meets its fault at the call of that number; return how it ended."""
+def publish_in_child(publication: Callable[[], object], fault: Fault, at: int) -> str:
+    """Publish in a child process that meets its fault at the call number ``at``; return how it ended."""
     pid = os.fork()
     if pid:
         status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -203,20 +206,20 @@ def child(publication: Callable[[], object], fault: Fault, at: int) -> str:
         nonlocal count
         count += changing or fault.looking
         if (changing or fault.looking) and (count > at if fault.lasting else count == at + 1):
-            fault.befall()
+            fault.cause()
 
     try:
         interpose(reached, [])
         publication()
-        ended = 0 if count > at else 2  # fewer calls than that: the fault was not met
+        ended = 0 if count > at else 2  # there were fewer calls, and no fault
     except PublishError as exc:
         ended = 1 if "free some space" in str(exc) or "The disk fails" in str(exc) else 9
     finally:
         os._exit(ended)
 
 
-def litter(root: Path) -> list[str]:
-    """Return what should not be there after a publication that nothing went wrong with."""
+def leftovers(root: Path) -> list[str]:
+    """Return the files that should not be there after a successful publication."""
     found = [f"{path.name} in the output" for path in root.iterdir()]
     found += [f"{path.name} in state" for path in (root / "state").iterdir()]
     usual = {f"{name} in the output" for name in ("current", "releases", "state")}
@@ -225,14 +228,14 @@ def litter(root: Path) -> list[str]:
 
 
 def damaged(root: Path) -> list[str]:
-    """Return the releases that are not whole."""
+    """Return the releases that are not complete."""
     ours = [path for path in (root / "releases").glob("*") if RELEASE_ID.fullmatch(path.name)]
     flaws = {path.name: flaw_of(contents(path)) for path in ours}
     return [f"releases/{name}: {flaw}" for name, flaw in flaws.items() if flaw]
 
 
-def classified(root: Path, ended: str, old: str | None, keep: int) -> Iterator[str]:
-    """Yield whatever is wrong with what a child left, and with the publication after it."""
+def faults_after(root: Path, ended: str, old: str | None, keep: int) -> Iterator[str]:
+    """Yield what is wrong with the output after a child ended, and with the next publication."""
     now = current_release(root)
     if now is None and old:
         yield "no current release"
@@ -250,7 +253,7 @@ def classified(root: Path, ended: str, old: str | None, keep: int) -> Iterator[s
     if current_release(root) != Release(after.id, Path(os.path.realpath(after.path)), after.manifest):
         yield "the next is not current"
     yield from damaged(root)
-    yield from litter(root)
+    yield from leftovers(root)
     ours = [path.name for path in (root / "releases").iterdir() if RELEASE_ID.fullmatch(path.name)]
     if len(ours) > keep or (old and len(ours) != keep):
         yield f"{len(ours)} releases stay"
@@ -259,15 +262,15 @@ def classified(root: Path, ended: str, old: str | None, keep: int) -> Iterator[s
 
 
 def base(root: Path) -> None:
-    """Publish as many releases as stay, and put something of the operator's beside them."""
+    """Publish :data:`KEEP` releases, and add a directory of the operator beside them."""
     for number in range(KEEP):
         put(root, number)
     (root / "releases" / "mine").mkdir()
     (root / "releases" / "mine" / "index.html").write_bytes(b"by hand")
 
 
-def tried(name: str, folder: Path) -> dict[str, Any]:
-    """Try a fault at every call, into an output with releases and into one that is not there yet."""
+def try_every_call(name: str, folder: Path) -> dict[str, Any]:
+    """Cause a fault at every call, in an output with releases and in one that does not exist yet."""
     fault, ends, wrong = FAULTS[name], Counter[str](), list[str]()
     base(folder / "base")
     for start in ("base", None):
@@ -277,27 +280,27 @@ def tried(name: str, folder: Path) -> dict[str, Any]:
                 root.parent.mkdir()
                 shutil.copytree(folder / start, root, symlinks=True)
             old = current_release(root)
-            told = child(lambda root=root: put(root, 9), fault, at)  # type: ignore[misc]
-            if told == "crashed":
+            end = publish_in_child(lambda root=root: put(root, 9), fault, at)  # type: ignore[misc]
+            if end == "crashed":
                 wrong.append(f"call {at}: not an error of ours")
             now = current_release(root)
-            if told == "refused" and now and now != old:
+            if end == "refused" and now and now != old:
                 ends["refused, though current"] += 1
-            found = classified(root, told, old.id if old else None, KEEP)
-            wrong += [f"call {at}, {told}: {text}" for text in found]
+            found = faults_after(root, end, old.id if old else None, KEEP)
+            wrong += [f"call {at}, {end}: {text}" for text in found]
             shutil.rmtree(root.parent)
-            if told == "spared":
+            if end == "spared":
                 break
-            ends[told] += 1
+            ends[end] += 1
     return {"ends": ends, "wrong": wrong}
 
 
-# The power goes: of what was not synced, any part may be on the disk.
+# Power cuts: any part of what was not synced may be on the disk.
 
 
 @dataclass(eq=False)
 class Node:
-    """A file, a link or a directory: as programs see it now, and what of it a power cut cannot take.
+    """A file, a link or a directory: its present state, and the state that survives a power cut.
 
     ``pending`` are the changes of a directory's names that are not synced, oldest first.
     """
@@ -310,19 +313,19 @@ class Node:
     pending: list[tuple[str, "Node | None"]] = field(default_factory=list)
 
     def put(self, name: str, node: "Node | None") -> None:
-        """Change what a name of this directory stands for, for now."""
+        """Change a name of this directory, without syncing."""
         self.pending.append((name, node))
         self.names.pop(name, None)
         if node:
             self.names[name] = node
 
     def sync(self) -> None:
-        """Put all of it on the disk."""
+        """Make the present state the one that survives a power cut."""
         self.kept, self.kept_names, self.pending = self.content, dict(self.names), []
 
 
 def scanned(path: Path) -> Node:
-    """Return what is on a disk, all of it synced."""
+    """Return a directory tree of the real disk, all of it synced."""
     if path.is_symlink():
         node = Node("link", str(path.readlink()).encode())
     elif path.is_dir():
@@ -334,7 +337,7 @@ def scanned(path: Path) -> Node:
 
 
 class Disk:
-    """What a log of calls does below ``top``."""
+    """A simulated disk below ``top``, to which logged calls are applied."""
 
     def __init__(self, top: Path) -> None:
         self._top, self.node = top, scanned(top)
@@ -347,7 +350,7 @@ class Disk:
         return node, name
 
     def apply(self, call: tuple[Any, ...]) -> None:
-        """Do what a call did."""
+        """Apply a logged call."""
         name, *paths = call
         if not str(paths[-1] if name in {"link", "symlink", "rename", "replace"} else paths[0]).startswith(
             str(self._top)
@@ -374,7 +377,7 @@ class Disk:
                 folder.put(own, None)
 
     def after_a_cut(self, lucky: Callable[[], bool]) -> dict[str, bytes]:
-        """Return every file and link as it may be found: what is not synced is there if ``lucky``."""
+        """Return all files and links after a power cut. What is not synced survives if ``lucky()``."""
         found: dict[str, bytes] = {}
         self._gather(self.node, "", lucky, found)
         return found
@@ -385,7 +388,7 @@ class Disk:
             return
         names = dict(node.kept_names)
         late = set[str]()
-        for name, other in node.pending:  # a name's changes come in their order, whatever others do
+        for name, other in node.pending:  # changes of one name reach the disk in their order
             if name in late or not lucky():
                 late.add(name)
             elif other:
@@ -397,7 +400,7 @@ class Disk:
 
 
 def power_cuts(folder: Path) -> dict[str, Any]:
-    """Cut the power after every call of a publication, several times, and look at what is found then."""
+    """Cut the power after every call of a publication, several times, and check what is on the disk."""
     cuts, calls, wrong = 0, 0, list[str]()
     chance = random.Random(20261123)
     kinds: list[Callable[[], bool]] = [lambda: False, lambda: True]
@@ -429,7 +432,7 @@ def power_cuts(folder: Path) -> dict[str, Any]:
 
 
 def flaws_after(found: Mapping[str, bytes], *, may_be_absent: bool) -> Iterator[str]:
-    """Yield what is wrong with what ``current`` leads to, and with every other release."""
+    """Yield what is wrong with the current release and with every other release."""
     link = found.get("/new/output/current")
     if link is None and not may_be_absent:
         yield "no current"
@@ -444,9 +447,9 @@ def flaws_after(found: Mapping[str, bytes], *, may_be_absent: bool) -> Iterator[
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Try the fault of that name in a new folder."""
+    """Cause the named fault in a new folder, and print the result."""
     name, folder = arguments
-    done = power_cuts(Path(folder)) if name == "power" else tried(name, Path(folder))
+    done = power_cuts(Path(folder)) if name == "power" else try_every_call(name, Path(folder))
     sys.stdout.write(json.dumps(done) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Small disks for the tests: file systems in memory, of a size and a number of files that are ours to set."""
+"""Small file systems in memory for tests, with a maximum size and number of files."""
 
 import os
 import subprocess
@@ -12,7 +12,7 @@ PAGE = os.sysconf("SC_PAGESIZE")
 
 
 def mount(*arguments: str) -> None:
-    """Mount, or skip the test and say why."""
+    """Call ``mount``, or skip the test if that is not possible."""
     try:
         done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
@@ -24,7 +24,7 @@ def mount(*arguments: str) -> None:
 
 @contextmanager
 def disk(place: Path, options: str) -> Iterator[Path]:
-    """Have a file system of its own at ``place`` until the block ends."""
+    """Mount a file system at ``place`` until the block ends."""
     place.mkdir(exist_ok=True)
     mount("-t", "tmpfs", "-o", f"{options},mode=755", "tmpfs", str(place))
     try:
@@ -34,11 +34,11 @@ def disk(place: Path, options: str) -> Iterator[Path]:
 
 
 def free_pages(place: Path) -> int:
-    """Return how many pages are free on the disk at ``place``."""
+    """Return the number of free memory pages on the disk at ``place``."""
     found = os.statvfs(place)
     return found.f_bavail * found.f_frsize // PAGE
 
 
 def free_files(place: Path) -> int:
-    """Return how many files can still be made there."""
+    """Return the number of files that can still be created there."""
     return os.statvfs(place).f_ffree

@@ -1,4 +1,4 @@
-"""A real S3 server for the tests, SeaweedFS from a wheel; a proxy before it counts, harms and kills."""
+"""A real S3 server for tests (SeaweedFS), and a proxy that records, changes and interrupts requests to it."""
 
 import ctypes
 import gzip
@@ -26,11 +26,11 @@ from tests.support.planted import SECRET
 KEY, SECRET_KEY = "AKIATEST", f"{SECRET}-of-the-bucket"
 ACTIONS = ["Admin", "Read", "Write", "List", "Tagging"]
 NAME, OPEN = "reports", "open"
-"""Two buckets; the second takes requests without a signature, so that a proxy may change them."""
+"""Two buckets. The second accepts requests without a signature, so a proxy can change them."""
 
 
 def free_port() -> int:
-    """Return a port below those that the system gives out by itself, which nobody listens on."""
+    """Return a free port below the range from which the system chooses ports."""
     for port in range(20_000 + os.getpid() % 5000, 32_000):
         with socket.socket() as probe, socket.socket() as shifted, suppress(OSError):
             probe.bind(("127.0.0.1", port))
@@ -41,7 +41,7 @@ def free_port() -> int:
 
 @contextmanager
 def seaweed(folder: Path) -> Iterator[str]:
-    """Run SeaweedFS below ``folder`` until the block ends; give the address of its S3 gateway."""
+    """Run SeaweedFS with its data in ``folder`` until the block ends; yield the address of its S3 gateway."""
     identity = {
         "name": "test",
         "credentials": [{"accessKey": KEY, "secretKey": SECRET_KEY}],
@@ -71,18 +71,18 @@ def seaweed(folder: Path) -> Iterator[str]:
             yield f"http://127.0.0.1:{ports['s3.port']}"
         finally:
             server.kill()
-            for port in ports.values():  # which nobody else clears
+            for port in ports.values():  # SeaweedFS leaves them
                 for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port + 10_000}.sock"):
                     left.unlink(missing_ok=True)
 
 
 def _end_with_parent() -> None:
-    """Let the kernel end the server with a session that is killed: prctl(PR_SET_PDEATHSIG, SIGKILL)."""
+    """Let the kernel kill the server when its parent dies: prctl(PR_SET_PDEATHSIG, SIGKILL)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _await_answer(port: int, server: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Wait until it takes what is written: the first object makes its bucket."""
+    """Write an object to each bucket, which creates it, until that succeeds."""
     import obstore
     from obstore.store import S3Store
 
@@ -103,7 +103,7 @@ def _await_answer(port: int, server: "subprocess.Popen[bytes]", log: Path) -> No
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came to the proxy."""
+    """A request that the proxy received."""
 
     method: str
     path: str
@@ -112,29 +112,29 @@ class Request:
 
     @property
     def key(self) -> str:
-        """What it is about, below the bucket."""
+        """The object's key in the bucket."""
         return unquote(self.path.partition("?")[0]).lstrip("/").partition("/")[2]
 
     @property
     def copied(self) -> str | None:
-        """Whence the store is to copy."""
+        """The key that the store should copy, if any."""
         return self.headers.get("x-amz-copy-source")
 
 
 @dataclass
 class Proxy:
-    """Stands before the store and passes on what comes, unless it is told otherwise.
+    """Passes on requests to the store, with faults that a test asks for.
 
-    ``meet`` is called before a request is passed on, with its number; a status that it returns is answered in
-    the store's place, and 0 ends the connection without a word. ``lose`` tells whose answers are lost.
-    ``alter`` may change what is written, ``drop`` names headers that get lost on the way, ``opaque`` gives
-    all objects tags that are no checksums, ``unpack`` makes it unpack gzip for whoever reads, and
-    ``unpacked`` are the keys of that.
+    ``intercept`` is called before a request is passed on, with the number of requests so far and the request.
+    If it returns a status, that is the response; if it returns 0, the connection ends without a response.
+    ``lose`` says whether the response to a request is lost. ``alter`` returns the body to pass on. ``drop``
+    has the names of headers that are not passed on. With ``opaque``, the tags of objects are not checksums.
+    With ``unpack``, responses are sent without gzip; ``unpacked`` has the keys of those.
     """
 
     address: str = ""
     requests: list[Request] = field(default_factory=list)
-    meet: Callable[[int, Request], int | None] = lambda *_: None
+    intercept: Callable[[int, Request], int | None] = lambda *_: None
     lose: Callable[[Request], bool] = lambda _: False
     alter: Callable[[Request, bytes], bytes] = lambda _, body: body
     drop: tuple[str, ...] = ()
@@ -143,15 +143,15 @@ class Proxy:
     unpacked: set[str] = field(default_factory=set)
     lock: Lock = field(default_factory=Lock)
 
-    def since(self, method: str) -> list[str]:
-        """Return the keys of the requests of that method, since it was last quiet."""
+    def keys_of(self, method: str) -> list[str]:
+        """Return the keys of the requests with this method since the last reset."""
         return [request.key for request in self.requests if request.method == method]
 
-    def quiet(self) -> None:
-        """Forget what was, and pass on all that comes."""
+    def reset(self) -> None:
+        """Forget the requests, and pass on all others unchanged."""
         with self.lock:
             self.requests.clear()
-        self.meet, self.lose, self.drop = (lambda *_: None), (lambda _: False), ()
+        self.intercept, self.lose, self.drop = (lambda *_: None), (lambda _: False), ()
         self.opaque = self.unpack = False
         self.alter = lambda _, body: body
 
@@ -164,29 +164,29 @@ def _turned(text: bytes) -> bytes:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Passes on one request after the other, as its ``proxy`` wants it."""
+    """Passes on the requests of one connection as its ``proxy`` says."""
 
     protocol_version = "HTTP/1.1"
     proxy: Proxy
     store: tuple[str, int]
 
     def handle(self) -> None:
-        """Serve a client until it goes, in whatever way."""
+        """Serve a client until it closes the connection."""
         with suppress(OSError):
             super().handle()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Write no log."""
 
     def pass_on(self) -> None:
-        """Ask the store, and tell what it says."""
+        """Pass on a request to the store, and its response to the client."""
         proxy = self.proxy
         body = self.rfile.read(int(self.headers.get("content-length") or 0))
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(self.command, self.path, headers, len(body))
         with proxy.lock:
             proxy.requests.append(request)
-            answer = proxy.meet(len(proxy.requests), request)
+            answer = proxy.intercept(len(proxy.requests), request)
         if answer is not None:
             self.refuse(answer)
             return
@@ -195,34 +195,34 @@ class Handler(BaseHTTPRequestHandler):
         upstream = HTTPConnection(*self.store, timeout=30)
         kept = {name: value for name, value in headers.items() if name not in proxy.drop}
         upstream.request(self.command, self.path, proxy.alter(request, body), kept)
-        told = upstream.getresponse()
-        content = told.read()
+        response = upstream.getresponse()
+        content = response.read()
         upstream.close()
         if proxy.lose(request):
             self.refuse(0)
             return
         left_out = {"content-length", "transfer-encoding", "connection"}
-        if proxy.unpack and self.command == "GET" and told.getheader("content-encoding") == "gzip":
+        if proxy.unpack and self.command == "GET" and response.getheader("content-encoding") == "gzip":
             proxy.unpacked.add(request.key)
             content = gzip.decompress(content)
             left_out.add("content-encoding")
-        self.tell(told, content, left_out)
+        self.respond(response, content, left_out)
 
-    def tell(self, told: HTTPResponse, content: bytes, left_out: Collection[str]) -> None:
-        """Pass on an answer, but for some of its headers."""
+    def respond(self, response: HTTPResponse, content: bytes, left_out: Collection[str]) -> None:
+        """Send a response to the client, without some of its headers."""
         turned = _turned if self.proxy.opaque else bytes
-        content = turned(content) if "xml" in (told.getheader("content-type") or "") else content
-        self.send_response(told.status)
-        for name, value in told.getheaders():
+        content = turned(content) if "xml" in (response.getheader("content-type") or "") else content
+        self.send_response(response.status)
+        for name, value in response.getheaders():
             if name.lower() not in left_out:
                 self.send_header(name, turned(value.encode()).decode() if name.lower() == "etag" else value)
-        length = told.getheader("content-length") if self.command == "HEAD" else str(len(content))
+        length = response.getheader("content-length") if self.command == "HEAD" else str(len(content))
         self.send_header("content-length", length or "0")
         self.end_headers()
         self.wfile.write(content)
 
     def refuse(self, status: int) -> None:
-        """Answer in the store's place, or end the connection."""
+        """Send a response with this status and no body; if it is 0, end the connection."""
         if status:
             self.send_response(status)
             self.send_header("content-length", "0")
@@ -252,7 +252,7 @@ def proxied(store: str) -> Iterator[Proxy]:
 
 
 def variables(endpoint: str) -> dict[str, str]:
-    """Return what the environment must hold to reach the store."""
+    """Return the environment variables for a store at this address."""
     return {
         "AWS_ACCESS_KEY_ID": KEY,
         "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
@@ -261,12 +261,12 @@ def variables(endpoint: str) -> dict[str, str]:
     }
 
 
-def know(endpoint: str, patch: pytest.MonkeyPatch) -> dict[str, str]:
-    """Let this process, and what it starts, know the store; return what others must be told."""
-    told = variables(endpoint)
-    for name, value in told.items():
+def use_store(endpoint: str, patch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Set the environment variables for a store in this process, and return them."""
+    environment = variables(endpoint)
+    for name, value in environment.items():
         patch.setenv(name, value)
-    return told
+    return environment
 
 
 FORKS = """
@@ -286,15 +286,15 @@ while sys.stdin.readline():
     print(child, flush=True)
     print(os.waitpid(child, 0)[1], flush=True)
 """
-"""Publishes what is current, as often as it is told to, each time in a process of its own."""
+"""Publishes the current release once for each line of its input, each time in a child process."""
 
 
 @contextmanager
 def publisher(url: str, root: Path, environment: Mapping[str, str]) -> Iterator[Callable[[Proxy, int], int]]:
-    """Give a function that publishes what is current in ``root`` into the bucket, in a process of its own.
+    """Yield a function that publishes the current release of ``root`` into the bucket, in a child process.
 
-    That process is killed before its request of the given number (0: never) reaches the store. The function
-    returns how it ended: 0, or the signal.
+    The child is killed before its request with the given number (0: never) reaches the store. The function
+    returns the child's status: 0, or the signal.
     """
     with subprocess.Popen(
         [sys.executable, "-u", "-c", FORKS, url, str(root)],
@@ -305,7 +305,7 @@ def publisher(url: str, root: Path, environment: Mapping[str, str]) -> Iterator[
         asking, telling = forker.stdin, forker.stdout
 
         def published(proxy: Proxy, fatal: int) -> int:
-            proxy.quiet()
+            proxy.reset()
             asking.write("fork\n")
             asking.flush()
             child = int(telling.readline())
@@ -317,7 +317,7 @@ def publisher(url: str, root: Path, environment: Mapping[str, str]) -> Iterator[
                     os.kill(child, signal.SIGKILL)
                 return 0
 
-            proxy.meet = kill
+            proxy.intercept = kill
             asking.write("go\n")
             asking.flush()
             return int(telling.readline())
