@@ -11,7 +11,9 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+"""Programs in the order of preference: the shell opens a page in a fifth of the CPU time of a whole browser."""
+
 MISSING = (
     "no Chromium: install one (Debian: apt-get install chromium), or name it in TEST_CHROMIUM; "
     "the tests that need it skip"
