@@ -335,6 +335,7 @@ def test_the_axis_names_first_week_and_today(usual: list[Chart]) -> None:
         assert dates[-1].endswith("23 Nov|so far")
 
 
+@pytest.mark.slow
 def test_every_date_that_the_axis_is_meant_to_name_is_there() -> None:
     """In windows of any length: rounding once put the first date out of the range, and its label was lost.
 

@@ -151,6 +151,7 @@ def test_a_bundle_of_another_version_is_not_taken(
         vega_bundle.load(bare_install)
 
 
+@pytest.mark.slow
 def test_without_one_it_is_made_apart_and_kept(bare_install: Path, made: Path) -> None:
     """The engine's memory goes with the process that made it."""
     found = vega_bundle.load(bare_install)
@@ -183,6 +184,7 @@ def test_what_goes_wrong_while_it_is_made_is_told(
     assert says in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_to_is_told(bare_install: Path) -> None:
     bare_install.write_text("a file, no folder")
     with pytest.raises(RenderError, match=r"could not be made: .*(exists|directory)"):
