@@ -32,12 +32,14 @@ __all__ = ["pytest_sessionfinish", "pytest_terminal_summary"]  # hooks: nothing 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that open a page, and those that read an engine through Ibis."""
+    """Mark tests by what they use: a browser, an engine through Ibis, the large data set."""
     for item in items:
         if "chromium" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.browser)
         if item.path.parent.name == "sources" and "ibis" in item.nodeid:
             item.add_marker(pytest.mark.spark)
+        if "wiki_file" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")

@@ -334,6 +334,7 @@ def strace() -> str:
     return program
 
 
+@pytest.mark.slow
 def test_a_chart_needs_no_font_of_the_machine(strace: str, tmp_path: Path) -> None:
     """So it is the same everywhere. Later child processes have all fonts again."""
     code = (

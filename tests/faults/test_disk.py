@@ -42,6 +42,7 @@ def refused(root: Path, action: Callable[[Path], object], *says: str) -> None:
         assert {path.name for path in (root / "releases").iterdir()} == ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scarce", ["space", "files"])
 def test_a_disk_that_is_full_at_any_write(tmp_path: Path, scarce: str) -> None:
     """With no free memory page, then one, then two, until the release fits; the same with free files."""
@@ -313,6 +314,7 @@ def test_a_release_that_was_damaged_is_replaced_by_the_next_build(tmp_path: Path
 # A service.
 
 
+@pytest.mark.slow
 def test_a_service_survives_faults_of_its_disk_and_recovers(tmp_path: Path) -> None:
     """Full, read-only, and a directory in the place of ``current``: readers get the last report."""
     with disks.disk(tmp_path / "disk", "size=12m") as place:

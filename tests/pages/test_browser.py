@@ -143,7 +143,9 @@ def test_a_page_that_is_not_there_is_told_without_a_request_more(sites: Sites, v
 
 
 @pytest.mark.parametrize("page", DIFFERENT)
-@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize(
+    "size", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)], ids=["desktop", "phone"]
+)
 def test_axe_finds_nothing(sites: Sites, visit: Open, page: str, size: tuple[int, int]) -> None:
     """Light and dark, before and after charts have come alive."""
     reader = visit(sites("usual").http(page), size=size)

@@ -511,6 +511,7 @@ def read_times_ms(service: Service, number: int = 60) -> list[float]:
     return times
 
 
+@pytest.mark.slow
 def test_200_slow_connections_do_not_delay_readers(service: Service) -> None:
     """A page takes less than 100 ms, or on a slow machine less than three times as long as before."""
     quiet = quantiles(read_times_ms(service), n=20)[-1]
@@ -590,6 +591,7 @@ def test_a_client_that_reads_slowly_gets_the_whole_file(strict: Service) -> None
     assert got.partition(b"\r\n\r\n")[2] == SITE["assets/big.0a1b.js"]
 
 
+@pytest.mark.slow
 def test_thousands_of_pipelined_requests_take_little_memory(strict: Service) -> None:
     memory = resident_mb(strict.process.pid)
     with ExitStack() as stack:
@@ -785,6 +787,7 @@ def fuzzed(service: Service, seed: int, rounds: int) -> tuple[set[int], list[tup
     return seen, wrong
 
 
+@pytest.mark.slow
 def test_random_faults_in_requests_cause_no_server_error_and_no_leak(service: Service) -> None:
     """1,800 connections with the same random faults each time: no 5xx, no secret, no memory left in use."""
     fuzzed(service, 1, 3)

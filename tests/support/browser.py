@@ -12,7 +12,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-"""Programs in the order of preference: the shell opens a page in a fifth of the CPU time of a whole browser."""
+"""Programs, the best first: the shell opens a page in a fifth of the CPU time of a whole browser."""
 
 MISSING = (
     "no Chromium: install one (Debian: apt-get install chromium), or name it in TEST_CHROMIUM; "
