@@ -103,7 +103,7 @@ def lines_of_keys(text: str) -> Mapping[Keys, int]:
     for number, statement in _statements(text):
         if match := _STATEMENT.match(statement):
             brackets, dotted = match.groups()
-            names = [name.strip("\"'") for name in re.findall(_KEY, dotted)]
+            names = [name[1:-1] if name[0] in "\"'" else name for name in re.findall(_KEY, dotted)]
             keys = section if not brackets else ()
             for depth, name in enumerate(names, start=1):
                 keys = (*keys, name)
