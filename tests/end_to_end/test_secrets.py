@@ -137,8 +137,9 @@ def test_a_secret_in_a_file_of_a_test_fails_the_session(
     """Run the search at the end of a session in a session of its own."""
     (tmp_path / "test_it.py").write_text(LEAVING.format(name=name, word=word))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "tests.planted", "-p", "no:cacheprovider", "--basetemp",
-         str(tmp_path / "base"), "-c", os.devnull, "--rootdir", str(tmp_path), str(tmp_path / "test_it.py")],
+        [sys.executable, "-m", "pytest", "-q", "-p", "tests.support.planted", "-p", "no:cacheprovider",
+         "--basetemp", str(tmp_path / "base"), "-c", os.devnull, "--rootdir", str(tmp_path),
+         str(tmp_path / "test_it.py")],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, "1 passed" in done.stdout) == (status, True), done.stdout + done.stderr
