@@ -51,7 +51,7 @@ def build(
         shown = fingerprint(config, dataset)
     last = current_release(lock.root)
     if if_changed and last and last.manifest.get("content") == shown and is_whole(last):
-        into_bucket(config, lock, last, watch, mend=True)
+        into_bucket(config, lock, last, watch, allow_newer=True)
         return _result(last, now, watch, peak_memory_bytes(), changed=False)
     from reportgen.build.verify import check_not_emptied, check_not_replaced, prove
     from reportgen.core.compression import packed  # what only a new release needs
@@ -140,19 +140,22 @@ def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:
 
 
 def into_bucket(
-    config: Config, lock: OutputLock, release: Release, watch: Stopwatch, *, mend: bool = False
+    config: Config, lock: OutputLock, release: Release, watch: Stopwatch, *, allow_newer: bool = False
 ) -> None:
-    """Publish into the bucket, where one is set, under the lock; ``mend`` is for a release made before.
+    """Make a release of the locked output current in the bucket, if one is set.
+
+    With ``allow_newer``, a newer release in the bucket stays, and that is not an error: for a release that an
+    earlier build made.
 
     Raises:
         OutputBusy: another machine publishes there.
-        PublishError: it could not be written.
+        PublishError: the release cannot be written there.
 
     """
     if config.output.bucket:
         from reportgen.publish.bucket.upload import upload_release  # what only a bucket needs
 
-        upload_release(config, lock.root, release, watch, allow_newer=mend)
+        upload_release(config, lock.root, release, watch, allow_newer=allow_newer)
 
 
 def _about(dataset: Dataset, watch: Stopwatch, shown: str, peak_bytes: int) -> dict[str, object]:

@@ -338,14 +338,14 @@ def test_a_waiting_build_goes_on_when_the_holder_is_killed(tmp_path: Path) -> No
     """After SIGKILL the kernel releases the lock, and the next build clears the staging directory."""
     with held(tmp_path) as other:
         (tmp_path / "state" / "staging" / "half").mkdir()
-        told: list[str] = []
+        holders: list[str] = []
 
         def kill(holder: str) -> None:
-            told.append(holder)
+            holders.append(holder)
             os.kill(other.pid, 9)
 
         with lock_output(tmp_path, on_wait=kill) as lock:
-            assert told == [f"process {other.pid}"]
+            assert holders == [f"process {other.pid}"]
             assert listing(lock.staging) == []
 
 
