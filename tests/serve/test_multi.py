@@ -53,6 +53,7 @@ def test_it_builds_all_sites_and_serves_each_below_its_prefix(tmp_path: Path) ->
         assert service.stop() == 0
 
 
+@pytest.mark.slow
 def test_a_site_that_hangs_does_not_delay_the_others(tmp_path: Path) -> None:
     with silent() as database:
         sites = {"hangs": f"build_timeout_s = 30\n{database.source}", "blog": table(tmp_path, "blog")}

@@ -118,6 +118,7 @@ def test_a_site_that_says_nothing_new_is_not_published_again(three: Path) -> Non
     assert [name for name in "abc" if before[name] != after[name]] == ["b"]
 
 
+@pytest.mark.slow
 def test_only_sites_whose_schedule_is_due_are_built_when_asked_so(tmp_path: Path) -> None:
     """And those whose last build failed."""
     daily = 'schedule = "24h"\n'
@@ -130,6 +131,7 @@ def test_only_sites_whose_schedule_is_due_are_built_when_asked_so(tmp_path: Path
     assert reportgen(tmp_path, "build", "--json", "--due").states == {"b": "published", "c": "published"}
 
 
+@pytest.mark.slow
 def test_a_past_day_is_built_for_all(three: Path) -> None:
     day = (datetime.now(UTC).date() - timedelta(3)).isoformat()
     done = reportgen(three, "build", "--json", "--as-of", day)
@@ -139,6 +141,7 @@ def test_a_past_day_is_built_for_all(three: Path) -> None:
     assert (far.code, "in the future" in far.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_second_site_costs_a_fraction_of_the_first(three: Path) -> None:
     """The process that built one is warm for the next."""
     done = reportgen(three, "build", "--json", *ONE)
@@ -157,6 +160,7 @@ def test_a_wrong_table_is_one_line_and_the_others_are_published(three: Path) -> 
     assert published(three, "a", "b", "c", "") == [True, False, True, True]
 
 
+@pytest.mark.slow
 def test_a_database_that_never_answers_delays_nobody(three: Path) -> None:
     """The others are done while it is still waited for; its own deadline ends it, alone."""
     with silent() as database:
@@ -175,6 +179,7 @@ def test_a_database_that_never_answers_delays_nobody(three: Path) -> None:
     assert read_runs(three / "output" / "hangs").failures == 1  # once, though two watched over it
 
 
+@pytest.mark.slow
 def test_a_site_that_hung_the_last_time_comes_last(three: Path) -> None:
     """With one process, too, nobody waits for it twice."""
     with silent() as database:
@@ -200,6 +205,7 @@ def aged(output: Path, by: timedelta) -> None:
     record(output, replace(success, at=success.at - by))
 
 
+@pytest.mark.slow
 def test_a_site_that_becomes_due_is_built_while_another_hangs(three: Path) -> None:
     """With one process, too: a build that takes long no longer counts."""
     with silent() as database:
@@ -274,6 +280,7 @@ def test_sites_that_failed_come_last(three: Path, monkeypatch: pytest.MonkeyPatc
 # The page over all.
 
 
+@pytest.mark.slow
 def test_a_page_over_all_that_cannot_be_made_is_told_and_makes_all_of_them_stale(three: Path) -> None:
     """The sites are published; after more than an interval ``status`` says that the page is not."""
     (three / "own").mkdir()
@@ -319,6 +326,7 @@ def test_what_becomes_of_the_page_over_all_counts(
     assert "the page over all sites was not published" in told["message"]
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_is_named_and_the_others_get_a_new_process(three: Path) -> None:
     with silent() as database:
         text = (three / "reportgen.toml").read_text()
@@ -337,6 +345,7 @@ def test_a_build_that_is_killed_is_named_and_the_others_get_a_new_process(three:
     assert failure.error == "Ended"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_nothing_builds_on_when_the_command_is_ended(three: Path, number: int) -> None:
     """However it ends; the site's lock goes with its process."""
@@ -350,6 +359,7 @@ def test_nothing_builds_on_when_the_command_is_ended(three: Path, number: int) -
         eventually(lambda: not Path(f"/proc/{builder}").exists(), 10)
 
 
+@pytest.mark.slow
 def test_a_site_whose_builds_fail_keeps_its_figures_marked_with_their_age(three: Path) -> None:
     assert reportgen(three, "build", "--quiet").code == 0
     total = index(three)["b"]["total"]
@@ -364,6 +374,7 @@ def test_a_site_whose_builds_fail_keeps_its_figures_marked_with_their_age(three:
     assert "3 sites · 1 failed or overdue" in page
 
 
+@pytest.mark.slow
 def test_two_rounds_at_once_do_not_meddle(three: Path) -> None:
     """Each site's lock is its own: a second round waits for it, or is told so."""
     both = [begun(three, "build", "--json") for _ in range(2)]
