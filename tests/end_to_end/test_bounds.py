@@ -1,7 +1,7 @@
-"""What a release and a build take may shrink by itself, but grow only where somebody decides it.
+"""Upper bounds of what commands, builds and the service load, and of the size of a release.
 
-Where one of these tests fails, something new is loaded, read or written. If it is worth that, raise the bound
-here, in the same change; `make bench` tells what it costs.
+If one of these tests fails, a change loads, reads or writes more than before. If the change is worth it,
+raise the bound here, in the same commit; `make bench` measures the cost.
 """
 
 import re
@@ -17,7 +17,7 @@ import pytest
 from reportgen.build.pipeline import build
 from reportgen.config.settings import Config
 from reportgen.metrics import dataset
-from reportgen.publish.release import Release, lock_output
+from reportgen.publish.release import Release, current_release, lock_output
 from reportgen.sources.base import Source
 from tests.support.postgres import Database, temporary_database
 from tests.support.services import environment
@@ -26,47 +26,47 @@ START = {
     "annotated_doc", "annotated_types", "cronsim", "dotenv", "pydantic", "pydantic_core", "pydantic_settings",
     "shellingham", "typer", "typing_extensions", "typing_inspection",
 }  # fmt: skip
-"""What every command loads that is neither Python's nor ours: time of each start."""
+"""Packages that every command loads besides the standard library and reportgen."""
 
 READING = START | {"babel"}
-"""What a build loads that finds nothing new: most of them."""
+"""Packages that a build loads if nothing has changed, as in most builds."""
 
 DRAWING = READING | {
     "altair", "attr", "attrs", "brotli", "dateutil", "jinja2", "jsonschema", "jsonschema_specifications",
     "markupsafe", "narwhals", "numpy", "packaging", "pandas", "referencing", "rpds", "vl_convert",
 }  # fmt: skip
-"""What a build of the sample loads that draws."""
+"""Packages that a build of the sample loads if it draws charts."""
 
 SERVICE = START | {"apscheduler", "httptools", "tzlocal"}
-"""What stays in memory for weeks."""
+"""Packages that the service loads."""
 
 STATEMENTS = 6
 MOST_FILES = 61
 MOST_BYTES = {"pages": 450_000, "drawings": 56_000, "data": 24_000, "compressed": 175_000, "manifest": 9_000}
-"""Of the sample's release as of a fixed day, the bundle of Vega and its licences left aside."""
+"""Maximum bytes by kind of file, of the sample's release as of a fixed day, without the Vega script."""
 
 BUNDLE = re.compile(r"assets/vega\.")
 
 
-TELL = """
+LOG_LOADED_PACKAGES = """
 import os, sys
 end = os._exit
-def tell(status):
+def log_and_end(status):
     with open("loaded", "a") as file:
         print(*{name.partition(".")[0] for name in sys.modules}, file=file)
     end(status)
-os._exit = tell
+os._exit = log_and_end
 """
-"""Of a process and its copies: which packages are loaded where they end."""
+"""Writes the names of the loaded packages when the process or a forked child ends."""
 
 COMMAND = "sys.argv = ['reportgen', *{}]; from reportgen.__main__ import command; command()"
 
 
 def loaded(code: str, folder: Path, **settings: str) -> set[str]:
-    """Run a program; return the packages that it and its copies load, but Python's and ours."""
+    """Run a program; return the packages outside the standard library that it and its children load."""
     (folder / "loaded").unlink(missing_ok=True)
     done = subprocess.run(
-        [sys.executable, "-c", f"{TELL}{code}"],
+        [sys.executable, "-c", f"{LOG_LOADED_PACKAGES}{code}"],
         cwd=folder, env=environment(**settings), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
@@ -80,15 +80,15 @@ def test_a_command_loads_nothing_new(tmp_path: Path) -> None:
     assert (found - START, "typer" in found) == (set(), True)
 
 
-def test_an_unchanged_build_loads_next_to_nothing_more(tmp_path: Path) -> None:
-    """It is what a service does most of the time: no pandas, no V8, no templates."""
+def test_an_unchanged_build_loads_only_the_locale_library_besides(tmp_path: Path) -> None:
+    """Most builds of a service are unchanged: they load no pandas, V8 or templates."""
     loaded(COMMAND.format(["build", "--quiet"]), tmp_path)
     found = loaded(COMMAND.format(["build", "--quiet", "--if-changed"]), tmp_path)
     assert (found - READING, "babel" in found) == (set(), True)
 
 
 def test_a_build_loads_nothing_new(tmp_path: Path) -> None:
-    """In its copy, which draws, either."""
+    """Neither does its forked child, which draws the charts."""
     found = loaded(COMMAND.format(["build", "--quiet"]), tmp_path)
     assert (found - DRAWING, {"altair", "vl_convert"} <= found) == (set(), True)
 
@@ -105,20 +105,20 @@ def test_the_service_loads_nothing_new(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def db() -> Iterator[Database]:
-    """Give a PostgreSQL server of this module's own."""
+    """Yield a PostgreSQL server for this module."""
     with temporary_database() as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def statements() -> list[str]:
-    """Collect the statements of the build below."""
+    """Return the list to which the fixture ``release`` adds the statements of its build."""
     return []
 
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory: pytest.TempPathFactory, statements: list[str]) -> Iterator[Release]:
-    """Give the sample's release as of a fixed day."""
+    """Yield the sample's release as of a fixed day."""
     opened = dataset.open_source
 
     def listening(*given: Any) -> Source:
@@ -136,11 +136,14 @@ def release(tmp_path_factory: pytest.TempPathFactory, statements: list[str]) -> 
     with pytest.MonkeyPatch.context() as patch, lock_output(root) as lock:
         patch.setattr(dataset, "open_source", listening)
         now = datetime(2026, 11, 23, 16, tzinfo=UTC)
-        yield build(Config(), lock, now=now, as_of=date(2026, 5, 25)).release
+        build(Config(), lock, now=now, as_of=date(2026, 5, 25))
+        released = current_release(root)
+        assert released
+        yield released
 
 
-def test_a_build_asks_no_more_statements(release: Release, statements: list[str]) -> None:
-    """Of a day that is over; of today it asks one more, for rows of later days."""
+def test_a_build_sends_no_more_statements(release: Release, statements: list[str]) -> None:
+    """For a past day; for today a build sends one more, for rows of later days."""
     assert len(statements) == STATEMENTS
 
 
@@ -149,7 +152,7 @@ def test_a_release_holds_no_more_files(release: Release) -> None:
 
 
 def kind(name: str) -> str:
-    """Return which kind a file of a release is."""
+    """Return the kind of a file of a release: a key of ``MOST_BYTES``."""
     if name.endswith((".br", ".gz")):
         return "compressed"
     if name == "manifest.json":
@@ -158,11 +161,11 @@ def kind(name: str) -> str:
 
 
 def test_a_release_holds_no_more_bytes(release: Release) -> None:
-    """A tenth below the bound is too far from it: then it bounds nothing any more, or half a page is lost."""
+    """Nor less than 90 % of the bound: then the bound is too loose, or a part of the page is missing."""
     found = dict.fromkeys(MOST_BYTES, 0)
     for file in release.path.rglob("*"):
         name = file.relative_to(release.path).as_posix()
         if file.is_file() and not BUNDLE.match(name):
             found[kind(name)] += file.stat().st_size
-    beside = {name: found[name] for name, most in MOST_BYTES.items() if not 0.9 * most < found[name] <= most}
-    assert beside == {}
+    outside = {name: found[name] for name, most in MOST_BYTES.items() if not 0.9 * most < found[name] <= most}
+    assert outside == {}
