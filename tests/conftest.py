@@ -185,7 +185,7 @@ def visit(chromium: "Browser") -> "Iterator[Open]":
             return visits[-1]
 
         yield opened
-        assert [finding for each in visits for finding in each.unasked()] == []
+        assert [finding for each in visits for finding in each.violations()] == []
 
 
 @pytest.fixture(scope="session")

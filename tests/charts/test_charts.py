@@ -1,4 +1,4 @@
-"""Charts are valid Vega-Lite, plain SVG for both colour schemes, and words."""
+"""Charts are valid Vega-Lite, plain SVG for both colour schemes, and have a text alternative."""
 
 import json
 import re
@@ -41,7 +41,7 @@ HOSTILE = {
     "/" + "a" * 2001 + "/end": "aaa/end (2)",
     "Other": "Other",
 }  # fmt: skip
-"""Paths with the text by which a reader recognises each."""
+"""Paths with the text that a chart shows for each."""
 
 Row = tuple[int, str, int]
 """Days ago, path, visits."""
@@ -50,7 +50,7 @@ Row = tuple[int, str, int]
 def drawn(
     rows: Iterable[Row], *names: str, over: bool = False, formatter: LocaleFormatter = ENGLISH
 ) -> list[Chart]:
-    """Draw the charts of these windows as a build would; ``over``: today is complete."""
+    """Return the charts of these windows as in a build; ``over``: today is complete."""
     windows = [make_window(name, TODAY, today_complete=over) for name in names]
     return [chart for page in make_pages(gathered(rows, windows), formatter) for chart in page.charts]
 
@@ -58,7 +58,7 @@ def drawn(
 def stacked(
     rows: Iterable[Row], *names: str, over: bool = False, formatter: LocaleFormatter = ENGLISH
 ) -> list[Chart]:
-    """Draw of each window the bars of each path."""
+    """Return the chart of visits by path of each window."""
     charts = drawn(rows, *names, over=over, formatter=formatter)
     return [chart for chart in charts if chart.name != "against-previous"]
 
@@ -66,7 +66,7 @@ def stacked(
 def compared(
     rows: Iterable[Row], name: str = "7d", *, over: bool = False, formatter: LocaleFormatter = ENGLISH
 ) -> Chart:
-    """Draw one window against the one before."""
+    """Return the chart of one window against the one before."""
     metrics = gathered(rows, [make_window(name, TODAY, today_complete=over)]).metrics[0]
     return against_previous(metrics, formatter)
 
@@ -79,7 +79,7 @@ def usual() -> list[Chart]:
 
 @pytest.fixture(scope="module")
 def hostile() -> list[Chart]:
-    """Give the charts of paths that are no good."""
+    """Give the charts of hostile paths."""
     return drawn([(days, path, 100 - n) for n, path in enumerate(HOSTILE) for days in (0, 1)], "today", "7d")
 
 
@@ -92,7 +92,7 @@ def svgs(chart: Chart) -> dict[str, str]:
 
 
 def in_a_file(chart: Chart, about: str) -> bytes:
-    """Return a chart's wide drawing as a file of its own."""
+    """Return a chart's wide drawing as an SVG file."""
     return svg_file(svgs(chart)["wide"], ChartFile("a.svg", "key", chart.title, chart.alt, about))
 
 
@@ -122,7 +122,7 @@ def scale(chart: Chart) -> dict[str, str]:
 def test_every_specification_is_valid_vega_lite_with_the_named_rows(
     usual: list[Chart], hostile: list[Chart]
 ) -> None:
-    """A specification names its rows, so that both sizes share them; each name it calls is there."""
+    """A specification names its rows, so that both sizes share them; each name that it uses exists."""
     names = [chart.name for chart in usual]
     assert names == ["top-paths", *["visits-by-path", "against-previous"] * 2]
     for chart in (*usual, *hostile):
@@ -136,7 +136,7 @@ def test_every_specification_is_valid_vega_lite_with_the_named_rows(
 def test_drawings_are_plain_svg_with_real_text_that_any_policy_allows(
     usual: list[Chart], hostile: list[Chart]
 ) -> None:
-    """Nothing that a strict policy forbids, two drawings on a page could share, or is fetched."""
+    """They contain nothing that a strict policy forbids, no ids, and no URL that is fetched."""
     for svg in all_svgs([*usual, *hostile]):
         elements = list(ET.fromstring(svg).iter())
         tags = {element.tag.rpartition("}")[2] for element in elements}
@@ -148,7 +148,7 @@ def test_drawings_are_plain_svg_with_real_text_that_any_policy_allows(
 
 
 def test_drawings_name_css_variables_and_no_colour(usual: list[Chart]) -> None:
-    """One drawing serves light and dark; the house theme declares the variables."""
+    """One drawing serves light and dark; our theme declares the variables."""
     for svg in all_svgs(usual):
         colours = {element.get(kind) for element in ET.fromstring(svg).iter() for kind in ("fill", "stroke")}
         assert {str(colour) for colour in colours if not str(colour).startswith("var(--")} <= {
@@ -192,7 +192,7 @@ def test_bars_add_up_to_each_days_visits(usual: list[Chart]) -> None:
 
 
 def test_a_path_keeps_its_colour_on_every_page_and_shares_it_with_none() -> None:
-    """Another path leads the week than the month, so the two pages name different eight."""
+    """The first path of the week is not that of the month, so the two pages name different paths."""
     rows = [(days, f"/{n}", 500 - 9 * n if days > 6 else 10 + n * 9) for n in range(12) for days in range(30)]
     week, month = map(scale, stacked(rows, "7d", "30d"))
     assert (len(set(week.values())), len(set(month.values()))) == (9, 9)
@@ -202,7 +202,7 @@ def test_a_path_keeps_its_colour_on_every_page_and_shares_it_with_none() -> None
 
 
 def test_what_has_no_visits_is_neither_drawn_nor_named() -> None:
-    """No bar without height, whose outline would still show, and no *Other* that stands for nothing."""
+    """No bar without height, whose outline would be visible, and no *Other* without visits."""
     rows = [(days, "/a", 9) for days in range(7)] + [(2, "/b", 5), (3, "/b", 0)]
     chart = stacked(rows, "7d")[0]
     assert list(scale(chart)) == ["/a", "/b"]
@@ -214,7 +214,7 @@ def test_what_has_no_visits_is_neither_drawn_nor_named() -> None:
     assert "all other paths" not in chart.alt
 
 
-def test_other_is_named_where_it_has_visits() -> None:
+def test_other_is_named_if_it_has_visits() -> None:
     chart = stacked([(1, f"/{n}", 20 - n) for n in range(9)], "7d")[0]
     assert list(scale(chart))[-1] == "Other"
     assert "Other" in words(svgs(chart)["wide"])
@@ -235,10 +235,8 @@ def strokes(svg: str) -> dict[str, set[str]]:
     (90, ["0.75", "0"], [1.5, 340 / 90 / 4]),
     (366, ["0", "0"], [960 / 366 / 4, 340 / 366 / 4]),
 ])  # fmt: skip
-def test_bars_lose_the_gaps_between_them_where_dates_are_too_narrow(
-    days: int, gaps: list[str], today: list[float]
-) -> None:
-    """Paper around bars of under 6 px would leave nothing of them; today's outline is thin there, too."""
+def test_bars_have_no_gaps_if_dates_are_too_narrow(days: int, gaps: list[str], today: list[float]) -> None:
+    """Gaps would hide bars of less than 6 px; today's outline is thin there, too."""
     chart = stacked([(day, f"/{n}", 9 + n + day % 7) for day in range(days) for n in range(9)], f"{days}d")[0]
     for svg, gap, width in zip(svgs(chart).values(), gaps, today, strict=True):
         found = strokes(svg)
@@ -249,7 +247,7 @@ def test_bars_lose_the_gaps_between_them_where_dates_are_too_narrow(
 
 
 def test_below_a_narrow_stack_the_legend_begins_with_its_highest_bar(usual: list[Chart]) -> None:
-    """Above a wide one, where it stands first, with the paths of most visits."""
+    """Above a wide stack it begins with the path of most visits."""
     chart = usual[1]
     names = list(scale(chart))
     for size, order in (("wide", names), ("narrow", names[::-1])):
@@ -258,7 +256,7 @@ def test_below_a_narrow_stack_the_legend_begins_with_its_highest_bar(usual: list
         assert [word for word in words(svgs(chart)[size]) if word in names] == order
 
 
-def test_entries_of_a_legend_in_full_width_letters_stand_apart() -> None:
+def test_entries_of_a_legend_in_full_width_letters_do_not_touch() -> None:
     """The font that Vega measures with has no such letters."""
     paths = ["/" + "\u6771\u4eac" * 7 + str(number) for number in range(9)]
     chart = stacked([(day, path, 50 - at) for at, path in enumerate(paths) for day in range(7)], "7d")[0]
@@ -273,7 +271,7 @@ def test_entries_of_a_legend_in_full_width_letters_stand_apart() -> None:
 
 
 def test_todays_bar_is_marked_so_far_until_the_day_is_over(usual: list[Chart]) -> None:
-    """A second line of its label says it, and the bar is lighter."""
+    """A second line of its label says so, and the bar is lighter."""
     running, over = usual[1], stacked(TWELVE, "7d", over=True)[0]
     for size in svgs(running):
         labels = [
@@ -302,8 +300,8 @@ LONGEST = [
 
 
 @pytest.mark.parametrize(("path", "visits"), LONGEST)
-def test_the_number_behind_the_longest_bar_stands_inside_the_drawing(path: str, visits: int) -> None:
-    """In a wide font as well; and the bar has a length, in proportion to the others."""
+def test_the_number_after_the_longest_bar_is_inside_the_drawing(path: str, visits: int) -> None:
+    """In a wide font as well; the bar's length is in proportion to the others."""
     chart = drawn([(0, path, visits), (0, "/half", visits // 2)], "today")[0]
     for size in SIZES:
         svg = svgs(chart)[size.name]
@@ -315,7 +313,7 @@ def test_the_number_behind_the_longest_bar_stands_inside_the_drawing(path: str, 
         assert end <= size.width_px
 
 
-def test_room_is_kept_for_letters_of_a_wide_font() -> None:
+def test_the_width_of_a_text_is_that_of_a_wide_font() -> None:
     """Narrow, usual and wide letters, those of two columns among them, in proportion to their size."""
     assert [text_width_px(text, 10) for text in ("", "i", "a", "W", "\u6771")] == [0, 4.2, 6.5, 9.8, 13]
     assert (
@@ -336,7 +334,7 @@ def test_the_axis_names_first_week_and_today(usual: list[Chart]) -> None:
 
 
 @pytest.mark.slow
-def test_every_date_that_the_axis_is_meant_to_name_is_there() -> None:
+def test_every_label_of_the_axis_of_dates_is_drawn() -> None:
     """In windows of any length: rounding once put the first date out of the range, and its label was lost.
 
     The names stand evenly, at most so many as fit, and the last is always today.
@@ -358,7 +356,7 @@ def test_every_date_that_the_axis_is_meant_to_name_is_there() -> None:
 
 
 def test_dates_without_rows_are_marked_and_named_on_both_charts() -> None:
-    """Below the axis, each by a mark of its own; a date with rows of 0 visits is none of them."""
+    """Each has a mark below the axis; a date whose rows have 0 visits has none."""
     rows = [(days, "/", 0 if days == 4 else 10) for days in range(14) if days not in {2, 3, 9}]
     for chart in drawn(rows, "7d"):
         labels = words(svgs(chart)["wide"])
@@ -378,7 +376,7 @@ def test_dates_without_rows_are_marked_and_named_on_both_charts() -> None:
     ]  # fmt: skip
 
 
-def test_todays_numbers_are_told_so_far_until_the_day_is_over() -> None:
+def test_todays_numbers_say_so_far_until_the_day_is_over() -> None:
     rows = [(days, "/", 1000 if days == 0 else 9) for days in range(14)]
     running, over = (stacked(rows, "7d", over=over)[0] for over in (False, True))
     assert [row["count"] for row in running.rows["visits"]] == ["9"] * 6 + ["1,000 so far"]
@@ -388,7 +386,7 @@ def test_todays_numbers_are_told_so_far_until_the_day_is_over() -> None:
     assert f"{most}. By path:" in over.alt
 
 
-def test_there_is_no_comparison_where_only_today_has_rows() -> None:
+def test_there_is_no_comparison_if_only_today_has_rows() -> None:
     assert [chart.name for chart in drawn([(0, "/", 9)], "7d")] == ["visits-by-path"]
     for before in (1, 6, 13):
         assert len(drawn([(0, "/", 9), (before, "/", 0)], "7d")) == 2
@@ -406,8 +404,8 @@ def lines(chart: Chart) -> dict[str, list[tuple[str, int]]]:
     return found
 
 
-def test_the_days_before_lie_under_those_of_the_window() -> None:
-    """The previous line is whole; today hangs on the last complete day by a line of its own."""
+def test_the_previous_days_are_drawn_on_the_dates_of_the_window() -> None:
+    """The previous line is whole; a line of its own connects today with the last complete day."""
     chart = compared([(days, "/", 100 - days) for days in range(14)])
     dates = [str(day) for day in range(17, 24)]
     assert lines(chart) == {
@@ -427,7 +425,7 @@ def test_a_window_that_is_over_has_two_whole_lines() -> None:
 
 
 def test_today_is_dashed_and_hollow_only_while_it_runs(usual: list[Chart]) -> None:
-    """With points on the complete days where they do not touch: on a wide drawing of a short window."""
+    """Complete days have points if these do not touch: on a wide drawing of a short window."""
     running, over = usual[2], compared(TWELVE, over=True)
     for size in svgs(running):
         for chart, there in ((running, 1), (over, 0)):
@@ -438,7 +436,7 @@ def test_today_is_dashed_and_hollow_only_while_it_runs(usual: list[Chart]) -> No
     assert points == [7, 0]
 
 
-def test_a_window_of_two_days_has_one_complete_day_and_is_drawn_nevertheless() -> None:
+def test_a_window_of_two_days_with_one_complete_day_is_drawn() -> None:
     chart = compared([(days, "/", 10 + days) for days in range(4)], "2d")
     assert lines(chart)["complete Sun 22 \u2013 Mon 23 Nov 2026"] == [("22", 11)]
     for svg in svgs(chart).values():
@@ -451,7 +449,7 @@ def test_the_legend_names_both_spans_in_their_colours(usual: list[Chart]) -> Non
         assert words(svg)[-2:] == [NOW, BEFORE]
 
 
-def test_each_date_answers_with_both_numbers_and_both_dates() -> None:
+def test_the_tooltip_of_a_date_has_both_numbers_and_both_dates() -> None:
     rows = compared([(0, "/", 1500), (7, "/", 2500), (1, "/", 3)]).rows["dates"]
     assert len(rows) == 7
     assert rows[-1] == {
@@ -529,10 +527,10 @@ def test_the_alternative_of_nothing_names_no_best_day() -> None:
         ("en", 3, ["0", "1", "2", "3"]),
     ],
 )
-def test_an_axis_counts_in_the_locale_and_compactly_from_100_000(
+def test_an_axis_follows_the_locale_and_abbreviates_from_100_000_on(
     name: str, visits: int, ticks: list[str]
 ) -> None:
-    """Whole numbers, however few visits there are; 0 is 0, and a billion has no letter of engineers."""
+    """Whole numbers, even for few visits; 0 is 0, and a billion is B, not G."""
     for chart in drawn([(1, "/", visits)], "2d", formatter=LocaleFormatter.of(name)):
         numbers = [
             word for word in words(svgs(chart)["wide"]) if re.fullmatch(r"[\d.,\u202f]+[A-Za-z]?", word)
@@ -563,7 +561,7 @@ def test_hostile_paths_are_drawn_as_text_one_by_one(hostile: list[Chart]) -> Non
     assert [row["visits"] for row in hostile[0].rows["visits"]] == [100 - n for n in range(len(HOSTILE))]
 
 
-def test_a_path_named_other_is_told_apart_from_other() -> None:
+def test_a_path_named_other_has_another_label_than_other() -> None:
     chart = stacked([*((1, f"/{n}", 20 - n) for n in range(9)), (1, "Other", 99)], "7d")[0]
     assert [name for name in scale(chart) if "Other" in name] == ["Other (2)", "Other"]
 
@@ -579,10 +577,10 @@ def test_the_alternative_states_total_dates_and_each_path(usual: list[Chart]) ->
     )
 
 
-# As a file of its own.
+# As an SVG file.
 
 
-def test_a_drawing_of_its_own_is_an_image_with_its_text_on_light_paper(usual: list[Chart]) -> None:
+def test_an_svg_file_is_an_image_with_its_text_on_a_light_background(usual: list[Chart]) -> None:
     """It needs no style sheet; title, description and two lines of text tell what the page tells around it.
 
     Around the drawing of the page is a margin of 24 px, above it 64 px for the words.
@@ -627,7 +625,7 @@ def test_a_path_that_looks_like_a_variable_stays_as_it_is() -> None:
 
 @contextmanager
 def web_server(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Serve a folder from another process; the list holds, in the end, who asked for what."""
+    """Serve a folder from another process; the list holds, in the end, the requests."""
     command = [
         sys.executable,
         "-u",
@@ -666,13 +664,13 @@ def test_nothing_that_a_specification_names_is_fetched(spec: dict[str, Any], tmp
     assert ["not allowed" in message for message in refused] == [True]
 
 
-def test_a_specification_that_cannot_be_drawn_is_an_error_of_ours() -> None:
+def test_a_specification_that_cannot_be_drawn_raises_render_error() -> None:
     with pytest.raises(RenderError, match="could not be drawn"):
         svg_of('{"data": {"values": []}, "mark": "nonsense"}')
 
 
-def test_drawings_take_the_places_kept_for_them_and_no_others(usual: list[Chart]) -> None:
-    """A comment in a template of one's own that looks alike stays; files that are no pages are left alone."""
+def test_drawings_replace_their_placeholders_and_nothing_else(usual: list[Chart]) -> None:
+    """A comment in a user's template that looks similar stays; files that are not pages stay as they are."""
     page = f"<p>{placeholder('7d/a.wide')}</p><!--drawing of mine--><!--drawing mine-->"
     draft = PageDraft(
         {"a.html": page.encode(), "a.csv": page.encode()}, {"7d/a.wide": usual[0].spec_json("wide")}, []

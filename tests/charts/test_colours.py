@@ -1,4 +1,4 @@
-"""Whether colours can be told apart and read: by every kind of colour vision, and without colours.
+"""Colours can be distinguished and read with every kind of colour vision, and in black and white.
 
 A series is told from every other one by its colour, so each two must differ for every reader. How much is
 measured as CIEDE2000 (Sharma, Wu & Dalal, "The CIEDE2000 Color-Difference Formula: Implementation Notes,
@@ -32,7 +32,7 @@ LEAST = {"normal": 15, "deuteranopia": 10, "protanopia": 10, "tritanopia": 10}
 """CIEDE2000 between any two series, by vision."""
 
 LEAST_LIGHTNESS = 8
-"""CIE L* between neighbours in the stack: what is left of them on a black-and-white printer."""
+"""CIE L* between neighbours in the stack, the only difference in a black-and-white print."""
 
 XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
@@ -137,7 +137,7 @@ def contrast(one: str, two: str) -> float:
     ],
 )
 def test_the_difference_is_the_published_one(one: list[float], two: list[float], difference: float) -> None:
-    """Pairs of the paper's table 1, which were chosen for what implementations get wrong."""
+    """Pairs of the paper's table 1, chosen by its authors for common mistakes of implementations."""
     assert ciede2000(np.array(one), np.array(two)) == pytest.approx(difference, abs=5e-5)
     assert ciede2000(np.array(two), np.array(one)) == pytest.approx(difference, abs=5e-5)
 
@@ -156,7 +156,7 @@ def test_every_vision_sees_greys_as_they_are(vision: str) -> None:
         ("tritanopia", "#4f8f9f", "#4f9191"),
     ],
 )
-def test_a_vision_takes_for_nearly_the_same_what_others_tell_apart(vision: str, one: str, two: str) -> None:
+def test_a_vision_sees_nearly_the_same_colour_where_others_see_two(vision: str, one: str, two: str) -> None:
     def apart(seen: str) -> float:
         return ciede2000(*(lab(SEEN[seen](linear(colour))) for colour in (one, two)))
 
@@ -164,7 +164,7 @@ def test_a_vision_takes_for_nearly_the_same_what_others_tell_apart(vision: str, 
 
 
 def test_without_s_cones_only_the_two_others_count() -> None:
-    """The simulation keeps L and M, and what it shows it shows again."""
+    """The simulation keeps L and M, and applied twice it gives the same."""
     for colour in (*SERIES_LIGHT, *SERIES_DARK):
         seen = as_tritanope(linear(colour))
         assert np.allclose((CONES @ seen)[:2], (CONES @ linear(colour))[:2])
@@ -176,7 +176,7 @@ def test_without_s_cones_only_the_two_others_count() -> None:
 
 @pytest.mark.parametrize("vision", LEAST)
 @pytest.mark.parametrize("scheme", STACKS)
-def test_any_two_series_are_told_apart(scheme: str, vision: str) -> None:
+def test_any_two_series_differ_visibly(scheme: str, vision: str) -> None:
     """Eight colours and *Other*, all 36 pairs."""
     seen = {colour: lab(SEEN[vision](linear(colour))) for colour in STACKS[scheme]}
     assert len(seen) == SERIES + 1
@@ -190,7 +190,7 @@ def test_any_two_series_are_told_apart(scheme: str, vision: str) -> None:
 
 @pytest.mark.parametrize("scheme", STACKS)
 def test_neighbours_in_the_stack_differ_in_lightness(scheme: str) -> None:
-    """Black-and-white printers, and readers who see few hues, go by it."""
+    """In black-and-white prints and for readers who see few hues, it is the only difference."""
     alike = {
         pair: round(difference, 1)
         for pair in pairwise(STACKS[scheme])
@@ -210,7 +210,7 @@ def test_the_two_lines_of_a_comparison_differ_in_lightness(scheme: str) -> None:
 
 @pytest.mark.parametrize("ground", ["paper", "wash"])
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_text_stands_out_from_what_is_behind_it(scheme: str, ground: str) -> None:
+def test_text_has_enough_contrast_with_its_background(scheme: str, ground: str) -> None:
     """4.5:1 (1.4.3)."""
     colours = SCHEMES[scheme]
     ratios = {text: contrast(colours[text], colours[ground]) for text in ("ink", "quiet", "accent")}
@@ -218,12 +218,12 @@ def test_text_stands_out_from_what_is_behind_it(scheme: str, ground: str) -> Non
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_number_is_read_over_the_bar_of_its_share(scheme: str) -> None:
+def test_a_number_has_enough_contrast_with_the_bar_of_its_share(scheme: str) -> None:
     assert contrast(SCHEMES[scheme]["ink"], SCHEMES[scheme]["share"]) >= 4.5
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_bars_and_lines_stand_out_from_the_paper(scheme: str) -> None:
+def test_bars_and_lines_have_enough_contrast_with_the_background(scheme: str) -> None:
     """3:1 (1.4.11): every series, and both lines of a comparison."""
     colours = SCHEMES[scheme]
     drawn = (*STACKS[scheme], colours["accent"], colours["ghost"])

@@ -1,4 +1,4 @@
-"""Small pictures: one stroke a date, nothing outside of the box, no picture of nothing."""
+"""Small charts: one stroke for each date, nothing outside the box, none if all values are 0."""
 
 import re
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ counts = st.lists(st.integers(0, 2**63 - 1), min_size=1, max_size=60)
 
 
 def strokes(path: str) -> dict[int, int]:
-    """Follow a path of bars: the height of each, by the number of its date."""
+    """Return the height of each bar in SVG path data, by the index of its date."""
     start, x, found = re.match(r"M\.5 (\d+)", path), 0, {}
     assert start is not None
     assert int(start[1]) == HEIGHT
@@ -27,14 +27,14 @@ def strokes(path: str) -> dict[int, int]:
 
 
 def layers(spark: Spark | None) -> dict[str, str]:
-    """Return the layers of a picture that is there."""
+    """Return the layers of a chart, by name."""
     assert spark is not None
     return dict(spark.layers)
 
 
 @given(counts)
-def test_every_bar_stands_on_its_date_and_inside_the_box(values: list[int]) -> None:
-    """Its height is in proportion, but a value above 0 is never invisible; 0 has no stroke."""
+def test_every_bar_is_at_its_date_and_inside_the_box(values: list[int]) -> None:
+    """Its height is in proportion, at least one unit for a value above 0; 0 has no stroke."""
     top = max(values)
     found = strokes(bar_path(values, top))
     assert set(found) == {at for at, value in enumerate(values) if value}
@@ -50,8 +50,10 @@ def test_bars_are_drawn_as_svg_path_data() -> None:
 
 
 @given(counts, st.data())
-def test_a_lit_bar_stands_out_and_a_faint_one_steps_back(values: list[int], data: st.DataObject) -> None:
-    """Whatever the layers, together they are the same bars on the same scale."""
+def test_a_highlighted_bar_and_one_of_a_running_day_have_layers_of_their_own(
+    values: list[int], data: st.DataObject
+) -> None:
+    """Together, the layers have the same bars on the same scale."""
     places = st.none() | st.integers(0, len(values) - 1)
     highlighted, faint = data.draw(places), data.draw(places)
     spark = bars(values, highlighted=highlighted, running=faint if faint != highlighted else None)
@@ -77,7 +79,7 @@ def test_a_lit_bar_stands_out_and_a_faint_one_steps_back(values: list[int], data
         (0, 1, ["mute", "bar", "faint"]),
     ],
 )
-def test_only_beside_a_lit_bar_are_the_others_quiet(
+def test_the_others_are_grey_only_beside_a_highlighted_bar(
     highlighted: int | None, faint: int | None, names: Sequence[str]
 ) -> None:
     spark = bars([3, 4], highlighted=highlighted, running=faint)
@@ -143,5 +145,5 @@ def test_the_mean_lies_inside_the_box(values: list[int]) -> None:
 @pytest.mark.parametrize(
     "spark", [bars([0, 0]), bars([0], highlighted=0), with_mean([0, 0], 0.0), lines([0], [0])]
 )
-def test_there_is_no_picture_of_nothing(spark: Spark | None) -> None:
+def test_there_is_no_chart_if_all_values_are_0(spark: Spark | None) -> None:
     assert spark is None

@@ -1,4 +1,4 @@
-"""Which colours and fonts there are, in both schemes, and what they are called."""
+"""Colours and fonts of both schemes, and their names."""
 
 import json
 import re
@@ -55,8 +55,8 @@ def test_a_scheme_declares_the_colours_that_it_has(scheme: str) -> None:
     assert declared == named | {f"series-{n}": colour for n, colour in enumerate(series, start=1)}
 
 
-def test_light_is_on_paper_and_dark_on_ink() -> None:
-    """Text and its ground change places."""
+def test_the_light_scheme_has_dark_text_and_the_dark_scheme_light_text() -> None:
+    """Lightness of text and background."""
 
     def brightness(colour: str) -> int:
         return sum(bytes.fromhex(colour[1:]))
@@ -66,7 +66,7 @@ def test_light_is_on_paper_and_dark_on_ink() -> None:
         assert brightness(theme.DARK[ground]) < brightness(theme.DARK["ink"])
 
 
-def test_text_of_a_chart_has_the_size_and_the_font_that_are_asked_for() -> None:
+def test_text_of_a_chart_has_the_given_size_and_font() -> None:
     small, large = theme.vega_config(11), theme.vega_config(22)
     for part, size in (("axis", "labelFontSize"), ("legend", "labelFontSize"), ("text", "fontSize")):
         assert (small[part][size], large[part][size]) == (11, 22)
@@ -74,14 +74,14 @@ def test_text_of_a_chart_has_the_size_and_the_font_that_are_asked_for() -> None:
     assert small | {"axis": 0, "legend": 0, "text": 0} == large | {"axis": 0, "legend": 0, "text": 0}
 
 
-def test_a_chart_paints_no_ground_and_leaves_its_words_to_the_page() -> None:
-    """Paper shows through in light, dark and print; the figure around it carries the text alternative."""
+def test_a_chart_has_no_background_and_no_text_alternative_of_its_own() -> None:
+    """The page's background is visible in light, dark and print; the element around it has the text."""
     config = theme.vega_config(12)
     assert (config["background"], config["view"]["stroke"], config["aria"]) == ("transparent", None, False)
 
 
 def test_a_drawing_in_light_colours_names_no_variable() -> None:
-    """Every variable that charts use has its colour; other text stays as it is."""
+    """Every variable that charts use is replaced by its colour; other text stays as it is."""
     names = [*theme.LIGHT, *(f"series-{n}" for n in range(1, theme.SERIES + 1))]
     drawing = "".join(f'<path fill="var(--{name})"/>' for name in names)
     colours = [*theme.LIGHT.values(), *theme.SERIES_LIGHT]
@@ -90,7 +90,7 @@ def test_a_drawing_in_light_colours_names_no_variable() -> None:
 
 
 def test_a_variable_that_does_not_exist_has_no_colour() -> None:
-    """Better no drawing than one with holes."""
+    """An error is better than a drawing without a colour."""
     with pytest.raises(KeyError, match="nobody"):
         theme.light('<path fill="var(--nobody)"/>')
 
@@ -98,8 +98,8 @@ def test_a_variable_that_does_not_exist_has_no_colour() -> None:
 # Neighbours in a stack.
 
 
-def test_slots_are_alike_where_either_scheme_gives_them_about_one_lightness() -> None:
-    """Both ways round, each to itself; black and white are as far apart as can be."""
+def test_slots_are_similar_if_their_lightness_is_similar_in_either_scheme() -> None:
+    """In both orders, and each slot with itself."""
     slots = [None, *range(theme.SERIES)]
     assert all(theme.similar_lightness(slot, slot) for slot in slots)
     pairs = list(combinations(slots, 2))
@@ -117,8 +117,8 @@ def test_lightness_is_that_of_cielab(colour: str, lightness: float) -> None:
     assert theme._lightness(colour) == pytest.approx(lightness, abs=0.01)
 
 
-def test_a_pair_is_alike_up_to_8_steps_of_lightness(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In one scheme or in the other: a page is read in both."""
+def test_a_pair_is_similar_below_8_steps_of_lightness(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one scheme or the other: pages are read in both."""
     grey, close, apart = "#777777", "#8a8a8a", "#8d8d8d"  # L* 50.0, 57.3, 58.4
     for name, other in (("SERIES_LIGHT", "SERIES_DARK"), ("SERIES_DARK", "SERIES_LIGHT")):
         monkeypatch.setattr(theme, name, (grey, close, apart))
@@ -131,11 +131,11 @@ Stacks = Sequence[Sequence[str]]
 
 
 def neighbours(slots: Slots, tops: Stacks) -> list[tuple[int | None, int | None]]:
-    """Return the slots that touch in each page's stack, which *Other* closes."""
+    """Return the pairs of slots that touch in each page's stack; *Other* is last."""
     return [pair for top in tops for pair in pairwise([*(slots[path] for path in top), None])]
 
 
-def likenesses(slots: Slots, tops: Stacks) -> int:
+def similar_neighbours(slots: Slots, tops: Stacks) -> int:
     """Count the neighbours that are about equally light."""
     return sum(theme.similar_lightness(one, two) for one, two in neighbours(slots, tops))
 
@@ -146,11 +146,11 @@ stacks = st.lists(
 
 
 @given(stacks)
-def test_slots_are_swapped_for_no_more_likenesses_and_no_fewer_colours(tops: Stacks) -> None:
-    """Every path keeps a slot of its own on each page where it had one; the same pages give the same."""
+def test_swapped_slots_have_no_more_similar_neighbours_and_no_fewer_colours(tops: Stacks) -> None:
+    """A path that had a slot of its own on a page keeps one; the same pages give the same slots."""
     given_slots = colour_slots(tops, theme.SERIES)
     found = separate_neighbours(given_slots, tops)
-    assert likenesses(found, tops) <= likenesses(given_slots, tops)
+    assert similar_neighbours(found, tops) <= similar_neighbours(given_slots, tops)
     assert found.keys() == given_slots.keys()
     assert set(found.values()) <= set(range(theme.SERIES))
     for one, two in combinations(found, 2):
@@ -158,8 +158,8 @@ def test_slots_are_swapped_for_no_more_likenesses_and_no_fewer_colours(tops: Sta
     assert separate_neighbours(given_slots, tops) == found
 
 
-def test_a_stack_whose_neighbours_are_alike_is_taken_apart() -> None:
-    """Whatever order its paths come in, a page on its own has no two of them side by side."""
+def test_slots_of_similar_neighbours_are_swapped() -> None:
+    """On a single page, no two similar slots touch, in whatever order its paths come."""
     top = [f"/{n}" for n in range(theme.SERIES)]
     likest = max(
         permutations(range(theme.SERIES), 3),
@@ -167,11 +167,11 @@ def test_a_stack_whose_neighbours_are_alike_is_taken_apart() -> None:
     )
     order = [*likest, *(slot for slot in range(theme.SERIES) if slot not in likest)]
     slots = dict(zip(top, order, strict=True))
-    assert likenesses(slots, [top]) > 1
-    assert likenesses(separate_neighbours(slots, [top]), [top]) == 0
+    assert similar_neighbours(slots, [top]) > 1
+    assert similar_neighbours(separate_neighbours(slots, [top]), [top]) == 0
 
 
-def test_the_samples_stacks_have_as_few_likenesses_as_any_order_of_the_colours() -> None:
+def test_the_samples_stacks_have_as_few_similar_neighbours_as_any_order_of_the_colours() -> None:
     """Against all 40,320 of them, over the pages of 7 and 30 days."""
     read = read_dataset(
         Config(windows=("7d", "30d")), datetime(2026, 11, 23, 16, tzinfo=UTC), None, paths_csv
@@ -186,4 +186,6 @@ def test_the_samples_stacks_have_as_few_likenesses_as_any_order_of_the_colours()
         for order in permutations(range(theme.SERIES))
         for new in [{None: None, **dict(enumerate(order))}]
     )
-    assert likenesses(separate_neighbours(slots, tops), tops) == fewest < likenesses(slots, tops)
+    assert (
+        similar_neighbours(separate_neighbours(slots, tops), tops) == fewest < similar_neighbours(slots, tops)
+    )

@@ -1,4 +1,4 @@
-"""The script that makes charts interactive: found, or made once, apart, and never in the way."""
+"""The script that makes charts interactive: found, or made once in a child process."""
 
 import gzip
 import json
@@ -25,19 +25,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def bare_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Take the installed bundle away; give a folder for builds to keep one in."""
+    """Hide the installed bundle; give the folder where builds keep one."""
     monkeypatch.setattr(vega_bundle, "LICENCES", tmp_path / "none" / "vega.LICENSES.txt")
     return tmp_path / "state"
 
 
 def keep(place: Path, script: bytes) -> None:
-    """Put a bundle there, in each form."""
+    """Write a bundle, in each form."""
     for form in vega_bundle.FORMS:
         place.with_name(place.name + form).write_bytes(script)
 
 
 def forms(script: bytes) -> dict[str, bytes]:
-    """Return what is loaded of a bundle that :func:`keep` put there."""
+    """Return the loaded files of a bundle that :func:`keep` wrote."""
     return {vega_bundle.hashed("assets/vega.js", script) + form: script for form in vega_bundle.FORMS}
 
 
@@ -49,12 +49,12 @@ def test_a_bundle_that_is_not_whole_is_made_anew(bare_install: Path, monkeypatch
         vega_bundle.load(bare_install)
 
 
-def test_the_name_tells_which_version_draws_the_same_charts() -> None:
+def test_the_name_contains_the_version_that_draws_the_charts() -> None:
     assert vega_bundle.name() == f"vega-{version('vl-convert-python')}.js"
 
 
 def test_the_bundle_is_one_classic_script_with_its_licences_in_front(made: Path) -> None:
-    """No module: pages load it from the file system, too. Nothing else is left beside it."""
+    """Not a module: pages load it from the file system, too. No other file is left beside it."""
     text = made.read_text(encoding="utf-8")
     licences = vega_bundle.LICENCES.read_text(encoding="utf-8")
     assert "*/" not in licences
@@ -81,11 +81,11 @@ PARTS = {
     ),  # fast-json-stable-…, MIT
     "process.binding is not supported": ("Roman Shtylman",),  # node-process, MIT
 }
-"""What each library is recognised by, and whom its licence wants named in every copy."""
+"""Code that identifies each library, and the holder of its licence."""
 
 
 @pytest.mark.parametrize("mark", PARTS, ids=[" and ".join(holders) for holders in PARTS.values()])
-def test_the_licences_name_whoever_wrote_what_is_in_the_bundle(made: Path, mark: str) -> None:
+def test_the_licences_name_the_authors_of_every_library_in_the_bundle(made: Path, mark: str) -> None:
     licences, _, code = made.read_text(encoding="utf-8").partition("*/")
     assert mark in code, "no longer in the bundle: it may leave this list and the licences"
     assert [holder for holder in PARTS[mark] if holder not in licences] == []
@@ -101,12 +101,12 @@ def test_the_licences_name_whoever_wrote_what_is_in_the_bundle(made: Path, mark:
     ],
     ids=["BSD", "ISC", "MIT", "Apache"],
 )
-def test_each_licence_stands_there_with_its_words(words: str) -> None:
+def test_the_text_of_each_licence_is_in_the_bundle(words: str) -> None:
     assert words in " ".join(vega_bundle.LICENCES.read_text(encoding="utf-8").split())
 
 
-def test_the_bundle_leaves_one_name_behind(made: Path, tmp_path: Path) -> None:
-    """Its hundreds of short names cannot meet those of a page, nor their own when it is loaded again."""
+def test_the_bundle_defines_one_global_name(made: Path, tmp_path: Path) -> None:
+    """Its hundreds of short names cannot clash with a page's, nor with its own if it is loaded twice."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("Node.js is not here: this test runs the bundle with it, outside of a browser")
@@ -127,7 +127,7 @@ def test_the_bundle_leaves_one_name_behind(made: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout) == [["vegaEmbed"], "function"]
 
 
-def test_a_bundle_that_was_kept_is_read_and_none_is_made(bare_install: Path) -> None:
+def test_a_kept_bundle_is_read_and_none_is_made(bare_install: Path) -> None:
     bare_install.mkdir()
     keep(bare_install / vega_bundle.name(), b"kept")
     assert vega_bundle.load(bare_install) == forms(b"kept")
@@ -140,10 +140,8 @@ def test_the_installed_bundle_comes_first(bare_install: Path) -> None:
     assert vega_bundle.load(bare_install) == forms(b"none")
 
 
-def test_a_bundle_of_another_version_is_not_taken(
-    bare_install: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Charts that come alive would not look as they are drawn."""
+def test_a_bundle_of_another_version_is_not_used(bare_install: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interactive charts would not look like the static ones."""
     bare_install.mkdir()
     (bare_install / "vega-0.1.js").write_bytes(b"old")
     monkeypatch.setattr(sys, "executable", "/bin/false")
@@ -152,8 +150,8 @@ def test_a_bundle_of_another_version_is_not_taken(
 
 
 @pytest.mark.slow
-def test_without_one_it_is_made_apart_and_kept(bare_install: Path, made: Path) -> None:
-    """The engine's memory goes with the process that made it."""
+def test_without_one_it_is_made_in_a_child_process_and_kept(bare_install: Path, made: Path) -> None:
+    """The memory of V8 is freed with the child process."""
     found = vega_bundle.load(bare_install)
     assert next(iter(found.values())) == made.read_bytes()
     assert {file.name for file in bare_install.iterdir()} == {
@@ -170,10 +168,10 @@ def test_without_one_it_is_made_apart_and_kept(bare_install: Path, made: Path) -
         ("import time; time.sleep(60)", "timed out"),
     ],
 )
-def test_what_goes_wrong_while_it_is_made_is_told(
+def test_the_error_says_why_it_could_not_be_made(
     bare_install: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str, says: str
 ) -> None:
-    """A process in the place of the one that makes it: failing, killed, or stuck."""
+    """The child process is replaced by one that fails, is killed, or hangs."""
     interpreter = tmp_path / "interpreter"
     interpreter.write_text(f"#!{sys.executable}\n{script}\n")
     interpreter.chmod(0o755)
@@ -185,7 +183,7 @@ def test_what_goes_wrong_while_it_is_made_is_told(
 
 
 @pytest.mark.slow
-def test_a_folder_that_cannot_be_written_to_is_told(bare_install: Path) -> None:
+def test_the_error_names_a_folder_that_cannot_be_written_to(bare_install: Path) -> None:
     bare_install.write_text("a file, no folder")
     with pytest.raises(RenderError, match=r"could not be made: .*(exists|directory)"):
         vega_bundle.load(bare_install)

@@ -1,4 +1,4 @@
-"""Whole sites, byte by byte: what a change does to the pages is seen in the diff of a commit.
+"""Whole sites, byte by byte: the diff of a commit shows how it changes the pages.
 
 ``tests/golden/sites/<case>/`` goes in, ``tests/golden/snapshots/<case>/`` comes out, at a fixed time.
 A snapshot that is missing is written, and the test fails in CI. To renew one, delete it and run the test.
@@ -19,14 +19,14 @@ GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = sorted(path.name for path in (GOLDEN / "sites").iterdir())
 NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
 VARYING = {"manifest.json"}
-"""Holds times and memory of the build."""
+"""Files with times and memory of the build."""
 
 PACKED = {".br", ".gz"}
-"""Compressed forms: the libraries may find shorter ones."""
+"""Compressed forms, which depend on versions of libraries."""
 
 
 def built(case: str, output: Path) -> dict[str, bytes]:
-    """Build a case, and return its pages, drawings and files for programs by name."""
+    """Return the files of a built case by name, without scripts, manifest and compressed forms."""
     site = GOLDEN / "sites" / case
     config = load_config(site / "reportgen.toml", {}, {"source": {"url": str(site / "metrics.csv")}})
     with lock_output(output) as lock:

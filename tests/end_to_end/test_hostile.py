@@ -1,4 +1,4 @@
-"""Paths that try to be something else are text: on every page, in every file, drawn and alive."""
+"""Hostile paths are text: on every page, in every file, in static and interactive charts."""
 
 import csv
 import io
@@ -28,7 +28,7 @@ footer defs clippath
 
 
 def guarded(path: str) -> str:
-    """Return a path as a cell that no spreadsheet runs."""
+    """Return a path as a CSV cell that no spreadsheet runs as a formula."""
     return f"'{path}" if path.startswith(FORMULAS) else path
 
 
@@ -39,7 +39,7 @@ def stands_for(text: str, path: str) -> bool:
     return whole == head if not cut else len(head) > 5 and whole.startswith(head) and whole.endswith(tail)
 
 
-def test_the_data_hold_what_they_promise() -> None:
+def test_the_data_have_every_hostile_path() -> None:
     """Each is there as stored, most of them twice, and as different paths."""
     assert len(hostile.PATHS) == len(set(hostile.PATHS)) > 65
     assert {len(path) for path in hostile.PATHS} & {2000, 2001, 2002, 2003} != set()
@@ -48,8 +48,8 @@ def test_the_data_hold_what_they_promise() -> None:
 
 @pytest.mark.parametrize("case", SITES)
 @pytest.mark.parametrize("window", WINDOWS)
-def test_files_for_programs_hold_each_path_as_stored(sites: Sites, case: str, window: str) -> None:
-    """Byte for byte in JSON; in CSV a cell that a spreadsheet would run is defused."""
+def test_data_files_have_each_path_as_stored(sites: Sites, case: str, window: str) -> None:
+    """Byte for byte in JSON; in CSV a cell that a spreadsheet would run has a leading quote."""
     folder = sites(case).release / window
     report = json.loads((folder / "report.json").read_bytes())
     assert sorted(row["path"] for row in report["paths"]) == sorted(hostile.PATHS)
@@ -64,7 +64,7 @@ def test_files_for_programs_hold_each_path_as_stored(sites: Sites, case: str, wi
 
 @pytest.mark.parametrize("window", WINDOWS)
 def test_each_path_keeps_its_visits_by_day(sites: Sites, window: str) -> None:
-    """Those that are no UTF-8 too: what the series of the chart leave is the visits of the others."""
+    """Also paths that are not UTF-8: the chart's series and *Other* add up to all visits."""
     folder = sites("hostile, with links").release / window
     report = json.loads((folder / "report.json").read_bytes())
     first = {row["path"]: row["visits"] for row in report["paths"][:8]}
@@ -79,8 +79,8 @@ def test_each_path_keeps_its_visits_by_day(sites: Sites, window: str) -> None:
 
 
 @pytest.mark.parametrize("case", SITES)
-def test_every_drawing_is_an_image_that_holds_text_and_nothing_else(sites: Sites, case: str) -> None:
-    """It parses as XML; its elements are those of charts; the first paths stand in it as they look."""
+def test_every_drawing_is_an_image_with_text_and_nothing_else(sites: Sites, case: str) -> None:
+    """It parses as XML; its elements are those of charts; the first paths are in it as readers see them."""
     files = sorted(sites(case).release.rglob("*.svg"))
     assert len(files) == 5
     for file in files:
@@ -101,7 +101,7 @@ def test_every_drawing_is_an_image_that_holds_text_and_nothing_else(sites: Sites
 def test_a_page_shows_each_path_as_text_isolated_and_whole(
     sites: Sites, visit: Open, case: str, page: str, scripts: bool
 ) -> None:
-    """No element, attribute, request or dialog more; nothing hangs over on a small phone."""
+    """No additional element, attribute, request or dialog; nothing overflows on a small phone."""
     reader = visit(sites(case).http(page), size=(360, 800), java_script_enabled=scripts)
     cells = "table.paths tbody th bdi.path"
     assert sorted(reader.texts(cells)) == sorted(map(visible, hostile.PATHS))
@@ -125,8 +125,8 @@ def test_a_page_shows_each_path_as_text_isolated_and_whole(
     programs = [kind for kind in reader.page.eval_on_selector_all("script", foreign) if "json" not in kind]
     (own,) = sites(case).release.glob("assets/report.*.js")
     assert programs == [f"../assets/{own.name}"]
-    assert reader.sideways() == 0
-    assert reader.unasked() == []
+    assert reader.overflow_px() == 0
+    assert reader.violations() == []
     if case == "hostile":
         assert reader.page.locator("h1").text_content() == '"></title><script>window.__pwned=1</script>'
         assert reader.page.title().endswith('"></title><script>window.__pwned=1</script>')
@@ -134,7 +134,7 @@ def test_a_page_shows_each_path_as_text_isolated_and_whole(
 
 @pytest.mark.parametrize("case", SITES)
 def test_sentences_name_hostile_paths(sites: Sites, visit: Open, case: str) -> None:
-    """So the test above has seen some; and they are listed by their most visits first."""
+    """So the test above has sentences with such paths."""
     first = hostile.PATHS[:3] if case == "hostile" else hostile.PATHS[-3:]
     reader = visit(sites(case).http("7d/index.html"))
     named = {shorten(visible(path), LONGEST_NAME) for path in first}
@@ -143,8 +143,8 @@ def test_sentences_name_hostile_paths(sites: Sites, visit: Open, case: str) -> N
 
 @pytest.mark.parametrize("case", SITES)
 @pytest.mark.parametrize("page", REPORTS)
-def test_live_charts_show_paths_as_text_too(sites: Sites, visit: Open, case: str, page: str) -> None:
-    """Every mark, walked through by keyboard: legend, tooltip and what is read aloud."""
+def test_interactive_charts_show_paths_as_text_too(sites: Sites, visit: Open, case: str, page: str) -> None:
+    """Every mark, by keyboard: legend, tooltip and announcement."""
     reader = visit(sites(case).http(page), size=(1440, 900))
     drawn = reader.page.locator(".chart").first.locator(".wide text").all_text_contents()
     reader.activate_charts()
@@ -163,12 +163,12 @@ def test_live_charts_show_paths_as_text_too(sites: Sites, visit: Open, case: str
         assert rows["Path"] in chart.locator("xpath=following-sibling::p").first.text_content()
     assert seen <= paths
     assert len(seen) > 5
-    assert reader.unasked() == []
+    assert reader.violations() == []
 
 
 @pytest.mark.parametrize("page", REPORTS)
-def test_links_lead_to_the_site_and_nowhere_else(sites: Sites, visit: Open, page: str) -> None:
-    """Only paths that begin with a slash are links; a browser finds the very path behind each of them."""
+def test_links_go_to_the_site_only(sites: Sites, visit: Open, page: str) -> None:
+    """Only paths that begin with a slash are links; a browser resolves each of them to the stored path."""
     bare = visit(sites("hostile").http(page)).page.locator("bdi a")
     assert bare.count() == 0
     reader = visit(sites("hostile, with links").http(page))
@@ -180,15 +180,15 @@ def test_links_lead_to_the_site_and_nowhere_else(sites: Sites, visit: Open, page
     assert {(origin, protocol) for _, origin, protocol in found} == {("https://example.com", "https:")}
 
 
-def test_what_no_engine_can_hold_is_spelled_all_the_same() -> None:
-    """A lone surrogate never comes out of a database; where one came, it would be written out."""
+def test_a_lone_surrogate_is_shown_by_its_name() -> None:
+    """No database returns one; if one did, the page could still be written."""
     path = "/a\ud800b"
     assert visible(path) == "/a<U+D800>b" == cut_path(path).whole
     assert labels([path]) == ["/a<U+D800>b"]
     assert isolated(path).encode()
 
 
-def test_a_path_too_long_to_search_for_is_cut_for_good() -> None:
+def test_the_middle_of_a_very_long_path_is_not_in_the_page() -> None:
     assert (
         cut_path("/" + "x" * MAX_WHOLE_PATH).whole
         == f"/{'x' * 37}… {MAX_WHOLE_PATH - 62} characters …{'x' * 25}"
@@ -196,14 +196,14 @@ def test_a_path_too_long_to_search_for_is_cut_for_good() -> None:
 
 
 def test_every_path_was_visited_on_every_date(sites: Sites) -> None:
-    """So the same ones stand on all pages."""
+    """So all pages list the same paths."""
     for window in WINDOWS:
         report = json.loads((sites("hostile").release / window / "report.json").read_bytes())
         assert report["path_count"] == len(hostile.PATHS)
         assert report["end"] == str(TODAY)
 
 
-# Whoever can make visits can make paths: they must not stop the report by the size of a page.
+# Anybody who visits a site can make paths; they must not make a page too large to be published.
 
 FLOODS: dict[str, tuple[list[str], int, int]] = {
     "quotes": ([f"/{n}" + '"' * 20_000 for n in range(100)], 8, 1_000_000),
@@ -211,7 +211,7 @@ FLOODS: dict[str, tuple[list[str], int, int]] = {
     "2 KB": ([f"/{n}/" + "w" * 1900 for n in range(1000)], 2, 3_000_000),
     "busy": ([f"/{n}" for n in range(1000)], 180, 3_000_000),
 }
-"""By what there is too much of: paths, on how many dates, and the bytes that a page may have."""
+"""Cases by what is large: the paths, the number of dates, and the maximum bytes of a page."""
 
 
 @pytest.mark.parametrize("name", FLOODS)
@@ -238,10 +238,10 @@ def test_no_paths_make_a_page_too_large_to_publish(tmp_path: Path, name: str) ->
         assert page.count("… 18") > 0
 
 
-def test_a_middle_is_left_out_for_good_when_the_page_has_no_more_room() -> None:
+def test_the_middle_of_a_path_is_left_out_when_its_byte_budget_is_used_up() -> None:
     path = "/" + "<" * 100
-    room = ByteBudget(2 * 4 * 100)
-    assert cut_path(path, room).whole == path
-    assert "… 38 characters …" in cut_path(path, room).whole
-    assert "… " in cut_path("/" + "x" * 65, room).whole
-    assert cut_path("/x", room).whole == "/x"
+    budget = ByteBudget(2 * 4 * 100)
+    assert cut_path(path, budget).whole == path
+    assert "… 38 characters …" in cut_path(path, budget).whole
+    assert "… " in cut_path("/" + "x" * 65, budget).whole
+    assert cut_path("/x", budget).whole == "/x"

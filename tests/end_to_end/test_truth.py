@@ -1,4 +1,4 @@
-"""Every published number is what plain SQL over the table says, whichever engine the report reads.
+"""Every published number equals the result of plain SQL over the table, for every engine.
 
 The truth is asked of PostgreSQL in SQL written here; nothing of the package takes part in it.
 """
@@ -32,7 +32,7 @@ from tests.support.commands import Run
 from tests.support.engines import METRICS_TABLE, with_database
 
 Files = dict[str, Any]
-"""What a window's files say: report.json without ``site``, ``built_at`` and ``changes``; CSV as rows."""
+"""The content of a window's files: report.json without ``site``, ``built_at``, ``changes``; CSV as rows."""
 Rows = list[tuple[str, str, int]]
 Truth = Callable[..., Files]
 Sites = Callable[[str, date], Path]
@@ -86,7 +86,7 @@ def ask(
     metrics: str = "metrics",
     top: int = 100,
 ) -> Files:
-    """Ask SQL what the files of ``window`` have to say, where ``last`` is today and may be ``running``."""
+    """Return the expected files of ``window`` from SQL; its date ``last`` may be ``running``."""
     days = DAYS[window]
     first, over = last - timedelta(days=days - 1), last - timedelta(days=int(running))
     bound = {"first": first, "last": last, "over": over, "days": days}
@@ -110,13 +110,13 @@ def ask(
 
 
 def spelled(rows: list[dict[str, Any]]) -> list[list[str]]:
-    """Spell rows as they stand in CSV, names first."""
+    """Return rows as CSV, names first."""
     forms = {"None": "", "True": "true", "False": "false"}
     return [list(rows[0]), *([forms.get(str(cell), str(cell)) for cell in row.values()] for row in rows)]
 
 
 def assert_true(site: Path, window: str, true: Files) -> None:
-    """Compare a published window with what SQL says."""
+    """Compare a published window with the result of SQL."""
     files = read(site, window)
     assert files["report.json"] == true["report.json"]
     assert json.dumps(files["report.json"]) == json.dumps(true["report.json"])  # 1 is not 1.0; order counts
@@ -125,7 +125,7 @@ def assert_true(site: Path, window: str, true: Files) -> None:
 
 
 def read(site: Path, window: str) -> Files:
-    """Read a published window, whose JSON keeps to its schema and adds up."""
+    """Return a published window; check that its JSON is valid by its schema and adds up."""
     report = json.loads((site / window / "report.json").read_bytes())
     Draft202012Validator(SCHEMA).validate(report)
     listed = sum(row["visits"] for row in report["paths"])
@@ -145,7 +145,7 @@ def read_csv(file: Path) -> list[list[str]]:
 
 
 def publish(root: Path, as_of: date | None, *, now: datetime = LATER, **options: Any) -> Path:
-    """Build once with these settings, whatever file lies about; return the published release."""
+    """Build once with these settings, without a settings file; return the published release."""
     config = load_config(Path(os.devnull), {}, options | {"output": {"dir": root}})
     with lock_output(root) as lock:
         build(config, lock, now=now, as_of=as_of)
@@ -212,7 +212,7 @@ def sites(urls: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Sit
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("as_of", [LAST, PROBED, SPIKE], ids=str)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_every_number_of_every_file_is_what_sql_says(
+def test_every_number_of_every_file_equals_the_result_of_sql(
     engine: str, as_of: date, window: str, sites: Sites, truth: Truth
 ) -> None:
     """A past day is over, and rows after it are neither counted nor noted."""
@@ -220,10 +220,10 @@ def test_every_number_of_every_file_is_what_sql_says(
 
 
 @pytest.mark.parametrize("engine", ["postgresql", "duckdb"])
-def test_longer_windows_and_a_shorter_list_hold_too(
+def test_longer_windows_and_a_shorter_list_equal_it_too(
     engine: str, urls: dict[str, str], truth: Truth, tmp_path: Path
 ) -> None:
-    """What a list of five paths leaves is ``other``; ``paths.csv`` has them all."""
+    """``other`` has the visits beyond a list of five paths; ``paths.csv`` has all paths."""
     site = publish(tmp_path, LAST, source={"url": urls[engine]}, windows=tuple(DAYS), top_paths=5)
     for window in DAYS:
         assert_true(site, window, truth(window, LAST, top=5))
@@ -233,7 +233,7 @@ def test_longer_windows_and_a_shorter_list_hold_too(
 def test_a_running_day_counts_in_totals_but_not_in_comparisons(
     engine: str, urls: dict[str, str], truth: Truth, tmp_path: Path
 ) -> None:
-    """Rows dated after today are left out, and how many they are is noted."""
+    """Rows dated after today are left out, and their number is noted."""
     site = publish(tmp_path, None, now=NOON, source={"url": urls[engine]})
     for window in WINDOWS:
         assert_true(site, window, truth(window, PROBED, running=True))
@@ -262,13 +262,13 @@ def test_only_the_dates_without_any_row_are_unrecorded(engine: str, sites: Sites
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_spike_stands_on_its_date(engine: str, sites: Sites) -> None:
+def test_a_spike_is_on_its_date(engine: str, sites: Sites) -> None:
     lasts = [read(sites(engine, SPIKE), window)["report.json"]["daily"][-1] for window in WINDOWS]
     assert [(day["date"], day["visits"]) for day in lasts] == [("2023-08-02", 8112)] * 3
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_hostile_paths_come_through_as_stored(engine: str, sites: Sites, probes: set[str]) -> None:
+def test_hostile_paths_are_published_as_stored(engine: str, sites: Sites, probes: set[str]) -> None:
     """Quotes, commas, bars and trailing spaces are data: JSON and CSV have them byte for byte."""
     assert len(probes) == 18
     for window in ("7d", "30d"):
@@ -278,7 +278,7 @@ def test_hostile_paths_come_through_as_stored(engine: str, sites: Sites, probes:
 
 
 class Markup(HTMLParser):
-    """What a browser makes of a page: elements with their attributes' names, texts, attributes' values."""
+    """A parsed page: elements with their attributes' names, texts, attributes' values."""
 
     def __init__(self, page: Path) -> None:
         super().__init__()
@@ -312,7 +312,7 @@ class Markup(HTMLParser):
 def test_hostile_paths_are_only_text_on_a_page(
     as_of: date, windows: list[str], database: str, probes: set[str], tmp_path: Path
 ) -> None:
-    """The markup is that of the same rows with harmless paths: not an element, not an attribute more."""
+    """The markup is that of the same rows with harmless paths: no additional element or attribute."""
     harmless = """SELECT date, translate(path, '"''<>&', 'abcde') AS path, visits FROM metrics"""
     source, address = {"url": database}, "https://jarv.is"
     sites = [
@@ -324,7 +324,7 @@ def test_hostile_paths_are_only_text_on_a_page(
         assert page.elements == model.elements
         (own,) = sites[0].glob("assets/report.*.js")
         assert page.scripts == {"application/json", f"../assets/{own.name}"}
-        # A path too long for the table stands whole in its cell's title.
+        # A path too long for the table is whole in its cell's title.
         assert {*page.texts, *page.values["title"]} >= probes
         links = {f"{address}{path}" for path in probes}
         assert {unquote(link or "") for link in page.values["href"]} >= links
@@ -352,7 +352,9 @@ def wiki_site(wiki: dict[str, str], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.mark.parametrize("window", WIKI_WINDOWS)
-def test_a_large_table_gives_the_numbers_that_sql_gives(window: str, wiki_site: Path, truth: Truth) -> None:
+def test_the_numbers_of_a_large_table_equal_the_result_of_sql(
+    window: str, wiki_site: Path, truth: Truth
+) -> None:
     assert_true(wiki_site, window, truth(window, WIKI_LAST, metrics="wiki"))
 
 
@@ -365,7 +367,7 @@ def test_a_large_file_read_directly_gives_the_same_bytes(
 
 
 def test_sums_beyond_32_bits_are_exact(wiki: dict[str, str], wiki_site: Path, tmp_path: Path) -> None:
-    """A thousand times the visits makes every count a thousand times as large, shares and changes none."""
+    """With a thousand times the visits, counts are a thousand times as large; shares and changes stay."""
     counts = {"total", "previous_total", "visits", "previous", "other"}
     query = "SELECT date, path, visits::bigint * 1000 AS visits FROM wiki"
     site = publish(tmp_path, WIKI_LAST, source=wiki | {"query": query}, windows=WIKI_WINDOWS)
@@ -380,7 +382,7 @@ def test_sums_beyond_32_bits_are_exact(wiki: dict[str, str], wiki_site: Path, tm
 
 
 def test_a_list_of_paths_ends_at_100_000(wiki: dict[str, str], truth: Truth, tmp_path: Path) -> None:
-    """Eleven years of weeks moved to one date: many rows a path are summed, and their sum needs 34 bits."""
+    """Eleven years of weeks moved to one date: many rows for each path, with a sum of 34 bits."""
     query = f"SELECT date '{WIKI_LAST}' AS date, path, visits FROM wiki"
     site = publish(
         tmp_path, WIKI_LAST, source=wiki | {"query": query}, windows=("today",), default_window="today"

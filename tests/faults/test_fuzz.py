@@ -1,4 +1,4 @@
-"""What a fuzzer found once stays mended: every kept input goes through the harness that it broke."""
+"""Faults that a fuzzer found stay repaired: every kept input runs through the harness that it broke."""
 
 from pathlib import Path
 
@@ -17,9 +17,9 @@ KEPT = [
 
 @pytest.mark.parametrize("file", KEPT)
 def test_a_kept_input_breaks_no_promise(file: Path) -> None:
-    """The find's name says what was wrong; a seed is where a fuzzer begins."""
+    """The file's name says what was wrong; seeds are inputs to start with."""
     HARNESSES[file.parent.name](file.read_bytes())
 
 
-def test_every_harness_has_somewhere_to_begin() -> None:
+def test_every_harness_has_inputs_to_start_with() -> None:
     assert {file.values[0].parent.name for file in KEPT} == set(HARNESSES)

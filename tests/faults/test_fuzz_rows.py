@@ -1,4 +1,4 @@
-"""Rows that no one would think of, through every engine and the whole pipeline, against plain Python.
+"""Unusual rows through every engine and the whole pipeline, compared with plain Python.
 
 ``FUZZ=long`` (``make fuzz``) draws many more, and others each time.
 """
@@ -50,7 +50,7 @@ LIKENESS = tuple(
 
 
 def drawn(few: int, many: int) -> settings:
-    """Return how many examples are drawn: a few, always the same, or many."""
+    """Return the settings of Hypothesis: few examples, always the same, or many."""
     return settings(
         max_examples=many if LONG else few, derandomize=not LONG, deadline=None, database=None,
         suppress_health_check=list(HealthCheck),
@@ -79,13 +79,13 @@ def case(*rows: Stored, as_of: date | None = None, windows: tuple[str, ...] = ("
 @example(case(("2024-02-29", "/", 9), ("2023-02-28", "/", 7), as_of=date(2024, 2, 29), windows=("366d",)))
 @example(case(("9999-12-30", "/", 9), ("9999-12-29", "/", 7), as_of=date(9999, 12, 30)))
 def test_a_release_says_what_its_rows_say(drawn_case: Case) -> None:
-    """All files but the drawings: figures, tables, CSV, links, sentences and what was left out."""
+    """All files except drawings: figures, tables, CSV, links, sentences and rows left out."""
     check_case(drawn_case)
 
 
 @drawn(4, 60)
 @given(cases())
-def test_a_whole_build_with_its_drawings_holds_too(
+def test_a_release_with_drawings_says_it_too(
     tmp_path_factory: pytest.TempPathFactory, drawn_case: Case
 ) -> None:
     """Every drawing is XML without a script, and the files are those of the truth."""
@@ -171,7 +171,7 @@ def written(engine: str, rows: tuple[Stored, ...], folder: Path, server: str) ->
 def test_every_engine_says_the_same(
     engine: str, server: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """The rows that it can hold make the report of the same truth."""
+    """The rows that an engine can store give the report of the same truth."""
     folder = tmp_path_factory.mktemp(engine)
 
     @drawn(6, 150)
@@ -209,7 +209,7 @@ def test_every_engine_says_the_same(
         ("UTC", "2024-02-29T00:00:00", "2024-02-29"),
     ],
 )
-def test_today_is_what_a_calendar_on_the_wall_says(zone: str, now: str, today: str) -> None:
+def test_today_is_the_date_in_the_time_zone(zone: str, now: str, today: str) -> None:
     """Written down by hand, not computed: nights when clocks change, a date that was left out."""
     moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
     assert str(today_in(ZoneInfo(zone), moment)) == today

@@ -1,4 +1,4 @@
-"""Rows that no one would think of, with what a report of them must say, told by plain Python."""
+"""Unusual rows, and what a report of them must say, computed in plain Python."""
 
 import math
 import random
@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from tests.support import hostile
 
 Stored = tuple[str | None, str | bytes | None, int | float | str | None]
-"""Date, path and visits, as an SQLite table holds them; a path in bytes is no UTF-8."""
+"""Date, path and visits, as an SQLite table holds them; a path in bytes is not UTF-8."""
 
 MAX = 2**63 - 1
 STORED = {hostile.read(path): path for path in hostile.NOT_UTF8.values()}
-"""Paths that are no UTF-8 by their names in a report: they have no code points, and sort by their bytes."""
+"""Paths that are not UTF-8, by their names in a report: they sort by their bytes."""
 
 ZONES = (
     "UTC", "Pacific/Apia", "America/St_Johns", "Asia/Kathmandu", "Europe/Dublin", "Pacific/Kiritimati",
@@ -56,7 +56,7 @@ class Case:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Return the settings but for the source and the output."""
+        """Return the settings without source and output."""
         return {
             "site": "example.com", "site_url": self.site_url, "windows": self.windows,
             "timezone": self.timezone, "default_window": self.windows[0],
@@ -94,7 +94,7 @@ windows = st.lists(
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
-    """Draw a case; most rows are near the windows, some are nowhere."""
+    """Return a case; most rows have dates near the windows."""
     named = draw(windows)
     past = draw(st.booleans())
     as_of = draw(st.one_of(st.sampled_from(DAYS), st.dates(DAYS[0], DAYS[-1]))) if past else None
@@ -160,7 +160,7 @@ class Truth:
 
 
 def truth(case: Case) -> Truth:
-    """Judge each row by the rules of the report's contract.
+    """Return the truth: sort each row by the documented rules.
 
     Raises:
         TooMuchError: what is read does not add up in 64 bits.

@@ -1,8 +1,8 @@
-"""What must hold for any input a stranger or a tired operator may give: one function for each door.
+"""Promises that must hold for any input from visitors and operators: one function for each kind of input.
 
-A harness takes bytes, as a fuzzer makes them, and raises where a promise is broken. Bytes are text in UTF-8;
-its fields stand between lines of ``%%``. The harnesses run in the suite over ``tests/regressions/`` and in
-``tests/fuzz/run.py`` over whatever coverage leads to.
+A harness takes bytes from a fuzzer, and raises if a promise is broken. The bytes are text in UTF-8, whose
+fields are separated by lines of ``%%``. The test suite runs the harnesses over ``tests/fuzz/regressions/``;
+``tests/fuzz/run.py`` runs them over inputs that increase coverage.
 """
 
 import base64
@@ -39,7 +39,7 @@ from reportgen.serve.release_cache import ReleaseCache, Resource, Variant
 from reportgen.sources.registry import open_source
 
 PLANT = "Xyzzy1Plugh2"
-"""A password, or a part of one, that nothing may ever show."""
+"""A password, or a part of one, that no output may contain."""
 
 TODAY = date(2026, 11, 23)
 MOMENTS = (
@@ -50,19 +50,19 @@ MOMENTS = (
     datetime(2011, 12, 30, 9, 59, tzinfo=UTC),  # a date that Apia does not have
 )
 SLOW_S = 20.0
-"""Far more than a statement's second: what takes longer hangs."""
+"""Seconds after which a harness is considered to hang; a statement may take one second."""
 
 Harness = Callable[[bytes], None]
 
 
 def fields(data: bytes, count: int) -> list[str]:
-    """Return ``count`` texts: bytes that are no UTF-8 become lone surrogates, as in the environment."""
+    """Return ``count`` texts: bytes that are not UTF-8 become lone surrogates, as in the environment."""
     parts = data.decode("utf-8", "surrogateescape").split("\n%%\n", count - 1)
     return [part.removesuffix("\n") for part in parts] + [""] * (count - len(parts))
 
 
 def shown(text: str) -> None:
-    """Hold what an operator or a reader sees against the planted password."""
+    """Check that a text for operators or readers does not contain the planted password."""
     assert PLANT not in text, f"shows the password: {text}"
     assert text.strip(), "an empty message"
 
@@ -75,7 +75,7 @@ def scratch() -> Path:
 
 @contextmanager
 def soon() -> Iterator[None]:
-    """Fail where something takes far longer than its time-out."""
+    """Fail if the block takes far longer than its timeout."""
     begun = time.monotonic()
     yield
     took = time.monotonic() - begun
@@ -119,7 +119,7 @@ def _one_url(url: str) -> None:
 
 
 def _refused_by_libpq(url: str, source: Any) -> None:
-    """Let libpq take the URL apart, without a connection."""
+    """Let libpq parse the URL, without a connection."""
     try:
         conninfo_to_dict(url)
     except psycopg.ProgrammingError as exc:
@@ -152,7 +152,7 @@ def configuration(data: bytes) -> None:
 
 
 def usable(config: Config) -> None:
-    """Whatever passes the checks of the settings serves a build."""
+    """Check that a build can use any settings that are valid."""
     shown(repr(config.source.url))
     formatter = LocaleFormatter.of(config.locale)
     for moment in MOMENTS:
@@ -177,7 +177,7 @@ def usable(config: Config) -> None:
 
 
 def settings(data: bytes) -> None:
-    """Any text where settings have a form of their own: schedule, locale, zone, address and more."""
+    """Any text for settings with a syntax of their own: schedule, locale, zone, address and more."""
     names = ("schedule", "locale", "timezone", "site_url", "windows", "site", "intro")
     given = {name: text for name, text in zip(names, fields(data, len(names)), strict=True) if text}
     for name, text in given.items():
@@ -206,30 +206,30 @@ class _Links(HTMLParser):
     ALLOWED = frozenset(["p", "em", "strong", "a", "code", "pre", "ul", "ol", "li", "blockquote", "hr", "br"])
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Let only what Markdown makes pass."""
+        """Allow only elements that Markdown makes."""
         assert tag in self.ALLOWED, f"an element {tag}"
         for name, value in attrs:
             assert name in {"href", "title", "class", "start"}, f"an attribute {name}"
             if name == "href":
-                # As browsers read it: blanks around, and line breaks and tabs anywhere, are nothing.
+                # Browsers ignore blanks around a URL, and line breaks and tabs inside it.
                 plain = re.sub("[\t\n\r]", "", (value or "").strip("".join(map(chr, range(0x21)))))
                 scheme = re.match("([a-z][a-z0-9+.-]*):", plain, re.IGNORECASE)
                 bad = scheme and scheme[1].lower() in {"javascript", "vbscript", "data", "file", "blob"}
                 assert not bad or plain.lower().startswith("data:image/"), f"a link to {value}"
 
     def handle_comment(self, data: str) -> None:
-        """Let no comment pass."""
+        """Allow no comment."""
         raise AssertionError(f"a comment {data}")
 
     def handle_decl(self, decl: str) -> None:
-        """Let no declaration pass."""
+        """Allow no declaration."""
         raise AssertionError(f"a declaration {decl}")
 
     unknown_decl = handle_pi = handle_decl
 
 
 def intro(data: bytes) -> None:
-    """Any Markdown: the page gets text, and links that run nothing."""
+    """Any Markdown: the page gets text, and links that run no script."""
     try:
         text = Config.model_validate({"intro": data.decode("utf-8", "surrogateescape")}).intro
     except ValidationError:
@@ -326,7 +326,7 @@ def _shelf() -> ReleaseCache:
 
 
 def _app(password: str | None) -> Handler:
-    """Return the website, which has seen no one yet."""
+    """Return the web application, before its first request."""
     published = CurrentRelease(scratch())
     published.cache = _shelf()
     return application(
@@ -335,7 +335,7 @@ def _app(password: str | None) -> Handler:
 
 
 def request(data: bytes) -> None:
-    """Any request, as the server hands it on: method, path, query, then header lines ``name: value``."""
+    """Any request, as parsed by the server: method, path, query, then header lines ``name: value``."""
     method, path, query, lines = fields(data, 4)
     query = re.sub("[\r\n\0]", "", query)  # no server takes a request line with these
     headers = [
@@ -375,7 +375,7 @@ def _decoded(value: bytes) -> bytes:
 
 
 def spelled_rows(data: bytes) -> None:
-    """Any rows through a whole release but its drawings: see ``tests/fuzz/pipeline.py``."""
+    """Any rows through a whole release without drawings: see ``tests/fuzz/pipeline.py``."""
     from tests.fuzz import pipeline
 
     pipeline.fuzzed(data)

@@ -1,4 +1,4 @@
-"""A whole release of drawn rows, held against what plain Python makes of them."""
+"""Check a whole release of generated rows against figures computed in plain Python."""
 
 import base64
 import csv
@@ -103,7 +103,7 @@ def config_of(case: Case, url: str) -> Config:
 
 
 def undrawn(config: Config, case: Case) -> tuple[dict[str, bytes], dict[str, list[str]]]:
-    """Make every file of a release but the drawings; return them, and the sentences of each window."""
+    """Return every file of a release except drawings, and the sentences of each window."""
     dataset = read_dataset(config, case.now, case.as_of, paths_csv)
     assert fingerprint(config, dataset) == fingerprint(config, dataset)
     site = report.site_header(config, dataset, case.now, case.as_of)
@@ -120,7 +120,7 @@ def undrawn(config: Config, case: Case) -> tuple[dict[str, bytes], dict[str, lis
 
 
 def check_case(case: Case) -> None:
-    """Build a case without its drawings and hold every file against the truth."""
+    """Build a case without drawings and check every file against the truth."""
     file = scratch() / "rows.db"
     store(file, case)
     config = config_of(case, f"sqlite:///{file}")
@@ -137,7 +137,7 @@ def check_case(case: Case) -> None:
 
 
 def check_files(files: Mapping[str, bytes], case: Case, true: Truth) -> None:
-    """Hold the files of a release against the truth."""
+    """Check the files of a release against the truth."""
     reports = {}
     for window in case.windows:
         expected = figures(case, true, window)
@@ -160,7 +160,7 @@ def check_files(files: Mapping[str, bytes], case: Case, true: Truth) -> None:
 
 
 def spelled(rows: list[dict[str, Any]], names: str) -> list[list[str]]:
-    """Spell rows as cells of CSV; one that a spreadsheet would run has a quotation mark before it."""
+    """Return rows as cells of CSV; one that a spreadsheet would run has a leading quote."""
     words = {None: "", True: "true", False: "false"}
     cells = [[words[v] if v is None or isinstance(v, bool) else str(v) for v in row.values()] for row in rows]
     return [names.split(), *([f"'{c[0]}" if c[0].startswith(FORMULAS) else c[0], *c[1:]] for c in cells)]
@@ -174,7 +174,7 @@ def read_csv(content: bytes) -> list[list[str]]:
 
 
 class Parsed(HTMLParser):
-    """One page, taken apart: its elements are ours, nested well, and what stands in them is kept."""
+    """A parsed page: checks that its elements are ours and well nested, and keeps their texts."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -187,7 +187,7 @@ class Parsed(HTMLParser):
         self.inside = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep what an element says."""
+        """Keep the attributes of an element."""
         given = dict(attrs)
         assert tag in ELEMENTS, tag
         assert len(given) == len(attrs)
@@ -213,13 +213,13 @@ class Parsed(HTMLParser):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Elements that close themselves are parts of drawings."""
+        """Accept self-closing elements in drawings only."""
         self.handle_starttag(tag, attrs)
         if tag not in VOID:
             self.open.pop()
 
     def handle_endtag(self, tag: str) -> None:
-        """Close what was opened last."""
+        """Check that the element opened last is closed."""
         assert self.open.pop() == tag, tag
         self.inside = self.inside and tag != "bdi"
         self.table = "" if tag == "table" else self.table
@@ -232,7 +232,7 @@ class Parsed(HTMLParser):
             self.paths[-1] += data
 
     def handle_comment(self, data: str) -> None:
-        """There is none."""
+        """Fail: pages have no such markup."""
         raise AssertionError(data)
 
 
@@ -248,7 +248,7 @@ def parsed(content: bytes) -> Parsed:
 
 
 def check_page(page: Parsed, case: Case, expected: dict[str, Any]) -> None:
-    """Hold the tables of a page against the figures."""
+    """Check the tables of a page against the figures."""
     paths = [row["path"] for row in expected["paths"]]
     assert len(page.paths) == len(paths)
     for shown, href, path in zip(page.paths, page.hrefs, paths, strict=True):
@@ -291,7 +291,7 @@ def number(text: str) -> int:
 
 
 def check_sentences(said: list[str], case: Case, true: Truth, window: str) -> None:
-    """Prove each sentence by the tables."""
+    """Check each sentence against the tables."""
     assert len(said) <= 6
     days, running = length(window), case.as_of is None
     first, full = case.today - timedelta(length(window) - 1), days - running
@@ -346,5 +346,5 @@ def _fuzzed() -> Any:
 
 
 def fuzzed(data: bytes) -> None:
-    """Make a case of bytes and check it."""
+    """Check the case that bytes describe."""
     _fuzzed()(data)

@@ -1,7 +1,8 @@
 """Drive one harness by coverage, with atheris: ``python -m tests.fuzz.run NAME --seconds 60``.
 
-Inputs that led further are kept in ``.fuzz/NAME/corpus``, finds in ``.fuzz/NAME/finds``: one a place in the
-code, the shortest that came. A find is mended, and moves to ``tests/fuzz/regressions/NAME/``.
+Inputs that increased coverage are kept in ``.fuzz/NAME/corpus``. Inputs that broke a promise are kept in
+``.fuzz/NAME/finds``: the shortest for each place in the code. After the repair, move them to
+``tests/fuzz/regressions/NAME/``.
 """
 
 import argparse
@@ -66,7 +67,7 @@ def main() -> None:
 
 
 def _keep(finds: Path, shortest: dict[str, int], exc: Exception, data: bytes) -> None:
-    """Write down an input that breaks a promise, unless a shorter one breaks it at the same place."""
+    """Write an input that breaks a promise to a file, unless a shorter one breaks it at the same place."""
     frames = [
         f
         for f in traceback.extract_tb(exc.__traceback__)

@@ -1,4 +1,4 @@
-"""The figures of a window, against what counting by hand says."""
+"""The figures of a window, compared with counting by hand."""
 
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
@@ -24,19 +24,19 @@ Row = tuple[int, str, int]
 
 
 def ago(days: int) -> date:
-    """Return the date so many days before today."""
+    """Return the date ``days`` before today."""
     return TODAY - timedelta(days=days)
 
 
 def read(
     rows: Iterable[Row], name: str = "7d", *, over: bool = False, top_paths: int = 100
 ) -> "ReportFigures":
-    """Read a table of these rows as a build would; ``over`` says that today is complete."""
+    """Return the figures of a table of these rows; ``over``: today is complete."""
     return gathered(rows, [make_window(name, TODAY, today_complete=over)], top_paths)
 
 
 def figures(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> WindowMetrics:
-    """Compute one window of a table of these rows."""
+    """Return the figures of one window of a table of these rows."""
     return read(rows, name, over=over).metrics[0]
 
 
@@ -51,7 +51,7 @@ def test_dates_without_rows_count_0_and_are_listed_as_unrecorded() -> None:
 
 
 def test_dates_of_the_window_before_without_rows_are_known_too() -> None:
-    """Each by the date of the window that it is compared with, and listed by its own."""
+    """``daily`` has them by the date they are compared with, ``previous_unrecorded`` by their own date."""
     metrics = figures([(0, "/", 3), (1, "/", 1), (3, "/", 0), (5, "/", 7), (6, "/", 7)], "3d")
     assert metrics.daily["previous_recorded"].tolist() == [True, False, True]
     assert metrics.previous_unrecorded == [ago(4)]
@@ -59,7 +59,7 @@ def test_dates_of_the_window_before_without_rows_are_known_too() -> None:
 
 
 def test_a_comparison_counts_the_dates_without_rows_on_both_its_sides() -> None:
-    """Today, and the date that it would be compared with, are on none while it runs."""
+    """Today and the date one window before it do not count as long as today is not over."""
     rows = [(days, "/", 1) for days in range(14) if days not in {0, 2, 7, 9, 10}]
     assert (figures(rows).compared_unrecorded, figures(rows, over=True).compared_unrecorded) == (3, 5)
     assert figures(rows, "today").compared_unrecorded == 0
@@ -78,10 +78,10 @@ def test_a_comparison_counts_the_dates_without_rows_on_both_its_sides() -> None:
         ({0, 13}, False, False),
     ],
 )
-def test_a_table_begins_today_where_no_date_of_both_windows_before_today_has_rows(
+def test_a_table_begins_today_if_no_earlier_date_of_both_windows_has_rows(
     days: set[int], over: bool, begins: bool
 ) -> None:
-    """A row of 0 visits is a row; a day that is over is one like the others."""
+    """A row of 0 visits is a row; if today is over, it counts like other days."""
     assert figures([(day, "/", 0) for day in days], over=over).begins_today == begins
 
 
@@ -115,7 +115,7 @@ def test_today_alone_compares_nothing_but_knows_yesterday_and_the_same_weekday_l
     ("current", "previous", "expected"),
     [(11, 10, 0.1), (0, 10, -1.0), (10, 10, 0.0), (5, 0, None), (0, 0, None)],
 )
-def test_change_is_relative_and_unsaid_where_nothing_was_before(
+def test_a_change_is_relative_and_none_without_earlier_visits(
     current: int, previous: int, expected: float | None
 ) -> None:
     assert relative_change(current, previous) == (expected if expected is None else pytest.approx(expected))
@@ -129,7 +129,7 @@ def test_shares_are_of_the_whole_window_and_changes_of_its_complete_days() -> No
     assert [(row.share(metrics.total), row.change) for row in metrics.paths] == [(0.8, 0.5), (0.2, None)]
 
 
-def test_other_is_what_the_listed_paths_leave() -> None:
+def test_other_is_the_visits_of_paths_that_are_not_listed() -> None:
     found = read([(1, f"/{n}", n) for n in range(1, 8)], top_paths=3)
     metrics = found.metrics[0]
     assert [row.path for row in metrics.paths] == ["/7", "/6", "/5"]
@@ -176,13 +176,13 @@ windows = st.sampled_from([("today", 1), ("2d", 2), ("7d", 7)])
 
 
 def visits(rows: Iterable[Row], first: int, last: int, path: str | None = None) -> int:
-    """Add up by hand what ``path``, or every path, had from ``first`` to ``last`` days ago."""
+    """Return the visits of ``path``, or of every path, from ``first`` to ``last`` days ago."""
     return sum(number for days, name, number in rows if first >= days >= last and path in {None, name})
 
 
 @settings(deadline=None)
 @given(small_tables, windows, st.booleans())
-def test_all_figures_by_day_are_what_plain_counting_gives(
+def test_all_figures_by_day_equal_plain_counting(
     rows: list[Row], window: tuple[str, int], over: bool
 ) -> None:
     """Several rows for one date and path are summed; rows outside the window count nowhere."""
@@ -212,10 +212,10 @@ def test_all_figures_by_day_are_what_plain_counting_gives(
 
 @settings(deadline=None)
 @given(small_tables, windows, st.booleans(), st.integers(1, 5))
-def test_all_figures_by_path_are_what_plain_counting_gives(
+def test_all_figures_by_path_equal_plain_counting(
     rows: list[Row], window: tuple[str, int], over: bool, top_paths: int
 ) -> None:
-    """The listed paths and other add up to the total; whatever moved enough is known, listed or not."""
+    """The listed paths and ``other`` add up to the total; paths that changed enough are known."""
     (name, days), last = window, 0 if over else 1
     metrics = read(rows, name, over=over, top_paths=top_paths).metrics[0]
     counted = []
@@ -254,7 +254,7 @@ def test_a_stack_splits_each_days_visits_and_loses_none(rows: list[Row], series:
 def test_visits_by_date_are_one_row_a_path_in_the_order_asked_for(
     rows: list[Row], asked: Sequence[str]
 ) -> None:
-    """Of a longer table's cells, only those of the window and of the paths are taken; others are 0."""
+    """Cells of other dates and paths are ignored; a date without a cell has 0."""
     rows = [*rows, (0, "/", 41), (6, "/a", 41)]  # so that the build reads these paths
     week, month = (make_window(name, TODAY, today_complete=False) for name in ("7d", "30d"))
     found = gathered(rows, [week, month])
@@ -272,7 +272,7 @@ tops = st.lists(st.sampled_from([f"/{n}" for n in range(20)]), max_size=8, uniqu
 def test_on_two_pages_no_two_paths_share_a_colour_whatever_other_pages_there_are(
     one: list[str], two: list[str], others: list[list[str]]
 ) -> None:
-    """One mapping serves all pages, so that a path has its colour on each of them."""
+    """All pages have one mapping, so that a path has the same colour on each of them."""
     slots = colour_slots([one, two, *others], 8)
     assert [len({slots[path] for path in page}) for page in (one, two)] == [len(one), len(two)]
 

@@ -1,4 +1,4 @@
-"""What changed is said in few sentences, each provable from the tables, and none about noise."""
+"""The sentences "What changed": few, each checked against the tables, none about small changes."""
 
 import re
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ def said(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> list[s
 
 
 def gaps(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> list[str]:
-    """Return only those words, wherever they stand."""
+    """Return only those words, if the sentences have them."""
     return [found[0] for sentence in marked(rows, name, over=over) for found in GAPS.finditer(sentence)]
 
 
@@ -45,12 +45,12 @@ def marked(
 
 
 def evenly(path: str, now: int, before: int) -> list[Row]:
-    """Give a path so many visits on each complete day of the last seven days, and of the seven before."""
+    """Return rows with ``now`` visits on each of the last complete days, and ``before`` a week earlier."""
     return [(days, path, now if days < 7 else before) for days in (*range(1, 7), *range(8, 14))]
 
 
 def beginning(start: str, found: list[str]) -> list[str]:
-    """Return the sentences that begin so."""
+    """Return the sentences that begin with these words."""
     return [sentence for sentence in found if sentence.startswith(start)]
 
 
@@ -68,7 +68,7 @@ def beginning(start: str, found: list[str]) -> list[str]:
         (0, 0, f"No visits {NOW}; none {BEFORE}."),  # but 100 today
     ],
 )
-def test_the_first_sentence_tells_the_total_and_its_change_on_complete_days(
+def test_the_first_sentence_states_the_total_and_its_change_on_complete_days(
     now: int, before: int, sentence: str
 ) -> None:
     """Today (100 visits) and the same date of the window before (50) are left out."""
@@ -89,13 +89,13 @@ def test_nothing_is_said_of_a_today_that_still_runs() -> None:
 
 @pytest.mark.parametrize("rows", [[], [(2, "/", 0), (9, "/", 0)], [(14, "/", 9)], [(7, "/", 9)]])
 def test_nothing_is_said_of_a_window_without_visits_against_none(rows: list[Row]) -> None:
-    """The page says already that it is empty; what lies outside of the comparison counts nowhere."""
+    """The page already says that it is empty; visits outside the comparison do not count."""
     assert marked(rows) == []
 
 
 @pytest.mark.parametrize("name", ["2d", "7d", "30d"])
-def test_where_only_today_has_rows_it_is_said_that_nothing_can_be_compared(name: str) -> None:
-    """Not that all of it is new, or none was there before: nobody recorded."""
+def test_if_only_today_has_rows_the_sentence_says_that_nothing_can_be_compared(name: str) -> None:
+    """It does not call all visits new: earlier ones were not recorded."""
     alone = ["The first rows are of today: there is nothing to compare yet."]
     assert marked([(0, "/", 600), (0, "/a", 1)], name) == alone
     assert marked([(0, "/", 600), (1, "/", 0)], name) != alone
@@ -119,7 +119,7 @@ def test_where_only_today_has_rows_it_is_said_that_nothing_can_be_compared(name:
 def test_the_first_sentence_ends_with_how_many_of_its_dates_have_no_rows(
     missing: set[int], clause: list[str]
 ) -> None:
-    """On both sides of the comparison; today and its date before are compared with nothing."""
+    """On both sides of the comparison; today and the date one window before it are not compared."""
     rows = [(days, "/", 10) for days in range(14) if days not in missing]
     assert gaps(rows) == clause
     assert marked(rows)[0].endswith("".join(clause))
@@ -135,8 +135,8 @@ def test_on_a_day_that_is_over_its_date_is_compared_and_can_be_missing() -> None
 # Paths that explain it.
 
 
-def test_a_change_that_no_path_explains_is_said_to_be_of_many() -> None:
-    """With the least that would be worth a name: 5 % of the window's visits, today's included."""
+def test_a_change_that_no_path_explains_names_the_smallest_change_of_a_named_path() -> None:
+    """5 % of the window's visits, today's included."""
     grown = [(day, f"/{n}", 20 + (day == 1)) for n in range(50) for day in (1, 8)]
     assert said(grown)[:2] == [
         f"1,050 visits {NOW}: 50 more than the 1,000 {BEFORE} (+5.0%).",
@@ -159,7 +159,7 @@ def test_paths_that_explain_the_change_are_named_with_what_they_contribute() -> 
     assert said(rows)[1] == "By path: /b +180, /a \u2212120, /c +54; all other paths +48; together +162."
 
 
-def test_contributions_are_told_even_where_they_cancel_out() -> None:
+def test_contributions_are_named_even_if_they_cancel_out() -> None:
     rows = [*evenly("/a", 10, 20), *evenly("/b", 20, 10)]
     assert said(rows)[1] == "By path: /b +60, /a \u221260; all other paths 0; together 0."
 
@@ -184,11 +184,11 @@ def test_contributions_and_all_other_paths_sum_to_the_change(rows: list[Row], ov
     quiet = beginning("No path changed by ", said(rows, over=over))
     assert len(quiet) == (not loud and sum(moved.values()) != 0)
     for sentence in spoken:
-        told = [
+        contributions = [
             (path, int(by.replace(",", "").replace("\u2212", "-")))
             for path, by in re.findall(r"([^ ,;]+) ([+\u2212]?[\d,]*\d)", sentence)
         ]
-        named, rest, together = told[:-2], told[-2], told[-1]
+        named, rest, together = contributions[:-2], contributions[-2], contributions[-1]
         assert (rest[0], together[0]) == ("paths", "together")
         assert sum(by for _, by in named) + rest[1] == together[1] == sum(moved.values())
         assert named == [(path, moved[path]) for path, _ in named]
@@ -208,7 +208,7 @@ def test_a_path_is_named_at_5_percent_of_the_total_and_5_visits_and_not_below(to
         assert len(beginning("Gone: /a ", said(gone))) == named
 
 
-def test_visits_of_today_count_for_the_total_that_makes_a_path_worth_naming() -> None:
+def test_visits_of_today_count_for_the_total_from_which_a_named_path_is_computed() -> None:
     rows = [(8, "/a", 1), (1, "/a", 6), (1, "/", 94), (8, "/", 94)]
     assert len(beginning("By path", said(rows))) == 1
     assert len(beginning("By path", said([*rows, (0, "/", 20)]))) == 0
@@ -235,7 +235,7 @@ def test_three_paths_are_named_and_the_others_counted(paths: int, end: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("visits", "told"),
+    ("visits", "expected"),
     [
         ([10, 10, 10, 10, 10, 20], None),
         ([10, 10, 10, 10, 10, 21], "Sun 22 Nov 2026 with 21 visits, against a median of 10."),
@@ -247,13 +247,13 @@ def test_three_paths_are_named_and_the_others_counted(paths: int, end: str) -> N
         ([9, 0, 0, 0, 0, 9], "Sun 22 Nov 2026 with 9 visits, against a median of 0."),
     ],
 )
-def test_the_best_day_is_worth_a_sentence_only_above_twice_the_median(
-    visits: list[int], told: str | None
+def test_the_best_day_has_a_sentence_only_above_twice_the_median(
+    visits: list[int], expected: str | None
 ) -> None:
-    """And 5 visits at least. The median is of the complete days: today, however busy, is none of them."""
+    """And with at least 5 visits. The median is of the complete days, without today."""
     rows = [(days, "/", number) for days, number in zip(range(6, 0, -1), visits, strict=True)]
     found = beginning("The best day", said([*rows, (0, "/", 1000)]))
-    assert found == ([f"The best day was {told}"] if told else [])
+    assert found == ([f"The best day was {expected}"] if expected else [])
 
 
 def test_one_complete_day_is_never_the_best() -> None:
@@ -262,7 +262,7 @@ def test_one_complete_day_is_never_the_best() -> None:
 
 @settings(deadline=None)
 @given(tables.flatmap(lambda rows: st.tuples(st.just(rows), st.permutations(rows))))
-def test_the_same_rows_in_any_order_are_told_in_the_same_six_sentences_at_most(
+def test_the_same_rows_in_any_order_give_the_same_sentences_and_at_most_six(
     orders: tuple[list[Row], list[Row]],
 ) -> None:
     one, other = (said(rows) for rows in orders)
@@ -272,12 +272,12 @@ def test_the_same_rows_in_any_order_are_told_in_the_same_six_sentences_at_most(
     assert [sentence for sentence in one if not sentence.endswith(".") or "\n" in sentence] == []
 
 
-def test_a_hostile_path_is_spelled_out() -> None:
+def test_invisible_characters_of_a_hostile_path_are_named() -> None:
     assert beginning("New", said([(1, "/\u202egnp.exe\n", 9)])) == ["New: /<U+202E>gnp.exe\u240a (9 visits)."]
 
 
-def test_paths_stand_between_marks_so_that_a_page_can_set_them_apart() -> None:
-    """Each one, in every kind of sentence, and nothing else."""
+def test_paths_are_between_marks_so_that_a_page_can_isolate_them() -> None:
+    """Every path in every kind of sentence, and nothing else."""
     rows = [*evenly("/up", 90, 10), (1, "/new)", 80), (8, "/gone, (9 visits)", 70)]
     paths = [re.findall(f"{OPEN}(.*?){CLOSE}", sentence) for sentence in marked(rows)]
     assert paths == [[], ["/up", "/new)", "/gone, (9 visits)"], ["/new)"], ["/gone, (9 visits)"]]

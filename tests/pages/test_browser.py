@@ -54,14 +54,14 @@ def report(site: Published, window: str) -> dict[str, Any]:
 
 
 def all_visible(visit: Visit, selector: str) -> int:
-    """Return how many elements match, all of which are seen."""
+    """Return how many elements match; fail unless all of them are visible."""
     seen = visit.page.eval_on_selector_all(selector, VISIBLE)
     assert all(seen)
     return len(seen)
 
 
 def interact(visit: Visit) -> None:
-    """Do what readers do: charts by pointer and keyboard, sort, filter."""
+    """Use charts by pointer and keyboard, sort, filter."""
     visit.activate_charts()
     for chart in visit.charts():
         chart.focus()
@@ -77,8 +77,8 @@ def interact(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-def test_everything_is_read_without_scripts(sites: Sites, visit: Open, window: str) -> None:
-    """Figures, sentences, drawings with text, both tables, notes, downloads, footer; no dead controls."""
+def test_everything_can_be_read_without_scripts(sites: Sites, visit: Open, window: str) -> None:
+    """Figures, sentences, drawings, tables, notes, downloads, footer; no controls without a function."""
     site = sites("usual")
     truth = report(site, window)
     reader = visit(site.http(f"{window}/index.html"), java_script_enabled=False)
@@ -111,10 +111,10 @@ def test_everything_is_read_without_scripts(sites: Sites, visit: Open, window: s
 
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("scheme", ["http", "file"])
-def test_a_page_asks_for_itself_and_its_script_and_for_one_file_more_once_a_chart_is_touched(
+def test_a_page_requests_itself_and_its_script_and_one_file_more_once_a_chart_is_touched(
     sites: Sites, visit: Open, page: str, scheme: str
 ) -> None:
-    """From a server or a file, whatever a reader does: no other request, an empty console, no violation."""
+    """From a server or a file: no other request, an empty console, no violation of the policy."""
     site = sites("usual")
     reader = visit(getattr(site, scheme)(page))
     own = [url.rpartition("/")[2] for url in reader.requests]
@@ -133,10 +133,10 @@ def test_a_page_asks_for_itself_and_its_script_and_for_one_file_more_once_a_char
     assert len(reader.requests) == 2
     interact(reader)
     assert [url.rpartition("/")[2] for url in reader.requests] == [*own, *bundle]
-    assert reader.unasked() == []
+    assert reader.violations() == []
 
 
-def test_a_page_that_is_not_there_is_told_without_a_request_more(sites: Sites, visit: Open) -> None:
+def test_the_page_for_a_wrong_address_makes_no_other_request(sites: Sites, visit: Open) -> None:
     reader = visit(sites("usual").http("404.html"))
     assert reader.page.get_by_role("heading", level=2).inner_text() == "There is no such page"
     assert reader.texts("main a") == ["Today", "7 days", "30 days"]
@@ -147,7 +147,7 @@ def test_a_page_that_is_not_there_is_told_without_a_request_more(sites: Sites, v
     "size", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)], ids=["desktop", "phone"]
 )
 def test_axe_finds_nothing(sites: Sites, visit: Open, page: str, size: tuple[int, int]) -> None:
-    """Light and dark, before and after charts have come alive."""
+    """Light and dark, with static and interactive charts."""
     reader = visit(sites("usual").http(page), size=size)
     found = {}
     for state in ("drawn", "alive"):
@@ -170,15 +170,15 @@ def test_axe_finds_nothing_while_a_tooltip_is_shown(sites: Sites, visit: Open, p
 
 @pytest.mark.parametrize("page", DIFFERENT)
 @pytest.mark.parametrize("case", ["usual", "sample"])
-def test_no_page_scrolls_sideways_on_a_small_phone_or_at_twice_the_size(
+def test_no_page_scrolls_sideways_on_a_small_phone_or_at_200_percent(
     sites: Sites, visit: Open, case: str, page: str
 ) -> None:
-    """1440 px zoomed to 200 % are 720; charts drawn and alive."""
+    """1440 px zoomed to 200 % are 720; with static and interactive charts."""
     for width, scale in ((360, 3), (720, 2)):
         reader = visit(sites(case).http(page), size=(width, 800), device_scale_factor=scale)
-        assert reader.sideways() == 0
+        assert reader.overflow_px() == 0
         reader.activate_charts()
-        assert reader.sideways() == 0
+        assert reader.overflow_px() == 0
 
 
 @pytest.mark.parametrize("page", REPORTS)
@@ -197,10 +197,10 @@ def test_no_text_of_a_chart_is_shown_smaller_than_11_px(sites: Sites, visit: Ope
 
 @pytest.mark.parametrize("page", DIFFERENT)
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
-def test_whatever_can_be_pressed_is_large_enough_for_a_finger(
+def test_every_control_is_large_enough_for_a_finger(
     sites: Sites, visit: Open, page: str, size: tuple[int, int]
 ) -> None:
-    """24 x 24 px, or as far from others; links inside a sentence are text."""
+    """24 x 24 px, or that far from others; links inside a sentence are exempt."""
     reader = visit(sites("usual").http(page), size=size)
     assert reader.page.evaluate(SMALL_TARGETS, CONTROLS) == []
     for box in reader.boxes("button, input, nav a, .downloads a"):
@@ -219,7 +219,7 @@ def test_entries_of_a_legend_are_large_enough_for_a_finger(
 @pytest.mark.parametrize("page", REPORTS)
 @pytest.mark.parametrize("width", [360, 700, 800, 1440])
 def test_nothing_moves_when_the_script_arrives(sites: Sites, visit: Open, page: str, width: int) -> None:
-    """Not even when it arrives late: the place of its controls is kept."""
+    """Also if it arrives late: the style sheet reserves the height of its controls."""
     reader = visit(None, size=(width, 900))
     held: list[Any] = []
     reader.page.route("**/report.*.js", lambda route: held.append(route))  # noqa: PLW0108 - Playwright cannot hold a list's method
@@ -239,26 +239,26 @@ def test_nothing_moves_when_the_script_arrives(sites: Sites, visit: Open, page: 
 def test_every_state_of_a_report_fits_the_window_and_says_nothing_to_the_console(
     sites: Sites, visit: Open, case: str
 ) -> None:
-    """Whatever the rows, the locale or the date: on a phone and a desk; axe finds nothing either."""
+    """With all kinds of rows, locales and dates, on a phone and a desktop; axe finds nothing either."""
     reader = visit(None)
     found = {}
     for page in REPORTS:
         reader.page.set_viewport_size({"width": 360, "height": 800})
         reader.page.goto(sites(case).http(page))
-        narrow = reader.sideways()
+        narrow = reader.overflow_px()
         reader.page.set_viewport_size({"width": 1440, "height": 900})
-        wide = reader.sideways()
+        wide = reader.overflow_px()
         findings = reader.axe() if page in UNLIKE else []
         reader.activate_charts()
         for button in reader.page.locator("thead th:last-child button").all():
             button.click()
-        found[page] = (narrow, wide, reader.sideways(), findings, reader.unasked())
+        found[page] = (narrow, wide, reader.overflow_px(), findings, reader.violations())
         reader.noise.clear()
     assert found == dict.fromkeys(REPORTS, (0, 0, 0, [], []))
 
 
 def test_a_page_from_right_to_left_starts_on_the_right(sites: Sites, visit: Open) -> None:
-    """Headings begin at the right edge, numbers of a table stand at the left, charts keep their direction."""
+    """Headings begin at the right edge, numbers of a table are at the left, charts keep their direction."""
     reader = visit(sites("ar").http("7d/index.html"))
     assert reader.page.locator("html").get_attribute("dir") == "rtl"
     body, first, last = reader.boxes(

@@ -1,4 +1,4 @@
-"""What a page shows, before any markup: cut paths, sentences in parts, figures."""
+"""The variables of a page: cut paths, sentences in parts, figures."""
 
 from datetime import UTC, date, datetime
 from typing import Any
@@ -35,7 +35,7 @@ def metrics_of(rows: list[tuple[int, str, int]], name: str = "7d", *, over: bool
 
 @given(st.text(st.characters(), max_size=200))
 def test_a_cut_path_is_whole_for_search_and_copy(path: str) -> None:
-    """Head, middle and tail are the path as a reader can recognise it; what is shown fits."""
+    """Head, middle and tail are the whole path; what is shown fits."""
     found = cut_path(path)
     assert found.whole == found.head + found.middle + found.tail == visible(path)
     assert columns(found.head) + columns(found.tail) + bool(found.middle) <= LONGEST_NAME
@@ -50,7 +50,7 @@ def test_a_path_of_up_to_4000_letters_is_whole_in_the_page(letters: int) -> None
 
 
 @pytest.mark.parametrize("letters", [MAX_WHOLE_PATH + 1, 1_000_000])
-def test_of_a_longer_one_the_page_says_how_much_is_left_out(letters: int) -> None:
+def test_of_a_longer_one_the_page_says_how_many_characters_are_left_out(letters: int) -> None:
     path = "/" + "a" * (letters - 2) + "z"
     found = cut_path(path)
     assert (found.head[:2], found.tail[-1]) == ("/a", "z")
@@ -58,7 +58,7 @@ def test_of_a_longer_one_the_page_says_how_much_is_left_out(letters: int) -> Non
     assert len(found.whole) < 100
 
 
-def test_letters_that_are_spelled_out_count_as_they_are_shown() -> None:
+def test_characters_shown_by_their_names_count_with_the_length_of_the_name() -> None:
     found = cut_path("/" + "\u202e" * 20)
     assert found.middle
     assert found.whole == "/" + "<U+202E>" * 20
@@ -68,7 +68,7 @@ def test_letters_that_are_spelled_out_count_as_they_are_shown() -> None:
 
 
 @given(st.lists(st.tuples(st.text(st.characters(exclude_characters="\x02\x03")), st.text(st.characters()))))
-def test_a_sentence_comes_apart_into_words_and_paths(pieces: list[tuple[str, str]]) -> None:
+def test_a_sentence_is_split_into_words_and_paths(pieces: list[tuple[str, str]]) -> None:
     sentence = "".join(words + isolated(path) for words, path in pieces)
     parts = sentence_parts(sentence)
     assert "".join(text for text, _ in parts) == bare(sentence)
@@ -91,7 +91,7 @@ def test_a_window_has_a_name_for_readers(name: str, title: str) -> None:
     assert window_title(name, ENGLISH) == title
 
 
-def test_rows_left_out_are_told_by_kind_with_their_number() -> None:
+def test_rows_left_out_are_listed_by_kind_with_their_number() -> None:
     notes = {"null_path": 1, "negative_visits": 2000, "future_date": 0}
     assert note_sentences(notes, ENGLISH) == ["2,000 rows with negative visits", "1 row without a path"]
     assert note_sentences(notes, LocaleFormatter.of("de"))[0] == "2.000 rows with negative visits"
@@ -100,7 +100,7 @@ def test_rows_left_out_are_told_by_kind_with_their_number() -> None:
 # Figures.
 
 
-def test_figures_of_a_running_window_point_at_today_with_a_faint_bar() -> None:
+def test_figures_of_a_running_window_have_a_faint_bar_for_today() -> None:
     found = list(figures(metrics_of([(days, "/", 10 + days) for days in range(14)]), ENGLISH))
     assert [figure.name for figure in found] == [
         "Visits", "Change on complete days", "Daily average", "Best day", "Paths visited",
@@ -110,7 +110,7 @@ def test_figures_of_a_running_window_point_at_today_with_a_faint_bar() -> None:
     assert [figure.spark.width for figure in found if figure.spark] == [7, 5, 6, 6]
 
 
-def test_figures_of_a_window_that_is_over_hold_nothing_faint() -> None:
+def test_figures_of_a_window_that_is_over_have_no_faint_bar() -> None:
     found = next(figures(metrics_of([(days, "/", 10) for days in range(14)], over=True), ENGLISH))
     assert (found.value, found.detail) == ("70", "on Tue 17 \u2013 Mon 23 Nov 2026")
     assert found.spark is not None
@@ -127,7 +127,7 @@ def test_figures_of_a_window_that_is_over_hold_nothing_faint() -> None:
         (0, 0, "\u2013", ""),
     ],
 )
-def test_a_change_has_its_direction_and_a_dash_stands_for_none_of_nothing(
+def test_a_change_has_a_direction_and_a_dash_if_there_are_no_visits_at_all(
     now: int, before: int, value: str, direction: str
 ) -> None:
     rows = [(0, "/", 1), (1, "/", now), (8, "/", before)]
@@ -135,7 +135,7 @@ def test_a_change_has_its_direction_and_a_dash_stands_for_none_of_nothing(
     assert (found.value, found.direction) == (value, direction)
 
 
-def test_figures_of_today_light_the_day_they_name_in_the_same_picture() -> None:
+def test_figures_of_today_highlight_the_day_that_they_name() -> None:
     """A week and a day: today is the last bar, yesterday the one before, the same weekday the first."""
     found = list(figures(metrics_of([(days, "/", 1 + days) for days in range(9)], "today"), ENGLISH))
     assert [figure.value for figure in found] == ["1", "2", "8", "1"]
@@ -148,7 +148,7 @@ def test_figures_of_today_light_the_day_they_name_in_the_same_picture() -> None:
     ({1}, ["no rows", "full day"]),
     ({7}, ["full day", "no rows"]),
 ])  # fmt: skip
-def test_a_day_beside_today_without_rows_is_not_called_a_full_one(gone: set[int], known: list[str]) -> None:
+def test_a_day_without_rows_is_not_called_a_full_day(gone: set[int], known: list[str]) -> None:
     rows = [(days, "/", 0) for days in range(9) if days not in gone]
     found = list(figures(metrics_of(rows, "today"), ENGLISH))[1:3]
     assert [(figure.name, figure.detail) for figure in found] == [
@@ -163,7 +163,7 @@ def test_a_day_beside_today_without_rows_is_not_called_a_full_one(gone: set[int]
     ({3}, "; 1 of these dates without rows"),
     ({3, 9, 10}, "; 3 of these dates without rows"),
 ])  # fmt: skip
-def test_a_change_tells_how_many_of_its_dates_have_no_rows(gone: set[int], end: str) -> None:
+def test_a_change_says_how_many_of_its_dates_have_no_rows(gone: set[int], end: str) -> None:
     rows = [(days, "/", 10) for days in range(14) if days not in gone]
     (found,) = (each for each in figures(metrics_of(rows), ENGLISH) if each.name.startswith("Change"))
     assert found.detail.endswith(end)
@@ -181,13 +181,13 @@ def test_a_daily_average_is_whole_and_exact_from_1000_on(total: int, mean: str) 
     assert found.value == mean
 
 
-def test_where_only_today_has_rows_there_are_no_figures_of_other_days() -> None:
+def test_if_only_today_has_rows_there_are_no_figures_of_other_days() -> None:
     for rows in ([(0, "/", 9)], []):
         names = [figure.name for figure in figures(metrics_of(rows), ENGLISH)]
         assert names == ["Visits", "Paths visited"]
 
 
-def test_without_visits_there_is_no_best_day_and_no_picture() -> None:
+def test_without_visits_there_is_no_best_day_and_no_small_chart() -> None:
     found = list(figures(metrics_of([(1, "/", 0)]), ENGLISH))
     assert "Best day" not in [figure.name for figure in found]
     assert [figure.spark for figure in found] == [None] * 4
@@ -197,7 +197,7 @@ def test_without_visits_there_is_no_best_day_and_no_picture() -> None:
 
 
 def page(rows: list[tuple[int, str, int]], name: str = "7d", site: str = "example.com") -> dict[str, Any]:
-    """Return what the template of a page is given, without drawings."""
+    """Return the variables of a page's template, without charts."""
     whole = SiteHeader(
         name=site, url=None, intro="", timezone="UTC", formatter=ENGLISH, notice=None, windows=[name],
         default_window=name, built_at=datetime(2026, 11, 23, tzinfo=UTC), due=None, as_of=TODAY,
@@ -207,7 +207,7 @@ def page(rows: list[tuple[int, str, int]], name: str = "7d", site: str = "exampl
 
 
 @pytest.mark.parametrize(("days", "stacked"), [(1, False), (31, False), (32, True), (366, True)])
-def test_long_tables_stand_one_below_the_other(days: int, stacked: bool) -> None:
+def test_long_tables_are_one_below_the_other(days: int, stacked: bool) -> None:
     assert page([(0, "/", 1)], f"{days}d")["stacked"] == stacked
 
 
@@ -219,7 +219,7 @@ def test_long_tables_stand_one_below_the_other(days: int, stacked: bool) -> None
     ('\u202e!"<>', "report-7d-2026-11-23"),
 ])  # fmt: skip
 def test_files_are_saved_by_the_name_of_site_window_and_date(site: str, stem: str) -> None:
-    """Without anything that a file system, or an attribute, could take for something else."""
+    """Without characters that have a meaning in a file system or an HTML attribute."""
     assert page([(0, "/", 1)], site=site)["stem"] == stem
 
 
@@ -229,6 +229,6 @@ def test_dates_without_rows_are_listed_on_both_sides_of_the_comparison() -> None
     assert found["unrecorded_before"] == ["Wed 11 Nov 2026", "Sat 14 Nov 2026"]
 
 
-def test_a_path_tells_which_numbers_its_change_rests_on() -> None:
+def test_a_path_names_the_numbers_behind_its_change() -> None:
     (found,) = page([(0, "/", 5), (1, "/", 1000), (8, "/", 40)])["paths"]
     assert found["basis"] == "1,000 against 40 on complete days"

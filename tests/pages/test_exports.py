@@ -1,4 +1,4 @@
-"""Cells that a spreadsheet would run are defused in CSV, and only there."""
+"""In CSV, cells that a spreadsheet would run as formulas get a leading quote."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Charts that come alive, by pointer, finger and keyboard; and the way of the keyboard through a page."""
+"""Interactive charts, by pointer, finger and keyboard, and the order of focus on a page."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -21,7 +21,7 @@ RECTANGLES = r"""(paths) => paths.filter((path) => path.checkVisibility()).flatM
     x: round(a * x + e + scrollX), y: round(d * y + f + scrollY), width: round(a * width), height: d * height,
   }));
 })"""
-"""Where each bar stands on the page: in a drawing, bars that look alike are one path."""
+"""The box of each bar on the page: in a static drawing, bars of one style are one path."""
 
 
 def bar(reader: Visit, days_ago: int) -> Mapping[str, float]:
@@ -40,10 +40,10 @@ def middle(box: Mapping[str, float]) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
-def test_what_is_under_the_pointer_answers_at_once_and_stays_in_its_place(
+def test_the_bar_under_the_pointer_shows_its_tooltip_at_once_and_does_not_move(
     sites: Sites, visit: Open, scheme: str
 ) -> None:
-    """The first hover brings the chart to life and the tooltip up, without another move; nothing shifts."""
+    """The first hover makes the chart interactive and shows the tooltip; nothing shifts."""
     reader = visit(getattr(sites("usual"), scheme)("7d/index.html"), size=(1440, 2400))
     before, place = reader.boxes(EVERYTHING), bar(reader, 1)
     reader.page.mouse.move(*middle(place))
@@ -66,7 +66,7 @@ def test_what_is_under_the_pointer_answers_at_once_and_stays_in_its_place(
 
 @pytest.mark.parametrize("page", REPORTS)
 @pytest.mark.parametrize("width", [360, 800, 1440])
-def test_a_chart_that_comes_alive_keeps_its_size_and_moves_nothing(
+def test_a_chart_that_becomes_interactive_keeps_its_size_and_moves_nothing(
     sites: Sites, visit: Open, page: str, width: int
 ) -> None:
     reader = visit(sites("usual").http(page), size=(width, 900))
@@ -79,7 +79,9 @@ def test_a_chart_that_comes_alive_keeps_its_size_and_moves_nothing(
 
 
 @pytest.mark.parametrize("page", REPORTS)
-def test_a_live_chart_shows_the_same_text_as_its_drawing(sites: Sites, visit: Open, page: str) -> None:
+def test_an_interactive_chart_shows_the_same_text_as_its_drawing(
+    sites: Sites, visit: Open, page: str
+) -> None:
     for size in ((1440, 900), (360, 900)):
         reader = visit(sites("usual").http(page), size=size)
         drawn = [chart.locator("svg text:visible").all_text_contents() for chart in reader.charts()]
@@ -88,8 +90,8 @@ def test_a_live_chart_shows_the_same_text_as_its_drawing(sites: Sites, visit: Op
         assert alive == drawn
 
 
-def test_a_tap_brings_a_chart_to_life(sites: Sites, visit: Open) -> None:
-    """And shows what was tapped."""
+def test_a_tap_makes_a_chart_interactive(sites: Sites, visit: Open) -> None:
+    """And shows the tooltip of the tapped bar."""
     reader = visit(sites("usual").http("7d/index.html"), size=PHONE, has_touch=True, is_mobile=True)
     reader.charts()[0].scroll_into_view_if_needed()
     assert len(reader.requests) == 2
@@ -130,8 +132,8 @@ def test_a_click_in_the_legend_makes_the_others_faint_and_another_click_undoes_i
     assert faint(chart) == {colour: {False} for colour in colours}
 
 
-def test_the_keyboard_walks_through_marks_and_legend(sites: Sites, visit: Open) -> None:
-    """Right and left through the marks, said aloud and shown; down and up through the legend."""
+def test_arrow_keys_move_through_marks_and_legend(sites: Sites, visit: Open) -> None:
+    """Right and left through the marks, announced and shown; down and up through the legend."""
     reader = visit(sites("usual").http("7d/index.html"))
     chart, keys = reader.charts()[0], reader.page.keyboard
     said = reader.page.get_by_role("status").filter(visible=None).locator("xpath=self::p").first
@@ -212,7 +214,7 @@ def test_tab_reaches_everything_in_the_order_of_the_page_with_a_visible_ring(
     assert counts == {"tab": 3, "chart": 2, "filter": 2, "header": headers, "path": 18, "download": 5}
 
 
-def test_the_skip_link_leads_past_the_header(sites: Sites, visit: Open) -> None:
+def test_the_skip_link_moves_the_focus_past_the_header(sites: Sites, visit: Open) -> None:
     reader = visit(sites("usual").http("7d/index.html"))
     reader.page.keyboard.press("Tab")
     reader.page.keyboard.press("Enter")

@@ -1,4 +1,4 @@
-"""A dead scheduler shows itself to the reader: the banner, the times, and whom the page asks."""
+"""A reader sees if the scheduler has stopped: the banner, the times, and requests for /status.json."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from tests.support.releases import Published, Quiet, Sites, served
-from tests.support.visits import SHORTLY, Open
+from tests.support.visits import READ_AT, Open
 
 IN_TIME, LATE = "2026-11-23T16:29:50Z", "2026-11-23T16:31:00Z"
-"""The page was built at 16:00 and is due again at 16:15; up to 16:30 nobody is told."""
+"""The page was built at 16:00 and is due again at 16:15; the banner appears after 16:30."""
 
 Server = Callable[[str], Published]
 
 
 @pytest.fixture
 def reportgen_server(sites: Sites) -> Iterator[Server]:
-    """Give a function that serves the usual site as our own server would, with an answer for its status."""
+    """Give a function that serves the usual site as reportgen's server, with an answer for /status.json."""
     with ExitStack() as stack:
 
         def server(answer: str) -> Published:
@@ -47,30 +47,30 @@ def asked(requests: list[str]) -> bool:
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
-@pytest.mark.parametrize(("at", "shown"), [(SHORTLY, False), (IN_TIME, False), (LATE, True)])
-def test_a_page_goes_by_its_own_time_on_any_host(
+@pytest.mark.parametrize(("at", "shown"), [(READ_AT, False), (IN_TIME, False), (LATE, True)])
+def test_on_any_host_a_page_uses_the_due_time_that_it_contains(
     sites: Sites, visit: Open, scheme: str, at: str, shown: bool
 ) -> None:
-    """It shows the banner once it is late, and asks nobody."""
+    """It shows the banner once it is overdue, and requests nothing."""
     reader = visit(getattr(sites("usual"), scheme)("7d/index.html"), at=at)
     reader.frames()
     banner = reader.page.locator(".overdue")
     assert banner.is_visible() == shown
     assert len(reader.requests) == 2
-    assert reader.unasked() == []
+    assert reader.violations() == []
     if shown:
         assert "was due 16 minutes ago" in banner.inner_text()
         assert "may be old" in banner.inner_text()
 
 
 @pytest.mark.parametrize(("at", "words"), [
-    (SHORTLY, "12 minutes ago"),
+    (READ_AT, "12 minutes ago"),
     ("2026-11-23T16:00:30Z", "30 seconds ago"),
     ("2026-11-23T17:01:00Z", "1 hour ago"),
     ("2026-11-26T15:00:00Z", "2 days ago"),
 ])  # fmt: skip
-def test_times_are_told_as_people_do(sites: Sites, visit: Open, at: str, words: str) -> None:
-    """With the time of day at hand."""
+def test_times_are_shown_relative_to_now(sites: Sites, visit: Open, at: str, words: str) -> None:
+    """The attribute ``title`` has the time of day."""
     reader = visit(sites("usual").http("7d/index.html"), at=at)
     said = reader.page.locator(".fact time")
     assert said.inner_text() == words or words == "30 seconds ago"
@@ -79,9 +79,9 @@ def test_times_are_told_as_people_do(sites: Sites, visit: Open, at: str, words: 
     assert said.get_attribute("datetime") == "2026-11-23T17:00:00+01:00"
 
 
-def test_a_page_that_stays_open_becomes_late_by_itself(sites: Sites, visit: Open) -> None:
+def test_a_page_that_stays_open_shows_the_banner_when_it_is_overdue(sites: Sites, visit: Open) -> None:
     reader = visit(None, at=None)
-    reader.page.clock.install(time=SHORTLY)
+    reader.page.clock.install(time=READ_AT)
     reader.page.goto(sites("usual").http("7d/index.html"))
     banner, said = reader.page.locator(".overdue"), reader.page.locator(".fact time")
     assert (banner.is_visible(), said.inner_text()) == (False, "12 minutes ago")
@@ -92,14 +92,16 @@ def test_a_page_that_stays_open_becomes_late_by_itself(sites: Sites, visit: Open
     assert said.inner_text() == "32 minutes ago"
 
 
-def test_a_page_in_time_does_not_ask_even_our_own_server(reportgen_server: Server, visit: Open) -> None:
+def test_a_page_that_is_not_overdue_does_not_request_the_status(
+    reportgen_server: Server, visit: Open
+) -> None:
     reader = visit(reportgen_server("{}").http("7d/index.html"), at=IN_TIME)
     reader.frames()
     assert not asked(reader.requests)
     assert not reader.page.locator(".overdue").is_visible()
 
 
-def test_a_late_page_hides_the_banner_where_our_server_knows_of_a_later_build(
+def test_an_overdue_page_hides_the_banner_if_the_server_knows_of_a_later_build(
     reportgen_server: Server, visit: Open
 ) -> None:
     """A build that was skipped since nothing had changed counts as well."""
@@ -120,38 +122,40 @@ def test_a_late_page_hides_the_banner_where_our_server_knows_of_a_later_build(
     ("null", "was due 1 hour ago"),
     ("", "was due 1 hour ago"),
 ])  # fmt: skip
-def test_a_late_page_says_so_whatever_else_our_server_answers(
+def test_an_overdue_page_shows_the_banner_for_any_other_answer_of_the_server(
     reportgen_server: Server, visit: Open, answer: str, words: str
 ) -> None:
-    """By the later of what the server says and what the page knows; without an error."""
+    """It uses the later time of the server's and its own, and reports no error."""
     reader = visit(reportgen_server(answer).http("7d/index.html"), at="2026-11-23T18:01:00Z")
     reader.page.locator(".overdue").get_by_text(words).wait_for()
     assert asked(reader.requests)
-    assert reader.unasked() == []
+    assert reader.violations() == []
 
 
 @pytest.mark.parametrize("page", ["index.html", "today/index.html", "30d/index.html"])
-def test_every_page_of_a_report_tells_it(sites: Sites, visit: Open, page: str) -> None:
+def test_every_page_of_a_report_shows_the_banner(sites: Sites, visit: Open, page: str) -> None:
     reader = visit(sites("usual").http(page), at=LATE)
     reader.page.locator(".overdue").wait_for()
-    assert reader.sideways() == 0
+    assert reader.overflow_px() == 0
 
 
-def test_axe_finds_nothing_on_a_late_page(sites: Sites, visit: Open) -> None:
+def test_axe_finds_nothing_on_an_overdue_page(sites: Sites, visit: Open) -> None:
     reader = visit(sites("empty").http("7d/index.html"), at=LATE)
     reader.page.locator(".overdue").wait_for()
     assert reader.axe() == []
 
 
-def test_a_report_of_a_past_day_is_never_late(sites: Sites, visit: Open) -> None:
+def test_a_report_of_a_past_day_is_never_overdue(sites: Sites, visit: Open) -> None:
     reader = visit(sites("as of a past day").http("7d/index.html"), at="2027-11-23T16:00:00Z")
     reader.frames()
     assert reader.page.locator(".overdue").count() == 0
     assert len(reader.requests) == 2
 
 
-def test_paper_shows_the_time_of_day_and_no_banner(sites: Sites, visit: Open, tmp_path: Path) -> None:
-    """It does not know how long it lies about."""
+def test_a_printed_page_shows_the_time_of_day_and_no_banner(
+    sites: Sites, visit: Open, tmp_path: Path
+) -> None:
+    """A relative time would soon be wrong on paper."""
     reader = visit(sites("usual").http("7d/index.html"), at=LATE)
     said = reader.page.locator(".fact time")
     assert said.inner_text() == "31 minutes ago"

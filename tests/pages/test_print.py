@@ -95,7 +95,7 @@ def test_a_page_prints_whole_on_a4(sites: Sites, visit: Open, tmp_path: Path, pa
         )
         assert f"{head}...{tail}" in printed.flow
 
-    # The charts' own words are all there, below their titles on the same sheet, and nothing hangs over.
+    # Every text of a chart is on the sheet of its title, and nothing is outside the margins.
     for chart in reader.charts():
         title = str(chart.locator("xpath=preceding-sibling::h2").text_content())
         labels = chart.locator("xpath=descendant::*[local-name()='svg']").first
@@ -106,7 +106,7 @@ def test_a_page_prints_whole_on_a4(sites: Sites, visit: Open, tmp_path: Path, pa
 
 
 def test_a_tooltip_that_is_on_show_is_not_printed(sites: Sites, visit: Open, tmp_path: Path) -> None:
-    """Its place is fixed, so that it would stand on every sheet."""
+    """Its position is fixed, so that it would be printed on every sheet."""
     reader = visit(sites("usual").http("7d/index.html"))
     reader.activate_charts()
     without = Sheets(reader, tmp_path / "without.pdf")
@@ -116,10 +116,10 @@ def test_a_tooltip_that_is_on_show_is_not_printed(sites: Sites, visit: Open, tmp
 
 
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])
-def test_the_head_of_a_long_table_stands_on_every_sheet(
+def test_the_head_of_a_long_table_is_on_every_sheet(
     sites: Sites, visit: Open, tmp_path: Path, scripts: bool
 ) -> None:
-    """A hundred paths take three sheets, or parts of them."""
+    """A hundred paths need parts of up to three sheets."""
     reader = visit(sites("10,000 paths").http("30d/index.html"), java_script_enabled=scripts)
     printed = Sheets(reader, tmp_path / "page.pdf")
     sheets = [at for at, text in enumerate(printed.texts) if len(re.findall(r"/p/\d{5}\d", text)) > 5]
@@ -127,7 +127,7 @@ def test_the_head_of_a_long_table_stands_on_every_sheet(
     assert printed.holding(["RankPathVisitsShareChange"]) == sheets
 
 
-def test_paper_is_white_and_ink_is_dark_for_readers_of_dark_pages(sites: Sites, visit: Open) -> None:
+def test_readers_of_dark_pages_print_dark_text_on_white(sites: Sites, visit: Open) -> None:
     reader = visit(sites("usual").http("7d/index.html"), color_scheme="dark")
     reader.page.emulate_media(media="print", color_scheme="dark")
     body = reader.page.locator("body")

@@ -1,4 +1,4 @@
-"""The pages of a whole build: what they say, to whom they link, and what they never let through."""
+"""The pages of a whole build: content, links, files, and what they escape."""
 
 import base64
 import hashlib
@@ -48,7 +48,7 @@ ROWS: list[tuple[int, str | None, int]] = [
     *((1, f"/few/{n}", 1) for n in range(9)),
     *[(2, "/", -1), (2, None, 3), (5, None, 3), (-1, "/", 3)],
 ]
-"""Days ago, path, visits: nobody counted on three dates, and the last four rows are no good."""
+"""Days ago, path, visits: three dates have no rows, and the last four rows are invalid."""
 
 
 def store(folder: Path, rows: Iterable[tuple[int, str | None, int]] = ROWS) -> None:
@@ -69,7 +69,7 @@ def built(
     as_of: date | None = None,
     **settings: Any,
 ) -> BuildResult:
-    """Build the site of the table in ``folder``, so many hours after ``NOW``."""
+    """Build the site of the table in ``folder``, ``hours`` after ``NOW``."""
     source = {"url": f"sqlite:///{folder / 'metrics.db'}"}
     about = {"site": "example.com", "timezone": "Europe/Berlin", "source": source} | settings
     now = NOW + timedelta(hours=hour)
@@ -79,7 +79,7 @@ def built(
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give the release of the site; the table stands in the folder above its output."""
+    """Give the release of the site; the table is in the folder above its output."""
     folder = tmp_path_factory.mktemp("site")
     store(folder)
     return built(folder).path
@@ -87,13 +87,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def table(tmp_path: Path) -> Path:
-    """Give a folder with the table of the site, to be built with settings of one's own."""
+    """Give a folder with the table of the site, to be built with other settings."""
     store(tmp_path)
     return tmp_path
 
 
 class _Page(HTMLParser):
-    """A page taken apart: its elements in order, with the text inside each."""
+    """The elements of a page in order, with the text inside each."""
 
     VOID = frozenset({"br", "hr", "link", "meta"})
 
@@ -143,7 +143,7 @@ class _Page(HTMLParser):
         return {name: values[2 * n : 2 * n + 2] for n, name in enumerate(self.texts("dt"))}
 
     def head(self) -> dict[str, str]:
-        """Return what the page says of itself in its ``meta`` elements, by name."""
+        """Return the content of the page's ``meta`` elements, by name."""
         return {
             meta.get("name") or meta["http-equiv"]: meta["content"]
             for meta in self.all("meta")
@@ -177,8 +177,8 @@ def week(release: Path) -> _Page:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_page_has_what_browsers_and_policies_ask_for(site: Path, name: str) -> None:
-    """Language, direction, noindex, no referrer, and an icon that is no file."""
+def test_a_page_has_the_metadata_of_its_head(site: Path, name: str) -> None:
+    """Language, direction, noindex, no referrer, and an icon that is not a file."""
     page = _Page(site / name)
     head = page.head()
     assert page.raw.startswith("<!doctype html>\n")
@@ -232,7 +232,7 @@ def test_nothing_on_a_page_runs_or_comes_from_another_host(site: Path, name: str
 
 @pytest.mark.parametrize("name", ["report", "vega"])
 def test_a_script_has_the_hash_of_its_content_in_its_name(site: Path, name: str) -> None:
-    """So that a cache may keep it for good."""
+    """So that caches may keep it forever."""
     (file,) = (site / "assets").glob(f"{name}.*.js")
     assert file.name == f"{name}.{hashlib.sha256(file.read_bytes()).hexdigest()[:10]}.js"
 
@@ -249,7 +249,7 @@ def test_a_page_names_the_bundle_that_makes_its_charts_interactive(site: Path, n
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_link_leads_to_a_file_of_the_release(site: Path, name: str) -> None:
+def test_every_link_is_a_file_of_the_release(site: Path, name: str) -> None:
     """From a server: a directory is its index. From the file system, too, but for the page of errors."""
     page = _Page(site / name)
     ids = [attributes["id"] for _, attributes, _ in page.elements if "id" in attributes]
@@ -315,8 +315,8 @@ LINKED = {
 UNLINKED = ("javascript:alert(1)", "https://evil.test/", "data:text/html,x", ".evil.test", "@evil.test", "")
 
 
-def test_paths_link_to_the_site_where_its_address_is_set(tmp_path: Path) -> None:
-    """Whatever a path holds, its link stays on the site; one that begins otherwise is text."""
+def test_paths_link_to_the_site_if_its_address_is_set(tmp_path: Path) -> None:
+    """A link of any path stays on the site; a path without a leading slash is text."""
     store(tmp_path, [(1, path, 1) for path in (*LINKED, *UNLINKED)])
     page = week(built(tmp_path, site_url="https://example.com/").path)
     out = {link["href"] for link in page.all("a") if ":" in link["href"]}
@@ -325,7 +325,7 @@ def test_paths_link_to_the_site_where_its_address_is_set(tmp_path: Path) -> None
     assert len(page.texts("bdi")) >= len(LINKED) + len(UNLINKED)
 
 
-def test_paths_are_text_where_no_address_is_set(site: Path) -> None:
+def test_paths_are_text_if_no_address_is_set(site: Path) -> None:
     assert [link for link in week(site).all("a") if ":" in link["href"]] == []
 
 
@@ -333,7 +333,7 @@ def test_paths_are_text_where_no_address_is_set(site: Path) -> None:
 
 
 def is_packed(file: Path) -> bool:
-    """Tell whether a file is the compressed form of another."""
+    """Return whether a file is the compressed form of another."""
     return file.suffix in {".br", ".gz"} and file.with_suffix("").is_file()
 
 
@@ -359,7 +359,7 @@ def test_the_reference_names_every_template_that_can_be_overridden() -> None:
     assert set(TEMPLATES) == {file.name for file in packaged_templates().iterdir()}
 
 
-# What a page says.
+# The content of a page.
 
 
 @pytest.mark.parametrize(("name", "window", "dates"), [
@@ -381,7 +381,7 @@ def test_a_page_says_which_window_it_shows(site: Path, name: str, window: str, d
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_the_footer_tells_when_the_page_was_built_and_when_the_next_is_due(site: Path, name: str) -> None:
+def test_the_footer_says_when_the_page_was_built_and_when_the_next_is_due(site: Path, name: str) -> None:
     """For readers as they write it, for programs with its zone."""
     page = _Page(site / name)
     (footer,) = page.texts("footer")
@@ -403,7 +403,7 @@ def test_the_footer_tells_when_the_page_was_built_and_when_the_next_is_due(site:
 def test_a_page_knows_when_it_is_overdue(
     table: Path, schedule: str, due: str, grace: int, words: str
 ) -> None:
-    """One interval late, at least 15 minutes; its banner waits, hidden, for the script."""
+    """One interval late, at least 15 minutes; the banner is hidden until the script shows it."""
     page = week(built(table, schedule=schedule, windows=["7d"]).path)
     (body,) = page.all("body")
     assert (body["data-due"], body["data-grace"]) == (due, str(grace))
@@ -413,7 +413,7 @@ def test_a_page_knows_when_it_is_overdue(
     assert f"next build due {words} " in page.texts("footer")[0]
 
 
-def test_a_report_of_a_past_day_waits_for_no_next_build(table: Path) -> None:
+def test_a_report_of_a_past_day_has_no_next_build(table: Path) -> None:
     """It counts the day as over, and leaves out what came later."""
     release = built(table, as_of=TODAY - timedelta(days=1)).path
     for name in PAGES:
@@ -461,7 +461,7 @@ def test_today_shows_yesterday_and_the_weekday_last_week_as_full_days_without_pe
     ("7d", [7, 5, 6, 6] + [7] * 16),
     ("30d", [30, 28, 29, 29] + [30] * 16),
 ])  # fmt: skip
-def test_numbers_with_a_series_behind_them_have_its_picture(site: Path, name: str, dates: list[int]) -> None:
+def test_numbers_of_a_series_have_a_small_chart(site: Path, name: str, dates: list[int]) -> None:
     """Figures first, then each listed path: a box as wide as its dates, hidden from screen readers.
 
     Bars stand on dates; the lines of the change run between them.
@@ -476,7 +476,7 @@ def test_numbers_with_a_series_behind_them_have_its_picture(site: Path, name: st
 
 
 def test_what_changed_names_paths_in_isolation(site: Path) -> None:
-    """A path cannot turn the sentence around it."""
+    """A path cannot change the direction of the sentence around it."""
     page = week(site)
     (sentence,) = (text for text in page.texts("li") if text.startswith("By path"))
     assert sentence == (
@@ -504,7 +504,7 @@ def test_the_tables_hold_each_day_and_each_path_and_can_be_read_aloud(site: Path
     assert len(rows) == 7 + 16
 
 
-def test_a_change_of_a_path_tells_the_numbers_it_rests_on(site: Path) -> None:
+def test_a_change_of_a_path_names_the_numbers_behind_it(site: Path) -> None:
     """On a page of one day there is no change to explain."""
     cells = [(cell["title"], text) for cell, text in week(site).matching("td") if "title" in cell]
     assert cells[0] == ("94 against 152 on complete days", "\u221238%")
@@ -513,7 +513,7 @@ def test_a_change_of_a_path_tells_the_numbers_it_rests_on(site: Path) -> None:
 
 
 def test_cells_hold_their_values_for_sorting(site: Path) -> None:
-    """What is no number is empty, and new is more than any change."""
+    """Values that are not numbers are empty; "new" sorts above any change."""
     cells = [(cell["data-v"], text) for cell, text in week(site).matching("td") if "data-v" in cell]
     values = {text: value for value, text in cells}
     assert (values["so far"], values["no rows"], values["new"]) == ("", "", "Infinity")
@@ -560,7 +560,7 @@ CHARTS = {
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_charts_stand_drawn_in_the_page_in_two_widths_with_a_text_alternative(site: Path, name: str) -> None:
+def test_charts_are_drawn_in_the_page_in_two_widths_with_a_text_alternative(site: Path, name: str) -> None:
     """Today's paths; otherwise days by path, and days against the days before."""
     page = _Page(site / name / "index.html")
     sections = {text: section["id"] for section, text in page.matching("h2")}
@@ -578,7 +578,7 @@ def test_charts_stand_drawn_in_the_page_in_two_widths_with_a_text_alternative(si
     assert widths == ["wide", "narrow"] * len(charts)
 
 
-def test_the_charts_tell_their_numbers_in_words(site: Path) -> None:
+def test_the_text_alternatives_of_charts_have_their_numbers(site: Path) -> None:
     by_path, compared = (chart["aria-label"] for chart in week(site).all("div", role="img"))
     assert by_path.startswith(
         "163 visits on Tue 17 \u2013 Mon 23 Nov 2026 (7 days); most on Sun 22 Nov 2026: 60. By path: / 114, "
@@ -596,7 +596,7 @@ def test_the_charts_tell_their_numbers_in_words(site: Path) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_each_chart_has_its_specifications_as_json_that_cannot_end_its_element(site: Path, name: str) -> None:
-    """Both widths share their rows; a drawing comes alive from them alone."""
+    """Both widths share their rows, and need nothing else to become interactive."""
     page = _Page(site / name)
     live = page.live()
     assert list(live) == [chart["data-live"] for chart in page.all("div", role="img")]
@@ -610,7 +610,7 @@ def test_each_chart_has_its_specifications_as_json_that_cannot_end_its_element(s
     assert re.findall(r"[<>&\u2028\u2029]", "".join(scripts)) == []
 
 
-# What it does not let through.
+# Escaping.
 
 
 def test_hostile_paths_are_shown_as_text(site: Path) -> None:
@@ -644,7 +644,7 @@ def intro_of(table: Path, intro: str) -> tuple[_Page, str]:
     return page, page.raw.partition('<div class="intro">')[2].partition("</div>")[0].strip()
 
 
-def test_an_intro_stands_below_the_sites_name_as_markdown(table: Path) -> None:
+def test_an_intro_is_below_the_sites_name_as_markdown(table: Path) -> None:
     text = "Read **this**, *or*\n[not](https://a.test/?b=c&d).\n\n- one\n- `two < 3`\n"
     page, intro = intro_of(table, text)
     assert page.raw.index("</h1>") < page.raw.index(intro) < page.raw.index("<nav")
@@ -654,7 +654,7 @@ def test_an_intro_stands_below_the_sites_name_as_markdown(table: Path) -> None:
     )
 
 
-def test_without_an_intro_there_is_no_place_for_one(site: Path) -> None:
+def test_without_an_intro_there_is_no_element_for_it(site: Path) -> None:
     assert "intro" not in [element.get("class") for element in week(site).all("div")]
 
 
@@ -689,14 +689,16 @@ def test_raw_html_in_an_intro_is_text(table: Path, intro: str) -> None:
     "[x](data:text/html,<b>x</b>)",
     "[x](file:///etc/passwd)",
 ])  # fmt: skip
-def test_a_link_of_an_intro_that_would_run_or_reach_into_the_machine_is_text(table: Path, intro: str) -> None:
+def test_a_link_of_an_intro_that_would_run_a_script_or_open_a_local_file_is_text(
+    table: Path, intro: str
+) -> None:
     page, markup = intro_of(table, intro)
     assert "<a" not in markup
     assert [link for link in page.all("a") if ":" in link["href"]] == []
 
 
-def test_an_intro_calls_no_other_host_and_opens_no_section(table: Path) -> None:
-    """An image becomes a link, a heading a paragraph: neither a request nor a place in the outline."""
+def test_an_intro_requests_no_other_host_and_has_no_headings(table: Path) -> None:
+    """An image becomes a link, a heading a paragraph."""
     text = "# One\n\nTwo\n===\n\nThree\n---\n\n![four](https://evil.test/x.png)\n"
     page, markup = intro_of(table, text)
     assert set(re.findall(r"<(\w+)", markup)) <= {"p", "a", "hr"}
@@ -709,7 +711,7 @@ def test_an_intro_calls_no_other_host_and_opens_no_section(table: Path) -> None:
 
 
 def test_numbers_and_dates_follow_the_locale(tmp_path: Path) -> None:
-    """Words stay English; so do the files for programs."""
+    """Words stay English; data files do not follow the locale."""
     store(tmp_path, [(days, "/", 1234) for days in range(14)])
     release = built(tmp_path, locale="de").path
     page = week(release)
@@ -728,7 +730,7 @@ def test_numbers_and_dates_follow_the_locale(tmp_path: Path) -> None:
 def test_the_locale_gives_every_page_its_direction_and_its_dates_their_language(
     table: Path, locale: str, lang: str, direction: str
 ) -> None:
-    """Words are English everywhere; dates of a table would be read aloud wrongly as English."""
+    """Words are English everywhere; screen readers need the language of a table's dates."""
     release = built(table, locale=locale).path
     for name in ALL:
         page = _Page(release / name)
@@ -742,7 +744,7 @@ def test_the_locale_gives_every_page_its_direction_and_its_dates_their_language(
     assert {path["dir"] for path in paths} == {"ltr"}
 
 
-# Templates of one's own.
+# Templates of the user.
 
 
 @pytest.fixture
@@ -753,9 +755,7 @@ def own(table: Path) -> Path:
     return folder
 
 
-def test_a_file_of_ones_own_takes_the_place_of_ours_and_the_others_stay(
-    site: Path, table: Path, own: Path
-) -> None:
+def test_a_file_of_the_user_replaces_ours_and_the_others_stay(site: Path, table: Path, own: Path) -> None:
     (own / "404.html").write_text("<!doctype html>\n<title>Lost \u2013 {{ site.name }}</title>\n", "utf-8")
     release = built(table, templates_dir=own).path
     changed = {
@@ -767,8 +767,8 @@ def test_a_file_of_ones_own_takes_the_place_of_ours_and_the_others_stay(
     assert (release / "404.html").read_text("utf-8").endswith("<title>Lost \u2013 example.com</title>\n")
 
 
-def test_ours_can_be_extended_by_the_name_reportgen(site: Path, table: Path, own: Path) -> None:
-    """A block of ours changes, the rest of the page keeps up with ours."""
+def test_our_templates_can_be_extended_by_the_name_reportgen(site: Path, table: Path, own: Path) -> None:
+    """One block changes, the rest of the page stays ours."""
     (own / "report.html").write_text(
         '{% extends "reportgen/report.html" %}\n{% block title %}Visits \u00b7 {{ super() }}{% endblock %}\n',
         "utf-8",
@@ -782,8 +782,8 @@ def test_ours_can_be_extended_by_the_name_reportgen(site: Path, table: Path, own
         )
 
 
-def test_a_frame_of_ones_own_is_the_frame_of_every_page(table: Path, own: Path) -> None:
-    """``base.html`` serves our other templates, too."""
+def test_a_base_template_of_the_user_is_that_of_every_page(table: Path, own: Path) -> None:
+    """Our other templates extend it, too."""
     (own / "base.html").write_text(
         '{% extends "reportgen/base.html" %}{% block description %}mine{% endblock %}'
     )
@@ -795,7 +795,7 @@ def test_a_frame_of_ones_own_is_the_frame_of_every_page(table: Path, own: Path) 
     assert [_Page(release / name).all("body")[0]["class"] for name in ALL] == ["mine"] * len(ALL)
 
 
-def test_a_style_sheet_of_ones_own_is_the_one_that_the_policy_allows(table: Path, own: Path) -> None:
+def test_the_policy_allows_a_style_sheet_of_the_user(table: Path, own: Path) -> None:
     (own / "style.css").write_text('body { color: var(--ink) } /* > & " </p> */ :root { {{ light }} }')
     release = built(table, templates_dir=own).path
     for name in ALL:
@@ -806,7 +806,7 @@ def test_a_style_sheet_of_ones_own_is_the_one_that_the_policy_allows(table: Path
         assert page.policy()["style-src"] == page.style_hashes()[0]
 
 
-def test_a_script_of_ones_own_gets_a_name_of_its_own(table: Path, own: Path) -> None:
+def test_a_script_of_the_user_has_its_own_hash_in_its_name(table: Path, own: Path) -> None:
     (own / "report.js").write_text("document.title = '{{ 6 * 7 }}';\n")
     release = built(table, templates_dir=own).path
     (file,) = (release / "assets").glob("report.*.js")
@@ -839,7 +839,7 @@ def test_a_wrong_template_fails_the_build_with_its_name_and_line(
     assert f"{name}, line {line} " in str(caught.value)
 
 
-def test_a_template_that_is_no_text_fails_the_build_with_its_name(table: Path, own: Path) -> None:
+def test_a_template_that_is_not_utf8_fails_the_build_with_its_name(table: Path, own: Path) -> None:
     (own / "robots.txt").write_bytes("caf\u00e9".encode("latin-1"))
     with pytest.raises(RenderError, match=r"robots\.txt"):
         built(table, templates_dir=own, windows=["7d"])
@@ -848,7 +848,7 @@ def test_a_template_that_is_no_text_fails_the_build_with_its_name(table: Path, o
 # Days without rows, tables without any.
 
 
-def test_dates_without_rows_and_rows_left_out_are_told(site: Path) -> None:
+def test_dates_without_rows_and_rows_left_out_are_named(site: Path) -> None:
     """In words on the page; the rows also in the report and in the manifest, by kind."""
     kinds = {"future_date": 1, "negative_visits": 1, "null_path": 2}
     notes = [{"kind": kind, "rows": rows} for kind, rows in kinds.items()]
@@ -868,7 +868,7 @@ def test_dates_without_rows_and_rows_left_out_are_told(site: Path) -> None:
 
 
 def test_an_empty_table_gives_pages_that_say_so(tmp_path: Path) -> None:
-    """No chart, no picture, no percentage, and no download that is not there."""
+    """No chart, no small chart, no percentage, and no download of a missing file."""
     store(tmp_path, [])
     release = built(tmp_path).path
     seven, today = (_Page(release / name / "index.html") for name in ("7d", "today"))
@@ -893,7 +893,7 @@ def test_an_empty_table_gives_pages_that_say_so(tmp_path: Path) -> None:
 
 
 def test_the_same_rows_settings_and_time_give_the_same_bytes(site: Path) -> None:
-    """In another process, with other hashes: all but how long the build took and how much memory."""
+    """In another process with another hash seed, except for the build's times and memory."""
     code = (
         "import sys, pathlib; from tests.test_pages import built; built(pathlib.Path(sys.argv[1]), to='two')"
     )
@@ -924,7 +924,7 @@ def test_the_same_rows_settings_and_time_give_the_same_bytes(site: Path) -> None
     ("SELECT 1", {"locale": "en-GB"}, True),
     ("SELECT 1", {"top_paths": 5}, True),
 ])  # fmt: skip
-def test_a_report_that_says_the_same_is_not_published_again(
+def test_a_report_with_the_same_content_is_not_published_again(
     tmp_path: Path, sql: str, settings: Mapping[str, Any], changed: bool
 ) -> None:
     store(tmp_path, [*ROWS, (1, "/three", 3), (1, "=two", 2)])
@@ -940,7 +940,7 @@ def test_a_report_that_says_the_same_is_not_published_again(
 
 @pytest.mark.parametrize("name", ["style.css", "banner.html"])
 def test_a_report_is_published_again_when_a_template_changes(table: Path, own: Path, name: str) -> None:
-    """Also one that only another template of one's own names."""
+    """Also one that only another template of the user includes."""
     (own / "404.html").write_text('{% include "banner.html" %}')
     (own / "banner.html").write_text("one")
     built(table, templates_dir=own, windows=["7d"])

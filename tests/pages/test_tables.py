@@ -1,4 +1,4 @@
-"""Tables that sort by every column and are filtered by text, by pointer and by keyboard."""
+"""Tables sort by every column and are filtered by text, with pointer and keyboard."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ def natural(text: str) -> list[Any]:
 
 
 def change(now: int, before: int) -> float | None:
-    """Return a relative change; a path that is new comes after all others, nothing after nothing is empty."""
+    """Return a relative change; a new path sorts after all others, no visits at all are ``None``."""
     return now / before - 1 if before else float("inf") if now else None
 
 
@@ -69,7 +69,7 @@ def path_values(site: Published, window: str) -> Values:
 
 
 def press_button(visit: Visit, button: Locator) -> None:
-    """Press a button as a keyboard does."""
+    """Press a button with the keyboard."""
     button.focus()
     visit.page.keyboard.press("Enter")
 
@@ -77,7 +77,7 @@ def press_button(visit: Visit, button: Locator) -> None:
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize(("table", "values"), [("days", day_values), ("paths", path_values)])
 @pytest.mark.parametrize("press", [lambda _, button: button.click(), press_button], ids=["click", "key"])
-def test_tables_sort_by_every_column_either_way_and_empty_values_stand_last(
+def test_tables_sort_by_every_column_in_both_directions_with_empty_values_last(
     sites: Sites,
     visit: Open,
     window: str,
@@ -85,7 +85,7 @@ def test_tables_sort_by_every_column_either_way_and_empty_values_stand_last(
     values: Callable[[Published, str], Values],
     press: Callable[[Visit, Locator], None],
 ) -> None:
-    """``aria-sort`` says which way, on that column only. A table of one row has nothing to sort."""
+    """``aria-sort`` is set on that column only. A table of one row has no buttons."""
     site = sites("usual")
     expected = values(site, window)
     reader = visit(site.http(f"{window}/index.html"))
@@ -111,7 +111,7 @@ def test_tables_sort_by_every_column_either_way_and_empty_values_stand_last(
 
 
 def test_some_values_of_both_tables_are_empty(sites: Sites) -> None:
-    """So the test above says something."""
+    """So the test above has empty values to sort."""
     for values in (day_values, path_values):
         assert None in [row["Change"] for row in values(sites("usual"), "7d").values()]
 
@@ -127,7 +127,7 @@ def test_space_sorts_as_well(sites: Sites, visit: Open) -> None:
 def test_tables_are_filtered_by_text_and_say_how_many_rows_are_left(
     sites: Sites, visit: Open, scheme: str
 ) -> None:
-    """Whatever the case of letters, and whatever the order; the other table keeps its rows."""
+    """Upper and lower case match, in any sort order; the other table keeps its rows."""
     reader = visit(getattr(sites("usual"), scheme)("7d/index.html"))
     days, paths = reader.page.get_by_label("Filter").all()
     assert reader.texts(".filter output") == ["7 of 7 days", "18 of 18 paths"]

@@ -1,4 +1,4 @@
-"""What a reader's phone has to fetch: pages as brotli, without the bundle that is fetched on demand."""
+"""Sizes of pages as brotli, without the bundle that is fetched on demand."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,7 +42,7 @@ def test_the_pages_own_script_is_small(sample: Path) -> None:
     assert 0 < weight(script) <= 4 * KB
 
 
-def test_ten_thousand_paths_weigh_no_more_than_the_listed_ones(tmp_path: Path) -> None:
+def test_a_page_of_ten_thousand_paths_has_at_most_150_kb(tmp_path: Path) -> None:
     """The table lists ``top_paths``; the CSV holds all of them."""
     store(tmp_path, MANY)
     release = built(tmp_path, windows=["30d"], default_window="30d").path

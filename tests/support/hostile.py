@@ -45,21 +45,21 @@ TEXTS = {
     "2000 letters": "/" + "long<i>" * 286,
     "2000 letters without a break": "/" + "w" * 1999,
 }
-"""By what they try."""
+"""Paths by what they try."""
 
 NOT_UTF8 = {"surrogate": b"/\xed\xa0\x80", "latin": b"/caf\xe9", "cut": b"/\xf0\x9f\x98"}
-"""Bytes that are no UTF-8, which only SQLite stores as text; a lone surrogate among them."""
+"""Bytes that are not UTF-8, which only SQLite stores as text; one is a lone surrogate."""
 
 STORED: tuple[str | bytes, ...] = (
     *TEXTS.values(),
     *(f"/{text}" for text in TEXTS.values() if not text.startswith("/")),
     *NOT_UTF8.values(),
 )
-"""Every path, and those that begin otherwise with a slash before them as well, so that they are links too."""
+"""Every path; those without a leading slash also with one, so that they become links."""
 
 
 def read(path: str | bytes) -> str:
-    """Return a stored path as reports for programs have it: each byte that is no UTF-8 as an escape."""
+    """Return a stored path as reports for programs have it: each byte that is not UTF-8 as an escape."""
     return path if isinstance(path, str) else path.decode("utf-8", "backslashreplace")
 
 

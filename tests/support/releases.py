@@ -1,4 +1,4 @@
-"""Whole releases to be read in a browser: rows in a real table, built and served as they are."""
+"""Whole releases to be read in a browser: built from rows of a real table, and served."""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +22,7 @@ WINDOWS = ("today", "7d", "30d")
 REPORTS = tuple(f"{window}/index.html" for window in WINDOWS)
 PAGES = ("index.html", *REPORTS, "404.html")
 DIFFERENT = (*REPORTS, "404.html")
-"""All but index.html, which shows what the default window's page shows."""
+"""All pages but index.html, which is the page of the default window."""
 
 Row = tuple[int, str | bytes | None, int | None]
 """Days ago, path, visits."""
@@ -43,7 +43,7 @@ USUAL: list[Row] = [
     (0, "/only/today", 3),
     *[(2, "/", -1), (2, None, 3), (-1, "/", 3)],
 ]
-"""A small site: paths that come and go, dates that nobody counted, and three rows that are no good."""
+"""A small site: paths that come and go, dates without rows, and three invalid rows."""
 
 MANY: list[Row] = [
     (days, f"/p/{n:05}", 1 + 4000 // (n + 1) + days % 3)
@@ -92,15 +92,15 @@ CASES: dict[str, tuple[list[Row] | None, dict[str, Any]]] = {
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """A static host like any other, without a log."""
+    """A static web server without a log."""
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Write no log."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A release, and where it is served."""
+    """A release, and the URL of its server."""
 
     release: Path
     host: str

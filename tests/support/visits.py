@@ -1,4 +1,4 @@
-"""Visits to pages in a real browser: what a reader sees, and all that a page must not do meanwhile."""
+"""Visits to pages in a real browser: what a reader sees, and what a page must not do."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,9 +18,9 @@ document.addEventListener("securitypolicyviolation", (event) =>
 new PerformanceObserver((list) => {
   for (const { value, sources } of list.getEntries()) {
     const box = ({ x, y, width, height }) => [x, y, width, height].map(Math.round);
-    const told = sources.map(({ node, previousRect, currentRect }) =>
+    const moved = sources.map(({ node, previousRect, currentRect }) =>
       `${node?.outerHTML?.slice(0, 60) ?? node?.textContent} ${box(previousRect)} > ${box(currentRect)}`);
-    window.__seen.shifts.push(`${value}: ${told.join("; ")}`);
+    window.__seen.shifts.push(`${value}: ${moved.join("; ")}`);
   }
 }).observe({ type: "layout-shift", buffered: true });
 """
@@ -36,9 +36,9 @@ CLOCK = """
   });
 })();
 """
-"""A clock that is set and runs on. (Playwright's own hides what a server said of its timing.)"""
+"""Sets the clock, which then runs on. (Playwright's own clock hides the header Server-Timing.)"""
 
-SHORTLY = "2026-11-23T16:12:00Z"
+READ_AT = "2026-11-23T16:12:00Z"
 """When pages are read: 12 minutes after they were built."""
 
 
@@ -51,7 +51,7 @@ class Visit:
     noise: list[str] = field(default_factory=list)
 
     def listen(self) -> None:
-        """Write down what the page asks for, says and does."""
+        """Record the page's requests, messages, dialogs and windows."""
         self.page.on("request", self._asked)
         self.page.on("dialog", self._dialog)
         self.page.on("console", lambda message: self.noise.append(f"{message.type}: {message.text}"))
@@ -67,8 +67,8 @@ class Visit:
         self.noise.append(f"dialog: {dialog.message}")
         dialog.dismiss()
 
-    def unasked(self) -> list[str]:
-        """Return what no page may do: noise, policy violations, calls of other hosts, programs of others."""
+    def violations(self) -> list[str]:
+        """Return messages, policy violations, requests to other hosts, and scripts that came from paths."""
         seen = self.page.evaluate("() => window.__seen?.violations ?? []")  # nothing watches without scripts
         ran = self.page.evaluate("() => window.__pwned === undefined ? [] : ['a path ran']")
         return self.noise + seen + ran + [url for url in self.requests if _host(url) != _host(self.page.url)]
@@ -88,7 +88,7 @@ class Visit:
         return self.page.locator(".chart").all()
 
     def activate_charts(self) -> None:
-        """Make every chart interactive, as a pointer does that passes by, and leave."""
+        """Make every chart interactive by moving the pointer over it, then move the pointer away."""
         for chart in self.charts():
             chart.scroll_into_view_if_needed()
             chart.hover(position={"x": 3, "y": 3})
@@ -97,7 +97,7 @@ class Visit:
         self.page.evaluate("() => scrollTo(0, 0)")
         self.frames()
 
-    def sideways(self) -> int:
+    def overflow_px(self) -> int:
         """Return by how many pixels the page is wider than its window."""
         wider = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
         return int(self.page.evaluate(wider))
@@ -142,7 +142,7 @@ def visited(
     url: str | None,
     *,
     size: tuple[int, int] = DESKTOP,
-    at: str | None = SHORTLY,
+    at: str | None = READ_AT,
     **options: Any,
 ) -> Iterator[Visit]:
     """Open a page, or a blank one, at a time (or now), in a window of ``size``.
