@@ -386,7 +386,7 @@ def test_the_footer_says_when_the_page_was_built_and_when_the_next_is_due(site: 
     page = _Page(site / name)
     (footer,) = page.texts("footer")
     built_at, as_of, due, version = footer.split(" \u00b7 ")
-    assert (built_at, as_of) == ("BuildResult Mon 23 Nov 2026, 17:00", "data as of Mon 23 Nov 2026")
+    assert (built_at, as_of) == ("Built Mon 23 Nov 2026, 17:00", "data as of Mon 23 Nov 2026")
     assert (due, version) == ("next build due 17:15", f"reportgen {__version__}")
     times = {time["datetime"]: text for time, text in page.matching("time")}
     assert {datetime.fromisoformat(moment).utcoffset() for moment in times} == {timedelta(hours=1)}
@@ -719,7 +719,7 @@ def test_numbers_and_dates_follow_the_locale(tmp_path: Path) -> None:
     assert page.figures()["Visits"] == ["8.638", "with 1.234 so far today"]
     assert "Di., 17. \u2013 Mo., 23. Nov. 2026 \u00b7 7 days" in page.texts("header")[0]
     assert [row for row in page.texts("tr") if row.startswith("Mo., 23. Nov. 2026")]
-    assert "BuildResult Mo., 23. Nov. 2026, 17:00" in page.texts("footer")[0]
+    assert "Built Mo., 23. Nov. 2026, 17:00" in page.texts("footer")[0]
     english = json.loads((release / "7d" / "report.json").read_bytes())
     assert (english["start"], english["total"]) == ("2026-11-17", 8638)
 
