@@ -123,23 +123,24 @@ def test_leaves_something(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "word", "status"),
+    ("name", "word", "status", "options"),
     [
-        ("state.json", "no secret", 0),
-        ("state.json", SECRET, 1),
-        ("reportgen.toml", SECRET, 0),
-        ("log", "open sesame", 1),
+        ("state.json", "no secret", 0, []),
+        ("state.json", SECRET, 1, []),
+        ("state.json", SECRET, 1, ["-n1"]),
+        ("reportgen.toml", SECRET, 0, []),
+        ("log", "open sesame", 1, []),
     ],
 )
 def test_a_secret_in_a_file_of_a_test_fails_the_session(
-    tmp_path: Path, name: str, word: str, status: int
+    tmp_path: Path, name: str, word: str, status: int, options: list[str]
 ) -> None:
-    """Run the search at the end of a session in a session of its own."""
+    """Run the search at the end of a session in a session of its own, also where workers run the tests."""
     (tmp_path / "test_it.py").write_text(LEAVING.format(name=name, word=word))
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "tests.support.planted", "-p", "no:cacheprovider",
          "--basetemp", str(tmp_path / "base"), "-c", os.devnull, "--rootdir", str(tmp_path),
-         str(tmp_path / "test_it.py")],
+         str(tmp_path / "test_it.py"), *options],
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, "1 passed" in done.stdout) == (status, True), done.stdout + done.stderr
