@@ -1,4 +1,4 @@
-"""The image: what the Dockerfile says, and its steps carried out, started, asked, and stopped."""
+"""The image: the instructions of the Dockerfile, and a service in the image that they make."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from packaging.tags import Tag, compatible_tags, cpython_tags
 from packaging.utils import parse_wheel_filename
 
 from tests.support import image
-from tests.support.image import ROOT, Workshop, as_user, in_root
+from tests.support.image import ROOT, MountNamespace, as_user, in_root
 
 pytestmark = pytest.mark.slow
 
@@ -46,24 +46,24 @@ def test_uv_is_the_version_of_the_makefile() -> None:
 
 
 def test_the_final_stage_installs_nothing() -> None:
-    """No package manager runs there, hence no compiler comes with one."""
+    """No package manager runs there, so no compiler is installed."""
     commands = " ".join(step.text for step in FINAL.steps if step.name == "RUN")
     assert not re.search(r"\b(apt|apt-get|pip|uv|gcc|curl|wget)\b", commands)
 
 
-def test_it_starts_without_a_shell_that_would_keep_signals() -> None:
+def test_the_service_starts_without_a_shell_so_that_it_gets_signals() -> None:
     assert FINAL.last("ENTRYPOINT").listed
     assert FINAL.last("CMD").listed
     assert FINAL.last("HEALTHCHECK").text.startswith("CMD [")
 
 
 def test_the_user_is_a_number_that_is_not_root() -> None:
-    """Whoever must know that an image does not run as root looks for a number."""
+    """Platforms that refuse to run images as root need a numeric user."""
     assert UID > 0
     assert f"useradd --uid {UID} --gid {USER.partition(':')[2]} " in FINAL.steps[0].text
 
 
-def test_a_build_sees_sources_and_nothing_else() -> None:
+def test_the_build_context_holds_only_what_the_dockerfile_copies() -> None:
     seen = image.context_files()
     assert {path.partition("/")[0] for path in seen} - {"reportgen.toml"} == {
         "Dockerfile", "LICENSE", "README.md", "deploy", "hatch_build.py", "pyproject.toml", "reportgen",
@@ -125,11 +125,11 @@ def _has_wheel(name: str, tags: set[Tag]) -> bool:
 
 
 class Image:
-    """The stage that runs, with a volume for the output as platforms give one. The rest is read-only."""
+    """The final stage with a volume for the output; everything else is read-only."""
 
-    def __init__(self, shop: Workshop, root: Path, log: Path) -> None:
-        """``log`` takes what the service says."""
-        self._shop, self._root, self._log = shop, root, log
+    def __init__(self, namespace: MountNamespace, root: Path, log: Path) -> None:
+        """Set the file ``log`` to which the service writes its standard output and error."""
+        self._namespace, self._root, self._log = namespace, root, log
         self.password: str | None = PASSWORD
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -137,33 +137,33 @@ class Image:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The image's variables, a free port, and the secret."""
+        """The image's variables, a free port, and the password."""
         given = {"PATH": image.PATH, **FINAL.environment, "REPORTGEN_SERVER__PORT": str(self.port)}
         return given | ({"REPORTGEN_PASSWORD": self.password} if self.password else {})
 
     def fresh_volume(self) -> None:
-        """Give an empty volume, as Fly.io mounts one: owned by the image's user."""
+        """Mount an empty volume as Fly.io does: owned by the image's user."""
         place = f"{self._root}{OUTPUT}"
         mounted = ["mount", "-t", "tmpfs", "-o", f"mode=755,uid={UID},gid={UID}", "tmpfs", place]
         script = 'if mountpoint -q "$1"; then umount "$1"; fi; shift; "$@"'
-        self._shop.do("sh", "-ec", script, "sh", place, *mounted)
+        self._namespace.do("sh", "-ec", script, "sh", place, *mounted)
 
     def read_only(self) -> None:
-        """Take away the right to write anywhere."""
+        """Mount everything except the volume read-only."""
         for place in ("", "/usr/local", "/tmp"):
             path = f"{self._root}{place}"
-            if place != "/usr/local" or self._shop.do("sh", "-c", f"mountpoint {path} || true"):
-                self._shop.do("mount", "-o", "remount,ro,bind", path)
+            if place != "/usr/local" or self._namespace.do("sh", "-c", f"mountpoint {path} || true"):
+                self._namespace.do("mount", "-o", "remount,ro,bind", path)
 
     @contextmanager
     def started(self) -> Iterator["Running"]:
-        """Run entry point and command as the image's user, as process 1 of a machine of its own."""
+        """Run entry point and command as the image's user, as process 1 of a new PID namespace."""
         self.fresh_volume()
         words = [*FINAL.last("ENTRYPOINT").words, *FINAL.last("CMD").words]
         inner = in_root(self._root, self.environment, FINAL.last("WORKDIR").text, *as_user(USER), *words)
         apart = ["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={self._root}/proc"]
         with self._log.open("wb") as log, subprocess.Popen(
-            self._shop.command(*apart, *inner), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            self._namespace.command(*apart, *inner), stdin=subprocess.DEVNULL, stdout=log, stderr=log
         ) as process:  # fmt: skip
             running = Running(self, process)
             try:
@@ -173,15 +173,15 @@ class Image:
 
     @property
     def log(self) -> str:
-        """What the service has said."""
+        """What the service has written to its standard output and error."""
         return self._log.read_text()
 
 
 class Running:
-    """The service, in its machine."""
+    """A service that runs in its PID namespace."""
 
     def __init__(self, of: Image, process: "subprocess.Popen[bytes]") -> None:
-        """``process`` is the one outside that waits for the machine's first."""
+        """Find process 1; ``process`` is ``unshare``, which waits for it."""
         self._of, self._process = of, process
         self.first = self._first()
 
@@ -194,19 +194,19 @@ class Running:
         raise AssertionError(self._of.log)
 
     def kill(self) -> None:
-        """End it, however it stands."""
+        """Kill the service if it still runs."""
         if self._process.poll() is None:
             os.kill(self.first, signal.SIGKILL)
             self._process.wait()
 
     def stop(self) -> tuple[int, float]:
-        """Send SIGTERM to the first process; return the exit status, and how long it took."""
+        """Send SIGTERM to the first process; return the exit status and the seconds until the end."""
         begun = time.monotonic()
         os.kill(self.first, signal.SIGTERM)
         return self._process.wait(timeout=20), time.monotonic() - begun
 
     def get(self, path: str, password: str | None = None) -> tuple[int, str]:
-        """Return status and body of an answer; 0 where there is none."""
+        """Return status and body of a response, or 0 and an empty text without one."""
         request = urllib.request.Request(f"http://127.0.0.1:{self._of.port}{path}")
         if password:
             request.add_header("Authorization", f"Basic {b64encode(f'reader:{password}'.encode()).decode()}")
@@ -220,15 +220,15 @@ class Running:
             return 0, ""
 
     def wait_for(self, path: str, timeout_s: float, password: str | None = None) -> None:
-        """Wait until an address answers with 200."""
+        """Wait until a path answers with 200."""
         end = time.monotonic() + timeout_s
         while self.get(path, password)[0] != 200:
             assert self._process.poll() is None, self._of.log
             assert time.monotonic() < end, f"{path}: not within {timeout_s} s\n{self._of.log}"
             time.sleep(0.1)
 
-    def ask(self, *words: str, user: str = "0:0", **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command in the machine, by default as a login by SSH would: root, with its home, from /."""
+    def run(self, *words: str, user: str = "0:0", **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command beside the service, by default like a login by SSH: as root, with its home, in /."""
         environment = {**self._of.environment, "HOME": "/root", **variables}
         pairs = [f"{name}={value}" for name, value in environment.items()]
         inside = ["nsenter", "--target", str(self.first), "--mount", "--pid", "--root", "--"]
@@ -239,103 +239,103 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
-    """Give the image, its steps carried out."""
+def built_image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
+    """Yield the image, built by the steps of the Dockerfile."""
     folder = tmp_path_factory.mktemp("image")
     if reason := image.obstacle(folder):
         pytest.skip(reason)
-    with image.workshop(folder) as shop:
-        built = Image(shop, image.build(shop, STAGES), tmp_path_factory.mktemp("log") / "log")
+    with image.mount_namespace(folder) as namespace:
+        built = Image(namespace, image.build(namespace, STAGES), tmp_path_factory.mktemp("log") / "log")
         built.fresh_volume()
         built.read_only()
         yield built
 
 
 @pytest.fixture
-def running(made: Image) -> Iterator[Running]:
-    """Give the service, started, with the first report built."""
-    with made.started() as service:
+def running(built_image: Image) -> Iterator[Running]:
+    """Yield a started service whose first report is built."""
+    with built_image.started() as service:
         service.wait_for("/healthz", 20)
         service.wait_for("/", 60, PASSWORD)
         yield service
 
 
-def test_it_serves_builds_obeys_root_and_stops(made: Image, running: Running) -> None:
-    """A machine's life: first report, health, a build asked for by SSH, the next of its own, the end."""
+def test_the_service_serves_builds_and_stops_on_sigterm(built_image: Image, running: Running) -> None:
+    """First report, health check, a build as root by SSH, a build as the image's user, and the end."""
     assert running.get("/")[0] == 401
     assert "jarv.is" in running.get("/", PASSWORD)[1]
     assert running.get("/healthz/fresh") == (200, "fresh\n")
 
     words = json.loads(FINAL.last("HEALTHCHECK").text.removeprefix("CMD "))
-    assert running.ask(*words, user=USER).returncode == 0
-    assert running.ask(*words, user=USER, REPORTGEN_SERVER__PORT="1").returncode != 0
+    assert running.run(*words, user=USER).returncode == 0
+    assert running.run(*words, user=USER, REPORTGEN_SERVER__PORT="1").returncode != 0
 
     first = Path(f"/proc/{running.first}")
     assert f"Uid:\t{UID}\t{UID}\t{UID}\t{UID}" in (first / "status").read_text()
     assert (first / "cmdline").read_bytes().startswith(b"/app/.venv/bin/python")
     assert b"HOME=/app" in (first / "environ").read_bytes().split(b"\0")
 
-    asked = running.ask("reportgen", "build", "--json")
-    assert asked.returncode == 0, asked.stderr
-    assert json.loads(asked.stdout)["status"] == "published"
-    foreign = running.ask("find", OUTPUT, "!", "-uid", str(UID))
+    as_root = running.run("reportgen", "build", "--json")
+    assert as_root.returncode == 0, as_root.stderr
+    assert json.loads(as_root.stdout)["status"] == "published"
+    foreign = running.run("find", OUTPUT, "!", "-uid", str(UID))
     assert (foreign.stdout, foreign.stderr) == ("", "")
-    own = running.ask("reportgen", "build", "--json", user=USER)
+    own = running.run("reportgen", "build", "--json", user=USER)
     assert own.returncode == 0, own.stdout
 
-    state = running.ask("reportgen", "status", "--json", "--output", "output")  # as seen from /app
+    state = running.run("reportgen", "status", "--json", "--output", "output")  # as seen from /app
     assert state.returncode == 0, state.stdout
     document = json.loads(state.stdout)
     assert document["release"]["id"] == Path(json.loads(own.stdout)["path"]).name
     assert document["consecutive_failures"] == 0
 
     code, seconds = running.stop()
-    assert (code, seconds < 5) == (0, True), made.log
-    assert all(json.loads(line)["level"] == "info" for line in made.log.splitlines())
+    assert (code, seconds < 5) == (0, True), built_image.log
+    assert all(json.loads(line)["level"] == "info" for line in built_image.log.splitlines())
 
 
-def test_it_stops_in_the_middle_of_a_build(made: Image) -> None:
-    """The first process of a machine gets no signal that it does not wait for: this one does."""
-    with made.started() as service:
+def test_the_service_stops_during_a_build(built_image: Image) -> None:
+    """Process 1 gets only the signals that it handles: the service handles SIGTERM."""
+    with built_image.started() as service:
         service.wait_for("/healthz", 20)
         code, seconds = service.stop()
-        assert (code, seconds < 5) == (0, True), made.log
-        assert "build_published" not in made.log
+        assert (code, seconds < 5) == (0, True), built_image.log
+        assert "build_published" not in built_image.log
 
 
-def test_it_refuses_to_show_the_pages_to_everybody_by_mistake(made: Image) -> None:
-    made.password = None
+def test_the_service_refuses_to_start_without_a_password(built_image: Image) -> None:
+    built_image.password = None
     try:
-        with made.started() as service:
+        with built_image.started() as service:
             assert service._process.wait(timeout=20) == 2
     finally:
-        made.password = PASSWORD
-    assert "REPORTGEN_PASSWORD" in made.log
+        built_image.password = PASSWORD
+    assert "REPORTGEN_PASSWORD" in built_image.log
 
 
-def test_its_user_can_write_to_the_output_only(made: Image, running: Running) -> None:
-    """And root itself finds everything else read-only here, so nothing that worked above wrote elsewhere."""
-    found = running.ask("find", "/app", "/usr/local", "-writable", "!", "-type", "l", user=USER)
+def test_the_user_of_the_image_can_write_to_the_output_only(built_image: Image, running: Running) -> None:
+    """Everything else is read-only even for root, so the tests above wrote nothing elsewhere."""
+    found = running.run("find", "/app", "/usr/local", "-writable", "!", "-type", "l", user=USER)
     assert [path for path in found.stdout.split() if not path.startswith(OUTPUT)] == []
-    assert running.ask("touch", "/app/x").returncode != 0
+    assert running.run("touch", "/app/x").returncode != 0
 
 
 def test_bytecode_is_compiled_and_the_bundle_is_there(running: Running) -> None:
-    """What no process of the service can write stands ready: otherwise each would make it again."""
+    """The service cannot write them: without them each process would compile everything again."""
     script = """
 import importlib.util, json, pathlib, sys, sysconfig
 import reportgen
 from reportgen.charts import vega_bundle as bundle
-def lacking(folder, left_out):
+def uncompiled(folder, left_out):
     found = [path for path in pathlib.Path(folder).rglob("*.py") if not left_out & set(path.parts)]
     return [str(path) for path in found
             if not pathlib.Path(importlib.util.cache_from_source(path)).is_file()]
-stdlib = lacking(sysconfig.get_path("stdlib"), {"test", "tests", "idlelib", "site-packages"})
-packages = lacking(sysconfig.get_path("purelib"), {"__pycache__"})
+stdlib = uncompiled(sysconfig.get_path("stdlib"), {"test", "tests", "idlelib", "site-packages"})
+packages = uncompiled(sysconfig.get_path("purelib"), {"__pycache__"})
 forms = [bundle.LICENCES.with_name(bundle.name() + form).is_file() for form in bundle.FORMS]
 print(json.dumps([reportgen.__file__, stdlib, packages, forms]))
 """
-    done = running.ask("/app/.venv/bin/python", "-c", script, user=USER)
+    done = running.run("/app/.venv/bin/python", "-c", script, user=USER)
     assert done.returncode == 0, done.stderr
     place, stdlib, packages, forms = json.loads(done.stdout)
     assert re.fullmatch(r"/app/\.venv/lib/python3\.\d+/site-packages/reportgen/__init__\.py", place)
@@ -344,6 +344,6 @@ print(json.dumps([reportgen.__file__, stdlib, packages, forms]))
     assert forms == [True, True, True]
 
 
-def test_neither_installer_nor_sources_nor_tests_come_along(running: Running) -> None:
-    listed = running.ask("sh", "-c", "ls -A / /app; ls /app/.venv/bin; command -v uv || true")
+def test_the_image_holds_no_installer_sources_or_tests(running: Running) -> None:
+    listed = running.run("sh", "-c", "ls -A / /app; ls /app/.venv/bin; command -v uv || true")
     assert not {"src", "uv", "pip", "pytest", "ruff", "pyproject.toml"} & set(listed.stdout.split())

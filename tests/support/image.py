@@ -1,9 +1,10 @@
-"""The Dockerfile, read, and its steps carried out without Docker.
+"""Reads the Dockerfile and runs its steps without Docker.
 
-A stage is an overlay: this machine's files below, what the steps write above, in memory. Commands have it as
-their root, so paths, users and rights are those of an image. Three things are not: the base is this machine,
-with the Python that runs the tests as ``/usr/local``, instead of ``python:…-slim``; layers are not kept; the
-network is the machine's. TEST_IMAGE_PYTHON names the directory of another Python (its ``sys.prefix``).
+A stage is an overlay file system: the files of this machine below, what the steps write above, in memory.
+Commands run with it as their root directory, so paths, users and rights are those of an image. Three things
+differ: the base is this machine, with the Python of the tests as ``/usr/local``, not ``python:…-slim``;
+layers are not kept; the network is that of the machine. TEST_IMAGE_PYTHON names the directory of another
+Python (its ``sys.prefix``).
 """
 
 import json
@@ -22,12 +23,12 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 WANTED = re.compile(r"(UV|PIP)_.*|SSL_CERT_(FILE|DIR)|XDG_CACHE_HOME|(https?|no)_proxy", re.IGNORECASE)
-"""Variables of this machine that reaching a package index may take."""
+"""Variables of this machine that a package index may need."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One instruction: its name, its options (``from``: ``builder``), the rest of its text."""
+    """One instruction: its name, its options (such as ``from``: ``builder``), the rest of its text."""
 
     name: str
     options: Mapping[str, str]
@@ -35,18 +36,18 @@ class Step:
 
     @property
     def listed(self) -> bool:
-        """Whether it is in exec form: a JSON list, which no shell reads."""
+        """Whether it is in exec form: a JSON list, which runs without a shell."""
         return self.text.startswith("[")
 
     @property
     def words(self) -> list[str]:
-        """The text as words: those of the list, or those that blanks divide."""
+        """The words of the text: items of the list, or words as a shell splits them."""
         return [str(word) for word in json.loads(self.text)] if self.listed else shlex.split(self.text)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What stands between two ``FROM``: the image it begins with, its name, its steps."""
+    """A stage of the build: its base image, its name, its steps."""
 
     base: str
     name: str
@@ -58,7 +59,7 @@ class Stage:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its ``ENV`` steps set."""
+        """The variables that its ``ENV`` steps set."""
         words = [word for step in self.steps if step.name == "ENV" for word in step.words]
         return dict(word.split("=", 1) for word in words)
 
@@ -92,7 +93,7 @@ def _joined(text: str) -> Iterator[str]:
 
 
 def context_files() -> list[str]:
-    """Return the files that a build gets to see: the last rule of ``.dockerignore`` that fits one counts."""
+    """Return the files of the build context: the last matching rule of ``.dockerignore`` decides."""
     rules = []
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         if line and not line.startswith("#"):
@@ -112,8 +113,8 @@ def context_files() -> list[str]:
     return sorted(filter(seen, files))
 
 
-class Workshop:
-    """Where stages stand: a mount namespace with a file system in memory, gone when it is closed."""
+class MountNamespace:
+    """A mount namespace with a file system in memory that holds the stages; ``close`` removes it."""
 
     def __init__(self, folder: Path) -> None:
         """``folder`` is an empty directory of this machine."""
@@ -129,16 +130,16 @@ class Workshop:
             raise OSError(self._keeper.stderr.read().strip())
 
     def close(self) -> None:
-        """Let go of everything."""
+        """End the mount namespace and free its memory."""
         self._keeper.kill()
         self._keeper.communicate()
 
     def command(self, *words: object) -> list[str]:
-        """Return the command that runs ``words`` with the workshop's mounts."""
+        """Return the command that runs ``words`` in this mount namespace."""
         return ["nsenter", f"--mount=/proc/{self._keeper.pid}/ns/mnt", "--", *map(str, words)]
 
     def do(self, *words: object) -> str:
-        """Run a command with the workshop's mounts; return what it says.
+        """Run a command in this mount namespace; return its standard output.
 
         Raises:
             OSError: it failed.
@@ -151,11 +152,11 @@ class Workshop:
         return done.stdout
 
     def seen(self, path: Path) -> Path:
-        """Return where this process finds what is ``path`` in the workshop."""
+        """Return the path by which this process reads ``path`` of the namespace."""
         return Path(f"/proc/{self._keeper.pid}/root{path}")
 
     def base(self, name: str) -> Path:
-        """Return the root of a new stage that holds what a base image would."""
+        """Create a stage with the files of a base image; return its root directory."""
         root = self._folder / name / "root"
         self._overlay(Path("/"), self._folder / name, root)
         python = Path(os.environ.get("TEST_IMAGE_PYTHON", sys.base_prefix)).resolve()
@@ -181,47 +182,47 @@ class Workshop:
 
 
 @contextmanager
-def workshop(folder: Path) -> Iterator[Workshop]:
-    """Give a workshop for as long as the block runs."""
-    shop = Workshop(folder)
+def mount_namespace(folder: Path) -> Iterator[MountNamespace]:
+    """Yield a mount namespace and close it after the block."""
+    namespace = MountNamespace(folder)
     try:
-        yield shop
+        yield namespace
     finally:
-        shop.close()
+        namespace.close()
 
 
 def obstacle(folder: Path) -> str | None:
-    """Say why steps cannot be carried out here, if they cannot."""
+    """Return why steps cannot run on this machine, or None if they can."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        return "a stage needs a root directory of its own: only root on Linux can give it one"
+        return "a stage needs its own root directory, which only root on Linux can create"
     missing = [name for name in ("unshare", "nsenter", "setpriv", "chroot") if not shutil.which(name)]
     if missing:
         return f"not installed: {', '.join(missing)}"
     try:
-        with workshop(folder) as shop:
-            shop.base("probe")
+        with mount_namespace(folder) as namespace:
+            namespace.base("probe")
     except OSError as exc:
-        return f"no stage can be made here: {exc}"
+        return f"a stage cannot be created on this machine: {exc}"
     return None
 
 
 def as_user(user: str) -> list[str]:
-    """Return the words that make the rest of a command run as ``USER`` says."""
+    """Return the words before a command that run it as ``user``, written as in ``USER``: uid or uid:gid."""
     uid, _, gid = user.partition(":")
     return ["setpriv", f"--reuid={uid}", f"--regid={gid or uid}", "--clear-groups", "--"]
 
 
 def in_root(root: Path, environment: Mapping[str, str], folder: str, *words: str) -> list[str]:
-    """Return the command that runs ``words`` in a root directory, with this environment and no other."""
+    """Return the command that runs ``words`` in a root directory, with only this environment."""
     pairs = [f"{name}={value}" for name, value in environment.items()]
     return ["chroot", str(root), "env", "-i", "-C", folder, *pairs, *words]
 
 
-def build(shop: Workshop, stages: Sequence[Stage]) -> Path:
-    """Carry out all steps; return the root of the last stage."""
+def build(namespace: MountNamespace, stages: Sequence[Stage]) -> Path:
+    """Run all steps; return the root directory of the last stage."""
     roots: dict[str, Path] = {}
     for number, stage in enumerate(stages):
-        root = roots[stage.name or str(number)] = shop.base(stage.name or str(number))
+        root = roots[stage.name or str(number)] = namespace.base(stage.name or str(number))
         here = {name: value for name, value in os.environ.items() if WANTED.fullmatch(name)}
         environment = {"PATH": PATH, "HOME": "/root"} | here
         folder = "/"
@@ -231,24 +232,24 @@ def build(shop: Workshop, stages: Sequence[Stage]) -> Path:
                     environment |= dict(word.split("=", 1) for word in step.words)
                 case "WORKDIR":
                     folder = step.text
-                    shop.do("mkdir", "-p", f"{root}{folder}")
+                    namespace.do("mkdir", "-p", f"{root}{folder}")
                 case "RUN":
-                    shop.do(*in_root(root, environment, folder, "/bin/sh", "-c", step.text))
+                    namespace.do(*in_root(root, environment, folder, "/bin/sh", "-c", step.text))
                 case "COPY" if "from" in step.options:
                     path, target = step.words
-                    origin = shop.seen(roots[step.options["from"]]) / path.lstrip("/")
-                    shutil.copytree(origin, shop.seen(root) / target.lstrip("/"), symlinks=True)
+                    origin = namespace.seen(roots[step.options["from"]]) / path.lstrip("/")
+                    shutil.copytree(origin, namespace.seen(root) / target.lstrip("/"), symlinks=True)
                 case "COPY":
-                    _copy(step, shop.seen(root), folder)
+                    _copy(step, namespace.seen(root), folder)
                 case "USER" | "VOLUME" | "EXPOSE" | "HEALTHCHECK" | "ENTRYPOINT" | "CMD":
-                    pass  # they say how the image runs
+                    pass  # they describe how the image runs
                 case _:
                     raise NotImplementedError(step.name)
     return root
 
 
 def _copy(step: Step, root: Path, folder: str) -> None:
-    """Copy from what a build may see, as Docker does: of a directory, what is in it."""
+    """Copy from the build context as Docker does: of a directory, its content."""
     *patterns, target = step.words
     place = root / (target if target.startswith("/") else f"{folder}/{target}").lstrip("/")
     for path in context_files():
