@@ -349,7 +349,7 @@ def test_a_chart_needs_no_font_of_the_machine(strace: str, tmp_path: Path) -> No
         )  # fmt: skip
         opened = re.findall(r'openat\([^"]*"([^"]*)"', (tmp_path / "trace").read_text())
         assert done.stdout.strip() == str(before), done.stderr
-        assert [file for file in opened if file.endswith("reportgen/fonts.conf")] != []
+        assert [file for file in opened if file.endswith("reportgen/charts/fonts.conf")] != []
         assert [file for file in opened if file.endswith((".ttf", ".otf", ".pfb", ".ttc"))] == []
 
 
