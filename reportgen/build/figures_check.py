@@ -1,4 +1,4 @@
-"""The figures in a release's files, read back as a program would: they add up, and all files agree."""
+"""Checks of the figures in a release's files: the sums are right, and all files agree."""
 
 import csv
 import io
@@ -16,12 +16,12 @@ from reportgen.pages.exports import FORMULA_STARTS
 
 SCHEMA = Path(__file__).parents[1] / "report.schema.json"
 SHOWN = 200
-"""So many characters of a value are quoted."""
+"""Maximum number of characters of a value in a message."""
 
 Files = Mapping[str, bytes]
 Report = Mapping[str, Any]
 Wrong = tuple[str, str]
-"""A file, and what is wrong with it."""
+"""The name of a file, and its fault."""
 
 
 def wrong_figures(files: Files, windows: Sequence[str], most_listed: int) -> Iterator[Wrong]:
@@ -45,18 +45,18 @@ def wrong_figures(files: Files, windows: Sequence[str], most_listed: int) -> Ite
     yield from _disagreeing(reports)
 
 
-def _wrong_csv(name: str, files: Files, judge: Callable[[bytes], Iterator[str]]) -> Iterator[Wrong]:
+def _wrong_csv(name: str, files: Files, check: Callable[[bytes], Iterator[str]]) -> Iterator[Wrong]:
     try:
-        for what in judge(files[name]) if name in files else ():
+        for what in check(files[name]) if name in files else ():
             yield name, what
     except ValueError as exc:
-        yield name, f"is no CSV as it should be: {exc}"
+        yield name, f"is not the expected CSV: {exc}"
 
 
 @cache
 def _schema() -> Any:
-    """Return what judges reports, made once for all windows."""
-    from jsonschema import Draft202012Validator  # only where there is a release: it costs start-up time
+    """Return the validator of reports, made once for all windows."""
+    from jsonschema import Draft202012Validator  # only a new release needs it: the import takes time
 
     return Draft202012Validator(json.loads(SCHEMA.read_bytes()))
 
@@ -68,7 +68,7 @@ def _read(content: bytes) -> tuple[Report | None, str]:
     try:
         report = json.loads(content)
     except ValueError as exc:
-        return None, f"is no JSON: {exc}"
+        return None, f"is not valid JSON: {exc}"
     error = best_match(_schema().iter_errors(report))
     if error is None:
         return report, ""
@@ -80,7 +80,7 @@ def _wrong_dates(window: str, report: Report) -> Iterator[str]:
     try:
         first, last = date.fromisoformat(report["start"]), date.fromisoformat(report["end"])
     except ValueError as exc:
-        yield f"has a date that is none: {exc}"
+        yield f"has a text that is not a date: {exc}"
         return
     days = (last - first).days + 1
     if report["window"] != window or not report["days"] == days == window_days(window):
@@ -91,7 +91,7 @@ def _wrong_dates(window: str, report: Report) -> Iterator[str]:
 
 
 def _wrong_sums(report: Report) -> Iterator[str]:
-    """Yield where a report's sums are not the sums."""
+    """Yield the sums of a report that are wrong."""
     daily = sum(day["visits"] for day in report["daily"])
     paths = sum(path["visits"] for path in report["paths"]) + report["other"]
     if not daily == report["total"] == paths:
@@ -154,7 +154,7 @@ def _rows(content: bytes, header: list[str]) -> Iterator[list[str]]:
 
 
 def _cell(path: str) -> str:
-    """Return a path as its cell must hold it: worked out here, for a judge does not ask whom it judges."""
+    """Return the cell that must hold a path. Not by the function that writes cells: this checks it."""
     return f"'{path}" if path.startswith(FORMULA_STARTS) else path
 
 
@@ -163,7 +163,7 @@ def _number(value: float | None) -> str:
 
 
 def _disagreeing(reports: Mapping[str, Report]) -> Iterator[Wrong]:
-    """Yield where a window shows a date otherwise than the longest does, which holds them all."""
+    """Yield the windows that show a date differently from the longest window, which has all dates."""
     if not reports:
         return
     longest = max(reports, key=lambda window: len(reports[window]["daily"]))

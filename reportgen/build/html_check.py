@@ -1,4 +1,4 @@
-"""Reads HTML strictly, in one pass: what a browser would have to mend is a flaw.
+"""Parses HTML strictly, in one pass: what a browser would have to correct is a fault.
 
 Valid HTML passes, with the end tags that its standard lets a page leave out. One compiled pattern takes a tag
 apart, and equal tags are taken apart once: html.parser takes five times as long for the drawings in a page.
@@ -56,15 +56,15 @@ ENDED_BY = {
 """The elements whose end tag may be left out, and the start tags that then end them (HTML, 13.1.2.4)."""
 
 COMMENT, SECTION = ("<!--", "-->"), ("<![CDATA[", "]]>")
-"""How what holds no tags begins and ends; a section is only one inside foreign elements."""
+"""Beginning and end of a comment and of a CDATA section, which exists inside foreign elements only."""
 
 LINKS = ("href", "src", "poster", "xlink:href", "data-vega")
 SHOWN = 80
-"""So many characters of a tag are quoted."""
+"""Maximum number of characters of a tag in a message."""
 
 
 class Element(NamedTuple):
-    """Something in a page: the position where its tag begins, and what it says."""
+    """A part of a page: the position at which its tag begins, and its text."""
 
     at: int
     text: str
@@ -72,7 +72,7 @@ class Element(NamedTuple):
 
 @dataclass(frozen=True)
 class Document:
-    """What a page is made of. ``flaws`` tell where it is no valid HTML."""
+    """The parts of a page that are checked. ``flaws`` says where it is not valid HTML."""
 
     text: str
     flaws: list[Element] = field(default_factory=list)
@@ -89,24 +89,24 @@ class Document:
         return self.text.count("\n", 0, at) + 1
 
     def tag(self, at: int) -> str:
-        """Return the tag at a position, cut where it is long."""
+        """Return the tag at a position, cut to its maximum length."""
         match = TAG.match(self.text, at)
         tag = match[0] if match else self.text[at : at + SHOWN].partition("\n")[0]
         return tag if len(tag) <= SHOWN else tag[:SHOWN] + "…"
 
 
 def read(text: str) -> Document:
-    """Read a page."""
+    """Return the parts and the faults of a page."""
     page = Document(text)
     opened: list[Element] = []
     at, begun = 0, False
     while (at := text.find("<", at)) >= 0:
         if text[at + 1 : at + 2].isspace() or text[at + 1 : at + 2].isdecimal():
-            at += 1  # browsers show it as it is meant, as in "a < b"
+            at += 1  # browsers show it as text, as in "a < b"
             continue
         if mark := _tagless(text, at, opened):
             end = text.find(mark[1], at + len(mark[0]))
-            if end < 0:  # a browser takes all the rest for a part of it
+            if end < 0:  # a browser treats the rest of the page as a part of it
                 return replace(page, flaws=[*page.flaws, Element(at, f"has no end: {mark[1]} is not there")])
             at = end + len(mark[1])
             continue
@@ -130,7 +130,7 @@ def read(text: str) -> Document:
 
 
 def _tagless(text: str, at: int, opened: list[Element]) -> tuple[str, str] | None:
-    """Return how that which begins here begins and ends, if it is a comment or a section."""
+    """Return the beginning and the end of a comment or a section, if one begins at this position."""
     if text.startswith(COMMENT[0], at):
         return COMMENT
     foreign = text.startswith(SECTION[0], at) and any(outer in FOREIGN for _, outer in opened)
@@ -138,7 +138,7 @@ def _tagless(text: str, at: int, opened: list[Element]) -> tuple[str, str] | Non
 
 
 def _closed(page: Document, opened: list[Element], at: int, name: str) -> Iterator[Element]:
-    """Close the element that an end tag names, and those inside it that may go without."""
+    """Close the element that an end tag names, and those inside it whose end tag may be left out."""
     if all(name != inner for _, inner in opened):
         yield Element(at, "closes nothing")
         return
@@ -150,7 +150,7 @@ def _closed(page: Document, opened: list[Element], at: int, name: str) -> Iterat
 
 
 def _opened(page: Document, opened: list[Element], at: int, name: str, tag: re.Match[str]) -> int:
-    """Note a start tag; return where the next tag may begin."""
+    """Record a start tag, and return the position at which the next tag may begin."""
     while opened and name in ENDED_BY.get(opened[-1].text, ()):
         opened.pop()
     attributes, closed, flaw = _attributes(tag["rest"])
@@ -178,7 +178,7 @@ def _opened(page: Document, opened: list[Element], at: int, name: str, tag: re.M
 
 
 def _note(page: Document, at: int, name: str, attributes: dict[str, str]) -> None:
-    """Note what a tag names, and what it leads to."""
+    """Record the id and the links of a tag."""
     if name == "h1":
         page.headings.append(at)
     if not attributes:
@@ -194,7 +194,7 @@ def _note(page: Document, at: int, name: str, attributes: dict[str, str]) -> Non
 
 @lru_cache(maxsize=4096)
 def _attributes(rest: str) -> tuple[dict[str, str], bool, str]:
-    """Return a tag's attributes, whether it ends with a slash, and what is wrong with it."""
+    """Return the attributes of a tag, whether it ends with a slash, and its fault."""
     if not rest:
         return {}, False, ""
     whole = ATTRIBUTES.fullmatch(rest)

@@ -1,4 +1,4 @@
-"""One build, top to bottom: gather, compare, compute, draw, render, prove, publish here and in a bucket."""
+"""The steps of one build: read, compare, compute, draw, render, verify, publish."""
 
 import hashlib
 import os
@@ -29,20 +29,19 @@ def build(
     watch: Stopwatch | None = None,
     warm: Path | None = None,
 ) -> BuildResult:
-    """Build all pages and publish them as one release under the locked output, and in the bucket, if any.
+    """Build all pages and publish them as one release, in the locked output and in the bucket if one is set.
 
-    ``now`` (aware) is the build time; with ``as_of`` the report is as it would have been at the end
-    of that day; with ``if_changed`` nothing is drawn or published where the current release already
-    shows the same, unless the bucket lags behind it; with ``allow_empty`` a report without visits may
-    follow one with some. ``warm`` is the directory that keeps the charts' script for many reports: this
-    process makes others, too, so it draws where it is, and keeps what that takes.
+    ``now`` (aware) is the build time. With ``as_of`` the report is as it would have been at the end of that
+    day. With ``if_changed`` nothing is drawn if the current release shows the same; the bucket is completed.
+    With ``allow_empty`` a report without visits may replace one with some. ``warm`` is set in a process that
+    builds many sites: it draws in the process itself, and keeps the charts' script in that directory.
 
     Raises:
-        ConfigError: the sample site would take the place of a report.
-        SourceError: the data could not be read, or are gone.
-        RenderError: a chart or page could not be drawn.
-        ProofError: the finished release is wrong in itself.
-        PublishError: the release could not be written, or not into the bucket.
+        ConfigError: the sample site would replace a report.
+        SourceError: the data could not be read, or have lost all visits.
+        RenderError: a chart or a page could not be drawn.
+        ProofError: the finished release has faults.
+        PublishError: the release could not be written, here or into the bucket.
 
     """
     watch = watch or Stopwatch()
@@ -54,14 +53,14 @@ def build(
         into_bucket(config, lock, last, watch, allow_newer=True)
         return _result(last, now, watch, peak_memory_bytes(), changed=False)
     from reportgen.build.verify import check_not_emptied, check_not_replaced, prove
-    from reportgen.core.compression import packed  # what only a new release needs
+    from reportgen.core.compression import packed  # only a new release needs it
 
     check_not_replaced(config, dataset, last)
     if not allow_empty:
         check_not_emptied(dataset, last, past=as_of is not None)
     live = interactive(warm or lock.root / "state", watch)
     vega = next(iter(live), None)
-    files, held = drawn(config, dataset, now, as_of, vega, watch, warm=warm is not None)
+    files, held = draw_files(config, dataset, now, as_of, vega, watch, warm=warm is not None)
     files |= live
     with watch.stage("pack"):
         files |= packed(files)
@@ -71,12 +70,12 @@ def build(
         peak_bytes = max(held, peak_memory_bytes())
         about = _about(dataset, watch, shown, peak_bytes)
         release = publish(lock, files, about, built_at=now, keep=config.output.keep)
-    # After the switch here: a bucket that is down holds nobody up, and what it lacks is on the disk.
+    # After the switch here: a bucket that is down does not delay it, and the next build completes the bucket.
     into_bucket(config, lock, release, watch)
     return _result(release, now, watch, peak_bytes, changed=True)
 
 
-def drawn(
+def draw_files(
     config: Config,
     dataset: Dataset,
     now: datetime,
@@ -86,10 +85,10 @@ def drawn(
     *,
     warm: bool = False,
 ) -> tuple[dict[str, bytes], int]:
-    """Return every file of the release but the script ``vega``, and the most memory held, in bytes.
+    """Return every file of the release but the script ``vega``, and the peak memory in bytes.
 
-    Pandas and Altair work aside; V8 starts here meanwhile where there is a processor for it, and draws when
-    they are gone. Where this process is ``warm`` all work here, and stay: that is cheap for many reports.
+    Pandas and Altair run in a child process. With a second processor, V8 starts here at the same time; it
+    draws when the child has ended. A ``warm`` process runs all of them itself and keeps them loaded.
 
     Raises:
         RenderError: a chart or page could not be drawn.
@@ -100,8 +99,8 @@ def drawn(
     def work() -> tuple[svg.PageDraft, dict[str, float]]:
         own = Stopwatch()
         with own.stage("load"):
-            os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy's threads, which nothing here would use
-            from reportgen.pages import report  # the heavy wing, only where there is something to draw
+            os.environ["OPENBLAS_NUM_THREADS"] = "1"  # the thread pool of numpy would only cost memory
+            from reportgen.pages import report  # pandas and Altair: only a new release needs them
         return report.draft(config, dataset, now, as_of, vega, own), own.seconds
 
     watch.begin("charts")
@@ -131,7 +130,7 @@ def _result(
 
 
 def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:
-    """Return the script that brings charts to life, in each form, or nothing: then they stay as drawn."""
+    """Return the script that makes charts interactive, in each form, or nothing if it cannot be made."""
     try:
         return vega_bundle.load(folder)
     except RenderError as exc:
@@ -153,13 +152,13 @@ def into_bucket(
 
     """
     if config.output.bucket:
-        from reportgen.publish.bucket.upload import upload_release  # what only a bucket needs
+        from reportgen.publish.bucket.upload import upload_release  # only a bucket needs it
 
         upload_release(config, lock.root, release, watch, allow_newer=allow_newer)
 
 
 def _about(dataset: Dataset, watch: Stopwatch, shown: str, peak_bytes: int) -> dict[str, object]:
-    """Return what the manifest says of the build."""
+    """Return the manifest's part about the build."""
     return {
         "as_of": dataset.read.last.isoformat(),
         "version": __version__,
@@ -173,7 +172,7 @@ def _about(dataset: Dataset, watch: Stopwatch, shown: str, peak_bytes: int) -> d
 
 
 def fingerprint(config: Config, dataset: Dataset) -> str:
-    """Return a digest of all that a release shows except when it was built."""
+    """Return a digest of all that a release shows, except the time of the build."""
     shown = config.model_dump(exclude={"source", "output", "server"})
     read = (dataset.windows, dataset.daily, dataset.cells, dataset.notes, dataset.site, dataset.notice)
     listed = [(found.listed, found.changed_paths, found.path_count) for found in dataset.paths]

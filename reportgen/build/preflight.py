@@ -1,4 +1,4 @@
-"""``reportgen check``: what stands between this configuration and a report, line by line."""
+"""``reportgen check``: whether these settings can give a report, one line for each thing a build needs."""
 
 from collections.abc import Iterator
 from datetime import date

@@ -1,7 +1,7 @@
-"""The proof of a release: what must hold before readers get it, whoever's templates and data made it.
+"""Checks of a release before it is published, whichever templates and data it was made from.
 
-:func:`prove` looks at the finished files alone, as a reader or a program would. :func:`check_not_emptied`
-holds what was read against what the release before shows.
+:func:`prove` checks the finished files, as readers and programs get them. :func:`check_not_emptied` compares
+the rows that were read with the last release.
 """
 
 import base64
@@ -29,23 +29,23 @@ from reportgen.metrics.paths import MAX_LISTED
 from reportgen.publish.release import MANIFEST, Release
 
 MEGABYTE = 1_000_000
-MOST_TOLD = 8
-"""So many faults are told; the others are counted."""
+MAX_FAULTS = 8
+"""Maximum number of faults in a message; the others are counted."""
 
 CHARSET = re.compile(r"<meta[^>]*charset=[\"']?utf-8\b", re.IGNORECASE)
 CHARSET_WITHIN = 1024
-"""Browsers look no further for it."""
+"""Characters of a page in which browsers look for its encoding."""
 
 INTRO = '<div class="intro">'
-OF_INTRO = ": mend this link in the setting intro"
+OF_INTRO = ": correct this link in the setting intro"
 
 Files = Mapping[str, bytes]
 
 
 class Fault(NamedTuple):
-    """What is wrong with a file of a release. ``near`` is the tag in question, as it stands in a page.
+    """A fault of a file. ``near`` is the tag in question, as in the page.
 
-    ``advised`` says that ``what`` tells what to do.
+    ``advised`` is true if ``what`` says what to do.
     """
 
     file: str
@@ -63,13 +63,13 @@ def prove(
     own: Path | None = None,
     beside: Collection[str] = (),
 ) -> None:
-    """Check every file of a release of ``windows``, keyed by its path in it, compressed forms included.
+    """Check every file of a release of ``windows``, keyed by its path in the release.
 
-    ``own`` is a directory of templates that took part: a fault is traced to them where it can be. Links may
-    also lead to the files ``beside`` the release.
+    ``own`` is the directory of the user's templates: the message names the template of a fault if it can.
+    Links may also lead to the files ``beside`` the release.
 
     Raises:
-        ProofError: with each fault, and what to do.
+        ProofError: the files have faults; the message says which, and what to do.
 
     """
     faults = [
@@ -84,10 +84,10 @@ def prove(
 
 
 def check_not_replaced(config: Config, dataset: Dataset, last: Release | None) -> None:
-    """Check that a lost setting does not put the sample site in the place of a report.
+    """Check that the sample site does not replace a report because a setting was lost.
 
     Raises:
-        ConfigError: no source is set, and the last release is of one.
+        ConfigError: no source is set, and the last release was made from one.
 
     """
     sample = dataset.notice is not None and "url" not in config.source.model_fields_set
@@ -100,16 +100,16 @@ def check_not_replaced(config: Config, dataset: Dataset, last: Release | None) -
 
 
 def check_not_emptied(dataset: Dataset, last: Release | None, *, past: bool) -> None:
-    """Check that the source has not lost all that the last release shows.
+    """Check that the source has not lost all visits that the last release shows.
 
-    That is the case where the complete days of the longest window have no visits, while the last release had
-    some on the very same dates, or on all of its dates if it shares none with a report of today: not where a
-    site was quiet until the last busy day left the window, nor where the report of a ``past`` day is asked
-    for. It counts whichever source the last release was made of: a wrong setting empties a report as well as
-    a lost table. The sample site is nobody's data, and counts as none.
+    It has if the complete days of the longest window have no visits, and the last release had some on the
+    same dates, or on any of its dates if it shares none with a report of today. A site whose last busy day
+    has left the window has not, and the report of a ``past`` day is compared on the same dates only. The
+    source of the last release does not matter: a wrong setting loses visits as well as an emptied table.
+    Sample data do not count.
 
     Raises:
-        SourceEmptied: it has.
+        SourceEmptied: the source has lost them.
 
     """
     complete = max(dataset.windows, key=lambda window: window.days).complete
@@ -124,13 +124,13 @@ def check_not_emptied(dataset: Dataset, last: Release | None, *, past: bool) -> 
         f"{dataset.source}: no visits on the complete days from {complete.first} to {complete.last}"
         f"{f' ({left_out:,} rows were left out as bad)' if left_out else ''}, while the last release"
         f" ({last.id}{made_of}) has {before:,}. It stays. Where rows were lost or this is the"
-        " wrong source, mend that, and the next build publishes. Where there really were no visits, publish"
+        " wrong source, correct that, and the next build publishes. Where there really were no visits, publish"
         " that once: reportgen build --allow-empty"
     )
 
 
 def _visits_of(release: Release, span: Span, *, past: bool) -> int:
-    """Return the visits that a release shows and ``span`` should; 0 where it does not tell."""
+    """Return the visits of a release on the dates of ``span``, or 0 if they cannot be read."""
     first, last = span.first.isoformat(), span.last.isoformat()
     try:
         reports = [json.loads(file.read_bytes()) for file in release.path.glob("*/report.json")]
@@ -143,22 +143,22 @@ def _visits_of(release: Release, span: Span, *, past: bool) -> int:
 
 
 def _told(faults: Sequence[Fault], own: Path | None) -> Iterator[str]:
-    """Yield what is wrong, a line each, and what to do."""
+    """Yield one line for each fault, and what to do."""
     yield "the release is wrong and was not published; the last one stays"
-    for fault in faults[:MOST_TOLD]:
+    for fault in faults[:MAX_FAULTS]:
         place = fault.file if fault.line is None else f"{fault.file}, line {fault.line}"
         near = f" {' '.join(fault.near.split())}" if fault.near else ""
         yield f"{place}:{near} {fault.what}{_origin(own, fault.near) if own else ''}"
-    if len(faults) > MOST_TOLD:
-        yield f"and {len(faults) - MOST_TOLD} more"
+    if len(faults) > MAX_FAULTS:
+        yield f"and {len(faults) - MAX_FAULTS} more"
     if own:
-        yield f"Mend the templates in {own}. If it fails without templates_dir, too, please report it"
+        yield f"Correct the templates in {own}. If it fails without templates_dir as well, please report it"
     elif not all(fault.advised for fault in faults):
         yield "If no setting explains this, it is a defect of reportgen: please report it"
 
 
 def _origin(own: Path, near: str) -> str:
-    """Return where in templates of the user's own a tag stands word for word, if it does."""
+    """Return the file and line of the user's template that holds a tag word for word, if one does."""
     words = near.partition("\n")[0].rstrip("…")
     for file in sorted(own.rglob("*.html")) if words else ():
         text = file.read_text(encoding="utf-8", errors="replace")
@@ -185,7 +185,7 @@ def _wrong_pages(files: Files, max_page_mb: int, beside: Collection[str]) -> Ite
         try:
             pages[name] = read(content.decode())
         except UnicodeDecodeError as exc:
-            yield Fault(name, f"is no UTF-8: {exc.reason} at byte {exc.start}")
+            yield Fault(name, f"is not UTF-8: {exc.reason} at byte {exc.start}")
     there, ids = {*files, *beside}, {name: page.ids for name, page in pages.items()}
     for name, page in pages.items():
         found = [*page.flaws, *_wrong_heads(page), *_wrong_data(page), *_wrong_links(name, page, there, ids)]
@@ -195,7 +195,7 @@ def _wrong_pages(files: Files, max_page_mb: int, beside: Collection[str]) -> Ite
 
 
 def _lacking(page: Document, *, bare: bool) -> Iterator[str]:
-    """Yield what a page lacks; one of the user's own for addresses that are not there may be ``bare``."""
+    """Yield what a page lacks. The page for unknown addresses may be ``bare``."""
     if not bare and not CHARSET.search(page.text, 0, CHARSET_WITHIN):
         yield f'has no <meta charset="utf-8"> in its first {CHARSET_WITHIN} characters'
     if not bare and not page.headings:
@@ -220,7 +220,7 @@ def _wrong_data(page: Document) -> Iterator[Element]:
         try:
             json.loads(text)
         except ValueError as exc:
-            yield Element(at, f"holds no JSON: {exc}")
+            yield Element(at, f"does not hold valid JSON: {exc}")
 
 
 def _wrong_links(
@@ -233,13 +233,13 @@ def _wrong_links(
         found = next((file for file in (target, f"{target}/index.html".lstrip("/")) if file in files), None)
         fragment = unquote(href.strip().partition("#")[2])
         if found is None and target != MANIFEST:
-            yield Element(at, f'leads to "{href}", which is not in the release: write a whole address')
+            yield Element(at, f'links to "{href}", which is not in the release: write a whole address')
         elif found and found in ids and not _is_place(fragment, ids[found]):
-            yield Element(at, f'leads to "{href}", but {found} has no id "{fragment}"{_of_intro(page, at)}')
+            yield Element(at, f'links to "{href}", but {found} has no id "{fragment}"{_of_intro(page, at)}')
 
 
 def _of_intro(page: Document, at: int) -> str:
-    """Return what to do about a link that stands in the intro, which holds no ``div``."""
+    """Return what to do about a link if it is part of the intro, which holds no ``div``."""
     begin = page.text.rfind(INTRO, 0, at)
     return OF_INTRO if begin >= 0 and "</div>" not in page.text[begin:at] else ""
 
@@ -281,11 +281,11 @@ def _wrong_drawings(files: Files) -> Iterator[Fault]:
             try:
                 expat.ParserCreate().Parse(content, True)  # noqa: FBT003 - the name of the argument is not public
             except expat.ExpatError as exc:
-                yield Fault(name, f"is no SVG: {expat.ErrorString(exc.code)}", exc.lineno)
+                yield Fault(name, f"is not valid SVG: {expat.ErrorString(exc.code)}", exc.lineno)
 
 
 def _wrong_forms(files: Files) -> Iterator[Fault]:
-    """Yield compressed forms that are not those of their file."""
+    """Yield compressed files that do not hold their original."""
     import brotli
 
     for suffix, unpacked in ((SUFFIXES["br"], brotli.decompress), (SUFFIXES["gzip"], gzip.decompress)):

@@ -1,4 +1,4 @@
-"""When builds are due: a cron expression or an interval, as a pure calendar without a clock."""
+"""When builds are due, by a cron expression or an interval. Calendar arithmetic, without a clock."""
 
 import re
 from dataclasses import dataclass
@@ -8,28 +8,27 @@ from zoneinfo import ZoneInfo
 from cronsim import CronSim, CronSimError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-LEAST_GRACE_S = 900
+MIN_GRACE_S = 900
 CRON_FIELDS = 5
 
 
 @dataclass(frozen=True)
 class Due:
-    """The build that follows another: when, and for how long it may be late before readers are told."""
+    """The time of the next build, and the seconds by which it may be late before its page says so."""
 
     at: datetime
     grace_s: int
 
     @property
     def overdue_after(self) -> datetime:
-        """From when on readers are told that it is late."""
+        """The time after which the page says that the build is overdue."""
         return self.at + timedelta(seconds=self.grace_s)
 
 
 def next_due(schedule: str, zone: ZoneInfo, built_at: datetime, jitter_s: int = 0) -> Due:
     """Return when the build after one at ``built_at`` (aware) is due.
 
-    It is late by more than one interval, or 15 minutes if that is longer, and by what chance may add
-    (``jitter_s``), before its page says so.
+    The page says that it is overdue after one more interval, at least 15 minutes, and ``jitter_s`` seconds.
 
     Raises:
         ValueError: as :func:`due_after`.
@@ -37,19 +36,19 @@ def next_due(schedule: str, zone: ZoneInfo, built_at: datetime, jitter_s: int = 
     """
     due = due_after(schedule, zone, built_at)
     after = due_after(schedule, zone, due)
-    # In UTC: between times of one zone Python subtracts what clocks show.
+    # In UTC: Python subtracts the local times of two datetimes that have the same zone.
     interval_s = round((after.astimezone(UTC) - due.astimezone(UTC)).total_seconds())
-    return Due(due, max(interval_s, LEAST_GRACE_S) + jitter_s)
+    return Due(due, max(interval_s, MIN_GRACE_S) + jitter_s)
 
 
 def due_after(schedule: str, zone: ZoneInfo, moment: datetime) -> datetime:
     """Return the first time strictly after ``moment`` (aware) on which a build is due, in ``zone``.
 
-    An interval counts from ``moment``. A cron expression is read in ``zone``, as Debian's cron reads it
-    in nights when clocks change: one that names its hour runs once, the others keep to real time.
+    An interval counts from ``moment``. A cron expression is read in ``zone``, and in nights when clocks
+    change as Debian's cron reads it: one that names its hour runs once, the others run by elapsed time.
 
     Raises:
-        ValueError: the schedule is neither, or no date has the day it names.
+        ValueError: the schedule is neither of the two, or no date matches it.
 
     """
     if seconds := interval_s(schedule):
@@ -57,7 +56,7 @@ def due_after(schedule: str, zone: ZoneInfo, moment: datetime) -> datetime:
     if len(schedule.split()) != CRON_FIELDS:
         raise ValueError("a cron expression has five fields: minute, hour, day, month, weekday")
     try:
-        # Of two equal hours, one that names its hour knows only the first: it may lie before ``moment``.
+        # When an hour comes twice, cronsim returns the first one, which may be before ``moment``.
         return next(due for due in CronSim(schedule, moment.astimezone(zone)) if due.astimezone(UTC) > moment)
     except CronSimError as exc:
         reason = str(exc).lower().replace("bad ", "it is wrong in ")
@@ -67,6 +66,6 @@ def due_after(schedule: str, zone: ZoneInfo, moment: datetime) -> datetime:
 
 
 def interval_s(schedule: str) -> int | None:
-    """Return the seconds of an interval such as ``15m`` or ``6h``; ``None`` for anything else."""
+    """Return the seconds of an interval such as ``15m`` or ``6h``, or ``None`` for any other text."""
     match = re.fullmatch(r"([1-9][0-9]{0,5})([smhd])", schedule)
     return int(match[1]) * UNITS[match[2]] if match else None

@@ -1,8 +1,7 @@
-"""How numbers, dates and paths are written.
+"""Numbers and dates in the conventions of a locale, from Unicode's CLDR through Babel.
 
-:class:`LocaleFormatter` follows the conventions of a locale, by Unicode's CLDR through Babel: separators,
-signs, the order of a date, names of weekdays and months. Plain ``en`` belongs to no country and is
-written as the field does: "Tue 17 Nov 2026". Paths are written so that a reader recognises them.
+They cover separators, signs, the order of a date and the names of weekdays and months. The locale ``en``
+without a country writes dates as "Tue 17 Nov 2026".
 """
 
 from dataclasses import dataclass
@@ -18,13 +17,13 @@ from reportgen.core.windows import Span
 
 @dataclass(frozen=True)
 class LocaleFormatter:
-    """The conventions of one locale."""
+    """Formats numbers and dates in one locale."""
 
     locale: Locale
 
     @classmethod
     def of(cls, name: str) -> "LocaleFormatter":
-        """Return the spelling of a locale such as ``en``, ``de`` or ``pt-BR``."""
+        """Return the formatter of a locale such as ``en``, ``de`` or ``pt-BR``."""
         return cls(Locale.parse(name, sep="-"))
 
     @property
@@ -38,20 +37,23 @@ class LocaleFormatter:
         return str(self.locale.text_direction)
 
     def number(self, value: int) -> str:
-        """Write a whole number with thousands separators."""
+        """Return a whole number with thousands separators."""
         return self._signed_text(value, format_decimal(abs(value), locale=self.locale), plus=False)
 
     def decimal(self, value: float) -> str:
-        """Write a number with at most one decimal."""
+        """Return a number with at most one decimal."""
         return self._signed_text(value, self._rounded(abs(value), "0.#"), plus=False)
 
     def signed(self, value: int) -> str:
-        """Write a whole number with its sign; 0 has none."""
+        """Return a whole number with its sign; 0 has none."""
         return self._signed_text(value, format_decimal(abs(value), locale=self.locale), plus=True)
 
     def percent(self, value: float | None) -> str:
-        """Write a relative change with its sign, whole from 10 % on; "new" where nothing was before."""
-        if value is None or value != value:  # noqa: PLR0124 - NaN, as frames spell None
+        """Return a relative change in percent with its sign, or "new" for ``None``.
+
+        It has one decimal below 10 % and none from there on.
+        """
+        if value is None or value != value:  # noqa: PLR0124 - NaN stands for None in a frame
             return "new"
         points = round(value * 100, 1)
         shown = round(value * 100) if abs(points) >= 10 else points  # noqa: PLR2004
@@ -59,26 +61,26 @@ class LocaleFormatter:
         return self._signed_text(shown, self._percent(abs(shown), digits), plus=True)
 
     def share(self, value: float) -> str:
-        """Write a share of the whole with one decimal."""
+        """Return a share of 1 in percent with one decimal."""
         least = 0 < value < 0.0005  # noqa: PLR2004 - rounds to 0.0
         return f"< {self._percent(0.1, '0.0')}" if least else self._percent(value * 100, "0.0")
 
     def count(self, value: int, noun: str) -> str:
-        """Write how many: "1 visit", "2 visits"."""
+        """Return a number with its noun: "1 visit", "2 visits"."""
         return f"{self.number(value)} {noun}{'' if value == 1 else 's'}"
 
     def day(self, value: date) -> str:
-        """Write a date with its weekday: "Tue 17 Nov 2026"."""
+        """Return a date with its weekday: "Tue 17 Nov 2026"."""
         return self._date(value, "EEE d MMM y", "yMMMEd")
 
     def tick(self, value: date, *, weekday: bool) -> str:
-        """Write a date below an axis: "17 Nov", "Tue 17 Nov"."""
+        """Return the label of a date on an axis: "17 Nov", "Tue 17 Nov"."""
         if weekday:
             return self._date(value, "EEE d MMM", "MMMEd")
         return self._date(value, "d MMM", "MMMd")
 
     def span(self, value: Span) -> str:
-        """Write first and last date, saying what they share once: "Tue 17 - Mon 23 Nov 2026"."""
+        """Return first and last date, with their common month and year once: "Tue 17 - Mon 23 Nov 2026"."""
         first, last = value.first, value.last
         if first == last:
             return self.day(last)
@@ -89,11 +91,11 @@ class LocaleFormatter:
         return f"{format_date(first, shared, locale=self.locale)} \N{EN DASH} {self.day(last)}"
 
     def clock(self, value: datetime) -> str:
-        """Write the time of day as it stands in ``value``: "16:00"."""
+        """Return the time of day of ``value``, without a change of zone: "16:00"."""
         return str(format_skeleton("Hm", value.replace(tzinfo=None), locale=self.locale))
 
     def moment(self, value: datetime) -> str:
-        """Write date and time of day as they stand in ``value``: "Mon 23 Nov 2026, 16:00"."""
+        """Return date and time of ``value``, without a change of zone: "Mon 23 Nov 2026, 16:00"."""
         return f"{self.day(value.date())}, {self.clock(value)}"
 
     def vega_locale(self) -> dict[str, Any]:
@@ -117,7 +119,7 @@ class LocaleFormatter:
         return self._apart(format_skeleton(skeleton, value, locale=self.locale))
 
     def _apart(self, text: str) -> str:
-        """Isolate words that run from right to left: those of a page around them may not."""
+        """Return a text isolated from the page's direction if the locale is written from right to left."""
         if self.direction == "ltr":
             return text
         return f"\N{RIGHT-TO-LEFT ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
@@ -127,7 +129,7 @@ class LocaleFormatter:
         return str(format_decimal(round(value, 1), pattern, locale=self.locale))
 
     def _percent(self, points: float, digits: str) -> str:
-        """Write points of a percentage with the locale's sign where the locale puts it."""
+        """Return percentage points with the locale's percent sign at the locale's place."""
         around = self.locale.percent_formats[None]
         sign = self.locale.number_symbols["latn"]["percentSign"]
         before, after = (part.replace("%", sign) for part in (around.prefix[0], around.suffix[0]))
@@ -144,5 +146,5 @@ ENGLISH = LocaleFormatter.of("en")
 
 
 def window_title(name: str, formatter: LocaleFormatter) -> str:
-    """Return a window's name for readers: "Today", "7 days"."""
+    """Return the title of a window: "Today", "7 days"."""
     return "Today" if name == "today" else formatter.count(int(name.removesuffix("d")), "day")

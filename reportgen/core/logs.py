@@ -1,7 +1,7 @@
-"""Logs: one line an event, for people (logfmt) or for machines (JSON). Never a secret.
+"""Logs: one line for each event, as logfmt or as JSON, without secrets.
 
-Standard logging carries them, so the lines of libraries take the same form. An event is a short name
-with fields: ``event("build_done", release="…", seconds=1.4)``.
+They go through the standard library's logging, so that lines of libraries have the same format. An event
+is a short name with fields: ``event("build_done", release="…", seconds=1.4)``.
 """
 
 import json
@@ -19,28 +19,30 @@ OURS = ("time", "level", "event")
 
 
 def event(name: str, *, level: int = logging.INFO, **fields: Any) -> None:
-    """Log that something happened; fields that are ``None`` are left out."""
+    """Log an event; fields that are ``None`` are left out."""
     LOGGER.log(
         level, name, extra={"fields": {key: value for key, value in fields.items() if value is not None}}
     )
 
 
 def form_of(setting: str | None) -> Form:
-    """Return the form that ``REPORTGEN_LOG`` asks for.
+    """Return the format that ``REPORTGEN_LOG`` names.
 
     Raises:
-        ConfigError: there is no such form.
+        ConfigError: it is not a known format.
 
     """
     if setting in {None, "", "logfmt"}:
         return "logfmt"
     if setting == "json":
         return "json"
-    raise ConfigError(f'REPORTGEN_LOG: "{setting}" is no form of logs; set it to json, or unset it')
+    raise ConfigError(
+        f'REPORTGEN_LOG: "{setting}" is not a known log format. Set it to "json" or "logfmt", or unset it'
+    )
 
 
 def set_up(form: Form, secrets: Iterable[str]) -> None:
-    """Write all logs of this process to standard error in ``form``, without ``secrets``."""
+    """Write all logs of this process to standard error in format ``form``, without ``secrets``."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Lines(form, tuple(secrets)))
     root = logging.getLogger()
@@ -50,7 +52,7 @@ def set_up(form: Form, secrets: Iterable[str]) -> None:
 
 
 class Lines(logging.Formatter):
-    """Writes a record as one line, whatever is in it."""
+    """Formats each record as one line."""
 
     def __init__(self, form: Form, secrets: tuple[str, ...]) -> None:
         super().__init__()
@@ -70,7 +72,7 @@ class Lines(logging.Formatter):
             error = record.exc_info[1]
             fields["error"] = f"{type(error).__name__}: {error}"
             fields["traceback"] = self.formatException(record.exc_info)
-        # A password that is a word of ours, or a digit, must not show by its absence.
+        # Our own words are not masked: a password that is one of them would show by the gap.
         clean = {name: value if name in OURS else self._clean(value) for name, value in fields.items()}
         return _json(clean) if self._form == "json" else logfmt(clean)
 
@@ -79,7 +81,7 @@ class Lines(logging.Formatter):
 
 
 def logfmt(fields: Mapping[str, Any]) -> str:
-    """Return fields as ``name=value``, quoted where a value holds more than one plain word."""
+    """Return fields as ``name=value``; a value that is not one plain word is quoted."""
     return " ".join(f"{name}={_word(value)}" for name, value in fields.items())
 
 
@@ -92,6 +94,6 @@ def _word(value: Any) -> str:
 
 
 def _json(value: Any) -> str:
-    """Return JSON that is one line on every terminal: what moves the cursor or the text is escaped."""
+    """Return JSON in one line, with every unprintable character escaped."""
     text = json.dumps(value, ensure_ascii=False)
     return text if text.isprintable() else json.dumps(value)

@@ -1,30 +1,27 @@
-"""Paths as text a reader recognises: invisible characters are shown, long texts are cut in the middle."""
+"""Paths as text for readers: invisible characters are made visible, long texts are cut in the middle."""
 
 import unicodedata
 from itertools import accumulate
 
 JOINERS = "\u200c\u200d"
-
-
 FILLERS = "\u115f\u1160\u3164\uffa0\u2800\u034f"
-"""Letters by category, but without a glyph."""
-
+"""Characters that Unicode counts as letters, but that have no glyph."""
 
 OPEN, CLOSE = "\x02", "\x03"
-"""Stand around a path inside a sentence, so that a page can set it apart; no shown path holds them."""
-
+"""Mark the beginning and the end of a path in a sentence. No visible text holds these characters."""
 
 LONGEST_NAME = 64
-"""Columns of a path that a sentence, a table or a tooltip shows at once."""
-
+"""Maximum columns of a path in a sentence, a table or a tooltip."""
 
 LETTERS_A_COLUMN = 2
-"""Letters, marks among them, that a cut text has for each of its columns. No script needs more on average;
-without a bound, a path of marks alone would fit into no column and be of any length."""
+"""Maximum number of characters, combining marks included, for each column of a cut text.
+
+No script needs more on average. Combining marks take no column, so the columns alone do not limit a text.
+"""
 
 
 def isolated(path: str) -> str:
-    """Write a path inside a sentence: recognisable, short, and between :data:`OPEN` and :data:`CLOSE`."""
+    """Return a path for a sentence: visible, cut, and between :data:`OPEN` and :data:`CLOSE`."""
     return f"{OPEN}{shorten(visible(path), LONGEST_NAME)}{CLOSE}"
 
 
@@ -34,11 +31,11 @@ def bare(sentence: str) -> str:
 
 
 def visible(text: str) -> str:
-    """Return a path as text a reader can recognise: what has no glyph, or turns text around, is spelled.
+    """Return a text with a visible sign for each character that has no glyph or changes the text direction.
 
     Control characters become their pictures; bidirectional and other invisible characters, lone
-    surrogates and noncharacters become ``<U+202E>``. Charts rely on it too: a NUL in a text makes
-    vl-convert abort the process.
+    surrogates and noncharacters become ``<U+202E>``. Charts need it as well: a NUL in a text makes vl-convert
+    abort the process.
     """
     shown, before = [], ""
     for char in text:
@@ -54,7 +51,7 @@ def _glyph(char: str, before: str) -> str:
         return chr(0x2400 + code)
     if code == 0x7F:  # noqa: PLR2004
         return "\N{SYMBOL FOR DELETE}"
-    if char in JOINERS and before > "\x7f":  # inside a word of a script, or an emoji, that needs it
+    if char in JOINERS and before > "\x7f":  # part of a word or an emoji
         return char
     blank = char != " " and unicodedata.category(char) in {"Cc", "Cf", "Co", "Cs", "Zl", "Zp", "Zs"}
     noncharacter = code & 0xFFFE == 0xFFFE or 0xFDD0 <= code <= 0xFDEF  # noqa: PLR2004
@@ -62,7 +59,7 @@ def _glyph(char: str, before: str) -> str:
 
 
 def columns(text: str) -> int:
-    """Return how wide a text is in letters: ideographs and emoji count twice, combining marks not at all."""
+    """Return the width of a text in columns: ideographs and emoji take two, combining marks none."""
     return sum(map(_columns, text))
 
 
@@ -79,10 +76,10 @@ def shorten(text: str, limit: int) -> str:
 
 
 def cut(text: str, limit: int) -> tuple[str, str, str]:
-    """Part a long text into its beginning, its end and what to leave out between them.
+    """Return the beginning of a text, the middle to leave out, and the end.
 
-    With a sign of one column in the place of the middle it takes at most ``limit`` columns; a text that
-    fits is all beginning. It has at most :data:`LETTERS_A_COLUMN` letters for each of the columns.
+    With one character in place of the middle it takes at most ``limit`` columns. A text that fits is returned
+    as the beginning. It has at most :data:`LETTERS_A_COLUMN` characters for each column.
     """
     if len(text) <= LETTERS_A_COLUMN * limit and columns(text) <= limit:
         return text, "", ""
@@ -92,10 +89,10 @@ def cut(text: str, limit: int) -> tuple[str, str, str]:
     return head, text[len(head) : len(text) - len(tail)], tail
 
 
-def _fitting(text: str, room: int) -> str:
-    """Return the longest beginning of ``text`` that is at most ``room`` columns wide, of bounded letters."""
-    most = text[: LETTERS_A_COLUMN * room]
+def _fitting(text: str, limit: int) -> str:
+    """Return the longest beginning of ``text`` that takes at most ``limit`` columns."""
+    most = text[: LETTERS_A_COLUMN * limit]
     for end, width in enumerate(accumulate(map(_columns, most))):
-        if width > room:
+        if width > limit:
             return most[:end]
     return most

@@ -43,7 +43,7 @@ class Stopwatch:
         self.tell(name, self.seconds[name])
 
 
-class Pace:
+class Throttle:
     """When repeated work may run again: after an interval, and after a longer one if the work is slow."""
 
     SHARE = 20

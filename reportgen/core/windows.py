@@ -1,8 +1,8 @@
-"""Windows of dates: pure calendar, no clock and no data.
+"""Windows of dates: calendar arithmetic, without a clock and without data.
 
-A window of N days is exactly N dates, the last of which is *today*. Its previous window is the N
-dates before. Comparisons use complete days only, so a window whose last date is still running
-compares its first N-1 dates with the same dates N days earlier.
+A window of N days is exactly N dates, the last of which is *today*. Its previous window is the N dates
+before. Comparisons use complete days only: while today is not over, the first N-1 dates of the window are
+compared with the same dates N days earlier.
 """
 
 import re
@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 MAX_DAYS = 366
 EARLIEST = date(1000, 1, 1)
-"""The first date a report may end on: four-digit years sort as text, and every look-back fits."""
+"""The first date on which a report may end: its year has four digits, so that dates sort as text."""
 
 
 @dataclass(frozen=True, order=True)
@@ -26,7 +26,7 @@ class Span:
 
     @property
     def days(self) -> int:
-        """How many dates."""
+        """The number of dates."""
         return (self.last - self.first).days + 1
 
     @property
@@ -39,7 +39,7 @@ class Span:
         return [self.first + timedelta(days=n) for n in range(self.days)]
 
     def earlier(self, days: int) -> "Span":
-        """Return the span as long, moved ``days`` back."""
+        """Return the span of the same length that begins ``days`` earlier."""
         return Span(self.first - timedelta(days=days), self.last - timedelta(days=days))
 
 
@@ -56,7 +56,7 @@ class Window:
 
     @property
     def days(self) -> int:
-        """How many dates."""
+        """The number of dates."""
         return self.span.days
 
     @property
@@ -66,7 +66,7 @@ class Window:
 
     @property
     def complete(self) -> Span | None:
-        """The dates that are over; ``None`` where the window is only today, unfinished."""
+        """The dates that are over, or ``None`` if the window is today alone and today is not over."""
         if self.today_complete:
             return self.span
         if self.days == 1:
@@ -75,7 +75,7 @@ class Window:
 
     @property
     def complete_previous(self) -> Span | None:
-        """What :attr:`complete` is compared with: the same dates, ``days`` earlier."""
+        """The dates that :attr:`complete` is compared with: the same dates, ``days`` earlier."""
         return None if self.complete is None else self.complete.earlier(self.days)
 
 
@@ -120,7 +120,7 @@ def look_back(windows: Iterable[Window]) -> Span:
 
 
 def runs(dates: Sequence[date]) -> list[Span]:
-    """Join consecutive dates into spans."""
+    """Return ascending dates as spans of consecutive dates."""
     if not dates:
         return []
     breaks = [at for at, (one, two) in enumerate(pairwise(dates), start=1) if (two - one).days > 1]

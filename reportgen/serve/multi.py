@@ -18,7 +18,7 @@ from reportgen.config.sites import Site, Sites
 from reportgen.core import logs
 from reportgen.core.cron import due_after
 from reportgen.core.logs import event
-from reportgen.core.timing import Pace
+from reportgen.core.timing import Throttle
 from reportgen.publish.history import read_runs
 from reportgen.serve.app import REFRESH_EVERY_S, CurrentRelease, MountedSite, application
 from reportgen.serve.release_cache import AssetPool
@@ -48,7 +48,7 @@ class SiteCaches:
         """The size in bytes of each release in memory, the one requested longest ago first."""
         self.size_bytes = 0
         """The sum of these sizes."""
-        self._pace = Pace(STATUS_EVERY_S, at_once=True)
+        self._throttle = Throttle(STATUS_EVERY_S, at_once=True)
         self.status: dict[str, Any] = {}
 
     def mount(self, site: Site, visible: Callable[[dict[str, Any]], dict[str, Any]]) -> MountedSite:
@@ -82,8 +82,8 @@ class SiteCaches:
     def refresh_index(self) -> None:
         """Serve the newest page over all sites, and compute the status of all sites if it is time to."""
         self.index.refresh()
-        if self._pace.is_due():
-            with self._pace.timed():
+        if self._throttle.is_due():
+            with self._throttle.timed():
                 self.status = status_of_all(self._sites, self._sites.all, _now())
 
     async def refresh_sites(self) -> None:

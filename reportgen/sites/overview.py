@@ -1,8 +1,7 @@
-"""The page over all sites: what each one's current release says, and how old that is.
+"""The page over all sites: the figures of each site's current release, and their age.
 
-It asks no database and draws no chart: the figures are those of each site's ``report.json``, its record of
-runs tells whether a build has failed since, and pictures are our own paths. A site whose build failed keeps
-its last figures, and says so.
+It runs no query and draws no chart: the figures come from each site's ``report.json``, its failures from its
+record of builds, and sparklines are SVG paths. A site whose build failed keeps its last figures, marked.
 """
 
 import json
@@ -30,7 +29,7 @@ UNITS = (("day", 86_400), ("hour", 3_600), ("minute", 60), ("second", 1))
 
 @dataclass(frozen=True)
 class OverviewHeader:
-    """What the templates' common parts show of the page: it has no windows and no notice."""
+    """The header of the page in the templates' common parts. It has no windows and no notice."""
 
     name: str
     formatter: LocaleFormatter
@@ -46,7 +45,7 @@ class OverviewHeader:
 
 @dataclass(frozen=True)
 class Row:
-    """One site in the table. Of one that was never built only the first three are known."""
+    """One site in the table. If it was never built, only the first three values are known."""
 
     name: str
     prefix: str
@@ -66,7 +65,7 @@ class Row:
 
 
 def index_files(sites: Sites, now: datetime) -> dict[str, bytes]:
-    """Return the files of the page over all sites, as they stand at ``now`` (aware).
+    """Return the files of the page over all sites as of ``now`` (aware).
 
     Raises:
         RenderError: a template is wrong.
@@ -101,7 +100,7 @@ def index_files(sites: Sites, now: datetime) -> dict[str, bytes]:
 
 
 def row_of(site: Site, formatter: LocaleFormatter, now: datetime) -> Row:
-    """Return what the page says of a site."""
+    """Return the row of a site."""
     config, runs = site.config, read_runs(site.config.output.dir)
     name = visible(config.site or site.name)
     failed = runs.last_failure.at.astimezone(config.zone) if runs.failures and runs.last_failure else None
@@ -143,7 +142,7 @@ def _built(site: Site, name: str, formatter: LocaleFormatter, now: datetime, fai
 
 
 def age_of(moment: datetime, now: datetime) -> str:
-    """Return how long ago something was, in words: "3 hours"."""
+    """Return the age of ``moment`` in words: "3 hours"."""
     seconds = max(0, round((now - moment).total_seconds()))
     unit, size = next((each for each in UNITS if seconds >= each[1]), UNITS[-1])
     count = seconds // size
@@ -151,7 +150,7 @@ def age_of(moment: datetime, now: datetime) -> str:
 
 
 def _data_files(name: str, rows: Sequence[Row]) -> bytes:
-    """Return the page's table as JSON. ``null`` stands for what is not known of a site."""
+    """Return the page's table as JSON. ``null`` stands for an unknown value."""
     document = {"schema_version": 1, "name": name, "sites": [dict(_plain(row)) for row in rows]}
     return (json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 

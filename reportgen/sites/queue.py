@@ -12,7 +12,7 @@ from reportgen.build.job import BuildJob, BuildOptions
 from reportgen.build.status import JOIN_S
 from reportgen.config.sites import Site
 from reportgen.core.errors import mask
-from reportgen.core.timing import Pace
+from reportgen.core.timing import Throttle
 from reportgen.publish.history import BuildResult, read_runs
 from reportgen.sites.sync import MAX_FETCHES, collected
 from reportgen.sites.workers import build_in_worker
@@ -41,7 +41,7 @@ class JobQueue:
         self._executor, self._options, self._kept, self._due = executor, options, kept, due
         self._ended: SimpleQueue[Future[BuildResult]] = SimpleQueue()
         self._progress_at, self._limit_s = time.monotonic(), 0.0
-        self._until, self._pace = self._progress_at + JOIN_S, Pace(JOIN_EVERY_S)
+        self._until, self._throttle = self._progress_at + JOIN_S, Throttle(JOIN_EVERY_S)
         self._seen: dict[str, tuple[float, bool]] = {}
         self.open: dict[Future[BuildResult], Site] = {}
 
@@ -59,10 +59,10 @@ class JobQueue:
     def submit_due(self) -> bool:
         """Submit sites that have become due, so that none waits for one that hangs. Return whether any is."""
         now = time.monotonic()
-        if now > self._until or (self.open and not self._pace.is_due()):
+        if now > self._until or (self.open and not self._throttle.is_due()):
             return False
         busy = {site.name for site in self.open.values()}
-        with self._pace.timed():
+        with self._throttle.timed():
             sites = [site for site in self._due() if site.name not in busy and self._may_repeat(site, now)]
         self.submit(sites)
         return bool(sites)

@@ -21,7 +21,7 @@ from reportgen.charts import vega_bundle
 from reportgen.config.sites import NAMED_AT_MOST, Site, Sites
 from reportgen.core.errors import ClusterError, ConfigError, RenderError
 from reportgen.core.processes import processors
-from reportgen.core.timing import Pace, Stopwatch
+from reportgen.core.timing import Stopwatch, Throttle
 from reportgen.publish.history import BuildResult, record
 from reportgen.publish.release import Release, lock_output, publish
 from reportgen.sites.queue import JobQueue
@@ -197,12 +197,12 @@ def _results(
     _prepare(kept)
     jobs = JobQueue(executor, options, kept, due)
     jobs.submit(chosen)
-    pace = Pace(INDEX_EVERY_S)
+    throttle = Throttle(INDEX_EVERY_S)
     while jobs.open or jobs.submit_due():
         yield from jobs.ended(WAIT_S)
         jobs.submit_due()
-        if jobs.open and pace.is_due():
-            with pace.timed(), suppress(Exception):  # the last publication reports the error
+        if jobs.open and throttle.is_due():
+            with throttle.timed(), suppress(Exception):  # the last publication reports the error
                 publish_index(sites, datetime.now(UTC))
 
 

@@ -31,7 +31,7 @@ from tests.support.services import eventually, reportgen, serving
 
 Files = dict[str, bytes]
 Break = Callable[[Files], None]
-ADVICE = ("output.max_page_mb (1)", "output.max_page_mb (5)", ": mend this link in the setting intro")
+ADVICE = ("output.max_page_mb (1)", "output.max_page_mb (5)", ": correct this link in the setting intro")
 """How faults end that say themselves what to do."""
 
 REFUSED = "the release is wrong and was not published; the last one stays"
@@ -143,7 +143,7 @@ def test_what_a_page_names_must_be_there(whole: Mapping[str, bytes], kind: str) 
 
 
 FIGURES: dict[str, tuple[Break, str]] = {
-    "no JSON": (edited("7d/report.json", "{", "{,"), "report.json: is no JSON: "),
+    "no JSON": (edited("7d/report.json", "{", "{,"), "report.json: is not valid JSON: "),
     "another type": (
         reported("7d", lambda report: report.update(total=str(report["total"]))),
         "report.json: does not fit its schema: $.total: ",
@@ -180,12 +180,12 @@ FIGURES: dict[str, tuple[Break, str]] = {
         lambda files: put(files, "7d/daily.csv", files["7d/daily.csv"].rpartition(b"2026")[0]),
         "daily.csv: does not say what daily says",
     ),
-    "the header": (edited("7d/daily.csv", "visits", "Visits"), "daily.csv: is no CSV as it should be: its "),
-    "cells": (edited("7d/paths.csv", ",", ",,"), "paths.csv: is no CSV as it should be"),
-    "quotes": (edited("7d/paths.csv", "\r\n", '\r\n"x"y'), "paths.csv: is no CSV as it should be"),
+    "the header": (edited("7d/daily.csv", "visits", "Visits"), "daily.csv: is not the expected CSV: its "),
+    "cells": (edited("7d/paths.csv", ",", ",,"), "paths.csv: is not the expected CSV"),
+    "quotes": (edited("7d/paths.csv", "\r\n", '\r\n"x"y'), "paths.csv: is not the expected CSV"),
     "no UTF-8 in the CSV": (
         lambda files: put(files, "7d/paths.csv", files["7d/paths.csv"] + b"\xff"),
-        "paths.csv: is no CSV as it should be",
+        "paths.csv: is not the expected CSV",
     ),
     "another path in paths.csv": (
         edited("7d/paths.csv", "/post/", "/note/"), "paths.csv: does not begin with what paths says",
@@ -261,8 +261,8 @@ PAGES: dict[str, tuple[str, str, str]] = {
     "no policy": ('http-equiv="Content-Security-Policy"', "", "has no <meta http-equiv="),
     "another style": ("</style>", "a{}</style>", "<style> is a style that the page's policy forbids"),
     "a second style": ("</head>", "<style>a{}</style></head>", "<style> is a style that the page's policy"),
-    "data that is no JSON": ('-live">{', '-live">{,', "holds no JSON"),
-    "a link to nothing": (MARK, f'<a href="../14d/">x</a>{MARK}', 'leads to "../14d/", which is not in'),
+    "data that is no JSON": ('-live">{', '-live">{,', "does not hold valid JSON"),
+    "a link to nothing": (MARK, f'<a href="../14d/">x</a>{MARK}', 'links to "../14d/", which is not in'),
     "an encoded link": (MARK, f'<a href="d%61ily.cs">x</a>{MARK}', "which is not in the release"),
     "a fragment": (MARK, f'<a href="#nowhere">x</a>{MARK}', '7d/index.html has no id "nowhere"'),
     "a fragment of another page": (
@@ -296,7 +296,7 @@ def test_a_page_without_a_heading_or_in_another_encoding_is_refused(whole: Mappi
     put(files, "7d/index.html", files["7d/index.html"].replace(b"h1>", b"h2>"))
     assert faults(files) == ["7d/index.html: has no h1"]
     put(files, "7d/index.html", whole["7d/index.html"].replace("·".encode(), b"\xb7"))
-    assert faults(files)[0].startswith("7d/index.html: is no UTF-8: ")
+    assert faults(files)[0].startswith("7d/index.html: is not UTF-8: ")
 
 
 @pytest.mark.parametrize(
@@ -324,7 +324,7 @@ def test_the_page_for_lost_readers_links_from_the_root(whole: Mapping[str, bytes
     assert faults(files) == []
     edited("404.html", "</main>", '<a href="/7d/month.html">4</a></main>')(files)
     (told,) = faults(files)
-    assert 'leads to "/7d/month.html"' in told
+    assert 'links to "/7d/month.html"' in told
 
 
 def test_a_policy_stands_before_the_style_that_it_allows(whole: Mapping[str, bytes]) -> None:
@@ -354,7 +354,7 @@ def test_an_anchor_of_the_intro_must_be_on_the_page(whole: Mapping[str, bytes]) 
     files = dict(whole)
     edited("7d/index.html", 'href="https://a.test"', 'href="#nowhere"')(files)
     (told,) = faults(files)
-    assert told.endswith('7d/index.html has no id "nowhere": mend this link in the setting intro')
+    assert told.endswith('7d/index.html has no id "nowhere": correct this link in the setting intro')
     edited("7d/index.html", 'href="#nowhere"', 'href="#paths"')(files)
     assert faults(files) == []
     edited("7d/index.html", MARK, f'<a href="#nowhere">x</a>{MARK}')(files)
@@ -474,7 +474,7 @@ TEMPLATES: dict[str, tuple[str, str, list[str]]] = {
     "links": (
         "404.html",
         '<!doctype html>\n<title>Lost</title>\n<p><a href="about.html">About us</a>\n',
-        ['404.html, line 3: <a href="about.html"> leads to "about.html"', "(from 404.html, line 3)"],
+        ['404.html, line 3: <a href="about.html"> links to "about.html"', "(from 404.html, line 3)"],
     ),
     "size": (
         "base.html",
@@ -499,7 +499,7 @@ def test_own_templates_that_break_a_page_are_refused_and_the_last_release_stays(
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith(f"error: {REFUSED}\n")
         assert [words for words in says if words not in done.stderr] == []
-        assert "error: Mend the templates in own. " in done.stderr
+        assert "error: Correct the templates in own. " in done.stderr
         assert (tmp_path / "output" / "current").readlink() == current
         failure = read_runs(tmp_path / "output").last_failure
         assert failure is not None
@@ -535,7 +535,7 @@ def test_a_source_without_visits_is_refused_until_it_is_allowed_once(tmp_path: P
     assert str(caught.value) == (
         f"sqlite:///{tmp_path / 'metrics.db'}: no visits on the complete days from 2026-11-17 to 2026-11-22,"
         f" while the last release ({first.release}) has 30. It stays. Where rows were lost or"
-        " this is the wrong source, mend that, and the next build publishes. Where there really were no"
+        " this is the wrong source, correct that, and the next build publishes. Where there really were no"
         " visits, publish that once: reportgen build --allow-empty"
     )
     assert isinstance(caught.value, SourceUnavailable)  # rows may come back: worth a retry
