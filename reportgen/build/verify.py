@@ -124,8 +124,8 @@ def check_not_emptied(dataset: Dataset, last: Release | None, *, past: bool) -> 
         f"{dataset.source}: no visits on the complete days from {complete.first} to {complete.last}"
         f"{f' ({left_out:,} rows were left out as bad)' if left_out else ''}, while the last release"
         f" ({last.id}{made_of}) has {before:,}. It stays. Where rows were lost or this is the"
-        " wrong source, correct that, and the next build publishes. Where there really were no visits, publish"
-        " that once: reportgen build --allow-empty"
+        " wrong source, correct that, and the next build publishes. Where there really were no visits,"
+        " publish that once: reportgen build --allow-empty"
     )
 
 

@@ -9,7 +9,7 @@ import time
 import brotli
 import pytest
 
-from reportgen.core.compression import BEST, LEAST_BYTES, SUFFIXES, packed
+from reportgen.core.compression import BEST, MIN_BYTES, SUFFIXES, packed
 
 TEXT = b"<p>one visit, two visits, many visits</p>" * 100
 
@@ -32,7 +32,7 @@ def test_all_kinds_of_text_are_worth_it(name: str) -> None:
     [
         ("a.png", TEXT),
         ("a.html.br", TEXT),
-        ("a.html", b"x" * (LEAST_BYTES - 1)),
+        ("a.html", b"x" * (MIN_BYTES - 1)),
         ("a.html", b""),
         ("a.json", random.Random(1).randbytes(5000)),
     ],

@@ -117,7 +117,7 @@ def test_another_form_is_an_error_that_names_the_choice(run: Run) -> None:
     done = run("serve", "--port", "0", REPORTGEN_LOG="xml")
     assert (done.returncode, done.stderr) == (
         2,
-        'error: REPORTGEN_LOG: "xml" is no form of logs; set it to json, or unset it\n',
+        'error: REPORTGEN_LOG: "xml" is not a known log format. Set it to "json" or "logfmt", or unset it\n',
     )
 
 
