@@ -158,7 +158,8 @@ FIGURES: dict[str, tuple[Break, str]] = {
         reported("7d", lambda report: report.update(window="30d")), "report.json: is of 30d, 7 days from ",
     ),
     "a date that is none": (
-        reported("7d", lambda report: report.update(end="2026-02-30")), "report.json: has a text that is not a date",
+        reported("7d", lambda report: report.update(end="2026-02-30")),
+        "report.json: has a text that is not",
     ),
     "days do not sum to the total": (
         reported("7d", lambda report: longest_day(report).update(visits=0)), "report.json: does not add up",

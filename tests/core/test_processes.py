@@ -1,4 +1,4 @@
-"""Work in a copy of the process: what it returns, what it raises, how it may end."""
+"""Work in a forked child: what it returns, what it raises, how it may end."""
 
 import os
 import signal
@@ -21,8 +21,8 @@ def nothing() -> None:
     """Do nothing meanwhile."""
 
 
-def test_what_the_copy_returns_is_returned(tmp_path: Path) -> None:
-    """Of any size: more than a pipe holds, while nobody reads yet."""
+def test_the_result_of_the_child_is_returned(tmp_path: Path) -> None:
+    """Of any size: more than a pipe holds before the parent reads."""
     (pid, text), held = run_in_child(lambda: (os.getpid(), "ä" * 10**6), lambda: time.sleep(0.1))
     assert (pid != os.getpid(), text) == (True, "ä" * 10**6)
     assert held > 10**7
@@ -41,7 +41,7 @@ def test_both_work_at_the_same_time(tmp_path: Path) -> None:
     assert (there, met) == (True, [True])
 
 
-def test_what_the_copy_raises_is_raised_with_its_traceback() -> None:
+def test_an_exception_of_the_child_is_raised_with_its_traceback() -> None:
     def work() -> NoReturn:
         raise RenderError("report.html, line 3 cannot be rendered: …")
 
@@ -50,20 +50,20 @@ def test_what_the_copy_raises_is_raised_with_its_traceback() -> None:
     assert "test_processes.py" in caught.value.__notes__[0]
 
 
-def test_what_cannot_be_handed_over_is_told() -> None:
-    """It is a defect, not a death: another try would come to the same."""
+def test_a_result_that_cannot_be_pickled_is_an_error() -> None:
+    """It is a defect: a retry would end the same way."""
     with pytest.raises(RuntimeError, match="ended with 1"):
         run_in_child(threading.Lock, nothing)
 
 
 class TwoThingsError(Exception):
-    """Cannot be made again from its text, as many an exception."""
+    """Cannot be unpickled, like many an exception of a library."""
 
     def __init__(self, one: str, other: str) -> None:
         super().__init__(f"{one} and {other}")
 
 
-def test_an_error_that_cannot_be_handed_over_is_told_by_its_name() -> None:
+def test_an_exception_that_cannot_be_pickled_is_raised_by_its_name() -> None:
     def work() -> NoReturn:
         raise TwoThingsError("this", "that")
 
@@ -116,15 +116,15 @@ run_in_child(work, lambda: None)
     eventually(lambda: not copy.exists() or " Z " in (copy / "stat").read_text())
 
 
-def test_the_copy_holds_no_file_of_ours(tmp_path: Path) -> None:
-    """Above all not the lock of the output, which would stay taken if only the copy lived on."""
+def test_the_child_holds_no_file_of_the_parent(tmp_path: Path) -> None:
+    """In particular not the lock of the output, which it would keep if it outlived the parent."""
     with (tmp_path / "lock").open("w"):
         files, _ = run_in_child(open_files, nothing)
     assert [file for file in files if str(tmp_path) in file] == []
 
 
 def open_files() -> list[str]:
-    """Return what this process has open."""
+    """Return the files that this process has open."""
     found = []
     for each in Path("/proc/self/fd").iterdir():
         with suppress(OSError):  # the listing's own
