@@ -241,7 +241,7 @@ def main() -> NoReturn:
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except typer.TyperException as exc:  # a wrong option or argument
-        typer.echo(f"error: {mask_logins(_usage(exc)).rstrip('.')}. See reportgen --help", err=True)
+        typer.echo(f"error: {mask_logins(_usage(exc)).rstrip('.?')}. See reportgen --help", err=True)
         sys.exit(ConfigError.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)

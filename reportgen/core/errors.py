@@ -14,7 +14,7 @@
     ├── ClusterError          exit 1   the cluster for many sites cannot be reached; a retry may help
     └── PublishError          exit 1   the release could not be written; the last one is untouched
         ├── OutputBusy        exit 3   another build holds the lock, or another machine the bucket
-        └── BucketUnavailable exit 1   … into the bucket, at the moment; a retry may help
+        └── BucketUnavailable exit 1   … because the bucket does not answer; a retry may help
 
 A message says what failed, on what, and what to do. It never holds a password: messages of libraries pass
 through :func:`scrub` where they are translated into ours.

@@ -1,8 +1,8 @@
 """How a build ended, and the record of the last builds: ``state/runs.json``.
 
-The process that builds writes its own record, whoever started it. The process that watches over it writes
-for it where it was killed or was stuck. Every writer replaces the whole file. A record that is absent or
-damaged counts as empty: no build depends on it.
+The process that builds writes its own record. If it is killed or hangs, the process that started it writes
+the record instead. Every writer replaces the whole file. A record that is absent or damaged counts as empty:
+no build depends on it.
 """
 
 import fcntl
@@ -160,10 +160,10 @@ def record(root: Path, result: BuildResult, *, since: datetime | None = None) ->
 
     A build that found the output busy or was stopped leaves no trace. A result that the building process has
     recorded itself is not written again: it has the same time, or one after ``since`` (aware), when that
-    process was started. If the file cannot be written, only the caller knows the record.
+    process was started. If the file cannot be written, the record is returned, but not stored.
     """
 
-    def changed(runs: Runs) -> Runs:
+    def with_result(runs: Runs) -> Runs:
         last = runs.last_success if result.succeeded else runs.last_failure
         if last and (last.at == result.at or (since and since <= last.at <= result.at)):
             return runs
@@ -174,7 +174,7 @@ def record(root: Path, result: BuildResult, *, since: datetime | None = None) ->
 
     if result.state in {"busy", "stopped"}:
         return read_runs(root)
-    return _update(root, changed)
+    return _update(root, with_result)
 
 
 def _update(root: Path, change: Callable[[Runs], Runs]) -> Runs:

@@ -28,7 +28,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response: ``header_lines`` are its headers as :func:`encoded` writes them."""
+    """A response: ``header_lines`` are its headers as :func:`encode_headers` writes them."""
 
     status: int
     header_lines: bytes

@@ -17,7 +17,7 @@ from reportgen.publish.history import BuildResult, read_runs
 from reportgen.sites.sync import MAX_FETCHES, collected
 from reportgen.sites.workers import build_in_worker
 
-PATIENCE_S = 60.0
+NO_RESULT_S = 60.0
 """Seconds without any result, beyond the time limits of the sites, after which the rest is given up."""
 
 AGAIN_AFTER_S = 60.0
@@ -28,7 +28,7 @@ JOIN_EVERY_S = 5.0
 
 
 class JobQueue:
-    """The jobs that were submitted to an executor and are not done."""
+    """The jobs of one run over many sites; ``pending`` holds those that are not done, with their site."""
 
     def __init__(
         self,
@@ -41,27 +41,27 @@ class JobQueue:
         self._executor, self._options, self._kept, self._due = executor, options, kept, due
         self._ended: SimpleQueue[Future[BuildResult]] = SimpleQueue()
         self._progress_at, self._limit_s = time.monotonic(), 0.0
-        self._until, self._throttle = self._progress_at + JOIN_S, Throttle(JOIN_EVERY_S)
-        self._seen: dict[str, tuple[float, bool]] = {}
-        self.open: dict[Future[BuildResult], Site] = {}
+        self._join_until, self._throttle = self._progress_at + JOIN_S, Throttle(JOIN_EVERY_S)
+        self._last_result: dict[str, tuple[float, bool]] = {}
+        self.pending: dict[Future[BuildResult], Site] = {}
 
     def submit(self, sites: Sequence[Site]) -> None:
         """Submit builds. Sites whose last build failed come last: they may take long to fail again."""
-        if not self.open:
+        if not self.pending:
             self._progress_at = time.monotonic()
         failures = {site.name: read_runs(site.config.output.dir).failures > 0 for site in sites}
         for site in sorted(sites, key=lambda site: failures[site.name]):
             future = self._executor.submit(build_in_worker, _job(site, self._options, self._kept))
-            self.open[future] = site
+            self.pending[future] = site
             future.add_done_callback(self._ended.put)
-            self._limit_s = max(self._limit_s, PATIENCE_S + 2 * site.config.build_timeout_s)
+            self._limit_s = max(self._limit_s, NO_RESULT_S + 2 * site.config.build_timeout_s)
 
     def submit_due(self) -> bool:
         """Submit sites that have become due, so that none waits for one that hangs. Return whether any is."""
         now = time.monotonic()
-        if now > self._until or (self.open and not self._throttle.is_due()):
+        if now > self._join_until or (self.pending and not self._throttle.is_due()):
             return False
-        busy = {site.name for site in self.open.values()}
+        busy = {site.name for site in self.pending.values()}
         with self._throttle.timed():
             sites = [site for site in self._due() if site.name not in busy and self._may_repeat(site, now)]
         self.submit(sites)
@@ -75,13 +75,13 @@ class JobQueue:
         done = self._done(within_s)
         now = time.monotonic()
         self._progress_at = now if done else self._progress_at
-        futures = list(self.open) if now - self._progress_at > self._limit_s else done
-        sites = {future: self.open.pop(future) for future in futures if future in self.open}
+        futures = list(self.pending) if now - self._progress_at > self._limit_s else done
+        sites = {future: self.pending.pop(future) for future in futures if future in self.pending}
         if not sites:
             return
         with ThreadPoolExecutor(MAX_FETCHES, thread_name_prefix="collect") as pool:
             for result in pool.map(self._collected, sites, sites.values()):
-                self._seen[result.site] = (now, result.succeeded)
+                self._last_result[result.site] = (now, result.succeeded)
                 yield result
 
     def _done(self, within_s: float) -> list[Future[BuildResult]]:
@@ -100,7 +100,7 @@ class JobQueue:
 
     def _may_repeat(self, site: Site, now: float) -> bool:
         """Return whether a site was not built in this run, or succeeded long enough ago."""
-        at, succeeded = self._seen.get(site.name, (-AGAIN_AFTER_S, True))
+        at, succeeded = self._last_result.get(site.name, (-AGAIN_AFTER_S, True))
         return succeeded and now - at > AGAIN_AFTER_S
 
 

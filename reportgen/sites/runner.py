@@ -198,10 +198,10 @@ def _results(
     jobs = JobQueue(executor, options, kept, due)
     jobs.submit(chosen)
     throttle = Throttle(INDEX_EVERY_S)
-    while jobs.open or jobs.submit_due():
+    while jobs.pending or jobs.submit_due():
         yield from jobs.ended(WAIT_S)
         jobs.submit_due()
-        if jobs.open and throttle.is_due():
+        if jobs.pending and throttle.is_due():
             with throttle.timed(), suppress(Exception):  # the last publication reports the error
                 publish_index(sites, datetime.now(UTC))
 

@@ -258,12 +258,12 @@ def test_no_site_joins_a_round_again_that_failed_in_it_or_was_just_built(
 
     def joined() -> list[str]:
         jobs.submit_due()
-        return [result.site for _ in range(len(jobs.open)) for result in jobs.ended(1)]
+        return [result.site for _ in range(len(jobs.pending)) for result in jobs.ended(1)]
 
     assert (joined(), joined()) == (["a", "b", "c"], [])
     monkeypatch.setattr(queue, "AGAIN_AFTER_S", 0)
     assert joined() == ["a", "c"]
-    monkeypatch.setattr(jobs, "_until", 0)
+    monkeypatch.setattr(jobs, "_join_until", 0)
     assert joined() == []
 
 
