@@ -1,35 +1,22 @@
-"""One build as every caller runs it: under the lock of its output, within its time limit, and recorded.
-
-:func:`main` is a process that builds one site after another: it loads the drawing libraries and V8 once. It
-reads jobs from standard input and writes their results to standard output, both pickled. It ends with the
-process that started it, or when it has had no job for a while.
-"""
+"""One build as every caller runs it: under the lock of its output, within its time limit, and recorded."""
 
 import os
-import pickle
-import select
-import signal
-import sys
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
+from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 from reportgen.build.pipeline import build
 from reportgen.config.settings import Config
-from reportgen.core.errors import ConfigError, ReportgenError, TimedOut, mask
-from reportgen.core.processes import end_with
+from reportgen.core.errors import ConfigError, ReportgenError, mask
 from reportgen.core.timing import Stopwatch, cpu_seconds, within
 from reportgen.core.windows import EARLIEST, today_in
 from reportgen.publish.history import BuildResult, record
 from reportgen.publish.release import OutputLock, current_release, lock_output
-
-IDLE_S = 300
-"""Seconds without a job after which the process of :func:`main` ends."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +71,8 @@ def build_site(job: BuildJob) -> BuildResult:
     """Build one of many sites, record how it ended and return that. No error is raised."""
     result, error = _attempt(job.config, job.options, lambda _: None, None, job.kept)
     if error and os.environ.get("REPORTGEN_DEBUG") == "1":
-        sys.stderr.write(mask("".join(traceback.format_exception(error)), job.config.secrets))
+        text = mask("".join(traceback.format_exception(error)), job.config.secrets)
+        result = replace(result, traceback=text)
     return replace(result, site=job.name)
 
 
@@ -102,11 +90,8 @@ def _attempt(
         seconds, cpu_s = time.monotonic() - start, cpu_seconds() - used_s
         return replace(result, seconds=round(seconds, 3), cpu_seconds=round(cpu_s, 3))
 
-    def work(start_time: Callable[[], None]) -> BuildResult:
-        with (
-            lock_output(root, wait=options.wait, on_wait=on_wait) as lock,
-            watching or nullcontext(Stopwatch()) as watch,
-        ):
+    def work(watch: Stopwatch, start_time: Callable[[], None]) -> BuildResult:
+        with lock_output(root, wait=options.wait, on_wait=on_wait) as lock:
             start_time()
             now = datetime.now(UTC)
             known = _last_release_is_known(config, lock, watch, follow=options.follow, warm=warm is not None)
@@ -120,7 +105,9 @@ def _attempt(
             return result
 
     try:
-        return within(config.build_timeout_s, work), None
+        # The display of the progress belongs to this thread, so that Ctrl-C and the time limit end it, too.
+        with watching or nullcontext(Stopwatch()) as watch:
+            return within(config.build_timeout_s, partial(work, watch)), None
     except Exception as exc:  # noqa: BLE001 - the caller raises it, or builds the next site
         result = measured(BuildResult.of_error(exc, config.secrets))
         # The text of an unexpected error may hold anything, and the record is served as /status.json.
@@ -157,24 +144,3 @@ def day_of(text: str, config: Config) -> date:
     if day < EARLIEST:
         raise ConfigError(f"--as-of: {day} is too long ago. The first possible date is {EARLIEST}")
     return day
-
-
-def main() -> NoReturn:
-    """Build the jobs that arrive on standard input, until it is closed or idle."""
-    end_with(int(sys.argv[1]))
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # a terminal sends Ctrl-C to all processes: the parent decides
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not stand between the results
-    while select.select([0], [], [], IDLE_S)[0]:
-        try:
-            job = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent wrote it
-        except EOFError:
-            break
-        result = build_site(job)
-        pickle.dump(result, answers)
-        answers.flush()
-        if result.error == TimedOut.__name__:  # a thread of it is stuck, and holds the lock of the output
-            break
-    os._exit(0)

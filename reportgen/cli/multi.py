@@ -56,6 +56,8 @@ def build(
 
     def print_result(result: BuildResult) -> None:
         if not result.succeeded:
+            if result.traceback:
+                typer.echo(result.traceback, err=True)
             for line in result.message.splitlines() or [""]:
                 typer.echo(f"error: {result.site}: {line}", err=True)
         elif not quiet and not as_json:

@@ -44,7 +44,7 @@ class Stopwatch:
 
 
 class Throttle:
-    """When repeated work may run again: after an interval, and after a longer one if the work is slow."""
+    """Limits how often repeated work runs, and its share of the time."""
 
     SHARE = 20
     """Maximum share of wall time that the work takes, as 1/N."""
@@ -101,9 +101,9 @@ def cpu_seconds() -> float:
 
 
 def within(timeout_s: float, work: Callable[[Callable[[], None]], T]) -> T:
-    """Return what ``work`` returns, in a thread of its own, so that no library call can outlast the limit.
+    """Run ``work`` in a thread and return its result: no call of a library can outlast the limit.
 
-    ``work`` gets a function that starts the time: before that call it may wait without a limit.
+    ``work`` gets a function whose call starts the time. Before that call it may wait without a limit.
 
     Raises:
         TimedOut: ``work`` is not done in time. Its thread goes on: the caller must end the process.
@@ -124,6 +124,6 @@ def within(timeout_s: float, work: Callable[[Callable[[], None]], T]) -> T:
     try:
         return outcome.result(timeout_s)
     except TimeoutError:
-        if outcome.done():  # the work itself raised it
-            raise
+        if outcome.done():  # at the last moment, or by an error of that class
+            return outcome.result()
         raise TimedOut.after(timeout_s) from None

@@ -30,7 +30,7 @@ class BuildResult:
     ``at`` (aware) is the time of the build if it succeeded, and the time at which it ended otherwise.
     ``release`` is the id of the release that is current after a success, ``details`` what its manifest says.
     ``error`` is the name of the error's class, ``retry`` whether the same build may succeed soon. ``site`` is
-    the site's name where there are many.
+    the site's name if there are many. ``traceback`` is set with ``REPORTGEN_DEBUG=1``.
     """
 
     state: State
@@ -45,6 +45,7 @@ class BuildResult:
     message: str = ""
     retry: bool = False
     site: str = ""
+    traceback: str = ""
 
     @classmethod
     def of_error(cls, exc: Exception, secrets: Iterable[str] = ()) -> Self:

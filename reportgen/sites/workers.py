@@ -30,7 +30,7 @@ GRACE_S = 5.0
 RENEW_AFTER = 500
 """Number of sites that a process builds before it is replaced."""
 
-PROGRAM = "from reportgen.build.job import main; main()"
+PROGRAM = "from reportgen.build.worker_process import main; main()"
 """Not ``-m``: the classes that it pickles must belong to the module, not to ``__main__``."""
 
 SLOW_S = 15.0

@@ -142,7 +142,7 @@ def builders(pid: int) -> list[int]:
     found = []
     for child in children(pid):
         with suppress(OSError):
-            if b"reportgen.build.job" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"reportgen.build.worker_process" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(child)
     return found
 
