@@ -95,7 +95,7 @@ class Document:
         return tag if len(tag) <= SHOWN else tag[:SHOWN] + "…"
 
 
-def read(text: str) -> Document:
+def parse_page(text: str) -> Document:
     """Return the parts and the faults of a page."""
     page = Document(text)
     opened: list[Element] = []

@@ -14,7 +14,7 @@ from reportgen.sources.registry import open_source
 from reportgen.sources.statements import read_daily, read_rows_out_of_range
 
 
-def check(config: Config, today: date) -> Iterator[Finding]:
+def check_settings(config: Config, today: date) -> Iterator[Finding]:
     """Yield a finding for each thing a build needs: source, table, index, rights, zone, output."""
     yield Finding("ok", "config", f"windows {', '.join(config.windows)}; default {config.default_window}")
     if config.templates_dir:

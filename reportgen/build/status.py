@@ -59,7 +59,7 @@ def is_stale(expected: Due | None, now: datetime) -> bool:
     return expected is None or now > expected.overdue_after
 
 
-def status(config: Config, runs: Runs, now: datetime) -> dict[str, Any]:
+def site_status(config: Config, runs: Runs, now: datetime) -> dict[str, Any]:
     """Return the state of one site, ready for JSON. Times are in UTC; ``next_due`` is in the past if late."""
     expected, release = due(config, runs), current_release(config.output.dir)
     return {
@@ -88,7 +88,7 @@ def status_of_all(sites: Sites, chosen: Sequence[Site], now: datetime) -> dict[s
     runs, index = read_runs(sites.root), current_release(sites.root)
     each = [
         {"name": site.name, "prefix": site.prefix}
-        | status(site.config, read_runs(site.config.output.dir), now)
+        | site_status(site.config, read_runs(site.config.output.dir), now)
         for site in chosen
     ]
     return {
@@ -137,7 +137,7 @@ def _stamp(moment: datetime) -> str:
 
 
 def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the document of :func:`status` as lines of text."""
+    """Yield the document of :func:`site_status` as lines of text."""
     release, success, failure = (document[name] for name in ("release", "last_success", "last_failure"))
     if release:
         # The page over many sites, which this output may have held before, tells neither.

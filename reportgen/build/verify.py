@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from xml.parsers import expat
 
 from reportgen.build.figures_check import wrong_figures
-from reportgen.build.html_check import Document, Element, read
+from reportgen.build.html_check import Document, Element, parse_page
 from reportgen.config.settings import Config
 from reportgen.config.types import SCHEME
 from reportgen.core.compression import SUFFIXES
@@ -183,7 +183,7 @@ def _wrong_pages(files: Files, max_page_mb: int, beside: Collection[str]) -> Ite
             what = f"has {size}: lower top_paths, or raise output.max_page_mb ({max_page_mb})"
             yield Fault(name, what, advised=True)
         try:
-            pages[name] = read(content.decode())
+            pages[name] = parse_page(content.decode())
         except UnicodeDecodeError as exc:
             yield Fault(name, f"is not UTF-8: {exc.reason} at byte {exc.start}")
     there, ids = {*files, *beside}, {name: page.ids for name, page in pages.items()}

@@ -14,7 +14,7 @@ import altair as alt
 from altair.utils.schemapi import debug_mode
 
 from reportgen.charts import theme
-from reportgen.charts.svg import translate_errors
+from reportgen.charts.svg import translate_chart_errors
 from reportgen.core.formatting import LocaleFormatter
 from reportgen.core.text import columns, shorten, visible
 from reportgen.metrics.figures import OTHER
@@ -105,7 +105,7 @@ def make_chart(
 
     """
     # The tests validate every kind of chart; validation here would take a tenth of a build's time.
-    with debug_mode(False), translate_errors("specified"):  # noqa: FBT003 - Altair's own
+    with debug_mode(False), translate_chart_errors("specified"):  # noqa: FBT003 - Altair's own
         specs = {size.name: _spec(layout(size), size, formatter) for size in SIZES}
     return Chart(name, title, text, rows, specs)
 

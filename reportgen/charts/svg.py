@@ -114,7 +114,7 @@ def svg_of(spec: str) -> str:
 
 
 def _vega(spec: str) -> str:
-    with translate_errors("drawn"):
+    with translate_chart_errors("drawn"):
         svg: str = vl_convert.vegalite_to_svg(spec, allowed_base_urls=[])
         return svg
 
@@ -162,7 +162,7 @@ def _join_paths(paths: re.Match[str]) -> str:
 
 
 @contextmanager
-def translate_errors(action: str) -> Iterator[None]:
+def translate_chart_errors(action: str) -> Iterator[None]:
     """Raise errors of vl-convert and Altair as ``RenderError``: "a chart could not be <action>"."""
     try:
         yield

@@ -96,8 +96,10 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
                 "allow_empty": allow_empty,
                 "wait": not no_wait,
             }
-            where = multi.Where(executor, processes, due=due)
-            raise typer.Exit(multi.build(settings, site or [], options, where, as_json=as_json, quiet=quiet))
+            where = multi.BuildPlace(executor, processes, due=due)
+            raise typer.Exit(
+                multi.build_all(settings, site or [], options, where, as_json=as_json, quiet=quiet)
+            )
         _check_one_site(site=site, due=due, processes=processes, executor=executor)
         built = _build(
             settings, as_of=as_of, if_changed=if_changed, allow_empty=allow_empty, wait=not no_wait,
@@ -127,11 +129,11 @@ def check(
         if isinstance(settings, Sites):
             from reportgen.cli import multi
 
-            raise typer.Exit(multi.check(settings, site or [], as_json=as_json))
+            raise typer.Exit(multi.check_all(settings, site or [], as_json=as_json))
         _check_one_site(site=site)
-        from reportgen.build.preflight import check as findings_of
+        from reportgen.build.preflight import check_settings
 
-        findings = list(findings_of(settings, today_in(settings.zone, datetime.now(UTC))))
+        findings = list(check_settings(settings, today_in(settings.zone, datetime.now(UTC))))
         if print_findings({"": findings}, as_json=as_json):
             raise typer.Exit(1)
 
@@ -165,12 +167,12 @@ def serve(
             text for name, value in options.items() if value is not None for text in (name, str(value))
         ]
         if isinstance(settings, Sites):
-            from reportgen.serve.multi import serve as serve_all
+            from reportgen.serve.multi import serve_sites
 
-            raise typer.Exit(serve_all(settings, arguments, os.environ, scheduled=schedule))
-        from reportgen.serve.single import serve as run
+            raise typer.Exit(serve_sites(settings, arguments, os.environ, scheduled=schedule))
+        from reportgen.serve.single import serve_site
 
-        raise typer.Exit(run(settings, arguments, os.environ, scheduled=schedule))
+        raise typer.Exit(serve_site(settings, arguments, os.environ, scheduled=schedule))
 
 
 @app.command()
@@ -187,12 +189,11 @@ def status(
         if isinstance(settings, Sites):
             from reportgen.cli import multi
 
-            raise typer.Exit(multi.tell_status(settings, site or [], as_json=as_json))
+            raise typer.Exit(multi.print_status_of_sites(settings, site or [], as_json=as_json))
         _check_one_site(site=site)
-        from reportgen.build.status import STALE, status_lines
-        from reportgen.build.status import status as status_of
+        from reportgen.build.status import STALE, site_status, status_lines
 
-        document = status_of(settings, read_runs(settings.output.dir), datetime.now(UTC))
+        document = site_status(settings, read_runs(settings.output.dir), datetime.now(UTC))
         if as_json:
             print_json(document)
         else:

@@ -19,7 +19,7 @@ from reportgen.sites.runner import SitesRun, build_sites, open_executor
 
 
 @dataclass(frozen=True)
-class Where:
+class BuildPlace:
     """What builds: a cluster's address, or so many processes here (default: one a processor).
 
     With ``due`` only the sites whose schedule is.
@@ -30,11 +30,11 @@ class Where:
     due: bool
 
 
-def build(
+def build_all(
     sites: Sites,
     names: Sequence[str],
     options: Mapping[str, Any],
-    where: Where,
+    where: BuildPlace,
     *,
     as_json: bool,
     quiet: bool,
@@ -120,26 +120,25 @@ def _of_site(result: BuildResult) -> dict[str, Any]:
     }
 
 
-def check(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:
+def check_all(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:
     """Check the named sites, or all and where the page over them goes; return the exit code.
 
     Raises:
         ConfigError: there is no such site.
 
     """
-    from reportgen.build.preflight import check as findings_of
-    from reportgen.build.preflight import check_output
+    from reportgen.build.preflight import check_output, check_settings
 
     now = datetime.now(UTC)
     found = {"": list(check_output(sites.common))} if not names else {}
     found |= {
-        site.name: list(findings_of(site.config, today_in(site.config.zone, now)))
+        site.name: list(check_settings(site.config, today_in(site.config.zone, now)))
         for site in sites.named(names)
     }
     return int(print_findings(found, as_json=as_json))
 
 
-def tell_status(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:
+def print_status_of_sites(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:
     """Print how the named sites stand, or all; return the exit code.
 
     Raises:

@@ -87,7 +87,7 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Prob
             yield Problem(keys, message, _shown(keys, item["input"]))
 
 
-def in_words(
+def problem_lines(
     problems: Iterable[Problem], layers: Sequence[Layer], *, prefix: str = "", default_place: str = ""
 ) -> Iterator[str]:
     """Yield one line for each problem of settings that were merged from ``layers``.

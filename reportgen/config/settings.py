@@ -29,7 +29,7 @@ from pydantic_settings.sources.utils import parse_env_vars
 
 from reportgen.config.loading import merge_layers, read_file
 from reportgen.config.origins import ENV_PREFIX, Layer, environment_layer, option_layer
-from reportgen.config.problems import Problem, did_you_mean, in_words, problems_of, url_secrets
+from reportgen.config.problems import Problem, did_you_mean, problem_lines, problems_of, url_secrets
 from reportgen.config.types import (
     BasePath,
     BucketAddress,
@@ -172,7 +172,7 @@ def load_config(
     merged, problems = merge_layers(layers, environ)
     config, wrong = validate(merged)
     lines = [*wrong_variables(environ), *empty_database_url(merged, environ)]
-    return config_or_error(config, [*lines, *in_words([*problems, *wrong], layers)])
+    return config_or_error(config, [*lines, *problem_lines([*problems, *wrong], layers)])
 
 
 def config_from_options(options: Mapping[str, Any]) -> Config:
@@ -183,7 +183,7 @@ def config_from_options(options: Mapping[str, Any]) -> Config:
 
     """
     config, problems = validate(options)
-    return config_or_error(config, list(in_words(problems, [option_layer(options)])))
+    return config_or_error(config, list(problem_lines(problems, [option_layer(options)])))
 
 
 def validate(settings: Mapping[str, Any]) -> tuple[Config | None, list[Problem]]:

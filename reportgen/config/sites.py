@@ -13,7 +13,7 @@ from typing import Any
 
 from reportgen.config.loading import merge_layers, read_file
 from reportgen.config.origins import Keys, Layer, option_layer
-from reportgen.config.problems import Problem, in_words, quoted
+from reportgen.config.problems import Problem, problem_lines, quoted
 from reportgen.config.settings import (
     Config,
     config_or_error,
@@ -126,7 +126,7 @@ def load_settings(
     layers = [replace(stored, settings=shared), *variables(environ), option_layer(options)]
     merged, problems = merge_layers(layers, environ)
     config, wrong = validate(merged)
-    lines = [*wrong_variables(environ), *in_words([*problems, *wrong], layers)]
+    lines = [*wrong_variables(environ), *problem_lines([*problems, *wrong], layers)]
     if tables is None:
         return config_or_error(config, [*empty_database_url(merged, environ), *lines])
     if "source" in options:
@@ -213,8 +213,8 @@ def _config(table: Mapping[str, Any], number: int, top: _Top) -> tuple[Config | 
     whose = f"sites.{name}." if isinstance(name, str) and SLUG.fullmatch(name) else f"sites[{number}]."
     site = Layer(table, place_of)
     layers = [*(replace(layer, settings=_inherited(layer.settings)) for layer in top.layers), site]
-    lines = in_words(misplaced, [site], prefix=whose, default_place=place_of(()))
-    return config, [*lines, *in_words(invalid, layers, prefix=whose, default_place=place_of(()))]
+    lines = problem_lines(misplaced, [site], prefix=whose, default_place=place_of(()))
+    return config, [*lines, *problem_lines(invalid, layers, prefix=whose, default_place=place_of(()))]
 
 
 def _inherited(settings: Mapping[str, Any]) -> dict[str, Any]:

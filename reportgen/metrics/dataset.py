@@ -60,10 +60,12 @@ def read_dataset(config: Config, now: datetime, as_of: date | None, paths_csv: P
     today = as_of or today_in(config.zone, now)
     windows = [make_window(name, today, today_complete=as_of is not None) for name in config.windows]
     with open_source(config.source, config.timezone, look_back(windows)) as source:
-        return read(source, windows, config.top_paths, paths_csv)
+        return read_windows(source, windows, config.top_paths, paths_csv)
 
 
-def read(source: Source, windows: Sequence[Window], top_paths: int, paths_csv: PathsWriter) -> Dataset:
+def read_windows(
+    source: Source, windows: Sequence[Window], top_paths: int, paths_csv: PathsWriter
+) -> Dataset:
     """Return what ``windows`` show, read from an open source. Paths become CSV while they are read."""
     span = look_back(windows)
     daily = read_daily(source, span)

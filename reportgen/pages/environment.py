@@ -135,7 +135,7 @@ class _TemplateFolder(FileSystemLoader):
 
 
 @contextmanager
-def translate_errors() -> Iterator[None]:
+def translate_template_errors() -> Iterator[None]:
     """Raise any error in a template as ``RenderError``, with the template's name and line."""
     try:
         yield

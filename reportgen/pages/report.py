@@ -33,7 +33,7 @@ from reportgen.metrics.figures import (
 )
 from reportgen.pages import exports
 from reportgen.pages.context import Page, SiteHeader, drawing_key, page_variables
-from reportgen.pages.environment import environment, translate_errors
+from reportgen.pages.environment import environment, translate_template_errors
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ def _render_pages(
     base_path: str,
 ) -> PageDraft:
     """Return every page, script and text file of a release, and the specifications of its drawings."""
-    with translate_errors():
+    with translate_template_errors():
         jinja = environment(templates_dir, site.formatter, site.intro, site=site)
         script = jinja.get_template("report.js").render().encode()
         files = {hashed(f"{ASSETS}report.js", script): script}

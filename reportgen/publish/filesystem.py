@@ -29,7 +29,7 @@ ADVICE = {
 
 
 @contextmanager
-def translate_errors(root: Path) -> Iterator[None]:
+def translate_disk_errors(root: Path) -> Iterator[None]:
     """Raise the errors of the file system in this block as :class:`PublishError`."""
     try:
         yield

@@ -27,7 +27,7 @@ from reportgen.publish.filesystem import (
     make_directory,
     sync_directory,
     sync_tree,
-    translate_errors,
+    translate_disk_errors,
     write_file,
 )
 
@@ -79,13 +79,13 @@ def lock_output(
         PublishError: the directory cannot be created or written.
 
     """
-    with translate_errors(root):
+    with translate_disk_errors(root):
         lock = OutputLock(root)
         for directory in (lock.staging, lock.releases, root):
             make_directory(directory)
         handle = _open_locked(root, wait=wait, on_wait=on_wait)
     try:
-        with translate_errors(root):
+        with translate_disk_errors(root):
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"process {os.getpid()}\n".encode(), 0)
             # This process has the lock, so a build that died has left what is staged now.
@@ -120,7 +120,7 @@ def publish(
     stamp = f"{built_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     manifest = {"id": release_id, "built_at": stamp, **about, "files": entries}
     target = lock.releases / release_id
-    with translate_errors(lock.root):
+    with translate_disk_errors(lock.root):
         existing = _read_manifest(target)  # the same files at the same time are the same release
         try:
             if existing is None:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from reportgen import __version__
-from reportgen.build.status import JOIN_S, status, status_of_all, wants_a_build, without_details
+from reportgen.build.status import JOIN_S, site_status, status_of_all, wants_a_build, without_details
 from reportgen.config.sites import Site, Sites
 from reportgen.core import logs
 from reportgen.core.cron import due_after
@@ -23,7 +23,7 @@ from reportgen.publish.history import read_runs
 from reportgen.serve.app import REFRESH_EVERY_S, CurrentRelease, MountedSite, application
 from reportgen.serve.release_cache import AssetPool
 from reportgen.serve.scheduler import DueAfter, Schedule
-from reportgen.serve.server import address_of, check_exposure, listen, run
+from reportgen.serve.server import address_of, check_exposure, listen, run_server
 from reportgen.serve.worker import Worker
 
 MAX_BYTES = 64_000_000
@@ -56,7 +56,7 @@ class SiteCaches:
         current = CurrentRelease(site.config.output.dir, self.assets)
 
         def document() -> dict[str, Any]:
-            return visible(status(site.config, read_runs(site.config.output.dir), _now()))
+            return visible(site_status(site.config, read_runs(site.config.output.dir), _now()))
 
         return MountedSite(current, document, partial(self._fetch, current))
 
@@ -105,7 +105,9 @@ class SiteCaches:
             await self.refresh_sites()
 
 
-def serve(sites: Sites, arguments: Sequence[str], environ: Mapping[str, str], *, scheduled: bool) -> int:
+def serve_sites(
+    sites: Sites, arguments: Sequence[str], environ: Mapping[str, str], *, scheduled: bool
+) -> int:
     """Serve and build many sites until a signal arrives; return the exit status.
 
     Args:
@@ -144,8 +146,8 @@ def serve(sites: Sites, arguments: Sequence[str], environ: Mapping[str, str], *,
         sites={site.prefix: caches.mount(site, visible) for site in sites.all},
     )  # fmt: skip
     if schedule is None:
-        return run(app, caches, listening, start=start, access_log=server.access_log)
-    return run(
+        return run_server(app, caches, listening, start=start, access_log=server.access_log)
+    return run_server(
         app, caches, listening,
         start=start, stop=schedule.stop, find_fault=schedule.check, access_log=server.access_log,
     )  # fmt: skip

@@ -96,7 +96,7 @@ class Published(Protocol):
         ...
 
 
-def run(
+def run_server(
     handler: Handler,
     published: Published,
     listening: socket.socket,

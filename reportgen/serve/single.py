@@ -6,18 +6,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reportgen import __version__
-from reportgen.build.status import is_due, status, without_details
+from reportgen.build.status import is_due, site_status, without_details
 from reportgen.config.settings import Config
 from reportgen.core import logs
 from reportgen.core.logs import event
 from reportgen.publish.history import read_runs
 from reportgen.serve.app import CurrentRelease, application
 from reportgen.serve.scheduler import Schedule
-from reportgen.serve.server import address_of, check_exposure, listen, run
+from reportgen.serve.server import address_of, check_exposure, listen, run_server
 from reportgen.serve.worker import Worker
 
 
-def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str], *, scheduled: bool) -> int:
+def serve_site(
+    config: Config, arguments: Sequence[str], environ: Mapping[str, str], *, scheduled: bool
+) -> int:
     """Serve and build one site until a signal arrives; return the exit status.
 
     Args:
@@ -43,7 +45,7 @@ def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str], 
     current.refresh()
 
     def document() -> dict[str, Any]:
-        full = status(config, worker.runs, _now())
+        full = site_status(config, worker.runs, _now())
         return full if password or not server.public else without_details(full)
 
     def start() -> None:
@@ -54,8 +56,8 @@ def serve(config: Config, arguments: Sequence[str], environ: Mapping[str, str], 
 
     app = application(current, document, password=password, client_header=server.client_header)
     if schedule is None:
-        return run(app, current, listening, start=start, access_log=server.access_log)
-    return run(
+        return run_server(app, current, listening, start=start, access_log=server.access_log)
+    return run_server(
         app, current, listening,
         start=start, stop=schedule.stop, find_fault=schedule.check, access_log=server.access_log,
     )  # fmt: skip
@@ -66,8 +68,8 @@ def serve_published(config: Config, listening: socket.socket) -> int:
     logs.set_up("logfmt", [])
     current = CurrentRelease(config.output.dir)
     current.refresh()
-    app = application(current, lambda: status(config, read_runs(config.output.dir), _now()))
-    return run(app, current, listening)
+    app = application(current, lambda: site_status(config, read_runs(config.output.dir), _now()))
+    return run_server(app, current, listening)
 
 
 def _now() -> datetime:

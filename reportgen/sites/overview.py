@@ -19,7 +19,7 @@ from reportgen.core.cron import next_due
 from reportgen.core.formatting import LocaleFormatter
 from reportgen.core.text import visible
 from reportgen.core.windows import Span
-from reportgen.pages.environment import environment, translate_errors
+from reportgen.pages.environment import environment, translate_template_errors
 from reportgen.publish.history import read_runs
 from reportgen.publish.release import current_release
 
@@ -75,7 +75,7 @@ def index_files(sites: Sites, now: datetime) -> dict[str, bytes]:
     formatter = LocaleFormatter.of(common.locale)
     header = OverviewHeader(visible(common.site or TITLE), formatter, __version__)
     rows = [row_of(site, formatter, now) for site in sites.all]
-    with translate_errors():
+    with translate_template_errors():
         jinja = environment(
             common.templates_dir,
             formatter,

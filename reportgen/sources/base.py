@@ -93,7 +93,7 @@ class Source(Protocol):
         ...
 
 
-def quoted(name: str) -> str:
+def quoted_identifier(name: str) -> str:
     """Return an SQL identifier in double quotes, as the SQL standard defines it.
 
     Raises:
@@ -107,7 +107,7 @@ def quoted(name: str) -> str:
 
 def table_name(settings: SourceSettings, default_schema: str) -> str:
     """Return the quoted table name with its quoted schema."""
-    return f"{quoted(settings.schema_ or default_schema)}.{quoted(settings.table)}"
+    return f"{quoted_identifier(settings.schema_ or default_schema)}.{quoted_identifier(settings.table)}"
 
 
 def strip_semicolon(query: str) -> str:

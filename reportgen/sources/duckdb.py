@@ -19,7 +19,7 @@ import duckdb
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import SourceError, SourceUnavailable
-from reportgen.sources.base import Dialect, Finding, quoted, strip_semicolon, table_name
+from reportgen.sources.base import Dialect, Finding, quoted_identifier, strip_semicolon, table_name
 from reportgen.sources.files import file_from_url, missing_file_message
 
 INTEGER_TYPES = {
@@ -97,7 +97,11 @@ class DuckdbSource:
     def dialect(self) -> Dialect:
         """DuckDB's SQL; dates are compared as dates, or as ISO text if the column is text."""
         columns = self._settings.columns
-        day, path, visits = quoted(columns.date), quoted(columns.path), quoted(columns.visits)
+        day, path, visits = (
+            quoted_identifier(columns.date),
+            quoted_identifier(columns.path),
+            quoted_identifier(columns.visits),
+        )
         text_dates = self._types[0] == "VARCHAR"
         # The cast also accepts 2026-1-5: a text is an ISO date if it stays the same.
         iso = (
@@ -158,7 +162,7 @@ class DuckdbSource:
     def _define_relation(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Define the relation that the statements read, and its column types."""
         settings = self._settings
-        table = table_name(settings, "main") if self._is_database else quoted(settings.table)
+        table = table_name(settings, "main") if self._is_database else quoted_identifier(settings.table)
         if not self._is_database:
             listed = ", ".join(map(_literal, self._files))
             reader = (
@@ -173,7 +177,7 @@ class DuckdbSource:
         self._types = self._column_types(connection)
         if self._url.lower().endswith((".csv", ".csv.gz")):
             first = self.dialect.date_value(self._first)
-            day = quoted(settings.columns.date)
+            day = quoted_identifier(settings.columns.date)
             connection.execute(
                 f"CREATE TEMP TABLE {CSV_TABLE} AS SELECT {self._columns} FROM {self._relation}"
                 f" WHERE {day} >= $first OR {day} IS NULL",
@@ -184,7 +188,7 @@ class DuckdbSource:
     @property
     def _columns(self) -> str:
         columns = self._settings.columns
-        return ", ".join(map(quoted, (columns.date, columns.path, columns.visits)))
+        return ", ".join(map(quoted_identifier, (columns.date, columns.path, columns.visits)))
 
     def _column_types(self, connection: duckdb.DuckDBPyConnection) -> tuple[str, str]:
         """Return the type names of the date and the visits column."""
@@ -196,19 +200,21 @@ class DuckdbSource:
             if name.lower() not in stored:
                 header = "; a CSV file needs a header row" if ".csv" in self.name else ""
                 raise SourceError(
-                    f"{self.name}: there is no column {quoted(name)}; it has: {', '.join(stored)}. "
-                    f"Set columns in [source] to the names the data has{header}"
+                    f"{self.name}: there is no column {quoted_identifier(name)}; "
+                    f"it has: {', '.join(stored)}. Set columns in [source] to the names the data has{header}"
                 )
         types = [stored[name.lower()] for name in names]
         if types[0] not in {"DATE", "VARCHAR"} and not types[0].startswith("TIMESTAMP"):
             raise SourceError(
-                f"{self.name}: the column {quoted(self._settings.columns.date)} is of type {types[0]}, "
-                "not a date, timestamp or ISO text. Name another in [source] columns, or cast it with query"
+                f"{self.name}: the column {quoted_identifier(self._settings.columns.date)} "
+                f"is of type {types[0]}, not a date, timestamp or ISO text. "
+                "Name another in [source] columns, or cast it with query"
             )
         if types[2] not in INTEGER_TYPES | FRACTIONAL_TYPES | {"VARCHAR"}:
             raise SourceError(
-                f"{self.name}: the column {quoted(self._settings.columns.visits)} is of type {types[2]}, "
-                "not a number. Name another in [source] columns, or cast it with query"
+                f"{self.name}: the column {quoted_identifier(self._settings.columns.visits)} "
+                f"is of type {types[2]}, not a number. "
+                "Name another in [source] columns, or cast it with query"
             )
         return types[0], types[2]
 

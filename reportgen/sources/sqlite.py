@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import SourceError, SourceUnavailable
-from reportgen.sources.base import Dialect, Finding, quoted, strip_semicolon, table_name
+from reportgen.sources.base import Dialect, Finding, quoted_identifier, strip_semicolon, table_name
 from reportgen.sources.files import file_from_url, missing_file_message
 
 STEPS_BETWEEN_TIME_CHECKS = 10_000
@@ -86,7 +86,11 @@ class SqliteSource:
     def dialect(self) -> Dialect:
         """SQLite's SQL; dates are compared as ISO text."""
         columns = self._settings.columns
-        day, path, visits = quoted(columns.date), quoted(columns.path), quoted(columns.visits)
+        day, path, visits = (
+            quoted_identifier(columns.date),
+            quoted_identifier(columns.path),
+            quoted_identifier(columns.visits),
+        )
         digits = f"ltrim({visits}, '-')"
         return Dialect(
             relation=self._relation,
@@ -139,12 +143,12 @@ class SqliteSource:
         keyed = "SELECT name FROM pragma_table_info(:t) WHERE pk = 1"
         names = {str(row[0]).lower() for row in self.rows(f"{leading} UNION {keyed}", {"t": table})}
         if column.lower() in names:
-            yield Finding("ok", "index", f"an index begins with {quoted(column)}")
+            yield Finding("ok", "index", f"an index begins with {quoted_identifier(column)}")
         else:
             yield Finding(
                 "warning", "index",
-                f"no index begins with {quoted(column)}: every build reads the whole table. "
-                f"CREATE INDEX metrics_date ON {quoted(table)} ({quoted(column)});",
+                f"no index begins with {quoted_identifier(column)}: every build reads the whole table. "
+                f"CREATE INDEX metrics_date ON {quoted_identifier(table)} ({quoted_identifier(column)});",
             )  # fmt: skip
 
     @property
@@ -161,10 +165,12 @@ class SqliteSource:
 
         """
         columns = self._settings.columns
-        day = quoted(columns.date)
+        day = quoted_identifier(columns.date)
         # SQLite takes a quoted name that is not a column as a string, unless it is qualified by the table.
-        alias = "metrics" if self._settings.query else quoted(self._settings.table)
-        listed = ", ".join(f"{alias}.{quoted(name)}" for name in (columns.date, columns.path, columns.visits))
+        alias = "metrics" if self._settings.query else quoted_identifier(self._settings.table)
+        listed = ", ".join(
+            f"{alias}.{quoted_identifier(name)}" for name in (columns.date, columns.path, columns.visits)
+        )
         connection.execute(f"SELECT {listed} FROM {self._relation} LIMIT 0")
         found = connection.execute(
             f"SELECT typeof({day}) FROM {self._relation} WHERE {day} IS NOT NULL LIMIT 1"

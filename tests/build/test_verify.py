@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.build.figures_check import wrong_figures
-from reportgen.build.html_check import read
+from reportgen.build.html_check import parse_page
 from reportgen.build.pipeline import build
 from reportgen.build.verify import prove
 from reportgen.config.settings import Config
@@ -412,7 +412,7 @@ SOUND = [
 
 @pytest.mark.parametrize("body", SOUND)
 def test_valid_html_has_no_flaw(body: str) -> None:
-    page = read(f"<!doctype html>\n<html lang=en><head><title>a < b</title><body>{body}")
+    page = parse_page(f"<!doctype html>\n<html lang=en><head><title>a < b</title><body>{body}")
     assert [(page.tag(at), text) for at, text in page.flaws] == []
 
 
@@ -420,18 +420,18 @@ def test_valid_html_has_no_flaw(body: str) -> None:
 def test_what_never_ends_is_one_flaw(mark: str) -> None:
     """And is looked for once: to the end of the page from each of them would take minutes."""
     started = time.monotonic()
-    page = read("<!doctype html><p>x" + mark * 100_000)
+    page = parse_page("<!doctype html><p>x" + mark * 100_000)
     assert [text.partition(":")[0] for _, text in page.flaws] == ["has no end"]
     assert time.monotonic() - started < 5
 
 
 def test_a_section_outside_of_a_drawing_is_none() -> None:
-    assert read("<!doctype html><p><![CDATA[x]]></p>").flaws != []
+    assert parse_page("<!doctype html><p><![CDATA[x]]></p>").flaws != []
 
 
 def test_a_doctype_that_never_ends_is_read_in_no_time() -> None:
     started = time.monotonic()
-    assert len(read("<!doctype " * 100_000).flaws) == 100_000
+    assert len(parse_page("<!doctype " * 100_000).flaws) == 100_000
     assert time.monotonic() - started < 5
 
 
@@ -448,15 +448,15 @@ def spelled(name: str, inner: list[str]) -> str:
 
 @given(TREES)
 def test_nested_elements_pass_and_one_end_tag_less_does_not(body: str) -> None:
-    assert read(f"<!doctype html>{body}").flaws == []
+    assert parse_page(f"<!doctype html>{body}").flaws == []
     head, mark, tail = body.rpartition("</")
     if mark:
-        assert read(f"<!doctype html>{head}{tail.partition('>')[2]}").flaws != []
+        assert parse_page(f"<!doctype html>{head}{tail.partition('>')[2]}").flaws != []
 
 
 @given(st.text("<>/!-='\" abpliscrtyle\n&;", max_size=60))
 def test_whatever_a_page_holds_reading_it_ends(text: str) -> None:
-    page = read(text)
+    page = parse_page(text)
     assert all(0 <= at < len(text) for at, _ in page.flaws)
 
 

@@ -29,7 +29,7 @@ from reportgen.core.cron import next_due
 from reportgen.core.errors import ConfigError, SourceError, mask_logins, scrub
 from reportgen.core.formatting import LocaleFormatter
 from reportgen.core.windows import Span, look_back, make_window, window_days
-from reportgen.metrics.dataset import read
+from reportgen.metrics.dataset import read_windows
 from reportgen.pages.context import PATH_SAFE
 from reportgen.pages.environment import intro_html
 from reportgen.pages.exports import paths_csv
@@ -290,7 +290,7 @@ def _query(url: str, data: bytes) -> None:
     windows = [make_window(name, TODAY, today_complete=False) for name in ("today", "7d")]
     try:
         with soon(), open_source(source_settings, "UTC", look_back(windows)) as source:
-            found = read(source, windows, 5, paths_csv)
+            found = read_windows(source, windows, 5, paths_csv)
         for window, listed in zip(windows, found.paths, strict=True):
             assert found.daily.sum_over(window.span) >= sum(row.visits for row in listed.listed)
             listed.csv.decode()

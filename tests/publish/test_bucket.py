@@ -20,7 +20,7 @@ from reportgen.core.errors import BucketUnavailable, ConfigError, OutputBusy, Pu
 from reportgen.publish.bucket import client, upload
 from reportgen.publish.bucket.client import Bucket, find_ignored_conditions, open_bucket
 from reportgen.publish.bucket.download import download_release
-from reportgen.publish.bucket.errors import cloud_secrets, translate_errors
+from reportgen.publish.bucket.errors import cloud_secrets, translate_bucket_errors
 from reportgen.publish.bucket.index import (
     CURRENT,
     INDEX_HEADERS,
@@ -719,7 +719,7 @@ def test_messages_of_obstore_are_shown_without_credentials(monkeypatch: pytest.M
     message = (
         f"Error performing GET https://a.test/x?sig=token-zebra in 1ms - bad header {SECRET}-of-the-container"
     )
-    with pytest.raises(PublishError) as caught, translate_errors("az://container/x"):
+    with pytest.raises(PublishError) as caught, translate_bucket_errors("az://container/x"):
         raise ValueError(message)
     assert clean(str(caught.value)).startswith("az://container/x: GET https://a.test/x: bad header ***. ")
 

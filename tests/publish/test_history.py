@@ -12,7 +12,7 @@ import pytest
 from reportgen import __version__
 from reportgen.build.job import BuildOptions, run_build
 from reportgen.build.status import due as due_of
-from reportgen.build.status import is_due, is_stale, status, status_lines, wants_a_build
+from reportgen.build.status import is_due, is_stale, site_status, status_lines, wants_a_build
 from reportgen.config.settings import Config
 from reportgen.core.errors import ConfigError, OutputBusy, SourceUnavailable
 from reportgen.publish.history import BuildResult, Runs, State, read_runs, record
@@ -199,7 +199,7 @@ def test_the_document_tells_all_that_is_known(tmp_path: Path) -> None:
     release = publish_files(
         tmp_path, site_files("one"), source="sample", timings_s={"query": 0.1}, peak_memory_bytes=10**8
     )
-    document = status(config(tmp_path), Runs(SUCCESS, FAILURE, 0), NOON + timedelta(minutes=5))
+    document = site_status(config(tmp_path), Runs(SUCCESS, FAILURE, 0), NOON + timedelta(minutes=5))
     assert document.pop("release") == {
         "id": release.id, "built_at": release.manifest["built_at"], "as_of": release.manifest["as_of"],
         "version": __version__, "source": "sample", "rows": 1, "notes": None, "timings_s": {"query": 0.1},
@@ -259,14 +259,14 @@ def test_the_document_tells_all_that_is_known(tmp_path: Path) -> None:
     ],
 )
 def test_people_read_it_in_lines(tmp_path: Path, runs: Runs, minutes: int, lines: list[str]) -> None:
-    document = status(config(tmp_path), runs, NOON + timedelta(minutes=minutes))
+    document = site_status(config(tmp_path), runs, NOON + timedelta(minutes=minutes))
     assert list(status_lines(document)) == lines
 
 
 def test_the_page_over_many_sites_may_be_the_last_release_of_an_output(tmp_path: Path) -> None:
     """Its manifest has neither rows nor a date. A file with ``[[sites]]`` became one site since."""
     release = publish_files(tmp_path, {"index.html": b"-"}, rows=None, as_of=None)
-    lines = list(status_lines(status(config(tmp_path), Runs(), NOON)))
+    lines = list(status_lines(site_status(config(tmp_path), Runs(), NOON)))
     assert lines[0] == f"published     {release.id}"
 
 

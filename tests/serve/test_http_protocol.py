@@ -35,7 +35,7 @@ from pathlib import Path
 listening = serve.listen("127.0.0.1", 0)
 print(listening.getsockname()[1], flush=True)
 release = CurrentRelease(Path("nowhere"))
-sys.exit(serve.run(application(release, dict), release, listening))
+sys.exit(serve.run_server(application(release, dict), release, listening))
 """
 
 

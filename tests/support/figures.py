@@ -20,7 +20,7 @@ def gathered(
 ) -> "ReportFigures":
     """Read a table of (days before the windows' end, path, visits) as a build would."""
     from reportgen.config.settings import SourceSettings
-    from reportgen.metrics.dataset import read
+    from reportgen.metrics.dataset import read_windows
     from reportgen.pages.exports import paths_csv
     from reportgen.pages.report import compute_figures
     from reportgen.sources.sqlite import SqliteSource
@@ -33,4 +33,4 @@ def gathered(
         table.executemany("INSERT INTO metrics VALUES (?, ?, ?)", stored)
         table.commit()
         with SqliteSource("test", uri, SourceSettings()) as source:
-            return compute_figures(read(source, windows, top_paths, paths_csv))
+            return compute_figures(read_windows(source, windows, top_paths, paths_csv))

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from reportgen.core.errors import ConfigError, OutputBusy, PublishError
-from reportgen.publish.bucket.errors import translate_errors
+from reportgen.publish.bucket.errors import translate_bucket_errors
 
 REQUEST_S = 60
 """Timeout of one attempt at a request, in seconds."""
@@ -57,7 +57,7 @@ class Bucket:
         """Return an object's bytes and version, or ``None`` if there is no such object."""
         import obstore
 
-        with translate_errors(self.url):
+        with translate_bucket_errors(self.url):
             try:
                 found = obstore.get(self._store, key)
                 return bytes(found.bytes()), _version(found.meta)
@@ -70,7 +70,7 @@ class Bucket:
         """Write an object, replacing any other; return its entity tag."""
         import obstore
 
-        with translate_errors(self.url):
+        with translate_bucket_errors(self.url):
             # In one request: the tag of parts is not a checksum, and those of a killed build stay.
             done = obstore.put(self._store, key, body, attributes=dict(headers), use_multipart=False)
             return _tag(done["e_tag"])
@@ -92,7 +92,7 @@ class Bucket:
 
         mode: Any = dict(seen) if seen else "create"
         try:
-            with translate_errors(self.url):
+            with translate_bucket_errors(self.url):
                 try:
                     done = obstore.put(
                         self._store, key, body, attributes=dict(headers), mode=mode, use_multipart=False
@@ -126,7 +126,7 @@ class Bucket:
         """Return all objects below a folder and its subfolders, by key."""
         import obstore
 
-        with translate_errors(self.url):
+        with translate_bucket_errors(self.url):
             found = obstore.list(self._store, folder).collect()
         return _by_key(found)
 
@@ -134,7 +134,7 @@ class Bucket:
         """Return the objects directly in a folder (``""`` is the prefix), by key."""
         import obstore
 
-        with translate_errors(self.url):
+        with translate_bucket_errors(self.url):
             found = obstore.list_with_delimiter(self._store, name or None)
         return _by_key(found["objects"])
 
@@ -143,7 +143,7 @@ class Bucket:
         import obstore
 
         gone = list(keys)
-        with translate_errors(self.url):
+        with translate_bucket_errors(self.url):
             try:
                 obstore.delete(self._store, gone)
             except FileNotFoundError:  # a store that deletes one by one has stopped at this object
@@ -160,7 +160,7 @@ def open_bucket(url: str) -> Bucket:
         PublishError: other environment variables for the store are missing or wrong.
 
     """
-    with translate_errors(url):
+    with translate_bucket_errors(url):
         from obstore.store import from_url
 
         store = from_url(

@@ -36,7 +36,7 @@ TEMPORARY = re.compile(r"status code: (5\d\d|408|429)|HTTP error")
 
 
 @contextmanager
-def translate_errors(url: str) -> Iterator[None]:
+def translate_bucket_errors(url: str) -> Iterator[None]:
     """Raise obstore's errors in this block as :class:`PublishError`, which names the bucket's ``url``."""
     from obstore.exceptions import BaseError
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from reportgen.config.settings import Columns
 from reportgen.core.errors import SourceError
-from reportgen.sources.base import quoted
+from reportgen.sources.base import quoted_identifier
 from reportgen.sources.ibis.sql import DateKind, Expression, NumberKind, StoredTable
 
 
@@ -38,7 +38,7 @@ def _stored_name(name: str, schema: Mapping[str, Any], source: str) -> str:
     if len(matches) == 1:
         return matches[0]
     raise SourceError(
-        f"{source}: there is no column {quoted(name)}; it has: {', '.join(schema)}. "
+        f"{source}: there is no column {quoted_identifier(name)}; it has: {', '.join(schema)}. "
         "Set columns in [source] to the names the data has"
     )
 
@@ -67,6 +67,6 @@ def _number_kind(name: str, schema: Mapping[str, Any], source: str) -> NumberKin
 
 def _wrong_type(name: str, schema: Mapping[str, Any], source: str, expected: str) -> SourceError:
     return SourceError(
-        f"{source}: the column {quoted(name)} is of type {schema[name]}, not {expected}. "
+        f"{source}: the column {quoted_identifier(name)} is of type {schema[name]}, not {expected}. "
         "Name another in [source] columns, or cast it with query"
     )

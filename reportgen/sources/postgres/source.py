@@ -20,7 +20,7 @@ from psycopg import IsolationLevel
 from reportgen.config.problems import url_secrets
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable, scrub
-from reportgen.sources.base import Dialect, Finding, quoted, strip_semicolon, table_name
+from reportgen.sources.base import Dialect, Finding, quoted_identifier, strip_semicolon, table_name
 from reportgen.sources.postgres.errors import connection_error, to_source_error
 from reportgen.sources.postgres.rewrites import begin_after_rewrites
 
@@ -72,7 +72,7 @@ class PostgresSource:
         """PostgreSQL's SQL; dates are compared as dates; instants get their date in the session's zone."""
         columns = self._settings.columns
         names = (columns.date, columns.path, columns.visits)
-        day, path, visits = (_escape_percent(quoted(name)) for name in names)
+        day, path, visits = (_escape_percent(quoted_identifier(name)) for name in names)
         # NaN is larger than every number, so the upper bound excludes it.
         whole = (
             f"CASE WHEN {visits} < 1e30 AND {visits} = trunc({visits}::numeric) THEN {visits}::numeric END"
@@ -112,12 +112,12 @@ class PostgresSource:
             {"table": table, "day": day},
         )
         if indexed:
-            yield Finding("ok", "index", f"an index begins with {quoted(day)}")
+            yield Finding("ok", "index", f"an index begins with {quoted_identifier(day)}")
         else:
             yield Finding(
                 "warning", "index",
-                f"no index begins with {quoted(day)}: every build reads the whole table. "
-                f"CREATE INDEX ON {table} ({quoted(day)});",
+                f"no index begins with {quoted_identifier(day)}: every build reads the whole table. "
+                f"CREATE INDEX ON {table} ({quoted_identifier(day)});",
             )  # fmt: skip
         writes = self._query_value(
             "SELECT string_agg(p, ', ') FROM unnest(ARRAY['INSERT','UPDATE','DELETE','TRUNCATE']) p"
@@ -197,7 +197,7 @@ class PostgresSource:
         """
         columns = self._settings.columns
         names = (columns.date, columns.path, columns.visits)
-        listed = _escape_percent(", ".join(map(quoted, names)))
+        listed = _escape_percent(", ".join(map(quoted_identifier, names)))
         # LIMIT 0, not WHERE false, which would leave the partitions without a lock.
         sql = f"SELECT {listed} FROM {_escape_percent(self._relation)} LIMIT %(none)s"
         cursor = connection.execute(sql.encode(), {"none": 0})
@@ -205,15 +205,15 @@ class PostgresSource:
         base = [re.sub(r"\(.*", "", shown) for shown in types]
         if base[0] not in DATE_TYPES:
             raise SourceError(
-                f"{self.name}: the column {quoted(names[0])} is of type {types[0]}, not a date or timestamp. "
-                "Name another in [source] columns, or cast it with query: "
-                f"SELECT {quoted(names[0])}::date AS date, …"
+                f"{self.name}: the column {quoted_identifier(names[0])} is of type {types[0]}, "
+                "not a date or timestamp. Name another in [source] columns, or cast it with query: "
+                f"SELECT {quoted_identifier(names[0])}::date AS date, …"
             )
         if base[2] not in INTEGER_TYPES | FRACTIONAL_TYPES:
             raise SourceError(
-                f"{self.name}: the column {quoted(names[2])} is of type {types[2]}, not a number. "
+                f"{self.name}: the column {quoted_identifier(names[2])} is of type {types[2]}, not a number. "
                 "Name another in [source] columns, or cast it with query: "
-                f"SELECT …, {quoted(names[2])}::integer AS visits"
+                f"SELECT …, {quoted_identifier(names[2])}::integer AS visits"
             )
         return base[0], base[2]
 
