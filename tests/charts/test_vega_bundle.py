@@ -53,6 +53,7 @@ def test_the_name_contains_the_version_that_draws_the_charts() -> None:
     assert vega_bundle.name() == f"vega-{version('vl-convert-python')}.js"
 
 
+@pytest.mark.slow
 def test_the_bundle_is_one_classic_script_with_its_licences_in_front(made: Path) -> None:
     """Not a module: pages load it from the file system, too. No other file is left beside it."""
     text = made.read_text(encoding="utf-8")

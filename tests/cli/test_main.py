@@ -35,6 +35,7 @@ def test_a_build_prints_its_stages_and_its_result(run: Run, tmp_path: Path) -> N
     assert re.fullmatch(rf"published {release} to output/current: [\d,]+ rows, \d+\.\d\d s\n", done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["option", "variable", "file"])
 def test_a_build_of_the_sample_prints_no_note_if_the_sample_is_set(
     run: Run, tmp_path: Path, place: str
@@ -58,11 +59,13 @@ def test_a_build_for_scripts_is_one_json_document(run: Run, tmp_path: Path) -> N
     assert (summary["source"], summary["notes"], summary["version"]) == ("sample", [], __version__)
 
 
+@pytest.mark.slow
 def test_a_quiet_build_prints_nothing(run: Run) -> None:
     done = run("build", "--quiet")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_an_unchanged_report_is_not_published_again(run: Run, tmp_path: Path) -> None:
     assert run("build", "--if-changed", "--quiet").returncode == 0
     release = (tmp_path / "output" / "current").readlink()
@@ -73,6 +76,7 @@ def test_an_unchanged_report_is_not_published_again(run: Run, tmp_path: Path) ->
     assert json.loads(changed.stdout)["status"] == "published"
 
 
+@pytest.mark.slow
 def test_progress_on_a_terminal_shows_each_stage(tmp_path: Path) -> None:
     """On a pseudo-terminal: a spinner while a stage runs, a line with its time when it is done."""
     main, side = pty.openpty()
@@ -117,6 +121,7 @@ def test_check_lists_what_is_correct(run: Run, pg: str) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_demo_serves_the_sample_until_it_is_interrupted(tmp_path: Path) -> None:
     """It serves every file of the release and nothing else, and Ctrl-C ends it."""
     child = subprocess.Popen(
@@ -149,6 +154,7 @@ def test_the_demo_serves_the_sample_until_it_is_interrupted(tmp_path: Path) -> N
             child.stdout.close()
 
 
+@pytest.mark.slow
 def test_the_demo_only_builds_with_no_serve(run: Run, tmp_path: Path) -> None:
     """It builds the sample and ignores the settings in this directory."""
     (tmp_path / "reportgen.toml").write_text('[source]\nurl = "postgresql://nobody@127.0.0.1:1/none"\n')
@@ -189,6 +195,7 @@ def test_a_port_in_use_is_reported_before_the_build(tmp_path: Path, run: Run) ->
     assert not (tmp_path / "output").exists()
 
 
+@pytest.mark.slow
 def test_the_sample_is_labelled_on_every_page(run: Run, tmp_path: Path) -> None:
     """With its origin, its licence, and the number of weeks by which its dates are moved."""
     assert run("build", "--quiet").returncode == 0
@@ -219,6 +226,7 @@ def test_the_version_is_printed(run: Run) -> None:
     assert run("--version").stdout == f"reportgen {__version__}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_and_a_parent_that_ignores_its_children_stop_no_build(
     closed: str, tmp_path: Path

@@ -673,6 +673,7 @@ def test_an_output_without_a_name(site: Site) -> None:
     assert sorted(entry.name for entry in site.folder.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_current_that_is_not_a_link(site: Site) -> None:
     """A directory of that name was made by a user: it stays, and no releases collect beside it."""
     (site.output / "current").unlink()
@@ -688,6 +689,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield place
 
 
+@pytest.mark.slow
 def test_a_full_disk(small_disk: Path, run: Run, good_output: Path) -> None:
     """The release does not fit: its files are removed, and the next build works when there is space."""
     site = Site(small_disk, run, good_output)
@@ -727,6 +729,7 @@ def test_a_busy_output_is_refused_with_no_wait(site: Site) -> None:
         failure_as_json(done, code=3, error="OutputBusy", says=says[0])
 
 
+@pytest.mark.slow
 def test_a_busy_output_is_waited_for(site: Site) -> None:
     """The build says that it waits, and runs when the other one has ended."""
     before = (site.output / "current").readlink()

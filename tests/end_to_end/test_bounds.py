@@ -22,6 +22,8 @@ from reportgen.sources.base import Source
 from tests.support.postgres import Database, temporary_database
 from tests.support.services import environment
 
+pytestmark = pytest.mark.slow
+
 START = {
     "annotated_doc", "annotated_types", "cronsim", "dotenv", "pydantic", "pydantic_core", "pydantic_settings",
     "shellingham", "typer", "typing_extensions", "typing_inspection",

@@ -22,6 +22,8 @@ from tests.support import manysites
 from tests.support.services import Service, eventually, reportgen, serving
 from tests.support.stores import NAME, Proxy, use_store, variables
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:

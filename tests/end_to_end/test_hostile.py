@@ -141,6 +141,7 @@ def test_sentences_name_hostile_paths(sites: Sites, visit: Open, case: str) -> N
     assert set(reader.texts(".changes bdi")) == named
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SITES)
 @pytest.mark.parametrize("page", REPORTS)
 def test_interactive_charts_show_paths_as_text_too(sites: Sites, visit: Open, case: str, page: str) -> None:
@@ -214,6 +215,7 @@ FLOODS: dict[str, tuple[list[str], int, int]] = {
 """Cases by what is large: the paths, the number of dates, and the maximum bytes of a page."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FLOODS)
 def test_no_paths_make_a_page_too_large_to_publish(tmp_path: Path, name: str) -> None:
     paths, days, most_bytes = FLOODS[name]

@@ -29,6 +29,8 @@ from reportgen.sources.statements import read_daily
 from tests.support.postgres import Database, temporary_database
 from tests.support.services import environment, serving
 
+pytestmark = pytest.mark.slow
+
 SPAN = Span(date(2026, 11, 1), date(2026, 11, 25))
 ROW = ("2026-11-20", "/", 3)
 TABLE = "CREATE TABLE metrics (date date, path text, visits bigint)"
@@ -334,7 +336,6 @@ def strace() -> str:
     return program
 
 
-@pytest.mark.slow
 def test_a_chart_needs_no_font_of_the_machine(strace: str, tmp_path: Path) -> None:
     """So it is the same everywhere. Later child processes have all fonts again."""
     code = (
@@ -368,7 +369,6 @@ def test_a_build_connects_only_to_its_database(strace: str, db: Database, tmp_pa
     assert addresses_in((tmp_path / "trace").read_text()) == {("127.0.0.1", db.proxy.port)}
 
 
-@pytest.mark.slow
 def test_a_service_connects_only_to_its_database(strace: str, db: Database, tmp_path: Path) -> None:
     """Neither the server process nor its builds."""
     log = tmp_path / "trace"

@@ -18,6 +18,8 @@ from reportgen.serve.worker import Worker
 from tests.support.commands import Run
 from tests.support.manysites import silent
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_build_that_hangs_ends_itself_and_frees_the_lock(tmp_path: Path, run: Run) -> None:
     """Also without a parent: by hand, or if its service was killed. It is an error like any other."""

@@ -12,6 +12,8 @@ import pytest
 from tests.support.planted import SECRET, clean, finds
 from tests.support.services import Service, eventually, publish_files, reportgen, serving, site_files
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 ODD = f"{SECRET}/@ #ü"
 """What must be percent-encoded in a URL."""

@@ -58,6 +58,7 @@ def test_a_response_that_has_begun_ends_with_the_same_release(tmp_path: Path) ->
         assert got.partition(b"\r\n\r\n")[2] == large["7d/index.html"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoilt", ["cut", "gone"])
 def test_the_last_good_release_is_served_if_the_new_one_cannot_be_read(tmp_path: Path, spoilt: str) -> None:
     """The fault is logged once. The next complete release is served."""

@@ -219,6 +219,7 @@ def test_every_number_of_every_file_equals_the_result_of_sql(
     assert_true(sites(engine, as_of), window, truth(window, as_of))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["postgresql", "duckdb"])
 def test_longer_windows_and_a_shorter_list_equal_it_too(
     engine: str, urls: dict[str, str], truth: Truth, tmp_path: Path
@@ -229,6 +230,7 @@ def test_longer_windows_and_a_shorter_list_equal_it_too(
         assert_true(site, window, truth(window, LAST, top=5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_running_day_counts_in_totals_but_not_in_comparisons(
     engine: str, urls: dict[str, str], truth: Truth, tmp_path: Path
@@ -239,6 +241,7 @@ def test_a_running_day_counts_in_totals_but_not_in_comparisons(
         assert_true(site, window, truth(window, PROBED, running=True))
 
 
+@pytest.mark.slow
 def test_the_command_line_publishes_the_same_numbers(
     database: str, truth: Truth, run: Run, tmp_path: Path
 ) -> None:
@@ -306,6 +309,7 @@ class Markup(HTMLParser):
         self.texts[-1] += data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("as_of", "windows"), [(PROBED, ["7d", "30d"]), (date(2023, 12, 18), ["today"])], ids=str
 )

@@ -235,6 +235,7 @@ def test_nothing_moves_when_the_script_arrives(sites: Sites, visit: Open, page: 
     assert reader.boxes(everything) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", [case for case in CASES if case != "usual"])
 def test_every_state_of_a_report_fits_the_window_and_says_nothing_to_the_console(
     sites: Sites, visit: Open, case: str
@@ -269,6 +270,7 @@ def test_a_page_from_right_to_left_starts_on_the_right(sites: Sites, visit: Open
     assert direction == "ltr"
 
 
+@pytest.mark.slow
 def test_nothing_is_animated_for_readers_who_ask_for_less_motion(sites: Sites, visit: Open) -> None:
     reader = visit(sites("usual").http("30d/index.html"), reduced_motion="reduce")
     interact(reader)

@@ -115,6 +115,7 @@ def test_a_tooltip_that_is_on_show_is_not_printed(sites: Sites, visit: Open, tmp
     assert Sheets(reader, tmp_path / "with.pdf").texts == without.texts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])
 def test_the_head_of_a_long_table_is_on_every_sheet(
     sites: Sites, visit: Open, tmp_path: Path, scripts: bool

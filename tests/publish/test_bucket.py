@@ -262,6 +262,7 @@ def test_objects_of_a_build_that_died_are_checked_before_they_are_used(
     assert [key for key in proxy.keys_of("PUT") if key.endswith(f"{release.id}/{sound.name}")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unpack", [False, True])
 def test_objects_are_read_back_if_the_tags_of_the_store_are_not_checksums(
     tmp_path: Path, open_to_all: Bucket, proxy: Proxy, unpack: bool
@@ -388,6 +389,7 @@ def test_the_next_build_deletes_the_files_of_a_build_that_died(
     assert seen(bucket) == shown(release)
 
 
+@pytest.mark.slow
 def test_a_slow_build_does_not_delete_a_newer_release(tmp_path: Path, bucket: Bucket) -> None:
     """Another machine may be uploading it, or may have made it current."""
     publish_to(bucket, publish_files(tmp_path / "a", site_files("zero"), ago_s=100), keep=1)
@@ -509,6 +511,7 @@ def test_the_current_release_is_restored_after_another_build_died_in_the_switch(
     assert publish_to(bucket, release, allow_newer=True) is False
 
 
+@pytest.mark.slow
 def test_of_two_machines_at_once_one_publishes_and_the_other_is_busy(
     tmp_path: Path, store: str, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -577,6 +580,7 @@ def test_a_build_that_is_too_slow_after_the_lease_writes_no_more_pages(
 # Faults.
 
 
+@pytest.mark.slow
 def test_a_build_killed_before_any_request_leaves_complete_pages_and_the_next_one_publishes(
     tmp_path: Path, bucket: Bucket, store: str, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -655,6 +659,7 @@ def test_a_conditional_write_whose_response_was_lost_counts(
     assert current_of(bucket) == release.id
 
 
+@pytest.mark.slow
 def test_requests_are_retried_after_temporary_errors(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> None:
     release = publish_files(tmp_path, site_files("one"))
     failed: set[tuple[str, str]] = set()

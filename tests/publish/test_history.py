@@ -296,6 +296,7 @@ def the_page_and_the_status_agree(folder: Path, document: dict[str, str]) -> Non
     assert due + timedelta(seconds=int(found[2])) == datetime.fromisoformat(document["overdue_after"])
 
 
+@pytest.mark.slow
 def test_builds_of_the_command_line_are_on_record(run: Run, tmp_path: Path) -> None:
     """Success, failure and the time of a check that found nothing new; not the report of a past day."""
     url = write_table(tmp_path / "metrics.csv")

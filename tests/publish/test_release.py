@@ -150,6 +150,7 @@ def watch(root: Path, over: threading.Event, faults: list[str], seen: set[str]) 
             faults.append(repr(exc))
 
 
+@pytest.mark.slow
 def test_readers_never_see_a_missing_or_mixed_file_while_releases_change(tmp_path: Path) -> None:
     """A thread reads complete releases, while another process reads the link without a pause."""
     put(tmp_path, {"index.html": b"0", "same.css": b"p {}"})

@@ -579,6 +579,7 @@ def test_a_client_that_never_reads_takes_little_memory_and_is_disconnected(
     assert max(taken) < 20
 
 
+@pytest.mark.slow
 def test_a_client_that_reads_slowly_gets_the_whole_file(strict: Service) -> None:
     """In total it takes longer than the deadline, but never for one piece."""
     with closing(connected(strict, received=65_536)) as wire:

@@ -98,6 +98,7 @@ def test_a_head_that_does_not_arrive_in_time_closes_the_connection(tmp_path: Pat
             assert read_response(connection) == b""
 
 
+@pytest.mark.slow
 def test_an_idle_connection_has_a_longer_deadline_than_a_head(tmp_path: Path) -> None:
     with (
         running(tmp_path, head_s=0.5) as (port, _),
@@ -129,6 +130,7 @@ def test_endless_headers_take_little_memory(tmp_path: Path) -> None:
         assert resident_mb(server.pid) - before < 10
 
 
+@pytest.mark.slow
 def test_silent_connections_do_not_keep_readers_out(tmp_path: Path) -> None:
     """With more connections than file descriptors, some are closed, and the server still stops in time."""
     with running(tmp_path, files=256, head_s=2) as (port, server), ExitStack() as stack:
@@ -147,6 +149,7 @@ def test_silent_connections_do_not_keep_readers_out(tmp_path: Path) -> None:
         assert "Too many open files" not in server.stderr.read()
 
 
+@pytest.mark.slow
 def test_a_flood_of_connections_does_not_exhaust_file_descriptors(tmp_path: Path) -> None:
     """Connections arrive faster than a slow machine can close those past the maximum."""
     with running(tmp_path, files=256, made_s=0.001) as (port, server), ExitStack() as stack:

@@ -15,6 +15,8 @@ from tests.serve.test_service import HEAVY
 from tests.support.manysites import SMALL, reportgen, silent, table, written
 from tests.support.services import Service, eventually, publish_files, serving, site_files
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "open sesame"
 
 
@@ -53,7 +55,6 @@ def test_it_builds_all_sites_and_serves_each_below_its_prefix(tmp_path: Path) ->
         assert service.stop() == 0
 
 
-@pytest.mark.slow
 def test_a_site_that_hangs_does_not_delay_the_others(tmp_path: Path) -> None:
     with silent() as database:
         sites = {"hangs": f"build_timeout_s = 30\n{database.source}", "blog": table(tmp_path, "blog")}

@@ -217,6 +217,7 @@ def test_the_first_build_can_start_at_once_whatever_the_record_says(make_schedul
     assert patient.began == []
 
 
+@pytest.mark.slow
 def test_builds_run_one_at_a_time(make_schedule: Make) -> None:
     """A build longer than the interval delays the next one, and none pile up."""
     worker = ScriptedWorker(DONE, takes_s=1.3)

@@ -88,6 +88,7 @@ def test_at_its_start_it_serves_the_last_release_and_builds_if_due(
         assert bool(service.events("build_started")) == begins
 
 
+@pytest.mark.slow
 def test_a_release_that_is_damaged_at_the_start_is_built_again(tmp_path: Path) -> None:
     """Even if its data has not changed."""
     url, schedule = write_table(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "6h"}
@@ -100,6 +101,7 @@ def test_a_release_that_is_damaged_at_the_start_is_built_again(tmp_path: Path) -
         assert service.ask("/7d/").status == 200
 
 
+@pytest.mark.slow
 def test_scheduled_builds_publish_only_if_data_changed(tmp_path: Path) -> None:
     """A check that finds no change counts as a success, in the status and for the page's notice."""
     url = write_table(tmp_path / "metrics.csv", 5)
@@ -115,6 +117,7 @@ def test_scheduled_builds_publish_only_if_data_changed(tmp_path: Path) -> None:
         eventually(lambda: json.loads(service.ask("/manifest.json").body)["id"] == second, 2)
 
 
+@pytest.mark.slow
 def test_a_build_that_finds_no_change_loads_no_drawing_libraries(tmp_path: Path) -> None:
     url = write_table(tmp_path / "metrics.csv")
     run = ("build", "--source", url, "--if-changed", "--json")
@@ -138,6 +141,7 @@ def test_a_manual_build_changes_the_page(tmp_path: Path) -> None:
         assert service.status()["last_success"]["release"] == rebuilt
 
 
+@pytest.mark.slow
 def test_a_manual_build_replaces_the_scheduled_one_after_it(tmp_path: Path) -> None:
     """In the second half of an interval: the regular build that follows is skipped."""
     url, schedule = write_table(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "12s"}
@@ -153,6 +157,7 @@ def test_a_manual_build_replaces_the_scheduled_one_after_it(tmp_path: Path) -> N
         assert service.events("build_started") == []
 
 
+@pytest.mark.slow
 def test_a_manual_build_waits_for_the_scheduled_one(tmp_path: Path) -> None:
     """They share the lock. With --no-wait the command says that another build is running."""
     with serving(tmp_path, "--source", "sample") as service:
@@ -227,6 +232,7 @@ def test_a_response_being_sent_is_finished_after_a_signal(tmp_path: Path) -> Non
         assert service.process.wait(5) == 0
 
 
+@pytest.mark.slow
 def test_a_client_that_never_reads_does_not_delay_the_stop(tmp_path: Path) -> None:
     publish_files(tmp_path / "output", site_files("one") | {"large.txt": b"1" * 30_000_000})
     with serving(tmp_path, "--no-schedule") as service, socket.socket() as wire:

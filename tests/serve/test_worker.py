@@ -149,6 +149,7 @@ def test_a_build_has_a_deadline(make: Callable[..., Worker], code: str) -> None:
     assert 1 <= took < 1 + (worker.GRACE_S if code == STUBBORN else 0) + 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "then", "timeout_s"),
     [
@@ -170,6 +171,7 @@ def test_what_a_child_started_ends_with_it(
     eventually(lambda: not alive(grandchild), 1)
 
 
+@pytest.mark.slow
 def test_who_escapes_with_the_pipes_is_not_waited_for(make: Callable[..., Worker], tmp_path: Path) -> None:
     code = FAMILY.format(options="start_new_session=True", then="raise SystemExit(7)")
     start = time.monotonic()

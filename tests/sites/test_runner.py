@@ -58,6 +58,7 @@ def index(folder: Path) -> dict[str, dict[str, object]]:
     return {site["name"]: site for site in document["sites"]}
 
 
+@pytest.mark.slow
 def test_each_site_is_published_below_its_prefix_as_one_site_is(three: Path) -> None:
     done = reportgen(three, "build")
     assert (done.code, done.err) == (0, "")
@@ -72,6 +73,7 @@ def test_each_site_is_published_below_its_prefix_as_one_site_is(three: Path) -> 
     assert read_runs(three / "output").last_success is not None
 
 
+@pytest.mark.slow
 def test_the_page_over_all_leads_into_each_site(three: Path) -> None:
     """Links in its release lead to what each site has published last: one tree for any web server."""
     assert reportgen(three, "build", "--quiet").code == 0
@@ -85,6 +87,7 @@ def test_the_page_over_all_leads_into_each_site(three: Path) -> None:
     assert "<script" not in page
 
 
+@pytest.mark.slow
 def test_what_all_sites_came_to_is_one_document(three: Path) -> None:
     (three / "b.csv").unlink()
     done = reportgen(three, "build", "--json")
@@ -108,6 +111,7 @@ def test_one_site_is_built_by_name_and_the_page_over_all_with_it(three: Path) ->
     assert read_runs(three / "output").last_success is None  # that was no round
 
 
+@pytest.mark.slow
 def test_a_site_that_says_nothing_new_is_not_published_again(three: Path) -> None:
     assert reportgen(three, "build", "--quiet").code == 0
     before = {name: (three / "output" / name / "current").readlink() for name in "abc"}
@@ -382,6 +386,7 @@ def test_two_rounds_at_once_do_not_meddle(three: Path) -> None:
     assert published(three, "a", "b", "c", "") == [True] * 4
 
 
+@pytest.mark.slow
 def test_a_site_that_is_being_built_is_busy_for_who_does_not_wait(three: Path) -> None:
     from reportgen.publish.release import lock_output
 
@@ -427,6 +432,7 @@ def test_a_site_that_the_executor_loses_is_reported_and_on_record(
 # The other commands.
 
 
+@pytest.mark.slow
 def test_check_and_status_tell_of_each_site(three: Path) -> None:
     (three / "b.csv").unlink()
     assert reportgen(three, "build", "--quiet").code == 1

@@ -25,6 +25,8 @@ from tests.support.manysites import table
 from tests.support.services import publish_files
 from tests.support.stores import NAME, Proxy, Request, use_store
 
+pytestmark = pytest.mark.slow
+
 FOLLOW = BuildOptions(if_changed=True, follow=True)
 """As a cluster's workers build with ``--if-changed``."""
 

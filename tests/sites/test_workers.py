@@ -21,6 +21,8 @@ from reportgen.sites.workers import IDLE, MAX_SLOW, Processes, build_in_worker
 from tests.support.manysites import silent, table
 from tests.support.services import children, eventually
 
+pytestmark = pytest.mark.slow
+
 SECRET = "geheim7f3a"
 
 
@@ -52,7 +54,6 @@ def test_the_next_site_gets_the_same_process_and_pays_for_itself_alone(job: Buil
     assert after.cpu_seconds < before.cpu_seconds / 2
 
 
-@pytest.mark.slow
 def test_a_process_is_renewed_after_many_sites(job: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "RENEW_AFTER", 1)
     assert build_in_worker(job).state == "published"
@@ -139,7 +140,6 @@ def busy() -> Iterator[Busy]:
     counted.release.set()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2])
 def test_so_many_sites_are_built_at_once(busy: Busy, count: int) -> None:
     executor = Processes(count)
@@ -148,7 +148,6 @@ def test_so_many_sites_are_built_at_once(busy: Busy, count: int) -> None:
     assert busy.most == count
 
 
-@pytest.mark.slow
 def test_one_that_hangs_keeps_no_process_from_the_others(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
     """And gives back its turn once only, when it ends after all."""
     monkeypatch.setattr(workers, "SLOW_S", 0.2)
@@ -164,7 +163,6 @@ def test_one_that_hangs_keeps_no_process_from_the_others(busy: Busy, monkeypatch
     assert busy.most == 1
 
 
-@pytest.mark.slow
 def test_no_more_than_a_few_hang_besides(busy: Busy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "SLOW_S", 0.05)
     executor = Processes(1)
@@ -192,7 +190,6 @@ def test_a_worker_is_read_above_file_descriptor_1023(job: BuildJob) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.mark.slow
 def test_a_worker_ends_after_a_build_that_timed_out(job: BuildJob, tmp_path: Path) -> None:
     """A thread of it is stuck and holds the lock; the next job gets a new process."""
     with silent() as database:
