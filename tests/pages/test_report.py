@@ -834,7 +834,7 @@ def test_a_wrong_template_fails_the_build_with_its_name_and_line(
     (own / name).write_text(text)
     with pytest.raises(RenderError) as caught:
         built(table, templates_dir=own, hour=1, windows=["7d"])
-    assert (table / "output" / "current").resolve().name == last.id
+    assert (table / "output" / "current").resolve().name == last
     assert says in str(caught.value)
     assert f"{name}, line {line} " in str(caught.value)
 
@@ -895,7 +895,7 @@ def test_an_empty_table_gives_pages_that_say_so(tmp_path: Path) -> None:
 def test_the_same_rows_settings_and_time_give_the_same_bytes(site: Path) -> None:
     """In another process with another hash seed, except for the build's times and memory."""
     code = (
-        "import sys, pathlib; from tests.test_pages import built; built(pathlib.Path(sys.argv[1]), to='two')"
+        "import sys, pathlib; from tests.pages.test_report import built; built(pathlib.Path(sys.argv[1]), to='two')"
     )
     folder = site.parents[2]
     subprocess.run(
