@@ -1,5 +1,5 @@
 # The service as an image: docker build -t reportgen .
-# tests/test_image.py carries these steps out without Docker; `make lint` reads them with hadolint.
+# tests/end_to_end/test_image.py carries these steps out without Docker; `make lint` reads them with hadolint.
 
 FROM python:3.13-slim AS builder
 

@@ -1,4 +1,4 @@
-# One door to everything; CI runs the same recipes. `make help` lists them.
+# All recipes; CI runs the same ones. `make help` lists them.
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
@@ -51,7 +51,7 @@ test-all: .venv/.installed ## make test and the slow tests, which run alone; bra
 	@for package in core config metrics sources publish pages; do \
 	  echo "$$package: $$(.venv/bin/coverage report --format=total --include="reportgen/$$package/*") %"; done
 
-.spark/venv/.installed: $(UV) pyproject.toml uv.lock # apart, for its size and for what pyarrow does to pandas
+.spark/venv/.installed: $(UV) pyproject.toml uv.lock # its own environment: it is large, and pyarrow changes what pandas does
 	@UV_PROJECT_ENVIRONMENT=.spark/venv $(UV) sync --quiet --locked --extra ibis --group spark --python $(PYTHON)
 	@touch $@
 
@@ -70,11 +70,11 @@ lint: .venv/.installed ## style, types, the layers of the packages, the Dockerfi
 	@.venv/bin/hadolint Dockerfile
 	@.venv/bin/zizmor --quiet --offline .github
 
-format: .venv/.installed ## mend the style
+format: .venv/.installed ## repair the style
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format --quiet .
 
-bench: .venv/.installed ## measure everything beside others, into docs/performance.md: 20 minutes (SHORT=1: a look, printed)
+bench: .venv/.installed ## measure everything beside others, into docs/performance.md: 20 minutes (SHORT=1: a short run, only printed)
 	@.venv/bin/python bench/all.py $(if $(SHORT),--short)
 
 page: .venv/.installed ## weight of the sample's pages, and what Lighthouse says of them (needs Node.js and Chromium)

@@ -136,7 +136,7 @@ def _rows(content: bytes, header: list[str]) -> Iterator[list[str]]:
     """Yield the rows of a CSV file below its header.
 
     Raises:
-        ValueError: it is none, or has another header.
+        ValueError: the content is not CSV, or has another header.
 
     """
     csv.field_size_limit(sys.maxsize)  # a path may be of any length

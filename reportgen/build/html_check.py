@@ -1,7 +1,7 @@
 """Parses HTML strictly, in one pass: what a browser would have to correct is a fault.
 
-Valid HTML passes, with the end tags that its standard lets a page leave out. One compiled pattern takes a tag
-apart, and equal tags are taken apart once: html.parser takes five times as long for the drawings in a page.
+Valid HTML passes, with the end tags that its standard lets a page leave out. One compiled pattern parses a
+tag, and equal tags are parsed once. html.parser takes five times as long for the drawings in a page.
 """
 
 import html
@@ -112,7 +112,7 @@ def parse_page(text: str) -> Document:
             continue
         tag = TAG.match(text, at)
         if tag is None:
-            page.flaws.append(Element(at, "is no whole tag; a < of the text is written &lt;"))
+            page.flaws.append(Element(at, "is not a complete tag; write a < of the text as &lt;"))
             at += 1
             continue
         name, next_at = (tag["name"] or "").lower(), tag.end()

@@ -1,4 +1,4 @@
-"""One build as every caller runs it: under the lock of its output, within its time limit, and recorded."""
+"""Run one build: take the lock of its output, keep to its time limit, and record its result."""
 
 import os
 import time

@@ -17,7 +17,7 @@ STALE = 4
 FROM_MANIFEST = ("built_at", "as_of", "version", "source", "rows", "notes", "timings_s", "peak_memory_bytes")
 
 JOIN_S = 3600
-"""Seconds for which sites that become due join a run over many sites. After that it ends and is recorded."""
+"""Seconds during which sites that become due join a running run. After that it ends and is recorded."""
 
 SITES_FAILED = "SitesFailed"
 """The recorded error of a run in which sites failed and the page over all sites was published."""
@@ -140,7 +140,7 @@ def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
     """Yield the document of :func:`site_status` as lines of text."""
     release, success, failure = (document[name] for name in ("release", "last_success", "last_failure"))
     if release:
-        # The page over many sites, which this output may have held before, tells neither.
+        # A release of the page over many sites, which may be here from before, has neither rows nor a date.
         rows = "" if release["rows"] is None else f", {release['rows']:,} rows"
         as_of = "" if release["as_of"] is None else f", data as of {release['as_of']}"
         yield f"published     {release['id']}{rows}{as_of}"

@@ -80,7 +80,7 @@ def prove(
         *_wrong_forms(files),
     ]
     if faults:
-        raise ProofError("\n".join(_told(faults, own)))
+        raise ProofError("\n".join(_fault_lines(faults, own)))
 
 
 def check_not_replaced(config: Config, dataset: Dataset, last: Release | None) -> None:
@@ -102,14 +102,13 @@ def check_not_replaced(config: Config, dataset: Dataset, last: Release | None) -
 def check_not_emptied(dataset: Dataset, last: Release | None, *, past: bool) -> None:
     """Check that the source has not lost all visits that the last release shows.
 
-    It has if the complete days of the longest window have no visits, and the last release had some on the
-    same dates, or on any of its dates if it shares none with a report of today. A site whose last busy day
-    has left the window has not, and the report of a ``past`` day is compared on the same dates only. The
-    source of the last release does not matter: a wrong setting loses visits as well as an emptied table.
-    Sample data do not count.
+    The complete days of the longest window are compared with the same dates of the last release. If they
+    share no date, any visits of the last release count, but the report of a ``past`` day is then not an
+    error. A site whose last visits are older than the window is not an error either. The last release may
+    be of another source: a wrong setting loses visits as an emptied table does. Sample data do not count.
 
     Raises:
-        SourceEmptied: the source has lost them.
+        SourceEmptied: those days have no visits, and the last release has some.
 
     """
     complete = max(dataset.windows, key=lambda window: window.days).complete
@@ -142,8 +141,8 @@ def _visits_of(release: Release, span: Span, *, past: bool) -> int:
         return 0
 
 
-def _told(faults: Sequence[Fault], own: Path | None) -> Iterator[str]:
-    """Yield one line for each fault, and what to do."""
+def _fault_lines(faults: Sequence[Fault], own: Path | None) -> Iterator[str]:
+    """Yield the lines of the message: one for each fault, and what to do."""
     yield "the release is wrong and was not published; the last one stays"
     for fault in faults[:MAX_FAULTS]:
         place = fault.file if fault.line is None else f"{fault.file}, line {fault.line}"
@@ -239,16 +238,16 @@ def _wrong_links(
 
 
 def _of_intro(page: Document, at: int) -> str:
-    """Return what to do about a link if it is part of the intro, which holds no ``div``."""
+    """Return the advice for a link inside the intro; empty otherwise. The intro contains no ``div``."""
     begin = page.text.rfind(INTRO, 0, at)
     return OF_INTRO if begin >= 0 and "</div>" not in page.text[begin:at] else ""
 
 
 def _target(page: str, href: str, files: set[str]) -> str | None:
-    """Return the path in the release to which a link leads, or ``None`` where it leads out of it.
+    """Return the path in the release to which a link leads, or ``None`` if it leads out of the release.
 
-    A path from the host's root is only known on the page for addresses that are not there, which is made for
-    the root: there it is in the release if it begins with a directory of it.
+    A path that begins with ``/`` is checked only on ``404.html``, whose links start at the host's root, and
+    only if the release has the first directory of the path.
     """
     if SCHEME.match(href):
         return None

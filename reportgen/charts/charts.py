@@ -32,8 +32,10 @@ MIN_WIDTH_WITH_GAP_PX = 6
 """Minimum width of a date for bars to have a gap around them; a gap would hide narrower bars."""
 
 FAINT = 0.15
+"""Opacity (0 to 1) of series that are not selected in the legend."""
+
 RUNNING = 0.4
-"""Opacity of series that are not selected in the legend, and of the fill of a day that is not over."""
+"""Opacity (0 to 1) of the fill of a day that is not over."""
 
 
 def visits_by_path(

@@ -86,10 +86,10 @@ def insert_svgs(draft: PageDraft) -> dict[str, bytes]:
 
 @cache
 def start_v8() -> None:
-    """Start V8, and load Vega and the font that measures text: most of the time of a first drawing.
+    """Start V8, and load Vega and the font that measures text. This is most of the time of a first drawing.
 
-    The font is the one inside vl-convert, so that drawings are the same on every machine. Fonts of the
-    machine would be mapped into memory again for each letter, which takes longer than everything else.
+    Only the font inside vl-convert is visible, so that drawings are the same on every machine. Fonts of the
+    machine are hidden, because vl-convert maps them into memory again for each letter, which is slow.
     """
     before = os.environ.get(FONTS)
     os.environ[FONTS] = str(Path(__file__).with_name("fonts.conf"))
@@ -135,7 +135,7 @@ def svg_file(svg: str, chart: ChartFile) -> bytes:
         f'<text y="{20 - HEADING_PX}" font-size="20" font-weight="600" fill="var(--ink)">{title}</text>'
         f'<text y="{44 - HEADING_PX}" font-size="14" fill="var(--quiet)">{line}</text>'
     )
-    return theme.light(f'{head} role="img">{words}{body}\n').encode()
+    return theme.with_light_colours(f'{head} role="img">{words}{body}\n').encode()
 
 
 def _shrink(svg: str) -> str:

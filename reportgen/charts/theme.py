@@ -14,7 +14,7 @@ FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, s
 # printing in black and white. Light colours still have a contrast of 3:1 with the background.
 SERIES_LIGHT = ("#1f4e8c", "#db7018", "#33795a", "#bd7ea8", "#8e4dcb", "#68a05b", "#8c3223", "#3298e1")
 SERIES_DARK = ("#8ab8f5", "#d57d1b", "#b6dba0", "#b8499a", "#ba89b8", "#5a824a", "#f6aebd", "#187ecd")
-SERIES = len(SERIES_LIGHT)
+SERIES_COUNT = len(SERIES_LIGHT)
 
 MIN_LIGHTNESS_STEP = 8
 """Minimum difference of L* (CIELAB, 0 to 100) at which two segments look different in black and white."""
@@ -42,7 +42,7 @@ def css_variables(scheme: str) -> str:
     return " ".join(named + [f"--series-{n}: {value};" for n, value in enumerate(series, start=1)])
 
 
-def light(svg: str) -> str:
+def with_light_colours(svg: str) -> str:
     """Return a drawing with the light scheme's colours in place of the CSS variables.
 
     Only attributes change: a path may be named ``/var(--ink)``.

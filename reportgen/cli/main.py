@@ -96,9 +96,9 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
                 "allow_empty": allow_empty,
                 "wait": not no_wait,
             }
-            where = multi.BuildPlace(executor, processes, due=due)
+            place = multi.BuildPlace(executor, processes, due=due)
             raise typer.Exit(
-                multi.build_all(settings, site or [], options, where, as_json=as_json, quiet=quiet)
+                multi.build_all(settings, site or [], options, place, as_json=as_json, quiet=quiet)
             )
         _check_one_site(site=site, due=due, processes=processes, executor=executor)
         built = _build(
@@ -314,8 +314,10 @@ def _build(settings: Config, *, as_of: str | None = None, quiet: bool = False, *
     """Build in this process, and show the progress."""
     from reportgen.build.job import BuildOptions, day_of, run_build
 
-    told = (
-        (lambda _: None) if quiet else lambda who: typer.echo(f"waiting for another build ({who})", err=True)
+    on_wait = (
+        (lambda _: None)
+        if quiet
+        else lambda holder: typer.echo(f"waiting for another build ({holder})", err=True)
     )
     day = day_of(as_of, settings) if as_of is not None else None
-    return run_build(settings, BuildOptions(day, **options), on_wait=told, watching=progress(quiet=quiet))
+    return run_build(settings, BuildOptions(day, **options), on_wait=on_wait, watching=progress(quiet=quiet))

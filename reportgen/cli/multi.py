@@ -1,4 +1,4 @@
-"""The commands where there are many sites: one line a site, and an exit code that tells of all."""
+"""The commands for many sites: one line for each site, and one exit code for all."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +20,9 @@ from reportgen.sites.runner import SitesRun, build_sites, open_executor
 
 @dataclass(frozen=True)
 class BuildPlace:
-    """What builds: a cluster's address, or so many processes here (default: one a processor).
+    """Where sites are built: on the cluster at the address ``executor``, or in ``processes`` on this machine.
 
-    With ``due`` only the sites whose schedule is.
+    By default there is one process for each processor. With ``due``, only sites that are due are built.
     """
 
     executor: str | None
@@ -34,7 +34,7 @@ def build_all(
     sites: Sites,
     names: Sequence[str],
     options: Mapping[str, Any],
-    where: BuildPlace,
+    place: BuildPlace,
     *,
     as_json: bool,
     quiet: bool,
@@ -52,7 +52,7 @@ def build_all(
     if (text := options["as_of"]) is not None:
         days = [day_of(text, site.config) for site in named]
         options = {**options, "as_of": days[0]}
-    due = partial(_due, named) if where.due else None
+    due = partial(_due, named) if place.due else None
 
     def print_result(result: BuildResult) -> None:
         if not result.succeeded:
@@ -64,10 +64,10 @@ def build_all(
             rows = result.details.get("rows", 0)
             typer.echo(f"{result.site}: {result.state}, {rows:,} rows, {result.seconds:.2f} s")
 
-    with open_executor(where.executor, where.processes) as executor:
+    with open_executor(place.executor, place.processes) as executor:
         ended = build_sites(
             sites, due() if due else named,
-            BuildOptions(**options, follow=where.executor is not None), executor, print_result,
+            BuildOptions(**options, follow=place.executor is not None), executor, print_result,
             whole=not names, due=due if due and text is None else tuple,
         )  # fmt: skip
     if as_json:
@@ -121,7 +121,7 @@ def _of_site(result: BuildResult) -> dict[str, Any]:
 
 
 def check_all(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:
-    """Check the named sites, or all and where the page over them goes; return the exit code.
+    """Check the named sites, or all sites and the output of the page over them; return the exit code.
 
     Raises:
         ConfigError: there is no such site.
@@ -139,7 +139,7 @@ def check_all(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:
 
 
 def print_status_of_sites(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:
-    """Print how the named sites stand, or all; return the exit code.
+    """Print the status of the named sites, or of all; return the exit code.
 
     Raises:
         ConfigError: there is no such site.

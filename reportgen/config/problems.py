@@ -42,7 +42,7 @@ WORDS = {
 """What is wrong and what to do, for each kind of error that pydantic finds."""
 
 DECIDED_BY: Mapping[Keys, Keys] = {("default_window",): ("windows",)}
-"""Settings whose default is wrong only because of another setting."""
+"""Settings whose default can become invalid through another setting, with that setting."""
 
 
 @dataclass(frozen=True)

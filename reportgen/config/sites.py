@@ -31,13 +31,13 @@ RESERVED = {
 }  # fmt: skip
 """Names that a site's prefix cannot have: the output directory or the addresses of all sites have them."""
 
-OF_THE_INDEX = {"site", "site_url", "intro"}
-"""Settings at the top of the file that are only about the page over all sites. Sites do not inherit them."""
+INDEX_ONLY = {"site", "site_url", "intro"}
+"""Settings at the top of the file that are only of the page over all sites. Sites do not inherit them."""
 
-OWN = {"name", "prefix"}
+SITE_ONLY = {"name", "prefix"}
 """Settings that only a site has."""
 
-OF_THE_WHOLE = {"server", "jitter_s", "base_path"}
+TOP_ONLY = {"server", "jitter_s", "base_path"}
 """Settings that a site cannot have: one service serves all sites, each below its prefix."""
 
 NAMED_AT_MOST = 8
@@ -164,9 +164,9 @@ def _twice(key: str, values: Sequence[Any]) -> list[str]:
 
 
 def _nested(buckets: Sequence[str | None]) -> list[str]:
-    """Return a line for each bucket that lies in that of a site, which would take its objects for its own.
+    """Return a line for each bucket inside a site's bucket, because that site would delete its objects.
 
-    The first of ``buckets`` is that of the page over all sites. Those of sites may lie in it.
+    The first of ``buckets`` is that of the page over all sites. Buckets of sites may be inside it.
     """
     whole, *own = [bucket and bucket.rstrip("/") + "/" for bucket in buckets]
     outer = {bucket for bucket in own if bucket}
@@ -186,7 +186,7 @@ def _above(bucket: str) -> Iterator[str]:
 
 def _config(table: Mapping[str, Any], number: int, top: _Top) -> tuple[Config | None, list[str]]:
     """Return the settings of the site in the ``number``-th table, and a line for each problem of them."""
-    name, own = table.get("name"), {key: table[key] for key in table if key not in OWN | OF_THE_WHOLE}
+    name, own = table.get("name"), {key: table[key] for key in table if key not in SITE_ONLY | TOP_ONLY}
     file = top.layers[0]
 
     def place_of(keys: Keys) -> str:
@@ -210,16 +210,16 @@ def _config(table: Mapping[str, Any], number: int, top: _Top) -> tuple[Config | 
     misplaced = [*_misplaced(table), *wrong]
     if not misplaced and not invalid:
         return config, []
-    whose = f"sites.{name}." if isinstance(name, str) and SLUG.fullmatch(name) else f"sites[{number}]."
+    key_prefix = f"sites.{name}." if isinstance(name, str) and SLUG.fullmatch(name) else f"sites[{number}]."
     site = Layer(table, place_of)
     layers = [*(replace(layer, settings=_inherited(layer.settings)) for layer in top.layers), site]
-    lines = problem_lines(misplaced, [site], prefix=whose, default_place=place_of(()))
-    return config, [*lines, *problem_lines(invalid, layers, prefix=whose, default_place=place_of(()))]
+    lines = problem_lines(misplaced, [site], prefix=key_prefix, default_place=place_of(()))
+    return config, [*lines, *problem_lines(invalid, layers, prefix=key_prefix, default_place=place_of(()))]
 
 
 def _inherited(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings at the top that each site has too, unless it has its own."""
-    return {key: value for key, value in settings.items() if key not in OF_THE_INDEX}
+    return {key: value for key, value in settings.items() if key not in INDEX_ONLY}
 
 
 def placed(output: Any, own: Any, root: Path, prefix: str) -> Any:
@@ -242,7 +242,7 @@ def _misplaced(table: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong with the settings that only a site has, and with those that no site can have."""
     if "name" not in table:
         yield Problem(("name",), "is not set. Each site needs one.")
-    for key in sorted(OWN & table.keys()):
+    for key in sorted(SITE_ONLY & table.keys()):
         if not isinstance(table[key], str) or not SLUG.fullmatch(table[key]):
             message = (
                 'is not a valid name. Write at most 64 small letters and digits, and ".", "_" or "-" between.'
@@ -251,7 +251,7 @@ def _misplaced(table: Mapping[str, Any]) -> Iterator[Problem]:
     if table.get("prefix", table.get("name")) in RESERVED:
         key = "prefix" if "prefix" in table else "name"
         yield Problem((key,), "is a name that the output directory of all sites uses. Choose another.")
-    for key in sorted(OF_THE_WHOLE & table.keys()):
+    for key in sorted(TOP_ONLY & table.keys()):
         yield Problem((key,), "is the same for all sites. Set it at the top of the file.")
     if isinstance(table.get("output"), Mapping) and "dir" in table["output"]:
         message = "is the same for all sites, each in its prefix. Set it in [output], above the sites."

@@ -106,7 +106,7 @@ class BucketUnavailable(PublishError):  # noqa: N818 - as above
 def mask_logins(text: str) -> str:
     """Return ``text`` with the user and password of every URL in it replaced by ``***``.
 
-    The login ``user@`` stays: it holds no password, and the examples in our messages have it.
+    A login that is literally ``user@`` is not masked: the examples in our messages have it.
     """
     return re.sub(r"://(?!user@)[^\s/@]*@", "://***@", text)
 

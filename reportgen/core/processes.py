@@ -1,4 +1,4 @@
-"""Child processes: work in a forked child, and what is the same for every process that builds."""
+"""Run work in a forked child; helpers for all processes that build."""
 
 import gc
 import os
@@ -24,7 +24,7 @@ RESULT_FD = 3
 """File descriptor to which the child writes its result."""
 
 FD_LIMIT = 65_536
-"""Descriptors that are closed where the open ones cannot be listed."""
+"""Number of file descriptors to close where the open ones cannot be listed."""
 
 
 def processors() -> int:

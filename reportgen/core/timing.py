@@ -20,12 +20,12 @@ T = TypeVar("T")
 class Stopwatch:
     """The stages of a build and their seconds of wall time.
 
-    ``begin`` is called with the name of each stage that begins, ``tell`` with name and seconds of each that
-    ended, ``warn`` with the message of a failure that does not stop the build.
+    ``begin`` is called with the name of each stage that begins, ``on_end`` with name and seconds of each
+    that ended, ``warn`` with the message of a failure that does not stop the build.
     """
 
     begin: Callable[[str], None] = lambda _: None
-    tell: Callable[[str, float], None] = lambda *_: None
+    on_end: Callable[[str, float], None] = lambda *_: None
     warn: Callable[[str], None] = lambda _: None
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -40,7 +40,7 @@ class Stopwatch:
     def add(self, name: str, seconds: float) -> None:
         """Record a stage that ended."""
         self.seconds[name] = round(seconds, 4)
-        self.tell(name, self.seconds[name])
+        self.on_end(name, self.seconds[name])
 
 
 class Throttle:

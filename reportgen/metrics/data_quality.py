@@ -7,9 +7,9 @@ from reportgen.core.formatting import LocaleFormatter
 NOTE_WORDS = {
     "null_path": ("row without a path", "rows without a path"),
     "null_visits": ("row without a number of visits", "rows without a number of visits"),
-    "invalid_visits": ("row whose visits are no whole number", "rows whose visits are no whole number"),
+    "invalid_visits": ("row whose visits are not a whole number", "rows whose visits are not a whole number"),
     "negative_visits": ("row with negative visits", "rows with negative visits"),
-    "invalid_date": ("row whose date is no date", "rows whose date is no date"),
+    "invalid_date": ("row whose date is not a date", "rows whose date is not a date"),
     "null_date": ("row without a date", "rows without a date"),
     "future_date": ("row dated after today", "rows dated after today"),
 }

@@ -32,10 +32,10 @@ def smallest_named_change(total: int) -> int:
 
 
 def sort_paths(reading: PathsReading, total: int, top_paths: int, paths_csv: PathsWriter) -> WindowPaths:
-    """Return the paths of a window with ``total`` visits, read once from the stream of ``reading``.
+    """Sort one window's paths into listed and changed paths, and write its CSV, in one pass.
 
-    The first ``top_paths`` are listed, and those that changed enough are named. The first
-    :data:`MAX_LISTED` are written as CSV one after the other, so that they are never all in memory.
+    ``total`` is the number of visits of the window. The first ``top_paths`` are listed. Paths that changed
+    enough are named. The first :data:`MAX_LISTED` are written as CSV, and are never all in memory.
     """
     listed: list[PathTotals] = []
     changed_paths: list[PathTotals] = []

@@ -36,8 +36,7 @@ MAX_LINK = 8000
 BYTE_BUDGETS = {"links": 400_000, "middles": 400_000, "sparks": 1_000_000}
 """Maximum bytes on a page for the links, hidden middles and small charts of all listed paths together.
 
-Anybody who visits a site can make paths; they must not be able to make a page too large to be published
-(``output.max_page_mb``)."""
+They keep a page smaller than ``output.max_page_mb`` if visitors invent long paths."""
 
 MAX_DAYS_SIDE_BY_SIDE = 31
 """Maximum number of dates for both tables to be side by side: longer ones would leave half a page empty."""

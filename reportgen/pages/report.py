@@ -12,7 +12,7 @@ from reportgen import __version__
 from reportgen.charts import charts
 from reportgen.charts.spec import Chart
 from reportgen.charts.svg import ChartFile, PageDraft
-from reportgen.charts.theme import SERIES, similar_lightness
+from reportgen.charts.theme import SERIES_COUNT, similar_lightness
 from reportgen.charts.vega_bundle import hashed
 from reportgen.config.settings import Config
 from reportgen.core.cron import next_due
@@ -64,7 +64,7 @@ def make_pages(figures: ReportFigures, formatter: LocaleFormatter) -> list[Page]
     longest_first = sorted(figures.metrics, key=lambda metrics: -metrics.window.days)
     stacked = [metrics for metrics in longest_first if metrics.window.days > 1]
     tops = [coloured_paths(metrics) for metrics in stacked or longest_first]
-    slots = separate_neighbours(colour_slots(tops, SERIES), tops)
+    slots = separate_neighbours(colour_slots(tops, SERIES_COUNT), tops)
     return [
         Page(
             metrics,
@@ -149,7 +149,7 @@ def separate_neighbours(slots: Mapping[str, int], tops: Sequence[Sequence[str]])
         stacks = [[*(given[path] for path in top), None] for top in tops]
         return sum(similar_lightness(one, two) for stack in stacks for one, two in pairwise(stack))
 
-    best, swaps = dict(slots), list(combinations(range(SERIES), 2))
+    best, swaps = dict(slots), list(combinations(range(SERIES_COUNT), 2))
     while True:
         tries = [
             {path: {one: two, two: one}.get(slot, slot) for path, slot in best.items()} for one, two in swaps
@@ -162,7 +162,7 @@ def separate_neighbours(slots: Mapping[str, int], tops: Sequence[Sequence[str]])
 
 def coloured_paths(metrics: WindowMetrics) -> list[str]:
     """Return the paths that have a colour of their own in the window's chart."""
-    return [row.path for row in metrics.paths[:SERIES]]
+    return [row.path for row in metrics.paths[:SERIES_COUNT]]
 
 
 def series(metrics: WindowMetrics, cells: pd.DataFrame) -> dict[str, list[int]]:

@@ -4,8 +4,8 @@ A release is written below ``state/staging/``, synced to the disk, moved to ``re
 current when one symbolic link is replaced. Readers see the complete last release before that step, and the
 complete new one after it. Old releases are deleted after the switch.
 
-Old releases are moved to ``state/staging/`` before they are deleted. So each directory below ``releases/``
-is complete at any time, and the next build finds what a build that died has left in one place.
+Old releases are moved to ``state/staging/`` before they are deleted. So ``releases/`` only ever contains
+complete directories, and what a dead build has left is all in one place.
 """
 
 import errno
@@ -36,7 +36,7 @@ RELEASE_ID = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}")
 """Pattern of a release's id. Directories with other names are neither counted nor deleted."""
 
 MAX_CLOCK_SKEW = timedelta(minutes=1)
-"""Maximum difference between the clocks of machines. Dates further in the future are of a wrong clock."""
+"""Maximum difference between the clocks of machines. Later dates mean a wrong clock."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ def publish(
     ``links`` are the targets of symbolic links in the release, by name: pages that other outputs publish.
 
     Raises:
-        PublishError: the release cannot be written. The last one is still current, unless only the last step
-            failed, which syncs the new link to the disk.
+        PublishError: the release cannot be written. The last release stays current, unless only the final
+            sync of the new link failed.
 
     """
     entries = {name: _manifest_entry(content) for name, content in sorted(files.items())}

@@ -172,7 +172,7 @@ def _has_valid_host(request: Request) -> bool:
 def _refusal(throttle: LoginThrottle, client: str, authorization: str) -> Response | None:
     """Return the response to a request without the right password; ``None`` if it has it."""
     if authorization:
-        # First of all: others behind the same address may be the ones who guess.
+        # Check the password first: another client behind this address may have caused the pause.
         if throttle.accepts(authorization):
             return None
         if pause_s := throttle.record_failure(client):

@@ -1,4 +1,7 @@
-"""HTTP Basic authentication, and growing pauses for clients that send wrong passwords."""
+"""HTTP Basic authentication, and growing pauses for clients that send wrong passwords.
+
+A client that ignores the 429 of a pause can go on sending passwords at full speed: see SECURITY.md.
+"""
 
 import base64
 import binascii
@@ -13,6 +16,8 @@ FREE_TRIES = 5
 """Number of failed logins of a client before it has to pause."""
 
 MAX_PAUSE_S = 60.0
+"""Maximum seconds of a pause. They double with each failed login."""
+
 FORGET_AFTER_S = 3600.0
 """Seconds after a client's last failed login after which its failures no longer count."""
 

@@ -44,7 +44,7 @@ WRITE_S = 30.0
 """Maximum seconds that a piece of a response waits for its client to read: 1 KB a second is enough."""
 
 PIECE_BYTES = 32 * 1024
-"""Bytes of a body that are written at once, which is the memory that a client takes that does not read."""
+"""Bytes of a body written at once. A client that does not read occupies this memory at most."""
 
 CHECK_EVERY_S = 0.5
 """Seconds between two checks of all deadlines, and between two updates of the ``date`` header."""
@@ -55,12 +55,10 @@ BACKLOG = 128
 ACCEPTS_PER_TURN = 16
 """Maximum number of connections accepted in one turn of the event loop."""
 
+# asyncio needs four turns of its loop to accept a connection past the maximum, to set it up, and to close it.
+# Each of these turns accepts further connections.
 SPARE_FILES = 4 * ACCEPTS_PER_TURN + 64
-"""Number of file descriptors that are kept for other things than connections.
-
-asyncio needs four turns of its loop to accept a connection past the maximum, to set it up, and to close it.
-Each of these turns accepts further connections.
-"""
+"""Number of file descriptors reserved for other uses than connections."""
 
 LOGGER = logging.getLogger(__name__)
 BAD_REQUEST = plain_response(400, "Invalid HTTP request received.")

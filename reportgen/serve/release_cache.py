@@ -65,9 +65,9 @@ class ReleaseCache:
 
 
 class AssetPool:
-    """Holds each asset once that several releases in memory have, for as long as one of them is in memory.
+    """Keeps one copy of each asset that several loaded releases share, until the last of them is dropped.
 
-    It holds them weakly: an asset goes with the last release that has it. Threads may share a pool.
+    The references are weak. Threads may share a pool.
     """
 
     def __init__(self) -> None:

@@ -24,8 +24,10 @@ from reportgen.publish.history import BuildResult
 from reportgen.serve.worker import Worker
 
 FIRST_PAUSE_S = 15
+"""Seconds before the retry after the first failure. Each further failure doubles the pause."""
+
 MAX_PAUSE_S = 600
-"""Seconds before a retry: 15 after the first failure, then twice as many each time, up to 10 minutes."""
+"""Maximum seconds before a retry."""
 
 BUSY_PAUSE_S = 30
 """Seconds before a retry if another process is building."""

@@ -50,8 +50,8 @@ def listen(host: str, port: int) -> socket.socket:
     # Connections inherit this. asyncio sets it only on sockets that were made with a protocol number, unlike
     # this one. Without it, a body waits 40 ms for the acknowledgement of its headers.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Otherwise the kernel buffers megabytes, and accepts more only when a third of them is sent. For that, a
-    # slow client needs longer than its deadline. So the kernel buffers one piece.
+    # Otherwise the kernel buffers megabytes, and accepts more only after sending a third of them. A slow
+    # client needs longer than its deadline for that. So the kernel may buffer one piece only.
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PIECE_BYTES)
     return listening
@@ -67,7 +67,7 @@ def check_exposure(host: str, password: str | None, *, public: bool) -> None:
     """Check that pages reach other machines only with a password, or if the settings make them public.
 
     Raises:
-        ConfigError: they would, or the password is empty.
+        ConfigError: they would reach them without either, or the password is empty.
 
     """
     if password == "":
@@ -88,7 +88,7 @@ def _is_loopback(host: str) -> bool:
     return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
-class Published(Protocol):
+class ServedReleases(Protocol):
     """The releases that are served."""
 
     async def follow(self) -> None:
@@ -98,7 +98,7 @@ class Published(Protocol):
 
 def run_server(
     handler: Handler,
-    published: Published,
+    published: ServedReleases,
     listening: socket.socket,
     *,
     start: Callable[[], None] = lambda: None,
@@ -125,7 +125,7 @@ def run_server(
 
 async def _run(
     connections: Connections,
-    published: Published,
+    published: ServedReleases,
     listening: socket.socket,
     start: Callable[[], None],
     stop: Callable[[], None],

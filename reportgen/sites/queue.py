@@ -1,4 +1,4 @@
-"""The jobs that an executor works on: submitted, awaited, and given up if no worker answers."""
+"""The submitted jobs that are not finished. They are given up if no worker answers."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -1,7 +1,7 @@
-"""Fetch what other machines built: the record comes with the result, the release comes from the bucket.
+"""After a build on another machine, store its record here and download its release from the bucket.
 
-Where all workers share a directory, as the processes of one machine do, both are here already. A new machine
-fetches what the last one published.
+If all workers share a directory, as the processes of one machine do, both are here already. A new machine
+downloads what the last machine published.
 """
 
 from collections.abc import Mapping

@@ -25,7 +25,7 @@ from reportgen.core.processes import build_environment, exit_in_words, kill_firs
 from reportgen.publish.history import BuildResult, record
 
 GRACE_S = 5.0
-"""Seconds that a process may take beyond the time limit of its build: its own error says more than ours."""
+"""Seconds beyond a build's time limit before its process is killed, so that its own error arrives first."""
 
 RENEW_AFTER = 500
 """Number of sites that a process builds before it is replaced."""
@@ -34,7 +34,7 @@ PROGRAM = "from reportgen.build.worker_process import main; main()"
 """Not ``-m``: the classes that it pickles must belong to the module, not to ``__main__``."""
 
 SLOW_S = 15.0
-"""Seconds after which a build no longer counts against the maximum number of processes: it may hang."""
+"""Seconds after which a build no longer counts against the maximum number of processes, as it may hang."""
 
 MAX_SLOW = 4
 """Maximum number of slow builds beside those that count."""
@@ -43,9 +43,7 @@ IDLE: "list[WorkerProcess]" = []
 """Processes without a job. The last one used is taken first, so that the others reach their idle limit."""
 
 STARTER = ThreadPoolExecutor(1, thread_name_prefix="starter")
-"""Starts the processes: Linux kills a child that shall end with its parent when the thread that started it
-ends, and this thread lives as long as the parent.
-"""
+"""Starts all processes. Linux kills a child when the thread that started it ends; this thread never ends."""
 
 
 def build_in_worker(job: BuildJob) -> BuildResult:

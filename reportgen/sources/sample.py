@@ -24,7 +24,7 @@ class SampleSource(SqliteSource):
     """The sample as a table ``metrics`` that ends on ``today``."""
 
     def __init__(self, today: date) -> None:
-        # The configured table and columns are those of the user's own data, so the defaults are used here.
+        # The user's table and column names do not apply to the sample.
         super().__init__("sample", "file::memory:", SourceSettings())
         self._today = today
         self._weeks = weeks_to_reach(today)

@@ -237,7 +237,7 @@ def read_cells(source: Source, span: Span, paths: Sequence[str]) -> list[Cell]:
 
 
 def read_rows_out_of_range(source: Source, span: Span, *, include_future: bool) -> Counter[str]:
-    """Return the number of rows without a date and, with ``include_future``, after ``span``, by kind."""
+    """Count rows without a date and, with ``include_future``, rows dated after ``span``, by kind."""
     counted = list(_execute(source, ROWS_WITHOUT_DATE))
     if include_future:
         counted += _execute(source, ROWS_AFTER_END, end=source.dialect.date_value(span.end))

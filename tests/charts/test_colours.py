@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from reportgen.charts.theme import DARK, LIGHT, SERIES, SERIES_DARK, SERIES_LIGHT
+from reportgen.charts.theme import DARK, LIGHT, SERIES_COUNT, SERIES_DARK, SERIES_LIGHT
 
 Vector = NDArray[np.float64]
 
@@ -179,7 +179,7 @@ def test_without_s_cones_only_the_two_others_count() -> None:
 def test_any_two_series_differ_visibly(scheme: str, vision: str) -> None:
     """Eight colours and *Other*, all 36 pairs."""
     seen = {colour: lab(SEEN[vision](linear(colour))) for colour in STACKS[scheme]}
-    assert len(seen) == SERIES + 1
+    assert len(seen) == SERIES_COUNT + 1
     alike = {
         pair: round(difference, 1)
         for pair in combinations(seen, 2)

@@ -25,7 +25,7 @@ SCHEMES = {"light": (theme.LIGHT, theme.SERIES_LIGHT), "dark": (theme.DARK, them
 def test_every_colour_is_written_in_six_hex_digits(scheme: str) -> None:
     named, series = SCHEMES[scheme]
     assert [colour for colour in (*named.values(), *series) if not re.fullmatch("#[0-9a-f]{6}", colour)] == []
-    assert len(set(series)) == len(series) == theme.SERIES
+    assert len(set(series)) == len(series) == theme.SERIES_COUNT
 
 
 def variables(scheme: str) -> list[str]:
@@ -36,15 +36,15 @@ def variables(scheme: str) -> list[str]:
 def test_light_and_dark_give_a_colour_to_the_same_names() -> None:
     assert list(theme.LIGHT) == list(theme.DARK)
     assert variables("light") == variables("dark")
-    assert variables("light") == [*theme.LIGHT, *(f"series-{n}" for n in range(1, theme.SERIES + 1))]
+    assert variables("light") == [*theme.LIGHT, *(f"series-{n}" for n in range(1, theme.SERIES_COUNT + 1))]
 
 
 def test_charts_and_style_sheet_use_only_colours_that_are_declared() -> None:
-    slots = [theme.series_colour(slot) for slot in (None, *range(theme.SERIES))]
+    slots = [theme.series_colour(slot) for slot in (None, *range(theme.SERIES_COUNT))]
     style = (packaged_templates() / "style.css").read_text(encoding="utf-8")
     used = re.findall(r"var\(--([\w-]+)\)", " ".join(slots) + json.dumps(theme.vega_config(12)) + style)
     assert set(used) <= set(variables("light"))
-    assert len(set(slots)) == theme.SERIES + 1
+    assert len(set(slots)) == theme.SERIES_COUNT + 1
     assert re.findall(r"#[0-9a-f]{3,8}\b", json.dumps(theme.vega_config(12)) + style) == []
 
 
@@ -82,17 +82,17 @@ def test_a_chart_has_no_background_and_no_text_alternative_of_its_own() -> None:
 
 def test_a_drawing_in_light_colours_names_no_variable() -> None:
     """Every variable that charts use is replaced by its colour; other text stays as it is."""
-    names = [*theme.LIGHT, *(f"series-{n}" for n in range(1, theme.SERIES + 1))]
+    names = [*theme.LIGHT, *(f"series-{n}" for n in range(1, theme.SERIES_COUNT + 1))]
     drawing = "".join(f'<path fill="var(--{name})"/>' for name in names)
     colours = [*theme.LIGHT.values(), *theme.SERIES_LIGHT]
-    assert theme.light(drawing) == "".join(f'<path fill="{colour}"/>' for colour in colours)
-    assert theme.light("<text>--ink, var(), $1</text>") == "<text>--ink, var(), $1</text>"
+    assert theme.with_light_colours(drawing) == "".join(f'<path fill="{colour}"/>' for colour in colours)
+    assert theme.with_light_colours("<text>--ink, var(), $1</text>") == "<text>--ink, var(), $1</text>"
 
 
 def test_a_variable_that_does_not_exist_has_no_colour() -> None:
     """An error is better than a drawing without a colour."""
     with pytest.raises(KeyError, match="nobody"):
-        theme.light('<path fill="var(--nobody)"/>')
+        theme.with_light_colours('<path fill="var(--nobody)"/>')
 
 
 # Neighbours in a stack.
@@ -100,7 +100,7 @@ def test_a_variable_that_does_not_exist_has_no_colour() -> None:
 
 def test_slots_are_similar_if_their_lightness_is_similar_in_either_scheme() -> None:
     """In both orders, and each slot with itself."""
-    slots = [None, *range(theme.SERIES)]
+    slots = [None, *range(theme.SERIES_COUNT)]
     assert all(theme.similar_lightness(slot, slot) for slot in slots)
     pairs = list(combinations(slots, 2))
     assert [theme.similar_lightness(two, one) for one, two in pairs] == [
@@ -148,11 +148,11 @@ stacks = st.lists(
 @given(stacks)
 def test_swapped_slots_have_no_more_similar_neighbours_and_no_fewer_colours(tops: Stacks) -> None:
     """A path that had a slot of its own on a page keeps one; the same pages give the same slots."""
-    given_slots = colour_slots(tops, theme.SERIES)
+    given_slots = colour_slots(tops, theme.SERIES_COUNT)
     found = separate_neighbours(given_slots, tops)
     assert similar_neighbours(found, tops) <= similar_neighbours(given_slots, tops)
     assert found.keys() == given_slots.keys()
-    assert set(found.values()) <= set(range(theme.SERIES))
+    assert set(found.values()) <= set(range(theme.SERIES_COUNT))
     for one, two in combinations(found, 2):
         assert (found[one] == found[two]) == (given_slots[one] == given_slots[two])
     assert separate_neighbours(given_slots, tops) == found
@@ -160,12 +160,12 @@ def test_swapped_slots_have_no_more_similar_neighbours_and_no_fewer_colours(tops
 
 def test_slots_of_similar_neighbours_are_swapped() -> None:
     """On a single page, no two similar slots touch, in whatever order its paths come."""
-    top = [f"/{n}" for n in range(theme.SERIES)]
+    top = [f"/{n}" for n in range(theme.SERIES_COUNT)]
     likest = max(
-        permutations(range(theme.SERIES), 3),
+        permutations(range(theme.SERIES_COUNT), 3),
         key=lambda few: sum(theme.similar_lightness(*two) for two in pairwise(few)),
     )
-    order = [*likest, *(slot for slot in range(theme.SERIES) if slot not in likest)]
+    order = [*likest, *(slot for slot in range(theme.SERIES_COUNT) if slot not in likest)]
     slots = dict(zip(top, order, strict=True))
     assert similar_neighbours(slots, [top]) > 1
     assert similar_neighbours(separate_neighbours(slots, [top]), [top]) == 0
@@ -177,13 +177,13 @@ def test_the_samples_stacks_have_as_few_similar_neighbours_as_any_order_of_the_c
         Config(windows=("7d", "30d")), datetime(2026, 11, 23, 16, tzinfo=UTC), None, paths_csv
     )
     tops = [coloured_paths(metrics) for metrics in reversed(compute_figures(read).metrics)]
-    slots = colour_slots(tops, theme.SERIES)
+    slots = colour_slots(tops, theme.SERIES_COUNT)
     pairs = neighbours(slots, tops)
-    slotted = [None, *range(theme.SERIES)]
+    slotted = [None, *range(theme.SERIES_COUNT)]
     like = {(one, two): theme.similar_lightness(one, two) for one in slotted for two in slotted}
     fewest = min(
         sum(like[new[one], new[two]] for one, two in pairs)
-        for order in permutations(range(theme.SERIES))
+        for order in permutations(range(theme.SERIES_COUNT))
         for new in [{None: None, **dict(enumerate(order))}]
     )
     assert (

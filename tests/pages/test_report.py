@@ -895,7 +895,8 @@ def test_an_empty_table_gives_pages_that_say_so(tmp_path: Path) -> None:
 def test_the_same_rows_settings_and_time_give_the_same_bytes(site: Path) -> None:
     """In another process with another hash seed, except for the build's times and memory."""
     code = (
-        "import sys, pathlib; from tests.pages.test_report import built; built(pathlib.Path(sys.argv[1]), to='two')"
+        "import sys, pathlib; from tests.pages.test_report import built; "
+        "built(pathlib.Path(sys.argv[1]), to='two')"
     )
     folder = site.parents[2]
     subprocess.run(

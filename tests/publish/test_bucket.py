@@ -682,7 +682,7 @@ def test_a_bucket_that_stays_down_is_an_error_that_may_be_retried(
     monkeypatch.setattr(client, "RETRIES", 1)
     down = open_bucket(f"s3://{NAME}/{uuid4().hex}")
     proxy.intercept = lambda *_: 503
-    with pytest.raises(BucketUnavailable, match=r"503 Service Unavailable.*tried again") as caught:
+    with pytest.raises(BucketUnavailable, match=r"503 Service Unavailable.*Try again later") as caught:
         publish_to(down, publish_files(tmp_path, site_files("one")))
     assert caught.value.retry
 

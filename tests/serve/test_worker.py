@@ -117,7 +117,7 @@ def test_a_failure_on_record_is_not_noted_twice(make: Callable[..., Worker], tmp
 def test_how_a_child_ended_is_said_in_words(
     make: Callable[..., Worker], code: str, message: str, retry: bool
 ) -> None:
-    """Who is killed may fare better the next time; who ends by itself will do the same again."""
+    """A killed build may succeed on retry; one that exits by itself fails again."""
     builder = make(code)
     outcome = builder.run()
     assert (outcome.state, outcome.error, outcome.message, outcome.retry) == (

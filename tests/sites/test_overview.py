@@ -157,7 +157,7 @@ def index(sites: Sites) -> Iterator[Published]:
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(index: Published, visit: Open, size: tuple[int, int], scheme: str) -> None:
-    """And nothing of a hostile name runs; the page asks for nothing but itself, and scrolls not sideways."""
+    """Nothing of a hostile name runs. The page requests only itself, and does not scroll horizontally."""
     reader = visit(index.http("index.html"), size=size)
     reader.page.emulate_media(color_scheme=scheme)
     assert reader.axe() == []

@@ -65,7 +65,9 @@ def _publish_error(url: str, message: str) -> PublishError:
     advice = next((text for pattern, text in ADVICE.items() if re.search(pattern, message)), "")
     advice = advice.format(names=BUCKETS[url.partition(":")[0]])
     if not advice and TEMPORARY.search(message):
-        return BucketUnavailable(f"{words}. It is tried again; see the provider's status if it goes on")
+        return BucketUnavailable(
+            f"{words}. Try again later; if it goes on, see the status page of the provider"
+        )
     return PublishError(f"{words}. {advice or 'See docs/object-storage.md'}")
 
 

@@ -1,6 +1,6 @@
 """The objects of a release in a bucket, and ``current.json``, the index of what was written.
 
-A file with a gzip form is stored in that form, under its own name: a bucket sends the same bytes to every
+A file with a gzip form is stored as gzip under its plain name. A bucket sends the same bytes to every
 client, and all HTTP clients in use understand gzip. The index holds the entity tag that the store gave to
 each object. If the tag has changed since, somebody else has overwritten the object.
 """
@@ -78,11 +78,11 @@ class BucketIndex:
 def dump_index(index: BucketIndex) -> bytes:
     """Return an index as ``current.json``. Two indexes with a lease never have the same bytes."""
     lease = index.lease
-    claim = {"release": lease.release, "by": lease.by, "since": lease.since.isoformat()} if lease else None
+    stored = {"release": lease.release, "by": lease.by, "since": lease.since.isoformat()} if lease else None
     document = {
         "schema_version": 1,
         "release": index.release,
-        "claim": claim,
+        "claim": stored,
         "objects": {key: vars(entry) for key, entry in sorted(index.objects.items())},
     }
     return (json.dumps(document, ensure_ascii=False, indent=0) + "\n").encode()
@@ -93,8 +93,8 @@ def parse_index(content: bytes) -> BucketIndex:
     with suppress(ValueError, LookupError, TypeError, AttributeError):
         document = json.loads(content)
         objects = {str(key): _parse_entry(entry) for key, entry in document["objects"].items()}
-        claim, release = document["claim"], document["release"]
-        lease = Lease(claim["release"], claim["by"], _parse_time(claim["since"])) if claim else None
+        stored, release = document["claim"], document["release"]
+        lease = Lease(stored["release"], stored["by"], _parse_time(stored["since"])) if stored else None
         if release is not None:
             build_time(release)
         return BucketIndex(release, objects, lease)

@@ -159,7 +159,7 @@ def _upload_objects(
             listed = bucket.list_below(folder)
     raise BucketUnavailable(
         f"{bucket.url}/{missing[0][0]}: the store does not hold what was sent ({len(missing)} such objects),"
-        " although it accepted the request. The current release there stays. It is tried again"
+        " although it accepted the request. The current release there stays. Try again"
     )
 
 
