@@ -32,16 +32,18 @@ SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 """The beginning of an address that names its scheme, its host, or both."""
 
 ZONES_OF_ABBREVIATIONS = {
-    "AEDT": "Australia/Sydney", "AEST": "Australia/Sydney", "AKDT": "America/Anchorage",
-    "AKST": "America/Anchorage", "AWST": "Australia/Perth", "BST": "Europe/London", "CDT": "America/Chicago",
-    "CEST": "Europe/Berlin", "CST": "America/Chicago", "EDT": "America/New_York", "EEST": "Europe/Helsinki",
+    "AKDT": "America/Anchorage", "AKST": "America/Anchorage", "AWST": "Australia/Perth",
+    "CDT": "America/Chicago", "CEST": "Europe/Berlin", "EDT": "America/New_York", "EEST": "Europe/Helsinki",
     "HKT": "Asia/Hong_Kong", "JST": "Asia/Tokyo", "KST": "Asia/Seoul", "MDT": "America/Denver",
     "MSK": "Europe/Moscow", "NZDT": "Pacific/Auckland", "NZST": "Pacific/Auckland",
     "PDT": "America/Los_Angeles", "PST": "America/Los_Angeles", "SGT": "Asia/Singapore",
     "WEST": "Europe/Lisbon",
 }  # fmt: skip
-"""Abbreviations that are not names of zones, and the zone that each most often means. Ambiguous ones (IST)
-are left out."""
+"""Abbreviations that are not names of zones, and the zone that each means.
+
+Left out are those of zones with different hours: CST (also China), BST (also Bangladesh), IST (also Israel),
+AEST and AEDT (Brisbane has no summer time).
+"""
 
 
 def _zone(name: str) -> str:

@@ -52,16 +52,16 @@ def contents(release: Path) -> Files:
 
 
 def faults(files: Mapping[str, bytes], *, max_page_mb: int = 5, own: Path | None = None) -> list[str]:
-    """Return what the proof says of files: one line a fault."""
+    """Return one line for each fault that the proof finds in the files."""
     try:
         prove(files, windows=WINDOWS, max_page_mb=max_page_mb, own=own)
     except ProofError as exc:
-        first, *told = str(exc).splitlines()
+        first, *lines = str(exc).splitlines()
         assert first == REFUSED
-        advice = told.pop() if own or not told[-1].endswith(ADVICE) else ""
-        advised = own is None and all(line.endswith(ADVICE) for line in told)
+        advice = lines.pop() if own or not lines[-1].endswith(ADVICE) else ""
+        advised = own is None and all(line.endswith(ADVICE) for line in lines)
         assert ("report it" in advice) != advised
-        return told
+        return lines
     return []
 
 
@@ -137,9 +137,9 @@ def test_what_a_page_names_must_be_there(whole: Mapping[str, bytes], kind: str) 
     files = dict(whole)
     (name,) = (name for name in files if name.startswith(start) and name.endswith((".js", ".svg")))
     without(name)(files)
-    told = faults(files)
-    assert told
-    assert all("which is not in the release" in line and name.rpartition("/")[2] in line for line in told)
+    lines = faults(files)
+    assert lines
+    assert all("which is not in the release" in line and name.rpartition("/")[2] in line for line in lines)
 
 
 FIGURES: dict[str, tuple[Break, str]] = {
@@ -157,7 +157,7 @@ FIGURES: dict[str, tuple[Break, str]] = {
     "another window": (
         reported("7d", lambda report: report.update(window="30d")), "report.json: is of 30d, 7 days from ",
     ),
-    "a date that is none": (
+    "a date that is not valid": (
         reported("7d", lambda report: report.update(end="2026-02-30")),
         "report.json: has a text that is not",
     ),
@@ -225,9 +225,9 @@ def test_paths_that_only_the_csv_lists_count_too(whole: Mapping[str, bytes], row
     lines = files[name].decode().splitlines(keepends=True)
     kept = lines if "/more" in row else lines[:-1]
     put(files, name, "".join([*kept, row]).encode())
-    (told,) = faults(files)
-    assert told.startswith(f"{name}: ")
-    assert says.replace("19", str(count + 1)).replace("17", str(count - 1)).replace("18", str(count)) in told
+    (line,) = faults(files)
+    assert line.startswith(f"{name}: ")
+    assert says.replace("19", str(count + 1)).replace("17", str(count - 1)).replace("18", str(count)) in line
 
 
 def test_a_list_of_paths_that_ends_at_its_limit_is_whole(whole: Mapping[str, bytes]) -> None:
@@ -270,7 +270,7 @@ PAGES: dict[str, tuple[str, str, str]] = {
         MARK, f'<a href="../30d/#nowhere">x</a>{MARK}', 'but 30d/index.html has no id "nowhere"',
     ),
 }  # fmt: skip
-"""What is put in place of what, and what is told of it."""
+"""What is replaced by what, and what is reported."""
 
 
 @pytest.mark.parametrize("case", PAGES)
@@ -278,8 +278,8 @@ def test_pages_are_valid_whole_and_lead_nowhere_wrong(whole: Mapping[str, bytes]
     files = dict(whole)
     old, new, says = PAGES[case]
     edited("7d/index.html", old, new)(files)
-    told = faults(files)
-    assert any(line.startswith("7d/index.html") and says in line for line in told), told
+    lines = faults(files)
+    assert any(line.startswith("7d/index.html") and says in line for line in lines), lines
 
 
 def test_a_fault_names_line_and_tag(whole: Mapping[str, bytes]) -> None:
@@ -324,8 +324,8 @@ def test_the_page_for_lost_readers_links_from_the_root(whole: Mapping[str, bytes
     edited("404.html", "</main>", '<a href="/">1</a><a href="/blog/">2</a><a href="/7d/">3</a></main>')(files)
     assert faults(files) == []
     edited("404.html", "</main>", '<a href="/7d/month.html">4</a></main>')(files)
-    (told,) = faults(files)
-    assert 'links to "/7d/month.html"' in told
+    (line,) = faults(files)
+    assert 'links to "/7d/month.html"' in line
 
 
 def test_a_policy_stands_before_the_style_that_it_allows(whole: Mapping[str, bytes]) -> None:
@@ -333,8 +333,8 @@ def test_a_policy_stands_before_the_style_that_it_allows(whole: Mapping[str, byt
     head, meta, rest = files["7d/index.html"].decode().partition('<meta http-equiv="Content-Security')
     end, _, tail = rest.partition(">")
     put(files, "7d/index.html", (head + tail.replace("</head>", f"{meta}{end}></head>", 1)).encode())
-    (told,) = faults(files)
-    assert told.endswith("comes after the style that it allows")
+    (line,) = faults(files)
+    assert line.endswith("comes after the style that it allows")
 
 
 def test_a_page_over_its_limit_is_refused(whole: Mapping[str, bytes]) -> None:
@@ -351,11 +351,11 @@ def test_a_page_over_its_limit_is_refused(whole: Mapping[str, bytes]) -> None:
 
 
 def test_an_anchor_of_the_intro_must_be_on_the_page(whole: Mapping[str, bytes]) -> None:
-    """The usual release has an intro; what stands behind it is none of its own."""
+    """The release has an intro; the elements behind it are not part of it."""
     files = dict(whole)
     edited("7d/index.html", 'href="https://a.test"', 'href="#nowhere"')(files)
-    (told,) = faults(files)
-    assert told.endswith('7d/index.html has no id "nowhere": correct this link in the setting intro')
+    (line,) = faults(files)
+    assert line.endswith('7d/index.html has no id "nowhere": correct this link in the setting intro')
     edited("7d/index.html", 'href="#nowhere"', 'href="#paths"')(files)
     assert faults(files) == []
     edited("7d/index.html", MARK, f'<a href="#nowhere">x</a>{MARK}')(files)
@@ -365,8 +365,8 @@ def test_an_anchor_of_the_intro_must_be_on_the_page(whole: Mapping[str, bytes]) 
 def test_a_drawing_is_well_formed(whole: Mapping[str, bytes]) -> None:
     files = dict(whole)
     edited("7d/visits-by-path.svg", "</svg>", "</svg")(files)
-    (told,) = faults(files)
-    assert told.startswith("7d/visits-by-path.svg, line ")
+    (line,) = faults(files)
+    assert line.startswith("7d/visits-by-path.svg, line ")
 
 
 @pytest.mark.parametrize(
@@ -438,11 +438,11 @@ def test_a_doctype_that_never_ends_is_read_in_no_time() -> None:
 ELEMENTS = st.sampled_from(["div", "section", "ul", "span", "b", "svg", "x-y", "Article"])
 WORDS = st.text(st.characters(blacklist_characters="<", blacklist_categories=["Cs"]), max_size=5)
 TREES = st.recursive(
-    WORDS, lambda inner: st.tuples(ELEMENTS, st.lists(inner, max_size=3)).map(lambda made: spelled(*made))
+    WORDS, lambda inner: st.tuples(ELEMENTS, st.lists(inner, max_size=3)).map(lambda made: html_of(*made))
 )
 
 
-def spelled(name: str, inner: list[str]) -> str:
+def html_of(name: str, inner: list[str]) -> str:
     return f"<{name} title='<>'>{''.join(inner)}</{name.upper()}>"
 
 
@@ -483,7 +483,7 @@ TEMPLATES: dict[str, tuple[str, str, list[str]]] = {
         ["404.html: has 1.0 MB: lower top_paths, or raise output.max_page_mb (1)"],
     ),
 }
-"""An own template, and what is told of it."""
+"""An own template, and what is reported."""
 
 
 def test_own_templates_that_break_a_page_are_refused_and_the_last_release_stays(
@@ -568,7 +568,7 @@ def test_a_site_that_became_quiet_and_a_past_day_are_no_loss(tmp_path: Path) -> 
 
 
 def test_a_table_that_was_emptied_while_nobody_built_is_a_loss(tmp_path: Path) -> None:
-    """The reports share no date; nothing tells that the site was quiet so long."""
+    """The reports share no date; nothing shows whether the site had no visits in between."""
     then = [(days, "/", 5) for days in range(20, 28)]
     assert built(tmp_path, then, as_of=TODAY - timedelta(days=20)).changed
     with pytest.raises(SourceEmptied):

@@ -25,7 +25,7 @@ from reportgen.core.formatting import ENGLISH, LocaleFormatter
 from reportgen.core.text import columns
 from reportgen.core.windows import make_window
 from reportgen.pages.report import make_pages
-from tests.support.figures import gathered
+from tests.support.figures import read_figures
 
 TODAY = date(2026, 11, 23)
 NOW, BEFORE = "Tue 17 \u2013 Mon 23 Nov 2026", "Tue 10 \u2013 Mon 16 Nov 2026"
@@ -52,7 +52,7 @@ def drawn(
 ) -> list[Chart]:
     """Return the charts of these windows as in a build; ``over``: today is complete."""
     windows = [make_window(name, TODAY, today_complete=over) for name in names]
-    return [chart for page in make_pages(gathered(rows, windows), formatter) for chart in page.charts]
+    return [chart for page in make_pages(read_figures(rows, windows), formatter) for chart in page.charts]
 
 
 def stacked(
@@ -67,7 +67,7 @@ def compared(
     rows: Iterable[Row], name: str = "7d", *, over: bool = False, formatter: LocaleFormatter = ENGLISH
 ) -> Chart:
     """Return the chart of one window against the one before."""
-    metrics = gathered(rows, [make_window(name, TODAY, today_complete=over)]).metrics[0]
+    metrics = read_figures(rows, [make_window(name, TODAY, today_complete=over)]).metrics[0]
     return against_previous(metrics, formatter)
 
 
@@ -337,11 +337,11 @@ def test_the_axis_names_first_week_and_today(usual: list[Chart]) -> None:
 def test_every_label_of_the_axis_of_dates_is_drawn() -> None:
     """In windows of any length: rounding once put the first date out of the range, and its label was lost.
 
-    The names stand evenly, at most so many as fit, and the last is always today.
+    The labels are spaced evenly, do not overlap, and the last is always today.
     """
     lengths = range(2, 32)
     windows = [make_window(f"{days}d", TODAY, today_complete=True) for days in lengths]
-    for metrics in gathered(TWELVE, windows).metrics:
+    for metrics in read_figures(TWELVE, windows).metrics:
         dates = metrics.window.span.dates()
         ticks = {ENGLISH.tick(day, weekday=weekday): day for day in dates for weekday in (True, False)}
         chart = against_previous(metrics, ENGLISH)
@@ -369,9 +369,9 @@ def test_dates_without_rows_are_marked_and_named_on_both_charts() -> None:
     whole = drawn([(days, "/", 10) for days in range(14)], "7d")
     assert [painted(svg, fill="var(--quiet)") for svg in all_svgs(whole)] == [0, 0, 0, 0]
     assert [chart.alt for chart in whole if "No rows" in chart.alt] == []
-    apart = compared([(days, "/", 10) for days in range(14) if days not in {1, 3, 4}])
-    assert apart.alt.endswith(" No rows on Thu 19 \u2013 Fri 20 Nov 2026; Sun 22 Nov 2026.")
-    assert [row["count"] for row in apart.rows["dates"]] == [
+    gaps = compared([(days, "/", 10) for days in range(14) if days not in {1, 3, 4}])
+    assert gaps.alt.endswith(" No rows on Thu 19 \u2013 Fri 20 Nov 2026; Sun 22 Nov 2026.")
+    assert [row["count"] for row in gaps.rows["dates"]] == [
         "10", "10", "0, no rows", "0, no rows", "10", "0, no rows", "10 so far",
     ]  # fmt: skip
 

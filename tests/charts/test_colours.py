@@ -1,9 +1,10 @@
 """Colours can be distinguished and read with every kind of colour vision, and in black and white.
 
-A series is told from every other one by its colour, so each two must differ for every reader. How much is
-measured as CIEDE2000 (Sharma, Wu & Dalal, "The CIEDE2000 Color-Difference Formula: Implementation Notes,
-Supplementary Test Data, and Mathematical Observations", Color Research & Application 30, 2005): 1 is the
-least difference that is seen side by side; across a chart and its legend it takes about ten times that.
+A series is distinguished from every other one by its colour, so each two must differ for every reader.
+The difference is measured as CIEDE2000 (Sharma, Wu & Dalal, "The CIEDE2000 Color-Difference Formula:
+Implementation Notes, Supplementary Test Data, and Mathematical Observations", Color Research & Application
+30, 2005): 1 is the least difference that is seen side by side; across a chart and its legend it takes about
+ten times that.
 
 What readers without one kind of cones see is simulated: deuteranopia and protanopia by Machado, Oliveira &
 Fernandes, "A Physiologically-based Model for Simulation of Color Vision Deficiency", IEEE TVCG 15, 2009
@@ -157,10 +158,10 @@ def test_every_vision_sees_greys_as_they_are(vision: str) -> None:
     ],
 )
 def test_a_vision_sees_nearly_the_same_colour_where_others_see_two(vision: str, one: str, two: str) -> None:
-    def apart(seen: str) -> float:
+    def difference(seen: str) -> float:
         return ciede2000(*(lab(SEEN[seen](linear(colour))) for colour in (one, two)))
 
-    assert apart(vision) < 0.6 * apart("normal")
+    assert difference(vision) < 0.6 * difference("normal")
 
 
 def test_without_s_cones_only_the_two_others_count() -> None:

@@ -119,9 +119,9 @@ def test_lightness_is_that_of_cielab(colour: str, lightness: float) -> None:
 
 def test_a_pair_is_similar_below_8_steps_of_lightness(monkeypatch: pytest.MonkeyPatch) -> None:
     """In one scheme or the other: pages are read in both."""
-    grey, close, apart = "#777777", "#8a8a8a", "#8d8d8d"  # L* 50.0, 57.3, 58.4
+    grey, close, distinct = "#777777", "#8a8a8a", "#8d8d8d"  # L* 50.0, 57.3, 58.4
     for name, other in (("SERIES_LIGHT", "SERIES_DARK"), ("SERIES_DARK", "SERIES_LIGHT")):
-        monkeypatch.setattr(theme, name, (grey, close, apart))
+        monkeypatch.setattr(theme, name, (grey, close, distinct))
         monkeypatch.setattr(theme, other, ("#000000", "#777777", "#ffffff"))
         assert [theme.similar_lightness(0, 1), theme.similar_lightness(0, 2)] == [True, False]
 

@@ -299,10 +299,8 @@ def test_zones_are_those_of_the_zone_database(load: Load, name: str) -> None:
         ("+02:00", 'Did you mean "Etc/GMT-2" (2 h ahead of UTC)?'),
         ("PST", 'Did you mean "America/Los_Angeles"?'),
         ("pdt", 'Did you mean "America/Los_Angeles"?'),
-        ("CST", 'Did you mean "America/Chicago"?'),
         ("EDT", 'Did you mean "America/New_York"?'),
         ("JST", 'Did you mean "Asia/Tokyo"?'),
-        ("AEST", 'Did you mean "Australia/Sydney"?'),
     ],
 )
 def test_an_unknown_zone_is_answered_with_the_one_that_is_meant(load: Load, name: str, hint: str) -> None:
@@ -322,6 +320,9 @@ def test_each_suggested_zone_exists(load: Load, zone: str) -> None:
         ("Europe/Bern", '"UTC" or "Europe/Berlin"'),
         ("Europe", '"UTC" or "Europe/Berlin"'),
         ("IST", '"UTC" or "Europe/Berlin"'),
+        ("CST", '"UTC" or "Europe/Berlin"'),
+        ("BST", '"UTC" or "Europe/Berlin"'),
+        ("AEST", '"UTC" or "Europe/Berlin"'),
         ("ABC", '"UTC" or "Europe/Berlin"'),
         ("UTC+5:30", '"UTC" or "Europe/Berlin"'),
         ("GMT+15", '"UTC" or "Europe/Berlin"'),

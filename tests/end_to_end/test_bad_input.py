@@ -441,7 +441,7 @@ BAD_FILES = {
     ),
     "sqlite: a text file": BadFile(
         "sqlite:///a.db", text("a.db", "not a database, but long enough to be one\n" * 50),
-        ("sqlite:///a.db", "no SQLite database"),
+        ("sqlite:///a.db", "is not a SQLite database"),
     ),
     "sqlite: missing table": BadFile(
         "sqlite:///a.db", in_sqlite(NO_TABLE),
@@ -876,11 +876,11 @@ def test_check_names_bad_settings_as_build_does(site: Site, run: Run) -> None:
 @pytest.mark.parametrize(
     ("day", "says"),
     [
-        ("2999-01-01", ["2999-01-01 is in the future; today is", "in UTC"]),
-        ("23.11.2026", ['"23.11.2026" is no date', "write it as 2026-11-23"]),
-        ("2026-02-30", ['"2026-02-30" is no date', "write it as 2026-11-23"]),
-        ("", ['"" is no date', "write it as 2026-11-23"]),
-        ("0999-12-31", ["0999-12-31 is too long ago", "1000-01-01"]),
+        ("2999-01-01", ["2999-01-01 is in the future. Today is", "in UTC"]),
+        ("23.11.2026", ['"23.11.2026" is not a date', "Write it as 2026-11-23"]),
+        ("2026-02-30", ['"2026-02-30" is not a date', "Write it as 2026-11-23"]),
+        ("", ['"" is not a date', "Write it as 2026-11-23"]),
+        ("0999-12-31", ["0999-12-31 is too long ago. The first possible date is 1000-01-01"]),
     ],
 )
 def test_a_day_that_no_report_can_end_on(site: Site, day: str, says: list[str]) -> None:

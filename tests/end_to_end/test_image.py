@@ -161,9 +161,9 @@ class Image:
         self.fresh_volume()
         words = [*FINAL.last("ENTRYPOINT").words, *FINAL.last("CMD").words]
         inner = in_root(self._root, self.environment, FINAL.last("WORKDIR").text, *as_user(USER), *words)
-        apart = ["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={self._root}/proc"]
+        unshare = ["unshare", "--pid", "--fork", "--kill-child", f"--mount-proc={self._root}/proc"]
         with self._log.open("wb") as log, subprocess.Popen(
-            self._namespace.command(*apart, *inner), stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            self._namespace.command(*unshare, *inner), stdin=subprocess.DEVNULL, stdout=log, stderr=log
         ) as process:  # fmt: skip
             running = Running(self, process)
             try:

@@ -106,10 +106,10 @@ def ask(
         "path_count": sums["path_count"], "other": sum(row["visits"] for row in paths[top:]),
         "notes": [{"kind": "future_date", "rows": sums["after"]}] if running else [],
     }  # fmt: skip
-    return {"report.json": report, "daily.csv": spelled(daily), "paths.csv": spelled(paths[:100_000])}
+    return {"report.json": report, "daily.csv": csv_cells(daily), "paths.csv": csv_cells(paths[:100_000])}
 
 
-def spelled(rows: list[dict[str, Any]]) -> list[list[str]]:
+def csv_cells(rows: list[dict[str, Any]]) -> list[list[str]]:
     """Return rows as CSV, names first."""
     forms = {"None": "", "True": "true", "False": "false"}
     return [list(rows[0]), *([forms.get(str(cell), str(cell)) for cell in row.values()] for row in rows)]
@@ -247,12 +247,12 @@ def test_the_command_line_publishes_the_same_numbers(
 ) -> None:
     done = run("build", "--as-of", PROBED, "--json", DATABASE_URL=database)
     assert (done.returncode, done.stderr) == (0, "")
-    told = json.loads(done.stdout)
-    assert (told["status"], told["as_of"], told["notes"]) == ("published", "2023-12-20", [])
+    document = json.loads(done.stdout)
+    assert (document["status"], document["as_of"], document["notes"]) == ("published", "2023-12-20", [])
     read_dates = "date BETWEEN '2023-10-22' AND '2023-12-20'"
     with psycopg.connect(database) as connection:
         rows = connection.execute(f"SELECT count(*) FROM metrics WHERE {read_dates}".encode()).fetchone()
-    assert (told["rows"],) == rows
+    assert (document["rows"],) == rows
     for window in WINDOWS:
         assert_true(tmp_path / "output" / "current", window, truth(window, PROBED))
 

@@ -1,7 +1,7 @@
 """Faults of the database and of the network: the build fails in time, says why, and changes nothing.
 
 Real builds read from a real PostgreSQL server through a proxy that knows the protocol. The cases of
-:data:`CASES` run at the same time, because most of them only wait. The fixture ``outcomes`` starts each case
+:data:`CASES` run at the same time, because most of them only wait. The fixture ``results`` starts each case
 once, in its own folder.
 """
 
@@ -64,7 +64,7 @@ CASES = {
 
 
 @dataclass(frozen=True)
-class Outcome:
+class FaultResult:
     """The results of a build with a fault, and of the next build without it (``again``)."""
 
     status: int
@@ -99,10 +99,10 @@ def site(good: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def outcomes(
+def results(
     db: Database, good: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[Fault, Future[Outcome]]]:
-    """Return the outcome of every case; six cases run at a time."""
+) -> Iterator[dict[Fault, Future[FaultResult]]]:
+    """Return the result of every case; six cases run at a time."""
     root = tmp_path_factory.mktemp("faults")
     with ThreadPoolExecutor(6) as pool:
         yield {
@@ -111,7 +111,7 @@ def outcomes(
         }
 
 
-def run_case(db: Database, fault: Fault, folder: Path) -> Outcome:
+def run_case(db: Database, fault: Fault, folder: Path) -> FaultResult:
     proxy = Proxy(db.proxy.target)
     try:
         proxy.fault = fault
@@ -123,7 +123,7 @@ def run_case(db: Database, fault: Fault, folder: Path) -> Outcome:
         repeated = fault.phase in {"ready", "rows"}
         again = successful_build(folder, url_for(proxy.port), "--if-changed") if repeated else None
         document = json.loads(done.stdout)
-        return Outcome(
+        return FaultResult(
             done.returncode, document, done.stderr, seconds, proxy.happened.is_set(), before, after, again
         )
     finally:
@@ -188,10 +188,10 @@ def waits_for_lock(db: Database, application: str) -> bool:
 
 @pytest.mark.parametrize("fault", CASES, ids=lambda fault: f"{fault.what}-{fault.statement}-{fault.phase}")
 def test_whatever_happens_to_the_connection_the_build_ends_in_time_and_the_last_report_stays(
-    fault: Fault, outcomes: dict[Fault, Future[Outcome]]
+    fault: Fault, results: dict[Fault, Future[FaultResult]]
 ) -> None:
     """The connection is reset, silent or slow, at each phase of the protocol."""
-    found, (words, wait_s) = outcomes[fault].result(), CASES[fault]
+    found, (words, wait_s) = results[fault].result(), CASES[fault]
     assert found.happened
     assert (found.status, found.document["error"]) == (1, "SourceUnavailable"), found
     assert words in found.document["message"]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from reportgen.core.errors import TimedOut
 from tests.support.postgres import Database, temporary_database
 from tests.support.services import Service, eventually, serving, write_table
 
@@ -120,7 +121,7 @@ def proxy_fault(mode: str, db: Database) -> Iterator[None]:
         (stopped, "SourceUnavailable", "cannot connect"),
         (frozen, "SourceUnavailable", "timeout"),
         (terminated_during_a_query, "SourceUnavailable", "terminating connection"),
-        (frozen_during_a_query, "TimedOut", "not done after 4 s"),
+        (frozen_during_a_query, "TimedOut", str(TimedOut.after(4))),
         (lambda db: proxy_fault("cut", db), "SourceUnavailable", "cannot connect"),
         (lambda db: proxy_fault("cut in the middle", db), "SourceUnavailable", "closed the connection"),
         (lambda db: proxy_fault("silent", db), "SourceUnavailable", "timeout"),

@@ -213,5 +213,5 @@ def test_today_is_the_date_in_the_time_zone(zone: str, now: str, today: str) -> 
     """Written down by hand, not computed: nights when clocks change, a date that was left out."""
     moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
     assert str(today_in(ZoneInfo(zone), moment)) == today
-    told = replace(case(), timezone=zone, now=moment)
-    assert str(told.today) == today
+    changed = replace(case(), timezone=zone, now=moment)
+    assert str(changed.today) == today

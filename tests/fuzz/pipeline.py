@@ -142,24 +142,24 @@ def check_files(files: Mapping[str, bytes], case: Case, true: Truth) -> None:
     for window in case.windows:
         expected = figures(case, true, window)
         everything = expected.pop("all paths")
-        told = json.loads(files[f"{window}/report.json"])
-        reports[window] = told
-        told = {name: value for name, value in told.items() if name not in {"built_at", "changes"}}
-        assert told == expected
-        assert sum(d["visits"] for d in told["daily"]) == told["total"]
-        assert told["total"] == sum(p["visits"] for p in told["paths"]) + told["other"]
-        assert read_csv(files[f"{window}/daily.csv"]) == spelled(
+        report = json.loads(files[f"{window}/report.json"])
+        reports[window] = report
+        report = {name: value for name, value in report.items() if name not in {"built_at", "changes"}}
+        assert report == expected
+        assert sum(d["visits"] for d in report["daily"]) == report["total"]
+        assert report["total"] == sum(p["visits"] for p in report["paths"]) + report["other"]
+        assert read_csv(files[f"{window}/daily.csv"]) == csv_cells(
             expected["daily"], "date visits previous recorded"
         )
         rows = read_csv(files[f"{window}/paths.csv"])
-        assert rows == spelled(everything, "path visits share previous change")
+        assert rows == csv_cells(everything, "path visits share previous change")
         page = parsed(files[f"{window}/index.html"])
         check_page(page, case, expected)
     assert parsed(files["index.html"]).paths == parsed(files[f"{case.windows[0]}/index.html"]).paths
     parsed(files["404.html"])
 
 
-def spelled(rows: list[dict[str, Any]], names: str) -> list[list[str]]:
+def csv_cells(rows: list[dict[str, Any]], names: str) -> list[list[str]]:
     """Return rows as cells of CSV; one that a spreadsheet would run has a leading quote."""
     words = {None: "", True: "true", False: "false"}
     cells = [[words[v] if v is None or isinstance(v, bool) else str(v) for v in row.values()] for row in rows]
@@ -307,9 +307,9 @@ def check_sentences(said: list[str], case: Case, true: Truth, window: str) -> No
     head = re.match(f"({NUMBER}|No) visits? on ", said[0])
     assert head
     assert head[1] == "No" or number(head[1]) == sum(now.values())
-    if told := re.search(f": ({NUMBER}) (more|fewer) than the ({NUMBER}) on", said[0]):
-        assert number(told[1]) * (1 if told[2] == "more" else -1) == moved
-        assert number(told[3]) == sum(before.values())
+    if compared := re.search(f": ({NUMBER}) (more|fewer) than the ({NUMBER}) on", said[0]):
+        assert number(compared[1]) * (1 if compared[2] == "more" else -1) == moved
+        assert number(compared[3]) == sum(before.values())
     for sentence in said[1:]:
         parts = [(path, number(by)) for path, by in re.findall(f"{NAMED} \\(?({NUMBER})", sentence)]
         if sentence.startswith("By path: "):

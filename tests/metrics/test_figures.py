@@ -12,7 +12,7 @@ from reportgen.core.windows import Span, make_window
 from reportgen.metrics.figures import OTHER, Day, WindowMetrics, by_date, colour_slots, stack
 from reportgen.metrics.paths import smallest_named_change
 from reportgen.sources.statements import PathTotals, relative_change
-from tests.support.figures import gathered
+from tests.support.figures import read_figures
 
 if TYPE_CHECKING:
     from reportgen.pages.report import ReportFigures
@@ -32,7 +32,7 @@ def read(
     rows: Iterable[Row], name: str = "7d", *, over: bool = False, top_paths: int = 100
 ) -> "ReportFigures":
     """Return the figures of a table of these rows; ``over``: today is complete."""
-    return gathered(rows, [make_window(name, TODAY, today_complete=over)], top_paths)
+    return read_figures(rows, [make_window(name, TODAY, today_complete=over)], top_paths)
 
 
 def figures(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> WindowMetrics:
@@ -257,7 +257,7 @@ def test_visits_by_date_are_one_row_a_path_in_the_order_asked_for(
     """Cells of other dates and paths are ignored; a date without a cell has 0."""
     rows = [*rows, (0, "/", 41), (6, "/a", 41)]  # so that the build reads these paths
     week, month = (make_window(name, TODAY, today_complete=False) for name in ("7d", "30d"))
-    found = gathered(rows, [week, month])
+    found = read_figures(rows, [week, month])
     assert by_date(found.metrics[0], found.cells, asked).tolist() == [
         [visits(rows, at, at, path) for at in range(6, -1, -1)] for path in asked
     ]

@@ -12,7 +12,7 @@ from reportgen.core.formatting import ENGLISH, LocaleFormatter
 from reportgen.core.text import CLOSE, OPEN, bare
 from reportgen.core.windows import make_window
 from reportgen.metrics.highlights import sentences
-from tests.support.figures import gathered
+from tests.support.figures import read_figures
 
 TODAY = date(2026, 11, 23)
 NOW = "on 6 complete days (Tue 17 \u2013 Sun 22 Nov 2026)"
@@ -41,7 +41,7 @@ def marked(
 ) -> list[str]:
     """Return the same with the marks around paths."""
     window = make_window(name, TODAY, today_complete=over)
-    return sentences(gathered(rows, [window]).metrics[0], formatter)
+    return sentences(read_figures(rows, [window]).metrics[0], formatter)
 
 
 def evenly(path: str, now: int, before: int) -> list[Row]:

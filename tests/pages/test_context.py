@@ -21,13 +21,13 @@ from reportgen.pages.context import (
     page_variables,
     sentence_parts,
 )
-from tests.support.figures import gathered
+from tests.support.figures import read_figures
 
 TODAY = date(2026, 11, 23)
 
 
 def metrics_of(rows: list[tuple[int, str, int]], name: str = "7d", *, over: bool = False) -> WindowMetrics:
-    return gathered(rows, [make_window(name, TODAY, today_complete=over)]).metrics[0]
+    return read_figures(rows, [make_window(name, TODAY, today_complete=over)]).metrics[0]
 
 
 # Paths.

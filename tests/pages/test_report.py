@@ -414,7 +414,7 @@ def test_a_page_knows_when_it_is_overdue(
 
 
 def test_a_report_of_a_past_day_has_no_next_build(table: Path) -> None:
-    """It counts the day as over, and leaves out what came later."""
+    """It counts the day as over, and leaves out later rows."""
     release = built(table, as_of=TODAY - timedelta(days=1)).path
     for name in PAGES:
         page = _Page(release / name)

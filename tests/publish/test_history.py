@@ -346,10 +346,10 @@ def test_at_its_start_a_service_knows_whether_a_build_is_due(
     ("schedule", "minutes", "wanted"),
     [("6h", 345, False), ("6h", 359.5, True), ("15m", 13, False), ("15m", 14.5, True), ("1m", 0.4, False)],
 )
-def test_a_site_takes_part_in_a_round_shortly_before_its_time_and_no_sooner(
+def test_a_site_takes_part_in_a_run_shortly_before_its_time_and_no_sooner(
     tmp_path: Path, schedule: str, minutes: float, wanted: bool
 ) -> None:
-    """Its last build began a little after its round; another site's round is no reason to build it."""
+    """Its last build began shortly after it was due. A run for another site does not build it early."""
     publish_files(tmp_path, site_files("one"), version=__version__)
     record(tmp_path, SUCCESS)
     found = wants_a_build(config(tmp_path, schedule=schedule), NOON + timedelta(minutes=minutes))

@@ -15,8 +15,7 @@ import pytest
 from reportgen.core.errors import TimedOut
 from reportgen.publish.history import BuildResult, Runs, read_runs, record
 from reportgen.publish.release import current_release, lock_output
-from reportgen.serve import worker
-from reportgen.serve.worker import Worker
+from reportgen.serve.worker import GRACE_S, Worker
 from tests.support.services import eventually, write_table
 
 FAILED = '{"status": "failed", "error": "SourceError", "message": "no table", "exit_code": 1, "retry": false}'
@@ -56,17 +55,17 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_a_build_that_ends_well_is_told_with_its_report(tmp_path: Path) -> None:
+def test_a_build_that_ends_well_returns_its_result(tmp_path: Path) -> None:
     """The real one: published, then unchanged; the child itself writes the record."""
     url = write_table(tmp_path / "metrics.csv")
     options = ["--source", url, "--output", str(tmp_path / "output")]
-    builder = Worker(tmp_path / "output", options, timeout_s=60, clock=now)
-    first = builder.run()
+    worker = Worker(tmp_path / "output", options, timeout_s=60, clock=now)
+    first = worker.run()
     release = current_release(tmp_path / "output")
     assert release
     assert (first.state, first.release, first.details["rows"]) == ("published", release.id, 5)
-    assert builder.run().state == "unchanged"
-    success = builder.runs.last_success
+    assert worker.run().state == "unchanged"
+    success = worker.runs.last_success
     assert success
     assert (success.release, success.changed) == (release.id, False)
 
@@ -74,31 +73,31 @@ def test_a_build_that_ends_well_is_told_with_its_report(tmp_path: Path) -> None:
 def test_a_build_that_waits_for_nobody_says_who_is_in_its_way(tmp_path: Path) -> None:
     options = ["--source", "sample", "--output", str(tmp_path / "output")]
     with lock_output(tmp_path / "output"):
-        outcome = Worker(tmp_path / "output", options, timeout_s=60, clock=now).run()
-    assert outcome.state == "busy"
-    assert f"process {os.getpid()}" in outcome.message
+        result = Worker(tmp_path / "output", options, timeout_s=60, clock=now).run()
+    assert result.state == "busy"
+    assert f"process {os.getpid()}" in result.message
     assert read_runs(tmp_path / "output") == Runs()
 
 
-def test_a_failure_that_the_child_tells_of_is_told_on(make: Callable[..., Worker]) -> None:
+def test_a_failure_that_the_child_reports_is_passed_on(make: Callable[..., Worker]) -> None:
     """And put on record, unless the child has done so."""
-    builder = make(f"print('''{FAILED}'''); raise SystemExit(1)")
-    outcome = builder.run()
-    assert (outcome.state, outcome.error, outcome.message, outcome.retry) == (
+    worker = make(f"print('''{FAILED}'''); raise SystemExit(1)")
+    result = worker.run()
+    assert (result.state, result.error, result.message, result.retry) == (
         "failed", "SourceError", "no table", False,
     )  # fmt: skip
-    assert builder.runs.failures == 1
-    assert builder.runs.last_failure
-    assert builder.runs.last_failure.message == "no table"
+    assert worker.runs.failures == 1
+    assert worker.runs.last_failure
+    assert worker.runs.last_failure.message == "no table"
 
 
 def test_a_failure_on_record_is_not_noted_twice(make: Callable[..., Worker], tmp_path: Path) -> None:
     url = str(tmp_path / "absent.csv")
-    builder = Worker(
+    worker = Worker(
         tmp_path / "output", ["--source", url, "--output", str(tmp_path / "output")], timeout_s=60, clock=now
     )
-    assert builder.run().error == "SourceUnavailable"
-    assert builder.runs.failures == 1
+    assert worker.run().error == "SourceUnavailable"
+    assert worker.runs.failures == 1
 
 
 @pytest.mark.parametrize(
@@ -118,35 +117,35 @@ def test_how_a_child_ended_is_said_in_words(
     make: Callable[..., Worker], code: str, message: str, retry: bool
 ) -> None:
     """A killed build may succeed on retry; one that exits by itself fails again."""
-    builder = make(code)
-    outcome = builder.run()
-    assert (outcome.state, outcome.error, outcome.message, outcome.retry) == (
+    worker = make(code)
+    result = worker.run()
+    assert (result.state, result.error, result.message, result.retry) == (
         "failed", "Ended", message, retry,
     )  # fmt: skip
-    failure = builder.runs.last_failure
+    failure = worker.runs.last_failure
     assert failure
-    assert (failure.message, failure.retry, builder.runs.failures) == (message, retry, 1)
+    assert (failure.message, failure.retry, worker.runs.failures) == (message, retry, 1)
 
 
 def test_a_child_that_cannot_be_started_is_a_failure_worth_a_retry(make: Callable[..., Worker]) -> None:
     """Such as where there is no memory or process left."""
-    builder = make("")
-    builder._command = ["/nowhere/python"]
-    outcome = builder.run()
-    assert (outcome.state, outcome.retry) == ("failed", True)
-    assert outcome.message == "the build could not be started: No such file or directory"
-    assert builder.runs.failures == 1
+    worker = make("")
+    worker._command = ["/nowhere/python"]
+    result = worker.run()
+    assert (result.state, result.retry) == ("failed", True)
+    assert result.message == "the build could not be started: No such file or directory"
+    assert worker.runs.failures == 1
 
 
 @pytest.mark.parametrize("code", [HANG, STUBBORN])
 def test_a_build_has_a_deadline(make: Callable[..., Worker], code: str) -> None:
     """SIGTERM first; SIGKILL for who does not listen."""
     start = time.monotonic()
-    outcome = make(code, timeout_s=1).run()
+    result = make(code, timeout_s=1).run()
     took = time.monotonic() - start
-    assert outcome.message == str(TimedOut.after(1))
-    assert (outcome.state, outcome.error, outcome.retry) == ("failed", "TimedOut", True)
-    assert 1 <= took < 1 + (worker.GRACE_S if code == STUBBORN else 0) + 1.5
+    assert result.message == str(TimedOut.after(1))
+    assert (result.state, result.error, result.retry) == ("failed", "TimedOut", True)
+    assert 1 <= took < 1 + (GRACE_S if code == STUBBORN else 0) + 1.5
 
 
 @pytest.mark.slow
@@ -164,9 +163,9 @@ def test_what_a_child_started_ends_with_it(
 ) -> None:
     """Whether it was late or killed, and whether its children hold its pipes or not."""
     start = time.monotonic()
-    outcome = make(FAMILY.format(options=options, then=then), timeout_s=timeout_s).run()
+    result = make(FAMILY.format(options=options, then=then), timeout_s=timeout_s).run()
     grandchild = int((tmp_path / "grandchild").read_text())
-    assert outcome.error == ("TimedOut" if then == HANG else "Ended")
+    assert result.error == ("TimedOut" if then == HANG else "Ended")
     assert time.monotonic() - start < 6
     eventually(lambda: not alive(grandchild), 1)
 
@@ -188,30 +187,30 @@ while (score := open("/proc/self/oom_score_adj").read().strip()) != "1000" and t
     time.sleep(0.01)
 print(json.dumps({"status": "published", "score": score}))
 """
-    outcome = make(code).run()
-    assert outcome.details["score"] == "1000"
+    result = make(code).run()
+    assert result.details["score"] == "1000"
     assert Path("/proc/self/oom_score_adj").read_text().strip() != "1000"
 
 
 def test_two_builds_never_run_at_once(make: Callable[..., Worker], tmp_path: Path) -> None:
-    builder = make(f"open('begun', 'w'); {HANG}", timeout_s=30)
-    outcomes: list[BuildResult] = []
-    thread = Thread(target=lambda: outcomes.append(builder.run()))
+    worker = make(f"open('begun', 'w'); {HANG}", timeout_s=30)
+    results: list[BuildResult] = []
+    thread = Thread(target=lambda: results.append(worker.run()))
     thread.start()
     eventually((tmp_path / "begun").exists)
-    busy = builder.run()
+    busy = worker.run()
     assert (busy.state, busy.message) == ("busy", "a build is running")
-    builder.stop()
+    worker.stop()
     thread.join(5)
-    assert [outcome.state for outcome in outcomes] == ["stopped"]
+    assert [result.state for result in results] == ["stopped"]
 
 
 def test_after_a_stop_nothing_begins_and_nothing_is_on_record(
     make: Callable[..., Worker], tmp_path: Path
 ) -> None:
-    builder = make("open('begun', 'w')")
-    builder.stop()
-    stopped = builder.run()
+    worker = make("open('begun', 'w')")
+    worker.stop()
+    stopped = worker.run()
     assert (stopped.state, stopped.message) == ("stopped", "the service is stopping")
     assert not (tmp_path / "begun").exists()
     assert read_runs(tmp_path / "output") == Runs()
@@ -220,15 +219,15 @@ def test_after_a_stop_nothing_begins_and_nothing_is_on_record(
 @pytest.mark.parametrize("delay_s", [0, 0.001, 0.003, 0.01, 0.05, 0.2])
 def test_a_stop_at_any_moment_ends_the_child(make: Callable[..., Worker], delay_s: float) -> None:
     """Before it is started, while it starts, and after."""
-    builder = make(HANG)
-    outcomes: list[BuildResult] = []
-    thread = Thread(target=lambda: outcomes.append(builder.run()))
+    worker = make(HANG)
+    results: list[BuildResult] = []
+    thread = Thread(target=lambda: results.append(worker.run()))
     thread.start()
     time.sleep(delay_s)
     start = time.monotonic()
-    builder.stop()
+    worker.stop()
     thread.join(5)
-    assert [outcome.state for outcome in outcomes] == ["stopped"]
+    assert [result.state for result in results] == ["stopped"]
     assert time.monotonic() - start < 1.5
 
 
@@ -238,24 +237,24 @@ def test_where_the_record_cannot_be_written_the_worker_remembers_and_counts(
     """Until something is on record again."""
     output = tmp_path / "output"
     output.write_bytes(b"")
-    builder = make("raise SystemExit(7)")
+    worker = make("raise SystemExit(7)")
     for count in (1, 2, 3):
-        builder.run()
-        failure = builder.runs.last_failure
+        worker.run()
+        failure = worker.runs.last_failure
         assert failure
-        assert (builder.runs.failures, failure.message) == (count, "the build ended with exit status 7")
+        assert (worker.runs.failures, failure.message) == (count, "the build ended with exit status 7")
     output.unlink()
     record(output, BuildResult("published", now(), release="r"))
-    assert (builder.runs.failures, builder.runs.last_failure) == (0, None)
+    assert (worker.runs.failures, worker.runs.last_failure) == (0, None)
 
 
 def test_a_clock_put_back_hides_no_failure(make: Callable[..., Worker], tmp_path: Path) -> None:
     """A failure on record that lies in the future is an old one."""
     record(tmp_path / "output", BuildResult("failed", now() + timedelta(hours=1), error="Old", message="old"))
-    builder = make("raise SystemExit(7)")
-    builder.run()
-    assert builder.runs.last_failure
-    assert (builder.runs.last_failure.error, builder.runs.failures) == ("Ended", 2)
+    worker = make("raise SystemExit(7)")
+    worker.run()
+    assert worker.runs.last_failure
+    assert (worker.runs.last_failure.error, worker.runs.failures) == ("Ended", 2)
 
 
 def test_a_report_is_the_last_line_of_the_child(make: Callable[..., Worker]) -> None:

@@ -18,7 +18,7 @@ from reportgen.publish.bucket.client import open_bucket
 from reportgen.publish.bucket.index import CURRENT, parse_index
 from reportgen.publish.history import read_runs
 from reportgen.publish.release import current_release, is_whole
-from tests.support.manysites import SMALL, begun, builders, ended, reportgen, silent, table, written
+from tests.support.manysites import SMALL, begun, ended, reportgen, silent, table, worker_processes, written
 from tests.support.services import environment, eventually
 from tests.support.stores import NAME, use_store
 
@@ -97,7 +97,7 @@ def test_sites_are_built_on_two_workers_one_of_which_is_killed(tmp_path: Path, c
         process = begun(tmp_path, "build", "--json", "--executor", cluster.address)
         database.await_caller()
         (victim,) = [worker for worker in cluster.workers.values() if _waits(worker, tmp_path)]
-        left = builders(victim.pid)
+        left = worker_processes(victim.pid)
         os.kill(victim.pid, signal.SIGKILL)
         eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in left), 10)
         done = ended(process)
@@ -107,9 +107,9 @@ def test_sites_are_built_on_two_workers_one_of_which_is_killed(tmp_path: Path, c
 
 
 def _waits(worker: "subprocess.Popen[str]", folder: Path) -> bool:
-    """Tell whether a worker has the site that hangs: its builder has taken that site's lock."""
+    """Return whether a worker has the site that hangs: its child process holds that site's lock."""
     holder = (folder / "output" / "hangs" / "state" / "lock").read_text().split()[-1]
-    return int(holder) in builders(worker.pid)
+    return int(holder) in worker_processes(worker.pid)
 
 
 def test_workers_publish_into_the_bucket(tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,18 +135,18 @@ def here(folder: Path, *names: str) -> list[str]:
     return [release.id for release in found if release]
 
 
-APART = '[output]\ndir = "/proc/self/cwd/output"\n'
-"""One path, and another directory for whoever starts in another: as on machines that share nothing."""
+SEPARATE_DIRECTORIES = '[output]\ndir = "/proc/self/cwd/output"\n'
+"""A path that leads each process to its own working directory, as on machines that share no directory."""
 
 
 def test_workers_that_share_no_directory_publish_through_the_bucket(
     tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Releases and records come back to who asked, so that the page over all and ``status`` know all."""
-    names, url = NAMES[:4], f"s3://{NAME}/apart"
+    """The machine that asked receives releases and records, for the page over all sites and ``status``."""
+    names, url = NAMES[:4], f"s3://{NAME}/separate"
     with running(tmp_path, **use_store(store, monkeypatch)) as cluster:
         sites = {name: table(tmp_path, name) for name in names}
-        top = SMALL + f'{APART}bucket = "{url}"\n'
+        top = SMALL + f'{SEPARATE_DIRECTORIES}bucket = "{url}"\n'
         written(tmp_path, sites | {"broken": "sqlite:////no/such.db"}, top)
         build = (tmp_path, "build", "--json", "--executor", cluster.address)
         first = reportgen(*build)
@@ -168,13 +168,13 @@ def test_workers_that_share_no_directory_publish_through_the_bucket(
         assert in_bucket(url, *names, "") == here(tmp_path, *names, "")
 
 
-def test_workers_that_share_nothing_are_told_so(tmp_path: Path) -> None:
-    """A page over all that knows nothing of what they built would be worse than an error."""
+def test_workers_that_share_nothing_are_reported(tmp_path: Path) -> None:
+    """A page over all that leaves out what they built would be worse than an error."""
     with running(tmp_path) as cluster:
-        written(tmp_path, {"a": table(tmp_path, "a")}, SMALL + APART)
+        written(tmp_path, {"a": table(tmp_path, "a")}, SMALL + SEPARATE_DIRECTORIES)
         done = reportgen(tmp_path, "build", "--json", "--executor", cluster.address)
     assert (done.code, done.states) == (1, {"a": "failed"})
-    assert "share this directory, under the same path, or set output.bucket" in done.err
+    assert "share this directory under the same path, or set output.bucket" in done.err
     assert read_runs(tmp_path / "output" / "a").failures == 1
 
 
@@ -184,20 +184,20 @@ def test_a_build_that_is_killed_takes_no_worker_with_it(tmp_path: Path, cluster:
         written(tmp_path, {"eats": database.source} | {name: table(tmp_path, name) for name in NAMES[:2]})
         process = begun(tmp_path, "build", "--json", "--executor", cluster.address)
         database.await_caller()
-        (builder,) = [
+        (process_id,) = [
             pid
             for each in cluster.workers.values()
-            for pid in builders(each.pid)
+            for pid in worker_processes(each.pid)
             if str(pid) in (tmp_path / "output" / "eats" / "state" / "lock").read_text()
         ]
-        os.kill(builder, signal.SIGKILL)
+        os.kill(process_id, signal.SIGKILL)
         done = ended(process)
     assert done.states == {"eats": "failed", "s0": "published", "s1": "published"}
     assert done.document["sites"][0]["message"] == "the build was killed (out of memory?)"
     assert [worker.poll() for worker in cluster.workers.values()] == [None, None]
 
 
-def test_a_cluster_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_cluster_that_cannot_be_reached_is_reported(tmp_path: Path) -> None:
     written(tmp_path, {"a": table(tmp_path, "a")}, SMALL)
     done = reportgen(tmp_path, "build", "--json", "--executor", "dask://127.0.0.1:9")
     assert (done.code, done.document["error"], done.document["retry"]) == (1, "ClusterError", True)

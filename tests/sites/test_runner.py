@@ -24,12 +24,12 @@ from reportgen.sites.sync import collected
 from tests.support.manysites import (
     SMALL,
     begun,
-    builders,
     ended,
-    kill_builder,
+    kill_worker_process,
     reportgen,
     silent,
     table,
+    worker_processes,
     written,
 )
 from tests.support.services import eventually, publish_files
@@ -88,7 +88,7 @@ def test_the_page_over_all_leads_into_each_site(three: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_all_sites_came_to_is_one_document(three: Path) -> None:
+def test_the_results_of_all_sites_are_one_document(three: Path) -> None:
     (three / "b.csv").unlink()
     done = reportgen(three, "build", "--json")
     assert done.code == 1
@@ -108,7 +108,7 @@ def test_one_site_is_built_by_name_and_the_page_over_all_with_it(three: Path) ->
     assert done.states == {"b": "published"}
     assert published(three, "a", "b", "c") == [False, True, False]
     assert {name: site["total"] for name, site in index(three).items()} == {"a": None, "b": 161, "c": None}
-    assert read_runs(three / "output").last_success is None  # that was no round
+    assert read_runs(three / "output").last_success is None  # only a run of all sites counts
 
 
 @pytest.mark.slow
@@ -250,7 +250,7 @@ class AtOnce(Executor):
         return future
 
 
-def test_no_site_joins_a_round_again_that_failed_in_it_or_was_just_built(
+def test_no_site_joins_a_run_again_that_failed_in_it_or_was_just_built(
     three: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However due it is: a record that cannot be written must not build one site for an hour."""
@@ -285,7 +285,7 @@ def test_sites_that_failed_come_last(three: Path, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.slow
-def test_a_page_over_all_that_cannot_be_made_is_told_and_makes_all_of_them_stale(three: Path) -> None:
+def test_a_page_over_all_that_cannot_be_made_is_reported_and_makes_all_stale(three: Path) -> None:
     """The sites are published; after more than an interval ``status`` says that the page is not."""
     (three / "own").mkdir()
     settings = 'templates_dir = "own"\nschedule = "1h"\n' + (three / "reportgen.toml").read_text()
@@ -325,9 +325,9 @@ FAILED = BuildResult("failed", datetime.now(UTC), site="a")
 def test_what_becomes_of_the_page_over_all_counts(
     ended_so: SitesRun, code: int, error: str | None, retry: bool
 ) -> None:
-    told = summary(ended_so)
-    assert (told["exit_code"], told["error"], told["retry"]) == (code, error, retry)
-    assert "the page over all sites was not published" in told["message"]
+    document = summary(ended_so)
+    assert (document["exit_code"], document["error"], document["retry"]) == (code, error, retry)
+    assert "the page over all sites was not published" in document["message"]
 
 
 @pytest.mark.slow
@@ -338,7 +338,7 @@ def test_a_build_that_is_killed_is_named_and_the_others_get_a_new_process(three:
         (three / "reportgen.toml").write_text(text.replace("[[sites]]", f"{killed}[[sites]]", 1))
         process = begun(three, "build", "--json", *ONE)
         database.await_caller()
-        kill_builder(process.pid)
+        kill_worker_process(process.pid)
         done = ended(process)
     assert done.states == {"eats": "failed", "a": "published", "b": "published", "c": "published"}
     assert done.document["sites"][0]["message"] == "the build was killed (out of memory?)"
@@ -357,10 +357,10 @@ def test_nothing_builds_on_when_the_command_is_ended(three: Path, number: int) -
         (three / "reportgen.toml").write_text(f'{SMALL}[[sites]]\nname = "hangs"\n{database.source}')
         process = begun(three, "build")
         database.await_caller()
-        (builder,) = builders(process.pid)
+        (process_id,) = worker_processes(process.pid)
         process.send_signal(number)
         ended(process, 10)
-        eventually(lambda: not Path(f"/proc/{builder}").exists(), 10)
+        eventually(lambda: not Path(f"/proc/{process_id}").exists(), 10)
 
 
 @pytest.mark.slow
@@ -379,8 +379,8 @@ def test_a_site_whose_builds_fail_keeps_its_figures_marked_with_their_age(three:
 
 
 @pytest.mark.slow
-def test_two_rounds_at_once_do_not_meddle(three: Path) -> None:
-    """Each site's lock is its own: a second round waits for it, or is told so."""
+def test_two_runs_at_once_do_not_disturb_each_other(three: Path) -> None:
+    """Each site's lock is its own: a second run waits for it, or reports that it is busy."""
     both = [begun(three, "build", "--json") for _ in range(2)]
     assert [ended(each).code for each in both] == [0, 0]
     assert published(three, "a", "b", "c", "") == [True] * 4
@@ -407,7 +407,7 @@ def failing(error: Exception | None) -> "Future[Any]":
 
 
 @pytest.mark.parametrize(
-    ("future", "told"),
+    ("future", "message"),
     [
         (Future(), "no worker accepted the job, or answered, within 60 s"),
         (failing(None), "the executor cancelled the job"),
@@ -415,7 +415,7 @@ def failing(error: Exception | None) -> "Future[Any]":
     ],
 )
 def test_a_site_that_the_executor_loses_is_reported_and_on_record(
-    three: Path, monkeypatch: pytest.MonkeyPatch, future: "Future[Any]", told: str
+    three: Path, monkeypatch: pytest.MonkeyPatch, future: "Future[Any]", message: str
 ) -> None:
     """As when a whole cluster dies: no site ends unseen."""
     monkeypatch.chdir(three)
@@ -423,7 +423,7 @@ def test_a_site_that_the_executor_loses_is_reported_and_on_record(
     assert isinstance(sites, Sites)
     result = collected(sites.all[0], _result(future, sites.all[0], 60), past=False)
     assert (result.site, result.state, result.retry) == ("a", "failed", True)
-    assert told in result.message
+    assert message in result.message
     failure = read_runs(three / "output" / "a").last_failure
     assert failure is not None
     assert failure.message == result.message
@@ -455,16 +455,21 @@ def test_check_and_status_tell_of_each_site(three: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("build", "--site", "x"), '--site "x" is not the name of a site. The sites are: a, b, c.'),
         (("build", "--source", "sample"), "--source would make all sites show the same"),
-        (("build", "--executor", "ray://x"), '--executor: "ray://x" is none; write dask://scheduler:8786'),
+        (
+            ("build", "--executor", "ray://x"),
+            '--executor "ray://x": not a valid address. Write dask://HOST:PORT',
+        ),
     ],
 )
-def test_an_option_that_cannot_work_ends_with_2(three: Path, arguments: tuple[str, ...], told: str) -> None:
+def test_an_option_that_cannot_work_ends_with_2(
+    three: Path, arguments: tuple[str, ...], message: str
+) -> None:
     done = reportgen(three, *arguments)
-    assert (done.code, told in done.err) == (2, True)
+    assert (done.code, message in done.err) == (2, True)
 
 
 @pytest.mark.parametrize(

@@ -244,9 +244,9 @@ def test_a_release_that_is_nowhere_is_a_failure_on_record(alone: Machine, tmp_pa
     """Built where nothing is shared, and no bucket is set."""
     result = alone.build()
     elsewhere = Machine(tmp_path / "else", None, alone.threads).site()
-    told = collected(elsewhere, result, past=False)
-    assert (told.state, told.error, told.retry, told.release) == ("failed", "PublishError", False, "")
-    assert "Let the workers share this directory" in told.message
+    stored = collected(elsewhere, result, past=False)
+    assert (stored.state, stored.error, stored.retry, stored.release) == ("failed", "PublishError", False, "")
+    assert "Let the workers share this directory" in stored.message
     runs = read_runs(elsewhere.config.output.dir)
     assert (runs.failures, runs.last_success) == (1, None)
 
@@ -256,8 +256,8 @@ def test_a_release_that_is_not_the_buckets_last_is_a_failure_that_may_pass(at: M
     here, there = at("here"), at("there")
     result = there.build()
     later = replace(result, release="29991231T000000.000Z-0a1b2c3d")
-    told = collected(here.site(), later, past=False)
-    assert (told.state, told.error, told.retry) == ("failed", "BucketUnavailable", True)
+    stored = collected(here.site(), later, past=False)
+    assert (stored.state, stored.error, stored.retry) == ("failed", "BucketUnavailable", True)
 
 
 def test_a_release_from_before_a_clock_was_put_right_is_not_taken_for_the_workers(at: Machines) -> None:
@@ -272,8 +272,8 @@ def test_an_output_that_another_build_holds_is_busy(at: Machines) -> None:
     here, there = at("here"), at("there")
     result = there.build()
     with lock_output(here.folder / "a"):
-        told = collected(here.site(), result, past=False)
-    assert (told.state, read_runs(here.folder / "a").failures) == ("busy", 0)
+        stored = collected(here.site(), result, past=False)
+    assert (stored.state, read_runs(here.folder / "a").failures) == ("busy", 0)
 
 
 # New machines.

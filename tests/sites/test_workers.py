@@ -92,7 +92,7 @@ def test_a_process_outlives_the_thread_that_asked_for_it(job: BuildJob) -> None:
     assert idle_pid() == one
 
 
-def test_a_program_that_cannot_be_started_is_told(job: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_program_that_cannot_be_started_is_reported(job: BuildJob, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     result = build_in_worker(job)
     assert (result.state, result.retry) == ("failed", True)
@@ -141,7 +141,7 @@ def busy() -> Iterator[Busy]:
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_so_many_sites_are_built_at_once(busy: Busy, count: int) -> None:
+def test_number_of_sites_that_are_built_at_once(busy: Busy, count: int) -> None:
     executor = Processes(count)
     wait([executor.submit(busy.work) for _ in range(12)])
     executor.shutdown()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DATABASES = count()
 
 
-def gathered(
+def read_figures(
     rows: Iterable[tuple[int, str, int]], windows: Sequence[Window], top_paths: int = 100
 ) -> "ReportFigures":
     """Read a table of (days before the windows' end, path, visits) as a build would."""
@@ -25,7 +25,7 @@ def gathered(
     from reportgen.pages.report import compute_figures
     from reportgen.sources.sqlite import SqliteSource
 
-    uri = f"file:gathered{next(DATABASES)}?mode=memory&cache=shared"
+    uri = f"file:figures{next(DATABASES)}?mode=memory&cache=shared"
     today = windows[0].span.last
     with closing(sqlite3.connect(uri, uri=True)) as table:
         table.execute("CREATE TABLE metrics (date TEXT, path TEXT, visits INTEGER)")

@@ -21,12 +21,12 @@ SMALL = 'windows = ["7d"]\n'
 """One window: such a site is drawn in a moment."""
 
 FAR = 3600
-"""So many seconds a test waits for nothing."""
+"""Seconds; a timeout that no test reaches."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended, and what it printed."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -39,7 +39,7 @@ class Done:
 
     @property
     def states(self) -> dict[str, str]:
-        """What each site came to, by ``--json``."""
+        """The result of each site, by ``--json``."""
         return {site["name"]: site["status"] for site in self.document["sites"]}
 
 
@@ -137,7 +137,7 @@ def silent() -> Iterator[Silent]:
                 CALLERS.pop().close()
 
 
-def builders(pid: int) -> list[int]:
+def worker_processes(pid: int) -> list[int]:
     """Return the processes that build sites for a command."""
     found = []
     for child in children(pid):
@@ -147,8 +147,8 @@ def builders(pid: int) -> list[int]:
     return found
 
 
-def kill_builder(pid: int) -> None:
+def kill_worker_process(pid: int) -> None:
     """Kill the one process that builds for a command, as the kernel would."""
-    eventually(lambda: builders(pid))
-    (builder,) = builders(pid)
-    os.kill(builder, signal.SIGKILL)
+    eventually(lambda: worker_processes(pid))
+    (process_id,) = worker_processes(pid)
+    os.kill(process_id, signal.SIGKILL)
