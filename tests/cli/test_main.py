@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from reportgen import __version__
 from reportgen.core.errors import mask_logins
 from reportgen.publish.release import current_release
 from tests.support.commands import Run
+from tests.support.manysites import interruptible, silent
 from tests.support.services import environment, write_table
 
 STAGES = ["query", "load", "charts", "pages", "svg", "pack", "proof", "publish"]
@@ -76,6 +78,16 @@ def test_an_unchanged_report_is_not_published_again(run: Run, tmp_path: Path) ->
     assert json.loads(changed.stdout)["status"] == "published"
 
 
+def read_terminal(main: int) -> bytes:
+    """Return what a child process writes to a pseudo-terminal until it ends, and close our side."""
+    shown = b""
+    with suppress(OSError):  # the other side is closed: the child has ended
+        while block := os.read(main, 65536):
+            shown += block
+    os.close(main)
+    return shown
+
+
 @pytest.mark.slow
 def test_progress_on_a_terminal_shows_each_stage(tmp_path: Path) -> None:
     """On a pseudo-terminal: a spinner while a stage runs, a line with its time when it is done."""
@@ -85,18 +97,30 @@ def test_progress_on_a_terminal_shows_each_stage(tmp_path: Path) -> None:
         cwd=tmp_path, stdout=side, stderr=side, stdin=side, env=os.environ | {"TERM": "xterm"},
     )  # fmt: skip
     os.close(side)
-    shown = b""
-    while True:
-        try:
-            block = os.read(main, 65536)
-        except OSError:  # the other side is closed: the child has ended
-            break
-        shown += block
-    os.close(main)
+    shown = read_terminal(main)
     assert child.wait() == 0
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert [stage for stage in STAGES if re.search(rf"\b{stage} +\d+\.\d\d s\r\n", text)] == STAGES
     assert b"\x1b[?25l" in shown  # the cursor hides while the live line runs
+
+
+@pytest.mark.slow
+def test_ctrl_c_on_a_terminal_shows_the_cursor_again(tmp_path: Path) -> None:
+    """The live line hides it. Here the database never answers."""
+    main, side = pty.openpty()
+    with silent() as database:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "reportgen", "build", "--source", database.url],
+            cwd=tmp_path, stdout=side, stderr=side, stdin=side, env=os.environ | {"TERM": "xterm"},
+            preexec_fn=interruptible,  # noqa: PLW1509
+        )  # fmt: skip
+        os.close(side)
+        database.await_caller()
+        child.send_signal(signal.SIGINT)
+        shown = read_terminal(main)
+        code = child.wait(10)
+    cursor = re.findall(rb"\x1b\[\?25([lh])", shown)
+    assert (code, cursor[0], cursor[-1]) == (130, b"l", b"h")
 
 
 def test_the_output_of_a_build_has_the_notes_on_its_data(run: Run, tmp_path: Path) -> None:
@@ -166,8 +190,18 @@ def test_the_demo_only_builds_with_no_serve(run: Run, tmp_path: Path) -> None:
 def test_the_demo_reports_a_wrong_option_as_the_other_commands_do(run: Run, tmp_path: Path) -> None:
     done = run("demo", "--no-serve", "--output", "")
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"error: .*output.*directory.*\n", done.stderr)
+    assert done.stderr == (
+        'error: --output: output.dir "" is not the path of a directory. Write one such as "output".\n'
+    )
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_message_on_a_wrong_source_shows_the_example_url_whole(run: Run) -> None:
+    """Logins are masked in all messages, but not the one of the example."""
+    done = run("build", "--source", "mysql://user:geheim@host/stats")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert 'no engine for "mysql://…"; it can be: postgresql://user@host/database, sqlite:///' in done.stderr
+    assert "geheim" not in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,36 @@ def test_the_child_holds_no_file_of_the_parent(tmp_path: Path) -> None:
     assert [file for file in files if str(tmp_path) in file] == []
 
 
+def test_the_child_closes_only_the_files_that_are_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closing every possible number would take minutes where their limit is a billion."""
+
+    def closerange(first: int, last: int) -> NoReturn:
+        raise AssertionError(f"closes {first} to {last}")
+
+    monkeypatch.setattr(os, "closerange", closerange)
+    with (tmp_path / "lock").open("w"):
+        files, _ = run_in_child(open_files, nothing)
+    assert [file for file in files if str(tmp_path) in file] == []
+
+
+def test_the_child_closes_its_files_where_they_cannot_be_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listdir = os.listdir
+
+    def no_list(path: str) -> list[str]:
+        if path == "/dev/fd":
+            raise FileNotFoundError(path)
+        return listdir(path)
+
+    monkeypatch.setattr(os, "listdir", no_list)
+    with (tmp_path / "lock").open("w"):
+        files, _ = run_in_child(open_files, nothing)
+    assert [file for file in files if str(tmp_path) in file] == []
+
+
 def open_files() -> list[str]:
     """Return the files that this process has open."""
     found = []

@@ -177,7 +177,10 @@ def test_no_more_than_a_few_hang_besides(busy: Busy, monkeypatch: pytest.MonkeyP
 
 def test_a_worker_is_read_above_file_descriptor_1023(job: BuildJob) -> None:
     """``select`` stops there; a service with many readers has more."""
+    IDLE.clear()  # a process that another test left would be read at its low number
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < 1200:
+        pytest.skip(f"this machine allows only {hard} file descriptors")
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
     files = []
     try:

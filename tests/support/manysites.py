@@ -61,8 +61,8 @@ def written(folder: Path, sites: Mapping[str, str], top: str = SMALL) -> None:
     (folder / "reportgen.toml").write_text(text)
 
 
-def _as_on_a_terminal() -> None:
-    """Take SIGINT as usual: a background job's children ignore it."""
+def interruptible() -> None:
+    """Let the process react to SIGINT: children of a background job ignore it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -71,7 +71,7 @@ def begun(folder: Path, *arguments: object, **variables: str) -> "subprocess.Pop
     return subprocess.Popen(
         [sys.executable, "-m", "reportgen", *map(str, arguments)],
         cwd=folder, env=environment(**variables), text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=_as_on_a_terminal,  # noqa: PLW1509
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=interruptible,  # noqa: PLW1509
     )  # fmt: skip
 
 
