@@ -84,7 +84,7 @@ soak: .venv/.installed ## two thousand builds beside readers: nothing may grow (
 	@.venv/bin/python -m compileall -q reportgen
 	@.venv/bin/python -m tests.faults.soak
 
-.fuzz/venv/.installed: .venv/.installed # atheris has wheels for few systems, so it is nobody's development dependency
+.fuzz/venv/.installed: .venv/.installed # not a development dependency: atheris has wheels for few systems
 	@$(UV) venv --quiet --clear --python $(PYTHON) .fuzz/venv
 	@$(UV) export --quiet --locked --no-emit-project --format requirements.txt > .fuzz/requirements.txt
 	@$(UV) pip install --quiet --python .fuzz/venv/bin/python -r .fuzz/requirements.txt "atheris==3.0.0"

@@ -47,7 +47,7 @@ class Span:
 class Window:
     """One window of a report.
 
-    ``span`` ends on today; ``today_complete`` tells that the last date is over (``--as-of``).
+    ``span`` ends on today; ``today_complete`` is true if the last date is over (``--as-of``).
     """
 
     name: str

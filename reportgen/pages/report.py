@@ -141,7 +141,7 @@ def site_header(config: Config, dataset: Dataset, now: datetime, as_of: date | N
 def separate_neighbours(slots: Mapping[str, int], tops: Sequence[Sequence[str]]) -> Mapping[str, int]:
     """Return the colour slots, swapped so that few neighbours in the pages' stacks have similar lightness.
 
-    Readers who see few hues, and prints in black and white, tell segments apart by lightness only. Slots are
+    For readers who see few hues, and in black and white, segments differ by lightness only. Slots are
     swapped in pairs and on all pages at once, so that each path keeps one colour, until no swap improves it.
     """
 
