@@ -262,7 +262,7 @@ PAGES: dict[str, tuple[str, str, str]] = {
     "no policy": ('http-equiv="Content-Security-Policy"', "", "has no <meta http-equiv="),
     "another style": ("</style>", "a{}</style>", "<style> is a style that the page's policy forbids"),
     "a second style": ("</head>", "<style>a{}</style></head>", "<style> is a style that the page's policy"),
-    "data that is no JSON": ('-live">{', '-live">{,', "does not hold valid JSON"),
+    "data that is not JSON": ('-live">{', '-live">{,', "does not hold valid JSON"),
     "a link to nothing": (MARK, f'<a href="../14d/">x</a>{MARK}', 'links to "../14d/", which is not in'),
     "an encoded link": (MARK, f'<a href="d%61ily.cs">x</a>{MARK}', "which is not in the release"),
     "a fragment": (MARK, f'<a href="#nowhere">x</a>{MARK}', '7d/index.html has no id "nowhere"'),

@@ -100,7 +100,7 @@ def test_a_program_that_cannot_be_started_is_reported(job: BuildJob, monkeypatch
     assert read_runs(job.config.output.dir).failures == 1
 
 
-def test_orders_and_results_are_plain_values(job: BuildJob) -> None:
+def test_jobs_and_results_are_plain_values(job: BuildJob) -> None:
     """They travel to other machines; a password in them shows in no repr."""
     url = f"postgresql://reader:{SECRET}@127.0.0.1:9/stats"
     source = Config.model_validate({"source": {"url": url, "connect_timeout_s": 1}}).source
