@@ -119,6 +119,7 @@ def scale(chart: Chart) -> dict[str, str]:
     return dict(zip(colour["domain"], colour["range"], strict=True))
 
 
+@pytest.mark.slow
 def test_every_specification_is_valid_vega_lite_with_the_named_rows(
     usual: list[Chart], hostile: list[Chart]
 ) -> None:

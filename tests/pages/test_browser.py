@@ -142,6 +142,7 @@ def test_the_page_for_a_wrong_address_makes_no_other_request(sites: Sites, visit
     assert reader.texts("main a") == ["Today", "7 days", "30 days"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", DIFFERENT)
 @pytest.mark.parametrize(
     "size", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)], ids=["desktop", "phone"]
@@ -195,6 +196,7 @@ def test_no_text_of_a_chart_is_shown_smaller_than_11_px(sites: Sites, visit: Ope
         reader.activate_charts()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", DIFFERENT)
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_every_control_is_large_enough_for_a_finger(

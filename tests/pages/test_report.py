@@ -892,6 +892,7 @@ def test_an_empty_table_gives_pages_that_say_so(tmp_path: Path) -> None:
 # The same report, and another one.
 
 
+@pytest.mark.slow
 def test_the_same_rows_settings_and_time_give_the_same_bytes(site: Path) -> None:
     """In another process with another hash seed, except for the build's times and memory."""
     code = (
@@ -912,6 +913,7 @@ def test_the_same_rows_settings_and_time_give_the_same_bytes(site: Path) -> None
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sql", "settings", "changed"), [
     ("SELECT 1", {}, False),
     ("UPDATE metrics SET visits = 21 WHERE date = '2026-11-23' AND path = '/'", {}, True),

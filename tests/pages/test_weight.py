@@ -42,6 +42,7 @@ def test_the_pages_own_script_is_small(sample: Path) -> None:
     assert 0 < weight(script) <= 4 * KB
 
 
+@pytest.mark.slow
 def test_a_page_of_ten_thousand_paths_has_at_most_150_kb(tmp_path: Path) -> None:
     """The table lists ``top_paths``; the CSV holds all of them."""
     store(tmp_path, MANY)

@@ -142,6 +142,7 @@ def test_a_parent_reads_the_result_that_its_child_printed(result: BuildResult) -
     assert [getattr(read, name) for name in kept] == [getattr(result, name) for name in kept]
 
 
+@pytest.mark.slow
 def test_a_build_records_its_own_success(run: Run, tmp_path: Path) -> None:
     assert run("build", "--source", write_table(tmp_path / "metrics.csv"), "--quiet").returncode == 0
     success = read_runs(tmp_path / "output").last_success

@@ -49,6 +49,7 @@ def built(root: Path, ago_s: float, word: str = "one", **about: object) -> None:
     record(root, BuildResult("published", at, release=release.id, peak_memory_bytes=10**8))
 
 
+@pytest.mark.slow
 def test_a_waiting_page_is_served_before_the_first_report(tmp_path: Path) -> None:
     """It reloads by itself, and tells programs by ``Retry-After`` when to try again."""
     with serving(tmp_path, "--source", "sample", "--output", "output") as service:
@@ -129,6 +130,7 @@ def test_a_build_that_finds_no_change_loads_no_drawing_libraries(tmp_path: Path)
         assert [name for name in HEAVY if name in loaded] == heavy
 
 
+@pytest.mark.slow
 def test_a_manual_build_changes_the_page(tmp_path: Path) -> None:
     url, schedule = write_table(tmp_path / "metrics.csv"), {"REPORTGEN_SCHEDULE": "6h"}
     with serving(tmp_path, "--source", url, **schedule) as service:

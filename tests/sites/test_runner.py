@@ -156,6 +156,7 @@ def test_a_second_site_costs_a_fraction_of_the_first(three: Path) -> None:
 # What one site does to the others: nothing.
 
 
+@pytest.mark.slow
 def test_a_wrong_table_is_one_line_and_the_others_are_published(three: Path) -> None:
     (three / "b.csv").write_text("date,page,visits\n2026-11-23,/,1\n")
     done = reportgen(three, "build")
