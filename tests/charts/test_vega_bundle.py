@@ -85,6 +85,7 @@ PARTS = {
 """Code that identifies each library, and the holder of its licence."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mark", PARTS, ids=[" and ".join(holders) for holders in PARTS.values()])
 def test_the_licences_name_the_authors_of_every_library_in_the_bundle(made: Path, mark: str) -> None:
     licences, _, code = made.read_text(encoding="utf-8").partition("*/")

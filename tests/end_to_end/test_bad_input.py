@@ -1015,6 +1015,7 @@ def test_check_warns_of_a_missing_index_in_sqlite(site: Site) -> None:
 OLD_ROW = "INSERT INTO metrics VALUES ('2001-02-03', '/old', 5)"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", ["", OLD_ROW], ids=["empty", "only old rows"])
 @pytest.mark.parametrize("engine", ["postgres", "sqlite", "duckdb", "csv"])
 def test_no_visits_make_a_report_that_says_so(

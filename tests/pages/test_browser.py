@@ -169,6 +169,7 @@ def test_axe_finds_nothing_while_a_tooltip_is_shown(sites: Sites, visit: Open, p
     assert reader.axe() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", DIFFERENT)
 @pytest.mark.parametrize("case", ["usual", "sample"])
 def test_no_page_scrolls_sideways_on_a_small_phone_or_at_200_percent(
@@ -182,6 +183,7 @@ def test_no_page_scrolls_sideways_on_a_small_phone_or_at_200_percent(
         assert reader.overflow_px() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", REPORTS)
 def test_no_text_of_a_chart_is_shown_smaller_than_11_px(sites: Sites, visit: Open, page: str) -> None:
     reader = visit(sites("usual").http(page), size=(360, 800))
@@ -218,6 +220,7 @@ def test_entries_of_a_legend_are_large_enough_for_a_finger(
     assert reader.page.evaluate(SMALL_TARGETS, ".live .role-legend-label text") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", REPORTS)
 @pytest.mark.parametrize("width", [360, 700, 800, 1440])
 def test_nothing_moves_when_the_script_arrives(sites: Sites, visit: Open, page: str, width: int) -> None:

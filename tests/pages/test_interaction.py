@@ -64,6 +64,7 @@ def test_the_bar_under_the_pointer_shows_its_tooltip_at_once_and_does_not_move(
     assert [(a, b) for a, b in zip(after, before, strict=True) if a != pytest.approx(b, abs=0.51)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", REPORTS)
 @pytest.mark.parametrize("width", [360, 800, 1440])
 def test_a_chart_that_becomes_interactive_keeps_its_size_and_moves_nothing(
@@ -191,6 +192,7 @@ WHERE = """() => {
 }"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1440])
 def test_tab_reaches_everything_in_the_order_of_the_page_with_a_visible_ring(

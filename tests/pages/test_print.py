@@ -63,6 +63,7 @@ def packed(text: str) -> str:
     return re.sub(r"\s+", "", unicodedata.normalize("NFKC", text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "state"),
     [*((page, "drawn") for page in REPORTS), *((REPORTS[1], state) for state in ("alive", "phone", "dark"))],

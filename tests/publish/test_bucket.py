@@ -465,6 +465,7 @@ def test_a_release_from_the_future_is_replaced(tmp_path: Path, bucket: Bucket) -
     assert seen(bucket) == shown(release)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("by", "age", "free"),
     [

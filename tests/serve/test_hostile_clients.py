@@ -521,6 +521,7 @@ def test_200_slow_connections_do_not_delay_readers(service: Service) -> None:
     assert quantiles(times, n=20)[-1] < max(100, 3 * quiet)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "dribble"),
     [
@@ -556,6 +557,7 @@ def open_files(service: Service) -> int:
     return len(os.listdir(f"/proc/{service.process.pid}/fd"))  # noqa: PTH208
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asking", [b"", b"Connection: close\r\n"], ids=["keep-alive", "close"])
 @pytest.mark.parametrize("target", [BIG, MIDDLE])
 def test_a_client_that_never_reads_takes_little_memory_and_is_disconnected(

@@ -86,6 +86,7 @@ def resident_mb(pid: int) -> float:
     return int(line.split()[1]) / 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n"])
 def test_a_head_that_does_not_arrive_in_time_closes_the_connection(tmp_path: Path, sent: bytes) -> None:
     """On a new connection, and on one that was used before."""

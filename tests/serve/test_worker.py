@@ -55,6 +55,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_build_that_ends_well_returns_its_result(tmp_path: Path) -> None:
     """The real one: published, then unchanged; the child itself writes the record."""
     url = write_table(tmp_path / "metrics.csv")
@@ -137,6 +138,7 @@ def test_a_child_that_cannot_be_started_is_a_failure_worth_a_retry(make: Callabl
     assert worker.runs.failures == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [HANG, STUBBORN])
 def test_a_build_has_a_deadline(make: Callable[..., Worker], code: str) -> None:
     """SIGTERM first; SIGKILL for who does not listen."""
