@@ -526,7 +526,8 @@ def built(
         "settings", {}
     )
     with lock_output(folder / "output") as lock:
-        return build(Config.model_validate(settings), lock, now=NOW + timedelta(seconds=later), **options)
+        now = NOW + timedelta(seconds=later)
+        return build(Config.model_validate(settings), lock, now=now, warm=lock.root, **options)
 
 
 def test_a_source_without_visits_is_refused_until_it_is_allowed_once(tmp_path: Path) -> None:

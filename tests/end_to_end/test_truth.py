@@ -150,7 +150,7 @@ def publish(root: Path, as_of: date | None, *, now: datetime = LATER, **options:
     """Build once with these settings, without a settings file; return the published release."""
     config = load_config(Path(os.devnull), {}, options | {"output": {"dir": root}})
     with lock_output(root) as lock:
-        build(config, lock, now=now, as_of=as_of)
+        build(config, lock, now=now, as_of=as_of, warm=lock.root)
     return root / "current"
 
 

@@ -69,12 +69,14 @@ def built(
     as_of: date | None = None,
     **settings: Any,
 ) -> BuildResult:
-    """Build the site of the table in ``folder``, ``hours`` after ``NOW``."""
+    """Build the site of the table in ``folder``, ``hours`` after ``NOW``, in this process: it is faster."""
     source = {"url": f"sqlite:///{folder / 'metrics.db'}"}
     about = {"site": "example.com", "timezone": "Europe/Berlin", "source": source} | settings
     now = NOW + timedelta(hours=hour)
     with lock_output(folder / to) as lock:
-        return build(Config.model_validate(about), lock, now=now, as_of=as_of, if_changed=if_changed)
+        return build(
+            Config.model_validate(about), lock, now=now, as_of=as_of, if_changed=if_changed, warm=folder
+        )
 
 
 @pytest.fixture(scope="module")

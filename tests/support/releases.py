@@ -134,7 +134,7 @@ def released(folder: Path, rows: Iterable[Row] | None, *, as_of: date | None = N
         url = f"sqlite:///{folder / 'metrics.db'}"
         settings = {"site": "example.com", "source": {"url": url}, "timezone": "Europe/Berlin"} | settings
     with lock_output(folder / "output") as lock:
-        return build(Config.model_validate(settings), lock, now=NOW, as_of=as_of).path
+        return build(Config.model_validate(settings), lock, now=NOW, as_of=as_of, warm=lock.root).path
 
 
 @contextmanager

@@ -30,8 +30,12 @@ NAME, OPEN = "reports", "open"
 
 
 def free_port() -> int:
-    """Return a free port below the range from which the system chooses ports."""
-    for port in range(20_000 + os.getpid() % 5000, 32_000):
+    """Return a free port below the range from which the system chooses ports.
+
+    Parallel test processes search in ranges of their own: the server takes a port some time after the search.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+    for port in range(20_000 + 3000 * worker + os.getpid() % 2000, 32_000):
         with socket.socket() as probe, socket.socket() as shifted, suppress(OSError):
             probe.bind(("127.0.0.1", port))
             shifted.bind(("127.0.0.1", port + 10_000))  # SeaweedFS takes this one for gRPC
