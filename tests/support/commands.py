@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,9 @@ from typing import IO, Any, NoReturn
 MAX_REQUEST_BYTES = 1 << 18
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ")
 """First letters of variables that are read once, when an interpreter starts."""
+
+FORKER = threading.Lock()
+"""Held by the thread whose command runs in the process that has loaded the program."""
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 """The fixture ``run``: called with a command's arguments, and with variables of its environment by name."""
@@ -51,12 +55,26 @@ def run_command(
 
     """
     command = [sys.executable, "-m", "reportgen", *map(str, arguments)]
-    forker, read_at_start = _forker()
-    if _read_at_start(variables) != read_at_start:
-        return subprocess.run(
-            command, cwd=folder, env=dict(variables), capture_output=True, text=True, timeout=timeout_s,
-            check=False,
-        )  # fmt: skip
+    if FORKER.acquire(blocking=False):  # it runs one command at a time: other threads start an interpreter
+        try:
+            forker, read_at_start = _forker()
+            if _read_at_start(variables) == read_at_start:
+                return _run_forked(forker, command, folder, variables, timeout_s)
+        finally:
+            FORKER.release()
+    return subprocess.run(
+        command, cwd=folder, env=dict(variables), capture_output=True, text=True, timeout=timeout_s,
+        check=False,
+    )  # fmt: skip
+
+
+def _run_forked(
+    forker: socket.socket,
+    command: Sequence[str],
+    folder: Path,
+    variables: Mapping[str, str],
+    timeout_s: float,
+) -> "subprocess.CompletedProcess[str]":
     request = {"folder": str(folder), "arguments": command[3:], "environment": dict(variables)}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         socket.send_fds(forker, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
