@@ -42,14 +42,14 @@ test: .venv/.installed ## what a change needs, with a real PostgreSQL and a real
 	@.venv/bin/python tests/support/browser.py || true # tests in a browser skip, and say why, where there is none
 	@$(PYTEST) $(PARALLEL) -m "$(QUICK)"
 
-test-all: .venv/.installed ## make test and the slow tests, which run alone; branch coverage of all
+test-all: .venv/.installed ## make test with branch coverage, then the slow tests, one at a time
 	@.venv/bin/python tests/support/browser.py || true
 	@.venv/bin/coverage erase
 	@$(PYTEST) $(PARALLEL) -m "$(QUICK)" --cov --cov-report=
-	@$(PYTEST) -m slow --cov --cov-append --cov-report=
 	@.venv/bin/coverage report
 	@for package in core config metrics sources publish pages; do \
 	  echo "$$package: $$(.venv/bin/coverage report --format=total --include="reportgen/$$package/*") %"; done
+	@$(PYTEST) -m slow
 
 .spark/venv/.installed: $(UV) pyproject.toml uv.lock # its own environment: it is large, and pyarrow changes what pandas does
 	@UV_PROJECT_ENVIRONMENT=.spark/venv $(UV) sync --quiet --locked --extra ibis --group spark --python $(PYTHON)
