@@ -123,6 +123,7 @@ def test_ctrl_c_on_a_terminal_shows_the_cursor_again(tmp_path: Path) -> None:
     assert (code, cursor[0], cursor[-1]) == (130, b"l", b"h")
 
 
+@pytest.mark.slow
 def test_the_output_of_a_build_has_the_notes_on_its_data(run: Run, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(
         "date,path,visits\n2026-11-22,/a,3\n2026-11-22,/a,-1\n2026-11-21,,1\n,/x,1\n"

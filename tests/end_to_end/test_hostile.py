@@ -95,6 +95,7 @@ def test_every_drawing_is_an_image_with_text_and_nothing_else(sites: Sites, case
             assert [path for path in paths if not any(stands_for(text, path) for text in texts)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SITES)
 @pytest.mark.parametrize("page", REPORTS)
 @pytest.mark.parametrize("scripts", [True, False], ids=["with scripts", "without"])

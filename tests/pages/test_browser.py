@@ -76,6 +76,7 @@ def interact(visit: Visit) -> None:
     visit.page.locator("h1").hover()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", WINDOWS)
 def test_everything_can_be_read_without_scripts(sites: Sites, visit: Open, window: str) -> None:
     """Figures, sentences, drawings, tables, notes, downloads, footer; no controls without a function."""
@@ -109,6 +110,7 @@ def test_everything_can_be_read_without_scripts(sites: Sites, visit: Open, windo
     assert not any(bar.is_visible() for bar in page.locator(".filter").all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("scheme", ["http", "file"])
 def test_a_page_requests_itself_and_its_script_and_one_file_more_once_a_chart_is_touched(

@@ -79,6 +79,7 @@ def test_a_chart_that_becomes_interactive_keeps_its_size_and_moves_nothing(
     assert [(a, b) for a, b in zip(after, before, strict=True) if a != pytest.approx(b, abs=0.51)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", REPORTS)
 def test_an_interactive_chart_shows_the_same_text_as_its_drawing(
     sites: Sites, visit: Open, page: str

@@ -74,6 +74,7 @@ def press_button(visit: Visit, button: Locator) -> None:
     visit.page.keyboard.press("Enter")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize(("table", "values"), [("days", day_values), ("paths", path_values)])
 @pytest.mark.parametrize("press", [lambda _, button: button.click(), press_button], ids=["click", "key"])

@@ -154,6 +154,7 @@ def index(sites: Sites) -> Iterator[Published]:
         yield published
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing(index: Published, visit: Open, size: tuple[int, int], scheme: str) -> None:
