@@ -14,7 +14,7 @@ from urllib.parse import unquote, unquote_plus, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from reportgen.config.origins import Keys, Layer, origin
+from reportgen.config.layers import ENV_PREFIX, Keys, Layer, origin
 
 SECRET_WORD = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 """Names whose values are never shown."""
@@ -26,6 +26,7 @@ WORDS = {
     "string_too_short": "is empty. Write a text, or leave the setting out.",
     "string_too_long": "is too long. Write at most {max_length} characters.",
     "string_type": "is not a text. Write it in quotes.",
+    "string_unicode": "is not a UTF-8 text. Write it as UTF-8.",
     "int_parsing": "is not a whole number. Write one such as 10.",
     "int_parsing_size": "is not a whole number that fits. Write one such as 10.",
     "int_type": "is not a whole number. Write one such as 10.",
@@ -78,8 +79,10 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Prob
         if kind == "extra_forbidden":
             yield Problem(keys, f"is not a setting. {_known_names(keys, model)}")
         elif kind == "model_type":
-            section = ".".join(map(str, keys))
-            yield Problem(keys, f"is a section, not a value. Write [{section}] and its settings below.")
+            first = (*keys, next(iter(_names_in(keys, model))))
+            variable = ENV_PREFIX + "__".join(map(str, first)).upper()
+            example = f"{'.'.join(map(str, first))} (or {variable})"
+            yield Problem(keys, f"is a section, not a value. Set each setting in it, such as {example}.")
         else:
             words = WORDS.get(kind)  # pydantic's own words may quote the value, with braces
             limits = item.get("ctx", {})
@@ -98,7 +101,8 @@ def problem_lines(
         place = (
             origin(layers, problem.keys) or origin(layers, DECIDED_BY.get(problem.keys, ())) or default_place
         )
-        subject = " ".join(filter(None, (prefix + ".".join(map(str, problem.keys)), problem.value)))
+        key = prefix + ".".join(map(str, problem.keys)) or quoted("")
+        subject = f"{key} {problem.value}".rstrip()
         yield f"{place}: {subject} {problem.message}" if place else f"{subject} {problem.message}"
 
 
@@ -129,8 +133,13 @@ def _shown(keys: Keys, value: object) -> str:
 
 def _known_names(keys: Keys, model: type[BaseModel]) -> str:
     """Return a sentence that names the setting nearest to an unknown one, or else all of its section."""
-    section: Any = model
-    for key in keys[:-1]:
-        section = section.model_fields[key].annotation
-    names = [field.alias or name for name, field in section.model_fields.items()]
+    names = _names_in(keys[:-1], model)
     return did_you_mean(str(keys[-1]), names) or f"The settings here are: {', '.join(names)}."
+
+
+def _names_in(keys: Keys, model: type[BaseModel]) -> list[str]:
+    """Return the names of the settings in the section ``keys``."""
+    section: Any = model
+    for key in keys:
+        section = section.model_fields[key].annotation
+    return [field.alias or name for name, field in section.model_fields.items()]

@@ -4,32 +4,16 @@
 problem, each with its key and its place. Secrets are ``SecretStr``: no repr, message or traceback shows them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
-from pydantic_settings.sources.utils import parse_env_vars
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
-from reportgen.config.loading import merge_layers, read_file
-from reportgen.config.origins import ENV_PREFIX, Layer, environment_layer, option_layer
-from reportgen.config.problems import Problem, did_you_mean, problem_lines, problems_of, url_secrets
+from reportgen.config.layers import Layer, merge_layers, option_layer, read_file, read_variables
+from reportgen.config.problems import Problem, problem_lines, problems_of, url_secrets
 from reportgen.config.types import (
     BasePath,
     BucketAddress,
@@ -49,12 +33,9 @@ from reportgen.config.types import (
 )
 from reportgen.core.errors import ConfigError
 
-ENV_ONLY = {"REPORTGEN_DEBUG", "REPORTGEN_LOG", "REPORTGEN_PASSWORD"}
-"""Variables with our prefix that are not settings: they change one run, not the report."""
-
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Columns(_Section):
@@ -97,16 +78,8 @@ class ServerSettings(_Section):
     access_log: bool = False
 
 
-class Config(BaseSettings):
+class Config(_Section):
     """All settings of one report, checked."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX,
-        env_nested_delimiter="__",
-        extra="forbid",
-        frozen=True,
-        hide_input_in_errors=True,
-    )
 
     site: Text | None = None
     site_url: WebAddress | None = None
@@ -115,7 +88,7 @@ class Config(BaseSettings):
     locale: LocaleName = "en"
     templates_dir: ExistingDirectory | None = None
     timezone: ZoneName = "UTC"
-    windows: Annotated[WindowNames, NoDecode] = ("today", "7d", "30d")
+    windows: WindowNames = ("today", "7d", "30d")
     default_window: WindowName = Field(default="7d", validate_default=True)
     top_paths: Annotated[int, Field(ge=1, le=1000)] = 100
     schedule: Schedule = "*/15 * * * *"
@@ -143,17 +116,15 @@ class Config(BaseSettings):
         """Every value that must not be shown: see :func:`reportgen.core.errors.scrub`."""
         return url_secrets(self.source.url.get_secret_value())
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],  # noqa: ARG003 - the signature is pydantic's
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take only the arguments: :func:`load_config` reads and merges file and environment."""
-        return (init_settings,)
+
+@dataclass(frozen=True)
+class MergedSettings:
+    """The settings of several layers as one, and what is wrong with them; ``config`` is ``None`` then."""
+
+    layers: Sequence[Layer]
+    settings: Mapping[str, Any]
+    config: Config | None
+    problems: Sequence[Problem]
 
 
 def load_config(
@@ -168,11 +139,8 @@ def load_config(
         ConfigError: with every problem found, one a line.
 
     """
-    layers = [read_file(file), *variables(environ), option_layer(options or {})]
-    merged, problems = merge_layers(layers, environ)
-    config, wrong = validate(merged)
-    lines = [*wrong_variables(environ), *empty_database_url(merged, environ)]
-    return config_or_error(config, [*lines, *problem_lines([*problems, *wrong], layers)])
+    layers = [read_file(file), *read_variables(environ), option_layer(options or {})]
+    return checked_config(merge_settings(layers, environ), environ)
 
 
 def config_from_options(options: Mapping[str, Any]) -> Config:
@@ -182,91 +150,47 @@ def config_from_options(options: Mapping[str, Any]) -> Config:
         ConfigError: with every problem found, one a line.
 
     """
-    config, problems = validate(options)
-    return config_or_error(config, list(problem_lines(problems, [option_layer(options)])))
+    return checked_config(merge_settings([option_layer(options)], {}), {})
 
 
-def validate(settings: Mapping[str, Any]) -> tuple[Config | None, list[Problem]]:
-    """Return the checked settings, or ``None`` and what is wrong with them."""
+def merge_settings(layers: Sequence[Layer], environ: Mapping[str, str]) -> MergedSettings:
+    """Merge and check the settings of ``layers``; ``source.url_env`` names a variable of ``environ``."""
+    merged, problems = _with_url(merge_layers(layers), environ)
     try:
-        return Config(**settings), []
+        config = Config.model_validate(merged)
     except ValidationError as exc:
-        return None, list(problems_of(exc, Config))
+        return MergedSettings(layers, merged, None, [*problems, *problems_of(exc, Config)])
+    return MergedSettings(layers, merged, None if problems else config, problems)
 
 
-def config_or_error(config: Config | None, problems: list[str]) -> Config:
-    """Return ``config``.
+def checked_config(merged: MergedSettings, environ: Mapping[str, str]) -> Config:
+    """Return the settings of one site.
 
     Raises:
-        ConfigError: with ``problems``, one a line, if there are any.
+        ConfigError: with every problem found, one a line.
 
     """
-    if problems or config is None:
-        raise ConfigError("\n".join(problems))
-    return config
-
-
-def variables(environ: Mapping[str, str]) -> list[Layer]:
-    """Return the settings of the environment; ``REPORTGEN_*`` override ``DATABASE_URL``."""
-    url = environ.get("DATABASE_URL")
-    database_url = Layer({"source": {"url": url}} if url else {}, lambda _: "DATABASE_URL")
-    return [database_url, environment_layer(environ, _Variables(environ)())]
-
-
-class _Variables(EnvSettingsSource):
-    """Reads ``REPORTGEN_*`` from the environment that is passed in, not from that of the process."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._given = {
-            name: value
-            for name, value in environ.items()
-            if name.upper() not in _sections() and _is_text(value)
-        }
-        super().__init__(Config)
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        return parse_env_vars(
-            self._given, self.case_sensitive, self.env_ignore_empty, self.env_parse_none_str
+    lines = list(problem_lines(merged.problems, merged.layers))
+    source = merged.settings.get("source", {})
+    if environ.get("DATABASE_URL") == "" and isinstance(source, Mapping) and "url" not in source:
+        lines.append(
+            "DATABASE_URL is empty, and no other setting names a source. Set it to the URL, or unset it."
         )
+    if lines or merged.config is None:
+        raise ConfigError("\n".join(lines))
+    return merged.config
 
 
-def _is_text(value: str) -> bool:
-    """Return whether a variable's value is UTF-8: Python reads other bytes as lone surrogates."""
-    return not any("\ud800" <= char <= "\udfff" for char in value)
-
-
-def _sections() -> dict[str, type[BaseModel]]:
-    """Return the model of each section, by the variable that would set the section as a whole."""
-    return {
-        "REPORTGEN_SOURCE": SourceSettings,
-        "REPORTGEN_SOURCE__COLUMNS": Columns,
-        "REPORTGEN_OUTPUT": OutputSettings,
-        "REPORTGEN_SERVER": ServerSettings,
-    }
-
-
-def wrong_variables(environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line for each ``REPORTGEN_*`` variable that is not a setting or cannot be read."""
-    known = [ENV_PREFIX + name.upper() for name in Config.model_fields]
-    for name in sorted(environ):
-        setting = name.upper()  # names of variables are compared without regard to case
-        if not setting.startswith(ENV_PREFIX) or setting in ENV_ONLY:
-            continue
-        if section := _sections().get(setting):
-            first = next(iter(section.model_fields)).rstrip("_").upper()
-            yield f"{name} is a section, not a value. Set each setting in it, such as {setting}__{first}."
-        elif setting.partition("__")[0] not in known:
-            yield f"{name} is not a setting. {did_you_mean(setting, known)}".rstrip()
-        elif not _is_text(environ[name]):
-            yield f"{name} is not a UTF-8 text. Set it to one."
-
-
-def empty_database_url(merged: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[str]:
-    """Yield a line if ``DATABASE_URL`` is empty, and the settings name no other source."""
-    source = merged.get("source", {})
-    if (
-        environ.get("DATABASE_URL") == ""
-        and isinstance(source, Mapping)
-        and not {"url", "url_env"} & source.keys()
-    ):
-        yield "DATABASE_URL is empty, and no other setting names a source. Set it to the URL, or unset it."
+def _with_url(settings: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
+    """Return the settings with ``source.url`` from the variable of ``source.url_env``, or what is wrong."""
+    source = settings.get("source")
+    name = source.get("url_env") if isinstance(source, Mapping) else None
+    if not isinstance(source, Mapping) or not isinstance(name, str) or not name.isidentifier():
+        return settings, []
+    keys = ("source", "url_env")
+    if "url" in source:
+        return settings, [Problem(keys, "and source.url are both set. Leave one of them out.")]
+    if not environ.get(name):
+        message = f"names the variable {name}, which is not set, or empty. Set it to the URL of the source."
+        return settings, [Problem(keys, message)]
+    return settings | {"source": {**source, "url": environ[name]}}, []

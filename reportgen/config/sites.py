@@ -8,20 +8,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from reportgen.config.loading import merge_layers, read_file
-from reportgen.config.origins import Keys, Layer, option_layer
+from reportgen.config.layers import Keys, Layer, option_layer, read_file, read_variables
 from reportgen.config.problems import Problem, problem_lines, quoted
-from reportgen.config.settings import (
-    Config,
-    config_or_error,
-    empty_database_url,
-    validate,
-    variables,
-    wrong_variables,
-)
+from reportgen.config.settings import Config, MergedSettings, checked_config, merge_settings
 from reportgen.core.errors import ConfigError
 
 SLUG = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
@@ -93,22 +85,6 @@ class Sites:
         return [site for site in self.all if not names or site.name in names]
 
 
-@dataclass(frozen=True)
-class _Top:
-    """The settings that all sites share: their layers (the first is the file), merged, and checked."""
-
-    layers: Sequence[Layer]
-    settings: Mapping[str, Any]
-    environ: Mapping[str, str]
-    config: Config | None
-    problems: Sequence[Problem]
-
-    @property
-    def dir(self) -> Path:
-        """The output directory; the default if the settings are wrong."""
-        return self.config.output.dir if self.config else Path("output")
-
-
 def load_settings(
     file: Path | None, environ: Mapping[str, str], options: Mapping[str, Any]
 ) -> Config | Sites:
@@ -123,19 +99,20 @@ def load_settings(
     stored = read_file(file)
     tables = stored.settings.get("sites")
     shared = {key: value for key, value in stored.settings.items() if key != "sites"}
-    layers = [replace(stored, settings=shared), *variables(environ), option_layer(options)]
-    merged, problems = merge_layers(layers, environ)
-    config, wrong = validate(merged)
-    lines = [*wrong_variables(environ), *problem_lines([*problems, *wrong], layers)]
+    layers = [replace(stored, settings=shared), *read_variables(environ), option_layer(options)]
+    top = merge_settings(layers, environ)
     if tables is None:
-        return config_or_error(config, [*empty_database_url(merged, environ), *lines])
+        return checked_config(top, environ)
+    lines = list(problem_lines(top.problems, layers))
     if "source" in options:
         lines.append("--source would make all sites show the same. Set the source of each site in the file.")
-    sites, more = _sites(tables, _Top(layers, merged, environ, config, wrong))
-    return Sites(config_or_error(config, [*lines, *more]), sites)
+    sites, more = _sites(tables, top, environ)
+    if lines + more or top.config is None:
+        raise ConfigError("\n".join(lines + more))
+    return Sites(top.config, sites)
 
 
-def _sites(tables: Any, top: _Top) -> tuple[Sequence[Site], Sequence[str]]:
+def _sites(tables: Any, top: MergedSettings, environ: Mapping[str, str]) -> tuple[list[Site], list[str]]:
     """Return all valid sites, and a line for every problem of the others."""
     if not isinstance(tables, list) or not tables or not all(isinstance(table, Mapping) for table in tables):
         place = top.layers[0].place_of(("sites",))
@@ -144,7 +121,7 @@ def _sites(tables: Any, top: _Top) -> tuple[Sequence[Site], Sequence[str]]:
         ]
     sites, problems = [], []
     for number, table in enumerate(tables):
-        config, wrong = _config(table, number, top)
+        config, wrong = _config(table, number, top, environ)
         problems += wrong
         if config and not wrong:
             sites.append(Site(table["name"], table.get("prefix", table["name"]), config))
@@ -168,74 +145,52 @@ def _nested(buckets: Sequence[str | None]) -> list[str]:
 
     The first of ``buckets`` is that of the page over all sites. Buckets of sites may be inside it.
     """
-    whole, *own = [bucket and bucket.rstrip("/") + "/" for bucket in buckets]
-    outer = {bucket for bucket in own if bucket}
+    every = sorted(bucket for bucket in buckets if bucket)
     return [
-        f'sites: output.bucket "{bucket[:-1]}" lies in "{above[0]}", the bucket of a site. Choose another.'
-        for bucket in sorted(outer | ({whole} if whole else set()))
-        if (above := [up for up in _above(bucket) if f"{up}/" in outer])
+        f'sites: output.bucket "{bucket}" lies in "{outer}", the bucket of a site. Choose another.'
+        for bucket in every
+        for outer in buckets[1:]
+        if outer and bucket.startswith(f"{outer}/")
     ]
 
 
-def _above(bucket: str) -> Iterator[str]:
-    """Yield the addresses in which the address of a bucket lies, the nearest first."""
-    scheme, _, rest = bucket.rstrip("/").partition("://")
-    for parent in PurePosixPath(rest).parents[:-1]:
-        yield f"{scheme}://{parent}"
-
-
-def _config(table: Mapping[str, Any], number: int, top: _Top) -> tuple[Config | None, list[str]]:
+def _config(
+    table: Mapping[str, Any], number: int, top: MergedSettings, environ: Mapping[str, str]
+) -> tuple[Config | None, list[str]]:
     """Return the settings of the site in the ``number``-th table, and a line for each problem of them."""
-    name, own = table.get("name"), {key: table[key] for key in table if key not in SITE_ONLY | TOP_ONLY}
-    file = top.layers[0]
+    name, common = table.get("name"), top.config or Config()
+    prefix = table.get("prefix", name)
 
     def place_of(keys: Keys) -> str:
-        return file.place_of(("sites", number, *keys))
+        return top.layers[0].place_of(("sites", number, *keys))
 
-    defaults = _inherited(top.settings)
-    if isinstance(source := defaults.get("source"), Mapping):  # the variable that it names was looked up
-        defaults["source"] = {key: value for key, value in source.items() if key != "url_env"}
-    merged, wrong = merge_layers([replace(file, settings=defaults), Layer(own, place_of)], top.environ)
-    if not wrong and "url" not in (merged.get("source") or {}):
-        message = 'is not set. Set it, or source.url_env. For the sample data, write "sample".'
-        wrong = [Problem(("source", "url"), message)]
-    prefix = table.get("prefix", name)
-    merged["output"] = placed(merged.get("output", {}), own.get("output", {}), top.dir, str(prefix))
+    output: dict[str, Any] = {"dir": common.output.dir / str(prefix)}
+    if common.output.bucket:
+        output["bucket"] = f"{common.output.bucket}/{prefix}"
     valid = isinstance(prefix, str) and SLUG.fullmatch(prefix)
-    base = top.settings.get("base_path")
-    above = base.rstrip("/") if isinstance(base, str) else ""
-    merged |= {"site": own.get("site", str(name)), "base_path": f"{above}/{prefix}/" if valid else "/"}
-    config, invalid = validate(merged)
-    invalid = [problem for problem in invalid if problem not in top.problems]
-    misplaced = [*_misplaced(table), *wrong]
+    placed = {
+        "site": str(name),
+        "base_path": f"{common.base_path}{prefix}/" if valid else "/",
+        "output": output,
+    }
+    inherited = [
+        replace(layer, settings={key: layer.settings[key] for key in layer.settings if key not in INDEX_ONLY})
+        for layer in top.layers
+    ]
+    own = {key: table[key] for key in table if key not in SITE_ONLY | TOP_ONLY}
+    site = Layer(own, place_of)
+    merged = merge_settings([*inherited, Layer(placed, place_of), site], environ)
+    invalid = [problem for problem in merged.problems if problem not in top.problems]
+    misplaced = list(_misplaced(table))
+    if not {"url", "url_env"} & (merged.settings.get("source") or {}).keys():
+        message = 'is not set. Set it, or source.url_env. For the sample data, write "sample".'
+        misplaced.append(Problem(("source", "url"), message))
     if not misplaced and not invalid:
-        return config, []
+        return merged.config, []
     key_prefix = f"sites.{name}." if isinstance(name, str) and SLUG.fullmatch(name) else f"sites[{number}]."
-    site = Layer(table, place_of)
-    layers = [*(replace(layer, settings=_inherited(layer.settings)) for layer in top.layers), site]
-    lines = problem_lines(misplaced, [site], prefix=key_prefix, default_place=place_of(()))
-    return config, [*lines, *problem_lines(invalid, layers, prefix=key_prefix, default_place=place_of(()))]
-
-
-def _inherited(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings at the top that each site has too, unless it has its own."""
-    return {key: value for key, value in settings.items() if key not in INDEX_ONLY}
-
-
-def placed(output: Any, own: Any, root: Path, prefix: str) -> Any:
-    """Return a site's ``[output]``: its directory and its bucket are ``prefix`` in those of all sites.
-
-    A bucket in ``own``, the site's own ``[output]``, stays as it is.
-    """
-    if not isinstance(output, Mapping) or not isinstance(own, Mapping):
-        return output  # the validation reports that this is not a section
-    bucket = output.get("bucket")
-    below = (
-        {"bucket": f"{bucket.rstrip('/')}/{prefix}"}
-        if isinstance(bucket, str) and "bucket" not in own
-        else {}
-    )
-    return {**output, **below, "dir": root / prefix}
+    texts = {"prefix": key_prefix, "default_place": place_of(())}
+    lines = problem_lines(misplaced, [Layer(table, place_of)], **texts)
+    return merged.config, [*lines, *problem_lines(invalid, merged.layers, **texts)]
 
 
 def _misplaced(table: Mapping[str, Any]) -> Iterator[Problem]:

@@ -199,7 +199,7 @@ def _existing(value: Path) -> Path:
 
 
 def _directory(value: object) -> Path:
-    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+    if not isinstance(value, str | Path) or not str(value) or re.search("[\0\ud800-\udfff]", str(value)):
         raise ValueError('is not the path of a directory. Write one such as "output".')
     return Path(value)
 

@@ -565,6 +565,22 @@ def test_a_setting_within_a_setting_names_its_variable(load: Load) -> None:
     assert problem.startswith("REPORTGEN_SOURCE__TABLE__NAME: source.table is not a text")
 
 
+@pytest.mark.parametrize("setting", ["SITE", "TOP_PATHS", "OUTPUT__DIR", "TEMPLATES_DIR", "WINDOWS"])
+def test_a_variable_that_is_not_utf_8_is_a_problem_of_its_setting(load: Load, setting: str) -> None:
+    """Python reads other bytes as lone surrogates, which could not be printed."""
+    [problem] = problems(load, **{f"REPORTGEN_{setting}": "a\udcff"})
+    assert problem.startswith(f"REPORTGEN_{setting}: {setting.lower().replace('__', '.')}")
+    problem.encode()
+
+
+def test_a_section_set_as_a_value_is_refused_whatever_is_set_in_it(load: Load) -> None:
+    [problem] = problems(load, REPORTGEN_SOURCE__TABLE="hits", reportgen_source=URL)
+    assert problem == (
+        "reportgen_source: source is a section, not a value. "
+        "Set each setting in it, such as source.url (or REPORTGEN_SOURCE__URL)."
+    )
+
+
 def test_a_number_of_thousands_of_digits_is_a_problem_of_its_setting(load: Load) -> None:
     """Python does not convert it to text, or from text."""
     [problem] = problems(load, f"top_paths = 0x{'f' * 5000}")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reportgen.config.settings import Config
-from reportgen.config.sites import Sites, load_settings, placed
+from reportgen.config.sites import Sites, load_settings
 from reportgen.core.errors import ConfigError
 
 SECRET = "geheim7f3a"
@@ -232,18 +232,32 @@ def test_a_url_in_the_place_of_a_variable_is_not_shown(load: Load) -> None:
 @pytest.mark.parametrize(
     ("output", "own", "expected"),
     [
-        ({"keep": 3}, {}, {"keep": 3, "dir": Path("out/blog")}),
-        ({"bucket": "s3://all/stats/"}, {}, {"bucket": "s3://all/stats/blog", "dir": Path("out/blog")}),
-        (
-            {"bucket": "s3://mine"}, {"bucket": "s3://mine"},
-            {"bucket": "s3://mine", "dir": Path("out/blog")},
-        ),
-        ("out", {}, "out"),
+        ("keep = 3", "", ("out/blog", None, 3)),
+        ('bucket = "s3://all/stats/"', "", ("out/blog", "s3://all/stats/blog", 10)),
+        ('bucket = "s3://all"', 'output.bucket = "s3://mine"', ("out/blog", "s3://mine", 10)),
     ],
-)  # fmt: skip
-def test_two_sites_never_share_a_directory_or_a_bucket(output: object, own: object, expected: object) -> None:
+)
+def test_two_sites_never_share_a_directory_or_a_bucket(
+    load: Load, output: str, own: str, expected: object
+) -> None:
     """The prefix of each site is appended to the directory and the bucket of all sites."""
-    assert placed(output, own, Path("out"), "blog") == expected
+    text = f'[output]\ndir = "out"\n{output}\n[[sites]]\nname = "blog"\nsource.url = "a.csv"\n{own}\n'
+    config = settings(load, text)["blog"]
+    assert (str(config.output.dir), config.output.bucket, config.output.keep) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('output = "x"\n[[sites]]\nname = "a"', "reportgen.toml:1: output"),
+        ('[[sites]]\nname = "a"\noutput = "x"', "reportgen.toml:3: sites.a.output"),
+    ],
+)
+def test_an_output_that_is_not_a_section_is_reported_once(load: Load, text: str, line: str) -> None:
+    words = (
+        "is a section, not a value. Set each setting in it, such as output.dir (or REPORTGEN_OUTPUT__DIR)."
+    )
+    assert problems(load, f"{text}\n", DATABASE_URL=URL) == [f"{line} {words}"]
 
 
 @pytest.mark.parametrize("top", ["", '[output]\nbucket = "s3://all"\n'])

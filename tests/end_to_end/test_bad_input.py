@@ -811,7 +811,7 @@ reportgen.toml:19: server.port 70000 is too large
 reportgen.toml:20: server.public "perhaps" is neither true nor false
 REPORTGEN_SOURCE__STATEMENT_TIMEOUT_S: source.statement_timeout_s "never" is not a whole number
 REPORTGEN_SOURCE__TABEL: source.tabel is not a setting. Did you mean "table"?
-REPORTGEN_TIMEZON is not a setting
+REPORTGEN_TIMEZON: timezon is not a setting
 """
 
 
@@ -838,7 +838,7 @@ def test_a_login_under_a_key_of_ones_own_is_not_shown(site: Site, line: str) -> 
 
 
 def test_an_unknown_variable_is_named_with_the_likely_one(site: Site) -> None:
-    says = ['REPORTGEN_TIMEZON is not a setting. Did you mean "REPORTGEN_TIMEZONE"?']
+    says = ['REPORTGEN_TIMEZON: timezon is not a setting. Did you mean "timezone"?']
     site.fails(code=2, says=says, REPORTGEN_TIMEZON="UTC")
 
 
@@ -846,7 +846,9 @@ def test_an_unreadable_variable_is_named(site: Site) -> None:
     """A whole section in one variable is refused with the variable that works, and never shown."""
     broken = f'{{"url": "postgresql://app:{SECRET}@db/stats"'
     site.fails(
-        code=2, says=["REPORTGEN_SOURCE is a section", "REPORTGEN_SOURCE__URL"], REPORTGEN_SOURCE=broken
+        code=2,
+        says=["REPORTGEN_SOURCE: source is a section", "REPORTGEN_SOURCE__URL"],
+        REPORTGEN_SOURCE=broken,
     )
 
 

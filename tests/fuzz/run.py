@@ -22,7 +22,6 @@ PACKAGES = [
     "markdown_it",
     "cronsim",
     "tomllib",
-    "pydantic_settings",
     "urllib",
     "babel",
 ]
