@@ -6,16 +6,19 @@ once, in its own folder.
 """
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
@@ -23,6 +26,12 @@ from typing import Any
 import psycopg
 import pytest
 
+from reportgen.build.verify import check_not_emptied
+from reportgen.config.settings import load_config
+from reportgen.core.errors import SourceEmptied
+from reportgen.metrics.dataset import read_dataset
+from reportgen.pages.exports import paths_csv
+from reportgen.publish.release import current_release
 from tests.support.postgres import Database, Fault, Proxy, temporary_database
 from tests.support.services import eventually, reportgen
 
@@ -42,8 +51,8 @@ WINDOWS = {"REPORTGEN_WINDOWS": "7d"}
 
 CONNECTING = ["ssl request", "ssl answer", "startup", "authentication", "parameter status", "ready"]
 RUNNING = [
-    ("parse", "set_config"),
-    ("complete", "set_config"),
+    ("query", "LOCK TABLE"),
+    ("complete", "LOCK TABLE"),
     ("parse", "classified"),
     ("bind", "classified"),
     ("parsed", "classified"),
@@ -180,12 +189,6 @@ def stored_visits(db: Database, table: str = "metrics") -> int:
     return int(total)
 
 
-def waits_for_lock(db: Database, application: str) -> bool:
-    """Return whether a database session of this application waits for a lock."""
-    sql = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = "
-    return bool(db.execute(f"{sql}'{application}'"))
-
-
 @pytest.mark.parametrize("fault", CASES, ids=lambda fault: f"{fault.what}-{fault.statement}-{fault.phase}")
 def test_whatever_happens_to_the_connection_the_build_ends_in_time_and_the_last_report_stays(
     fault: Fault, results: dict[Fault, Future[FaultResult]]
@@ -319,129 +322,120 @@ def test_rows_and_columns_that_change_between_two_statements_of_a_build(site: Pa
         db.execute("DELETE FROM metrics WHERE path = '/late'")
 
 
-@pytest.mark.parametrize("source", ["table", "query"])
+READER = (
+    "DO $$ BEGIN IF to_regrole('reader') IS NULL THEN CREATE ROLE reader LOGIN; END IF; END $$;"
+    " GRANT SELECT ON metrics TO reader;"
+)
+FRESH = "DROP VIEW IF EXISTS seen; DROP TABLE IF EXISTS moved, fresh CASCADE;"
+PARTITIONS = (
+    "CREATE TABLE moved (date date, path text, visits integer) PARTITION BY RANGE (date);"
+    " CREATE TABLE latest PARTITION OF moved FOR VALUES FROM (current_date - 3) TO (MAXVALUE);"
+    " CREATE TABLE oldest PARTITION OF moved DEFAULT; INSERT INTO moved TABLE metrics"
+)
+LATEST = "SELECT date, path, visits * {0} AS visits FROM metrics WHERE date >= current_date - 3"
+TABLE = "CREATE TABLE moved AS TABLE metrics"
+READ_FROM = {
+    "table": (TABLE, {"REPORTGEN_SOURCE__TABLE": "moved"}),
+    "query": (TABLE, {"REPORTGEN_SOURCE__QUERY": "SELECT * FROM moved"}),
+    "view": (f"{TABLE}; CREATE VIEW seen AS TABLE moved", {"REPORTGEN_SOURCE__TABLE": "seen"}),
+    "columns": (
+        f"{TABLE}; GRANT SELECT (date, path, visits) ON moved TO reader",
+        {"REPORTGEN_SOURCE__TABLE": "moved"},
+    ),
+    "partitions": (PARTITIONS, {"REPORTGEN_SOURCE__TABLE": "moved"}),
+}
+"""How a source is made, and the settings that name it."""
+
+
 @pytest.mark.parametrize(
-    "rewrite",
+    ("source", "rewrite"),
     [
-        "ALTER TABLE moved ALTER visits TYPE bigint",
-        "CREATE TEMP TABLE kept AS TABLE moved; TRUNCATE moved; INSERT INTO moved TABLE kept",
+        *((source, "TRUNCATE moved; INSERT INTO moved TABLE metrics") for source in READ_FROM),
+        ("table", "ALTER TABLE moved ALTER visits TYPE bigint"),
+        ("table", "DROP TABLE moved; CREATE TABLE moved AS TABLE metrics"),
+        ("partitions", f"TRUNCATE latest; INSERT INTO latest {LATEST.format(1)}"),
     ],
-    ids=["alter", "truncate"],
-)  # fmt: skip
+)
 def test_a_table_that_is_rewritten_while_the_build_waits_for_it_is_not_empty(
-    site: Path, db: Database, rewrite: str, source: str
+    site: Path, db: Database, source: str, rewrite: str
 ) -> None:
     """A snapshot older than a rewrite sees an empty table; the build still reads all rows."""
-    db.execute("DROP TABLE IF EXISTS moved; CREATE TABLE moved AS TABLE metrics")
-    chosen = {
-        "table": {"REPORTGEN_SOURCE__TABLE": "moved"},
-        "query": {"REPORTGEN_SOURCE__QUERY": "SELECT * FROM moved"},
-    }[source]
+    create, settings = READ_FROM[source]
+    db.execute(f"{READER} {FRESH} {create}")
+    url = url_for(db.proxy.port, user="reader") if source == "columns" else db.url
     with psycopg.connect(db.server.get_uri()) as writer:
         writer.execute(rewrite.encode())
-        with background(lambda: successful_build(site, db.url, "--if-changed", **chosen, **PATIENT)) as build:
+        with background(lambda: successful_build(site, url, "--if-changed", **settings, **PATIENT)) as build:
             eventually(db.readers)
             writer.commit()
             assert build.result()["status"] == "unchanged"
 
 
-MOVED = {
-    "table": "CREATE TABLE moved AS TABLE metrics",
-    "partitions": "CREATE TABLE moved (date date, path text, visits integer) PARTITION BY RANGE (date);"
-    " CREATE TABLE moved_part PARTITION OF moved DEFAULT; INSERT INTO moved TABLE metrics",
-}
-FILL = "INSERT INTO moved TABLE metrics"
-REWRITES = {
-    "truncate": f"TRUNCATE {{0}}; {FILL}",
-    "alter": "ALTER TABLE moved ALTER visits TYPE bigint",
-    "swap": f"DROP TABLE moved; CREATE TABLE moved (LIKE metrics); {FILL}",
-}
-
-
-@pytest.mark.parametrize(
-    ("kind", "rewrite", "relation"),
-    [
-        ("table", "truncate", "moved"),
-        ("table", "alter", "moved"),
-        ("table", "swap", "moved"),
-        ("partitions", "truncate", "moved_part"),
-    ],
+TIMES = "SELECT date, path, visits * {0} AS visits FROM metrics"
+SWAP_PARTITIONS = (
+    f"CREATE TABLE fresh AS {LATEST}; ALTER TABLE moved DETACH PARTITION latest; DROP TABLE latest;"
+    " ALTER TABLE fresh RENAME TO latest;"
+    " ALTER TABLE moved ATTACH PARTITION latest FOR VALUES FROM (current_date - 3) TO (MAXVALUE)"
 )
-def test_a_table_that_two_writers_rewrite_one_after_the_other_is_not_empty(
-    site: Path, db: Database, kind: str, rewrite: str, relation: str
-) -> None:
-    """The second writer waits at the same time as the build, and writes between the build's two snapshots."""
-    db.execute(f"DROP TABLE IF EXISTS moved CASCADE; {MOVED[kind]}")
-    lock, uri = f"LOCK TABLE {relation} IN ACCESS EXCLUSIVE MODE", db.server.get_uri()
-
-    def follow() -> None:
-        second.execute(lock.encode())
-        eventually(lambda: waits_for_lock(db, "reportgen"))
-        second.execute(REWRITES[rewrite].format(relation).encode())
-        second.commit()
-
-    with psycopg.connect(uri) as first, psycopg.connect(uri, application_name="second") as second:
-        first.execute(lock.encode())
-        with background(
-            lambda: successful_build(site, db.url, "--if-changed", REPORTGEN_SOURCE__TABLE="moved", **PATIENT)
-        ) as build:
-            eventually(lambda: waits_for_lock(db, "reportgen"))
-            with background(follow) as follower:
-                eventually(lambda: waits_for_lock(db, "second"))
-                first.execute(f"TRUNCATE {relation}; {FILL}".encode())
-                first.commit()
-                follower.result()
-            assert build.result()["status"] == "unchanged"
+REWRITES = {
+    "truncate": (TABLE, [f"TRUNCATE moved; INSERT INTO moved {TIMES}"]),
+    "truncate, in two transactions": (TABLE, ["TRUNCATE moved", f"INSERT INTO moved {TIMES}"]),
+    "rename": (
+        TABLE,
+        [f"CREATE TABLE fresh AS {TIMES}; DROP TABLE moved; ALTER TABLE fresh RENAME TO moved"],
+    ),
+    "truncate a partition": (PARTITIONS, [f"TRUNCATE latest; INSERT INTO latest {LATEST}"]),
+    "swap partitions": (PARTITIONS, [SWAP_PARTITIONS]),
+}
+"""The table, and the transactions that write it again with visits multiplied by ``{0}``."""
 
 
-def test_a_table_that_is_rewritten_again_and_again(site: Path, db: Database) -> None:
-    """Two writers take turns, and each makes the build wait: the build fails in time, and says why."""
-    db.execute(f"DROP TABLE IF EXISTS moved CASCADE; {MOVED['table']}")
+@pytest.mark.parametrize("rewrite", REWRITES)
+def test_no_report_is_published_from_half_a_rewrite(site: Path, db: Database, rewrite: str) -> None:
+    """A writer does nothing else while builds read. They publish whole states, and refuse an empty table."""
+    create, transactions = REWRITES[rewrite]
+    db.execute(f"{FRESH} {create}")
+    whole = {28, 118 if "partition" in rewrite else 280}
+    source = {"url": db.server.get_uri(), "table": "moved"}
+    config = load_config(None, {}, {"source": source, "windows": ["7d"], "default_window": "7d"})
+    last = current_release(site / "output")
     done = threading.Event()
 
-    def rewrites(own: str, other: str) -> None:
-        with psycopg.connect(db.server.get_uri(), application_name=own) as writer:
-            while not done.is_set():
-                writer.execute(f"TRUNCATE moved; {FILL}".encode())
-                eventually(
-                    lambda: done.is_set() or (waits_for_lock(db, "reportgen") and waits_for_lock(db, other)),
-                    within_s=60,
-                )
-                writer.commit()
+    def write() -> int:
+        with psycopg.connect(db.server.get_uri()) as writer:
+            for count in itertools.count():
+                for transaction in transactions:
+                    writer.execute(transaction.format((10, 1)[count % 2]).encode())
+                    writer.commit()
+                if done.is_set():
+                    return count
+        raise AssertionError
 
-    settings = {"REPORTGEN_SOURCE__TABLE": "moved", "REPORTGEN_SOURCE__STATEMENT_TIMEOUT_S": "5"}
-    with background(lambda: rewrites("one", "two")), background(lambda: rewrites("two", "one")):
+    found, refused = Counter[int](), 0
+    with background(write) as writing:
         try:
-            eventually(lambda: waits_for_lock(db, "one") or waits_for_lock(db, "two"))
-            assert_build_fails(
-                site, db.url, "SourceUnavailable", "rewritten again and again", "Try again later", **settings
-            )
+            end = time.monotonic() + 5
+            while time.monotonic() < end:
+                read = read_dataset(config, datetime.now(UTC), None, paths_csv)
+                try:
+                    check_not_emptied(read, last, past=False)
+                except SourceEmptied:
+                    refused += 1
+                    continue
+                total = read.daily.sum_over(read.windows[0].span)
+                assert total == sum(row.visits for row in read.paths[0].listed)
+                assert total == sum(cell.visits for cell in read.cells)
+                found[total] += 1
+            published = [run_build(site, db.url, REPORTGEN_SOURCE__TABLE="moved") for _ in range(2)]
         finally:
             done.set()
-
-
-@pytest.mark.parametrize(
-    ("other", "back"),
-    [
-        ("REVOKE SELECT ON pg_locks FROM PUBLIC", "GRANT SELECT ON pg_locks TO PUBLIC"),
-        (
-            "CREATE FUNCTION pg_relation_filenode(oid) RETURNS oid RETURN 1",
-            "DROP FUNCTION pg_relation_filenode(oid)",
-        ),
-    ],
-    ids=["no-locks", "other-files"],
-)
-def test_a_server_that_does_not_tell_of_rewrites(site: Path, db: Database, other: str, back: str) -> None:
-    """The build reads it as any other server."""
-    db.execute(
-        "DO $$ BEGIN IF to_regrole('reader') IS NULL THEN CREATE ROLE reader LOGIN; END IF; END $$;"
-        f" GRANT SELECT ON metrics TO reader; {other}"
-    )
-    try:
-        url = url_for(db.proxy.port, user="reader")
-        assert successful_build(site, url, "--if-changed")["status"] == "unchanged"
-    finally:
-        db.execute(back)
+        assert writing.result() > 20
+    assert set(found) == whole, found
+    assert (refused > 0) == (rewrite == "truncate, in two transactions")
+    for result in published:
+        document = json.loads(result.stdout)
+        assert result.returncode == 0 or (document["error"], document["retry"]) == ("SourceEmptied", True)
+    assert read_report(site)["total"] in whole
 
 
 @pytest.mark.parametrize(
@@ -475,10 +469,7 @@ def test_a_server_that_does_not_tell_of_rewrites(site: Path, db: Database, other
 def test_a_table_that_changes_between_builds(
     site: Path, db: Database, fault: str, mend: str, words: list[str]
 ) -> None:
-    db.execute(
-        "DO $$ BEGIN IF to_regrole('reader') IS NULL THEN CREATE ROLE reader LOGIN; END IF; END $$;"
-        " GRANT SELECT ON metrics TO reader"
-    )
+    db.execute(READER)
     url = url_for(db.proxy.port, user="reader")
     assert successful_build(site, url, "--if-changed")["status"] == "unchanged"
     db.execute(fault)

@@ -18,7 +18,7 @@ import psycopg
 from tests.support.services import children
 
 SSL_REQUEST, GSS_REQUEST = 80877103, 80877104
-FROM_CLIENT = {b"P": "parse", b"B": "bind"}
+FROM_CLIENT = {b"Q": "query", b"P": "parse", b"B": "bind"}
 FROM_SERVER = {
     b"R": "authentication",
     b"S": "parameter status",

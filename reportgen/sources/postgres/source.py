@@ -22,7 +22,6 @@ from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable, scrub
 from reportgen.sources.base import Dialect, Finding, quoted_identifier, strip_semicolon, table_name
 from reportgen.sources.postgres.errors import connection_error, to_source_error
-from reportgen.sources.postgres.rewrites import begin_after_rewrites
 
 ROWS_PER_FETCH = 5_000
 GRACE_S = 2
@@ -164,29 +163,37 @@ class PostgresSource:
             raise connection_error(self.name, self._clean(exc)) from None  # the cause would show the password
 
     def _begin_snapshot(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
-        """Begin the transaction, with a snapshot newer than any rewrite of the table; return the types."""
-        limit_s = self._settings.statement_timeout_s
-        types = begin_after_rewrites(connection, self._begin_transaction, self._timeout, limit_s)
-        if types is None:
-            raise SourceUnavailable(
-                f"{self.name}: for {limit_s} s the table was rewritten again and again (TRUNCATE, ALTER "
-                "TABLE?), so no snapshot could be taken. Try again later, or let its writers pause"
-            )
-        return types
+        """Begin the transaction with a snapshot newer than any rewrite of the table; return the types.
 
-    def _begin_transaction(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
-        """Begin the transaction, which locks the table against ALTER and TRUNCATE; return the types."""
+        If TRUNCATE or ALTER TABLE rewrites a table after the snapshot, the snapshot sees it empty. LOCK TABLE
+        takes no snapshot, so the snapshot is taken when the table is locked against such statements.
+        """
+        if self._settings.query is None:
+            # A view in the place of the table passes its lock on, and a partitioned table to its partitions.
+            with suppress(psycopg.ProgrammingError, psycopg.NotSupportedError, psycopg.InternalError):
+                self._set_limits(connection, f"; LOCK TABLE {self._relation} IN ACCESS SHARE MODE")
+                return self._column_types(connection)
+            connection.rollback()
+        # Some cannot be locked by name: a query, a materialized view, a table with rights on columns only.
+        # The first transaction waits for a session that rewrites it; the snapshot of the second is newer.
+        self._set_limits(connection)
+        self._column_types(connection)
+        connection.rollback()
+        self._set_limits(connection)
+        return self._column_types(connection)
+
+    def _set_limits(self, connection: psycopg.Connection[tuple[Any, ...]], then: str = "") -> None:
+        """Begin a transaction, limit the time of its statements, and run ``then`` before its snapshot."""
         timeout_ms = self._settings.statement_timeout_s * 1000
+        # The lock timeout is shorter, so that the server's message says which of the two was reached.
+        lock_timeout_ms = timeout_ms - min(1000, timeout_ms // 10)
+        # In the transaction, not as start-up options, which poolers refuse. SET takes no snapshot.
+        limits = (
+            f"SET LOCAL statement_timeout = {timeout_ms}; SET LOCAL lock_timeout = {lock_timeout_ms}; "
+            f"SET LOCAL TimeZone = '{self._timezone}'"
+        )
         with self._timeout(connection):
-            # In the transaction, not as start-up options, which poolers refuse.
-            connection.execute(
-                "SELECT set_config('statement_timeout', %s, true), set_config('lock_timeout', %s, true),"
-                " set_config('TimeZone', %s, true)",
-                # The lock timeout is shorter, so that the server's message says which of the two was reached.
-                (str(timeout_ms), str(timeout_ms - min(1000, timeout_ms // 10)), self._timezone),
-            )
-        with self._timeout(connection):
-            return self._column_types(connection)
+            connection.execute(f"{limits}{then}".encode())
 
     def _column_types(self, connection: psycopg.Connection[tuple[Any, ...]]) -> tuple[str, str]:
         """Return the type names of the date and the visits column.
@@ -200,7 +207,8 @@ class PostgresSource:
         listed = _escape_percent(", ".join(map(quoted_identifier, names)))
         # LIMIT 0, not WHERE false, which would leave the partitions without a lock.
         sql = f"SELECT {listed} FROM {_escape_percent(self._relation)} LIMIT %(none)s"
-        cursor = connection.execute(sql.encode(), {"none": 0})
+        with self._timeout(connection):
+            cursor = connection.execute(sql.encode(), {"none": 0})
         types = [column.type_display for column in cursor.description or []]
         base = [re.sub(r"\(.*", "", shown) for shown in types]
         if base[0] not in DATE_TYPES:
