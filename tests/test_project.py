@@ -64,7 +64,7 @@ def test_a_build_that_finds_nothing_new_loads_no_drawing_library(module: str) ->
 
 def test_without_a_bucket_nothing_for_one_is_loaded() -> None:
     """Neither obstore nor our own modules for it: commands start as fast, builds are as small."""
-    names = ("obstore", *(f"reportgen.publish.bucket.{name}" for name in ("client", "index", "upload")))
+    names = ("obstore", *(f"reportgen.publish.bucket.{name}" for name in ("layout", "upload", "download")))
     code = f"import sys, reportgen.{{}}; print([name for name in {names!r} if name in sys.modules])"
     for module in ("cli.main", "build.pipeline", "build.preflight", "serve.single"):
         assert python(code.format(module)) == "[]"

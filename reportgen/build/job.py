@@ -122,9 +122,15 @@ def _last_release_is_known(
     """Download the last release if only the bucket may hold it; return whether it is here for certain."""
     if config.output.bucket is None or (current_release(lock.root) is not None and not follow):
         return True
-    from reportgen.publish.bucket.download import restore  # only a bucket needs it
+    from reportgen.publish.bucket.download import restore_release  # only a bucket needs it
 
-    return restore(config, lock, watch, warm=warm)
+    try:
+        with watch.stage("restore"):
+            restore_release(config, lock, warm=warm)
+    except ReportgenError as exc:  # a build does not need the last release
+        watch.warn(f"{exc}. Nothing was restored from the bucket")
+        return False
+    return True
 
 
 def day_of(text: str, config: Config) -> date:

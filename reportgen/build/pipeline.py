@@ -50,7 +50,7 @@ def build(
         shown = fingerprint(config, dataset)
     last = current_release(lock.root)
     if if_changed and last and last.manifest.get("content") == shown and is_whole(last):
-        into_bucket(config, lock, last, watch, allow_newer=True)
+        into_bucket(config, last, watch, allow_newer=True)
         return _result(last, now, watch, peak_memory_bytes(), changed=False)
     from reportgen.build.verify import check_not_emptied, check_not_replaced, prove
     from reportgen.core.compression import packed  # only a new release needs it
@@ -71,7 +71,7 @@ def build(
         about = _about(dataset, watch, shown, peak_bytes)
         release = publish(lock, files, about, built_at=now, keep=config.output.keep)
     # After the switch here: a bucket that is down does not delay it, and the next build completes the bucket.
-    into_bucket(config, lock, release, watch)
+    into_bucket(config, release, watch)
     return _result(release, now, watch, peak_bytes, changed=True)
 
 
@@ -138,10 +138,8 @@ def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:
         return {}
 
 
-def into_bucket(
-    config: Config, lock: OutputLock, release: Release, watch: Stopwatch, *, allow_newer: bool = False
-) -> None:
-    """Make a release of the locked output current in the bucket, if one is set.
+def into_bucket(config: Config, release: Release, watch: Stopwatch, *, allow_newer: bool = False) -> None:
+    """Make a release of an output that the caller has locked current in the bucket, if one is set.
 
     With ``allow_newer``, a newer release in the bucket stays, and that is not an error: for a release that an
     earlier build made.
@@ -152,9 +150,12 @@ def into_bucket(
 
     """
     if config.output.bucket:
-        from reportgen.publish.bucket.upload import upload_release  # only a bucket needs it
+        from reportgen.publish.bucket.client import open_bucket  # only a bucket needs them
+        from reportgen.publish.bucket.upload import put_release
 
-        upload_release(config, lock.root, release, watch, allow_newer=allow_newer)
+        with watch.stage("upload"):
+            bucket = open_bucket(config.output.bucket)
+            put_release(bucket, release, keep=config.output.keep, allow_newer=allow_newer)
 
 
 def _about(dataset: Dataset, watch: Stopwatch, shown: str, peak_bytes: int) -> dict[str, object]:

@@ -82,19 +82,19 @@ def _output(root: Path) -> Finding:
 
 def _bucket(url: str) -> Iterator[Finding]:
     from reportgen.publish.bucket.client import find_ignored_conditions, open_bucket
-    from reportgen.publish.bucket.index import CURRENT, parse_index
+    from reportgen.publish.bucket.layout import CURRENT, current_id
 
     try:
         bucket = open_bucket(url)
-        found = bucket.read(CURRENT)
+        release = current_id(bucket.read(CURRENT))
         bucket.list_folder("")
-        wrong = list(find_ignored_conditions(bucket))
+        ignored = find_ignored_conditions(bucket)
     except ReportgenError as exc:
         yield Finding("error", "bucket", str(exc))
         return
-    if wrong:
-        yield Finding("warning", "bucket", f"{url}: {'; '.join(wrong)}")
+    if ignored:
+        said = f"it ignores {' and '.join(ignored)}, so two machines could mix their reports"
+        yield Finding("warning", "bucket", f"{url}: {said}")
         return
-    release = parse_index(found[0]).release if found else None
     said = f"published: {release}" if release else "nothing published yet"
     yield Finding("ok", "bucket", f"{url}: may be read, listed, written and deleted; {said}")

@@ -13,7 +13,7 @@ import typer
 
 from reportgen.config.problems import url_secrets
 from reportgen.core.errors import ReportgenError, mask_logins, scrub
-from reportgen.publish.bucket.errors import cloud_secrets
+from reportgen.publish.bucket.client import cloud_secrets
 from reportgen.publish.history import BuildResult
 
 if TYPE_CHECKING:

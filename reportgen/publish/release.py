@@ -160,6 +160,28 @@ def current_release(root: Path) -> Release | None:
     return Release(path.name, path, manifest) if manifest else None
 
 
+def build_time(release_id: str) -> datetime:
+    """Return the build time in a release's id, in UTC.
+
+    Raises:
+        ValueError: this is not the id of a release.
+
+    """
+    if not RELEASE_ID.fullmatch(release_id):
+        raise ValueError(f"{release_id}: not the id of a release")
+    return datetime.strptime(release_id.partition("-")[0], "%Y%m%dT%H%M%S.%f%z")
+
+
+def is_newer(release_id: str, than: str, now: datetime) -> bool:
+    """Return whether a release was built after another. One from the future was not: a clock was wrong."""
+    return build_time(than) < build_time(release_id) <= now + MAX_CLOCK_SKEW
+
+
+def is_same_or_newer(release_id: str, other: str, now: datetime) -> bool:
+    """Return whether a release is the other one or was built after it."""
+    return release_id == other or is_newer(release_id, other, now)
+
+
 def matches_entry(content: bytes, entry: object) -> bool:
     """Return whether a file's content is the one that its entry in a manifest describes."""
     return isinstance(entry, Mapping) and hashlib.sha256(content).hexdigest() == entry.get("sha256")
@@ -189,13 +211,21 @@ def is_whole(release: Release) -> bool:
     return True
 
 
+def parse_manifest(content: bytes) -> dict[str, Any] | None:
+    """Return a manifest, or ``None`` if it is damaged."""
+    try:
+        manifest = json.loads(content)
+    except ValueError:
+        return None
+    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
+
+
 def _read_manifest(release: Path) -> dict[str, Any] | None:
     """Return a release's manifest, or ``None`` if it is missing or damaged."""
     try:
-        manifest = json.loads((release / MANIFEST).read_bytes())
-    except (OSError, ValueError):
+        return parse_manifest((release / MANIFEST).read_bytes())
+    except OSError:
         return None
-    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("files"), dict) else None
 
 
 def _open_locked(root: Path, *, wait: bool, on_wait: Callable[[str], None]) -> int:

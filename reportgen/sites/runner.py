@@ -146,7 +146,7 @@ def publish_index(sites: Sites, now: datetime) -> Release:
         )
         about = {"version": __version__, "sites": len(sites.all)}
         release = publish(lock, files, about, built_at=now, keep=common.output.keep, links=sites.links)
-        into_bucket(common, lock, release, Stopwatch())
+        into_bucket(common, release, Stopwatch())
         return release
 
 

@@ -12,9 +12,8 @@ from datetime import UTC, datetime
 from reportgen.config.settings import Config
 from reportgen.config.sites import Site, Sites
 from reportgen.core.errors import BucketUnavailable, PublishError, ReportgenError
-from reportgen.publish.bucket.index import is_same_or_newer
 from reportgen.publish.history import BuildResult, record
-from reportgen.publish.release import current_release, lock_output
+from reportgen.publish.release import current_release, is_same_or_newer, lock_output
 
 MAX_FETCHES = 4
 """Maximum number of sites whose releases are fetched at the same time."""

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import shutil
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -14,13 +13,13 @@ from uuid import uuid4
 import pytest
 
 from reportgen.publish.bucket.client import open_bucket
-from reportgen.publish.bucket.index import CURRENT, INDEX_HEADERS, BucketIndex, Lease, dump_index
+from reportgen.publish.bucket.layout import CURRENT, current_id
 from reportgen.publish.bucket.upload import put_release
 from reportgen.publish.history import read_runs
 from reportgen.publish.release import Release, current_release
 from tests.support import manysites
 from tests.support.services import Service, eventually, reportgen, serving
-from tests.support.stores import NAME, Proxy, use_store, variables
+from tests.support.stores import NAME, Proxy, Request, use_store, variables
 
 pytestmark = pytest.mark.slow
 
@@ -64,7 +63,7 @@ def published(output: Path, known: Mapping[str, str], monkeypatch: pytest.Monkey
     use_store(known["AWS_ENDPOINT_URL"], monkeypatch)
     release = current_release(output)
     assert release
-    assert put_release(open_bucket(known["REPORTGEN_OUTPUT__BUCKET"]), release, by="another", keep=10)
+    put_release(open_bucket(known["REPORTGEN_OUTPUT__BUCKET"]), release, keep=10)
     return release
 
 
@@ -119,7 +118,7 @@ def test_the_next_check_uploads_without_drawing_what_a_failed_upload_left_out(
     assert len(proxy.keys_of("PUT")) > 20
     proxy.reset()
     assert built(folder, "--if-changed", **known)["status"] == "unchanged"
-    assert [request.method for request in proxy.requests] == ["GET"]
+    assert proxy.keys_of("PUT") == []
 
 
 def test_a_damaged_release_in_the_bucket_does_not_stop_a_build(
@@ -133,19 +132,24 @@ def test_a_damaged_release_in_the_bucket_does_not_stop_a_build(
     assert [path.name for path in (folder / "output" / "releases").iterdir()] != [release.id]
 
 
-def test_a_build_is_busy_while_another_machine_publishes(
-    tmp_path: Path, report: Path, known: dict[str, str], monkeypatch: pytest.MonkeyPatch
+def test_a_build_is_busy_if_another_machine_publishes_meanwhile(
+    tmp_path: Path, report: Path, known: dict[str, str], proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That is not a failure of this build, and not retried at once."""
-    published(report, known, monkeypatch)
+    """That is not a failure of this build, and not retried at once. The next build publishes."""
+    release, folder = published(report, known, monkeypatch), machine(tmp_path)
     bucket = open_bucket(known["REPORTGEN_OUTPUT__BUCKET"])
-    lease = Lease("20261123T120000.000Z-0a1b2c3d", "another", datetime.now(UTC))
-    bucket.write(CURRENT, dump_index(BucketIndex(None, {}, lease)), INDEX_HEADERS)
-    folder = machine(tmp_path)
-    shutil.copytree(report, folder / "output", symlinks=True)
-    result = built(folder, "--if-changed", **known)
+
+    def overtaken(_: int, request: Request) -> int | None:
+        return 412 if request.method == "PUT" and request.key.endswith(CURRENT) else None
+
+    proxy.intercept = overtaken
+    result = built(folder, **known)
     assert (result["exit"], result["error"]) == (3, "OutputBusy")
-    assert "another machine publishes there" in result["message"]
+    assert "another build has published there meanwhile" in result["message"]
+    assert current_id(bucket.read(CURRENT)) == release.id
+    proxy.reset()
+    assert built(folder, "--if-changed", **known)["status"] == "unchanged"
+    assert current_id(bucket.read(CURRENT)) not in {release.id, None}
 
 
 def test_a_service_on_a_new_machine_serves_the_report_of_the_bucket_while_its_database_is_down(

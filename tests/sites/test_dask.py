@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from reportgen.publish.bucket.client import open_bucket
-from reportgen.publish.bucket.index import CURRENT, parse_index
+from reportgen.publish.bucket.layout import CURRENT, current_id
 from reportgen.publish.history import read_runs
 from reportgen.publish.release import current_release, is_whole
 from tests.support.manysites import SMALL, begun, ended, reportgen, silent, table, worker_processes, written
@@ -125,8 +125,7 @@ def test_workers_publish_into_the_bucket(tmp_path: Path, store: str, monkeypatch
 
 def in_bucket(url: str, *names: str) -> list[str | None]:
     """Return which release of each site is current in the bucket."""
-    found = [open_bucket(f"{url}/{name}".rstrip("/")).read(CURRENT) for name in names]
-    return [parse_index(one[0]).release if one else None for one in found]
+    return [current_id(open_bucket(f"{url}/{name}".rstrip("/")).read(CURRENT)) for name in names]
 
 
 def here(folder: Path, *names: str) -> list[str]:

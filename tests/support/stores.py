@@ -119,11 +119,6 @@ class Request:
         """The object's key in the bucket."""
         return unquote(self.path.partition("?")[0]).lstrip("/").partition("/")[2]
 
-    @property
-    def copied(self) -> str | None:
-        """The key that the store should copy, if any."""
-        return self.headers.get("x-amz-copy-source")
-
 
 @dataclass
 class Proxy:
@@ -285,7 +280,7 @@ while sys.stdin.readline():
     if child == 0:
         sys.stdin.readline()
         release = current_release(Path(root))
-        put_release(open_bucket(url), release, by=root, keep=3)
+        put_release(open_bucket(url), release, keep=3)
         os._exit(0)
     print(child, flush=True)
     print(os.waitpid(child, 0)[1], flush=True)

@@ -1,4 +1,4 @@
-"""The requests to an object store that publishing needs: read, write, conditional write, copy, list, delete.
+"""The requests to an object store that publishing needs, and obstore's errors as :class:`PublishError`.
 
 obstore speaks the protocols of S3, Google Cloud Storage and Azure Blob Storage. Only functions import it,
 because most builds have no bucket. It reads endpoint and credentials from the environment variables of the
@@ -6,44 +6,62 @@ providers' own tools. It retries requests after temporary errors, with growing p
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
-from reportgen.core.errors import ConfigError, OutputBusy, PublishError
-from reportgen.publish.bucket.errors import translate_bucket_errors
-
-REQUEST_S = 60
-"""Timeout of one attempt at a request, in seconds."""
-
-RETRY_S = 30
-"""How long after its first attempt a request is retried, in seconds."""
+from reportgen.config.problems import SECRET_WORD
+from reportgen.config.types import BUCKETS
+from reportgen.core.errors import BucketUnavailable, ConfigError, OutputBusy, PublishError, scrub
 
 RETRIES = 8
 """Maximum number of retries of a request."""
 
-CHECK_KEY = ".reportgen-check"
+MAX_REQUESTS = 8
+"""Maximum number of requests at the same time."""
 
-ADDRESSES = (
-    "AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS",
-    "AWS_METADATA_ENDPOINT", "AZURE_ENDPOINT", "AZURE_IDENTITY_ENDPOINT", "AZURE_MSI_ENDPOINT",
-    "AZURE_STORAGE_ENDPOINT", "GOOGLE_BASE_URL",
+CHECK_KEY = ".reportgen-check"
+CLOUDS = ("AWS_", "AZURE_", "GOOGLE_")
+"""How the names of the providers' environment variables begin."""
+
+ENDPOINTS = (
+    "AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT",
+    "GOOGLE_BASE_URL",
 )  # fmt: skip
-"""The environment variables from which obstore reads the address of an endpoint."""
+"""The environment variables that name the address of a store."""
+
+MIN_SECRET_LENGTH = 8
+"""Minimum length of a credential, in characters: shorter values are numbers or words such as ``true``."""
+
+ADVICE = {
+    r"/latest/api/token|/computeMetadata/|/metadata/identity/": "There are no credentials: set {names}",
+    r"NoSuchBucket|status code: 404": "There is no such bucket: create it, or correct output.bucket",
+    r"AuthorizationHeaderMalformed|PermanentRedirect": "The bucket is in another region: set AWS_REGION",
+    r"RequestTimeTooSkewed": "The clock of this machine is wrong: set it",
+    r"status code: 501": "The store lacks what publishing needs (docs/object-storage.md)",
+    r": Missing \w+|must be specified": "Set what it needs in the environment: {names}",
+    r"status code: 401": "Check the credentials in the environment: {names}",
+    r"status code: 403": "Check the credentials in the environment and their rights (docs/object-storage.md)",
+}
+"""What to do, by a pattern in the message of obstore or of the store. The first that matches counts.
+
+Without credentials in the environment, obstore asks the cloud's metadata service, which most machines do not
+have: an error there means that credentials are missing.
+"""
+
+TEMPORARY = re.compile(r"status code: (5\d\d|408|429)|HTTP error")
+"""Errors that a later attempt may not meet."""
 
 Version = Mapping[str, str]
 """Identifies one state of an object: its entity tag, and in Google's store also its generation."""
 
-
-@dataclass(frozen=True)
-class ListedObject:
-    """An object in the store's list: its size in bytes, and its entity tag without quotes."""
-
-    size_bytes: int
-    tag: str
+Input = TypeVar("Input")
+Output = TypeVar("Output")
 
 
 @dataclass(frozen=True)
@@ -60,96 +78,62 @@ class Bucket:
         with translate_bucket_errors(self.url):
             try:
                 found = obstore.get(self._store, key)
-                return bytes(found.bytes()), _version(found.meta)
+                version = {"e_tag": found.meta["e_tag"], "version": found.meta["version"]}
+                return bytes(found.bytes()), {name: text for name, text in version.items() if text}
             except FileNotFoundError as exc:
                 if "NoSuchBucket" in str(exc):
                     raise
                 return None
 
-    def write(self, key: str, body: bytes, headers: Mapping[str, str]) -> str:
-        """Write an object, replacing any other; return its entity tag."""
+    def write(self, key: str, body: bytes, headers: Mapping[str, str], mode: Any = "overwrite") -> None:
+        """Write an object, replacing any other. ``mode`` is obstore's."""
         import obstore
 
         with translate_bucket_errors(self.url):
             # In one request: the tag of parts is not a checksum, and those of a killed build stay.
-            done = obstore.put(self._store, key, body, attributes=dict(headers), use_multipart=False)
-            return _tag(done["e_tag"])
+            obstore.put(self._store, key, body, attributes=dict(headers), mode=mode, use_multipart=False)
 
     def write_if_unchanged(
         self, key: str, body: bytes, headers: Mapping[str, str], seen: Version | None
-    ) -> Version:
-        """Write an object if its version is still ``seen``, or if it is still absent; return its new version.
+    ) -> None:
+        """Write an object if its version is still ``seen``, or if it is still absent.
 
         If the response to a successful write is lost, the object is read and compared with ``body``. So
-        no two calls may have the same body.
+        no two machines may write the same body.
 
         Raises:
             OutputBusy: another process has written it since; that version stays.
 
         """
-        import obstore
-        from obstore.exceptions import AlreadyExistsError, PreconditionError
-
-        mode: Any = dict(seen) if seen else "create"
         try:
-            with translate_bucket_errors(self.url):
-                try:
-                    done = obstore.put(
-                        self._store, key, body, attributes=dict(headers), mode=mode, use_multipart=False
-                    )
-                    return _version(done)
-                except (AlreadyExistsError, PreconditionError) as exc:
-                    raise OutputBusy(
-                        f"{self.url}: another build has published there meanwhile, and its release stays."
-                        " Let only one machine publish to a bucket"
-                    ) from exc
+            self.write(key, body, headers, mode=dict(seen) if seen else "create")
         except PublishError:
             found = None
             with suppress(PublishError):
                 found = self.read(key)
-            if found and found[0] == body:
-                return found[1]
-            raise
+            if found is None or found[0] != body:
+                raise
 
-    def copy(self, key: str, target: str) -> bool:
-        """Copy an object within the store, with its headers; return whether that succeeded."""
-        import obstore
-        from obstore.exceptions import BaseError
-
-        try:
-            obstore.copy(self._store, key, target)
-        except (BaseError, OSError):
-            return False
-        return True
-
-    def list_below(self, folder: str) -> dict[str, ListedObject]:
-        """Return all objects below a folder and its subfolders, by key."""
+    def list_below(self, folder: str) -> dict[str, tuple[int, str]]:
+        """Return the size in bytes and the entity tag of each object below a folder, by key."""
         import obstore
 
         with translate_bucket_errors(self.url):
-            found = obstore.list(self._store, folder).collect()
-        return _by_key(found)
+            return _by_key(obstore.list(self._store, folder).collect())
 
-    def list_folder(self, name: str) -> dict[str, ListedObject]:
-        """Return the objects directly in a folder (``""`` is the prefix), by key."""
+    def list_folder(self, name: str) -> dict[str, tuple[int, str]]:
+        """Return the same of the objects directly in a folder (``""`` is the prefix)."""
         import obstore
 
         with translate_bucket_errors(self.url):
-            found = obstore.list_with_delimiter(self._store, name or None)
-        return _by_key(found["objects"])
+            return _by_key(obstore.list_with_delimiter(self._store, name or None)["objects"])
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects. It is not an error if some do not exist."""
+        """Delete objects. Some stores delete one by one, and stop at an object that does not exist."""
         import obstore
 
-        gone = list(keys)
-        with translate_bucket_errors(self.url):
-            try:
-                obstore.delete(self._store, gone)
-            except FileNotFoundError:  # a store that deletes one by one has stopped at this object
-                for key in gone:
-                    with suppress(FileNotFoundError):
-                        obstore.delete(self._store, key)
+        with translate_bucket_errors(self.url), suppress(FileNotFoundError):
+            obstore.delete(self._store, list(keys))
 
 
 def open_bucket(url: str) -> Bucket:
@@ -160,23 +144,23 @@ def open_bucket(url: str) -> Bucket:
         PublishError: other environment variables for the store are missing or wrong.
 
     """
+    for name in ENDPOINTS:  # at such an address, obstore fails with a stack trace
+        if not os.environ.get(name, "http://").startswith(("http://", "https://")):
+            raise ConfigError(f"{name}: write the whole address, such as https://fly.storage.tigris.dev")
     with translate_bucket_errors(url):
         from obstore.store import from_url
 
         store = from_url(
             url,
             # No "Accept-Encoding: gzip" here: obstore does not unpack lists and responses to logins.
-            client_options={
-                "timeout": timedelta(seconds=REQUEST_S),
-                "allow_http": _allows_http(os.environ),
-            },
-            retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=RETRY_S)},
+            client_options={"timeout": timedelta(seconds=60), "allow_http": True},
+            retry_config={"max_retries": RETRIES, "retry_timeout": timedelta(seconds=30)},
         )
     return Bucket(url, store)
 
 
-def find_ignored_conditions(bucket: Bucket) -> Iterator[str]:
-    """Yield a message if the store ignores the conditions of conditional writes.
+def find_ignored_conditions(bucket: Bucket) -> list[str]:
+    """Return the conditions of conditional writes that the store ignores, as names of headers.
 
     Writes a small object several times, and deletes it.
 
@@ -184,56 +168,77 @@ def find_ignored_conditions(bucket: Bucket) -> Iterator[str]:
         PublishError: the object cannot be written or deleted.
 
     """
-    key, headers = f"{CHECK_KEY}-{uuid4().hex[:8]}", {"Content-Type": "text/plain"}
+    key, ignored = f"{CHECK_KEY}-{uuid4().hex[:8]}", []
     try:
-        first = bucket.write_if_unchanged(key, b"1", headers, None)
-        bucket.write_if_unchanged(key, b"2", headers, first)
-        ignored = [
-            name
-            for name, seen in (("If-None-Match", None), ("If-Match", first))
-            if _ignores_condition(bucket, key, seen)
-        ]
-    except PublishError:
-        with suppress(PublishError):
-            bucket.delete([key])
-        raise
-    bucket.delete([key])
-    if ignored:
-        yield f"it ignores {' and '.join(ignored)}, so two machines could mix their reports"
+        bucket.write(key, b"1", {})
+        first = bucket.read(key)
+        bucket.write(key, b"2", {})
+        for name, stale in (("If-None-Match", None), ("If-Match", first and first[1])):
+            with suppress(OutputBusy):
+                bucket.write_if_unchanged(key, uuid4().bytes, {}, stale)
+                ignored.append(name)
+    finally:
+        bucket.delete([key])
+    return ignored
 
 
-def _ignores_condition(bucket: Bucket, key: str, stale: Version | None) -> bool:
-    """Return whether the store writes an object although its version is not ``stale``."""
+def in_parallel(work: Callable[[Input], Output], inputs: Iterable[Input]) -> list[Output]:
+    """Return ``work`` of each input, in order, computed in threads. Raises the first error."""
+    with ThreadPoolExecutor(MAX_REQUESTS) as pool:
+        return list(pool.map(work, inputs))
+
+
+@contextmanager
+def translate_bucket_errors(url: str) -> Iterator[None]:
+    """Raise obstore's errors in this block as :class:`PublishError`, which names the bucket's ``url``."""
+    from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
     try:
-        bucket.write_if_unchanged(key, uuid4().bytes, {}, stale)
-    except OutputBusy:
-        return False
-    return True
+        yield
+    except (AlreadyExistsError, PreconditionError) as exc:
+        raise OutputBusy(
+            f"{url}: another build has published there meanwhile. Let only one machine publish to a bucket"
+        ) from exc
+    except (BaseError, OSError, ValueError) as exc:
+        raise _publish_error(url, str(exc)) from exc
+    except BaseException as exc:
+        if type(exc).__name__ != "PanicException":  # Rust's panic: not an Exception, and has no public name
+            raise
+        raise _publish_error(url, f"obstore failed: {exc}") from exc
 
 
-def _allows_http(environ: Mapping[str, str]) -> bool:
-    """Return whether the environment names an endpoint without TLS, such as one in a private network.
-
-    Raises:
-        ConfigError: an endpoint is not a valid address.
-
-    """
-    named = {name: environ[name] for name in ADDRESSES if environ.get(name)}
-    for name, value in named.items():
-        if not value.startswith(("http://", "https://")):
-            raise ConfigError(f"{name}: write the whole address, such as https://fly.storage.tigris.dev")
-    emulated = environ.get("AZURE_STORAGE_USE_EMULATOR", "").lower() == "true"
-    return emulated or any(value.startswith("http://") for value in named.values())
+def cloud_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the credentials of object stores in an environment."""
+    return tuple(
+        value
+        for name, value in environ.items()
+        if len(value) >= MIN_SECRET_LENGTH and name.startswith(CLOUDS) and SECRET_WORD.search(name)
+    )
 
 
-def _by_key(items: Iterable[Mapping[str, Any]]) -> dict[str, ListedObject]:
-    """Return listed objects by key, without those that represent a folder."""
-    return {item["path"]: ListedObject(item["size"], _tag(item["e_tag"])) for item in items if item["path"]}
+def _publish_error(url: str, message: str) -> PublishError:
+    """Return the error for a message of obstore: what failed, where, and what to do."""
+    words = f"{url}: {scrub(_shorten(message), cloud_secrets(os.environ))}"
+    advice = next((text for pattern, text in ADVICE.items() if re.search(pattern, message)), "")
+    advice = advice.format(names=BUCKETS[url.partition(":")[0]])
+    if not advice and TEMPORARY.search(message):
+        return BucketUnavailable(
+            f"{words}. Try again later; if it goes on, see the status page of the provider"
+        )
+    return PublishError(f"{words}. {advice or 'See docs/object-storage.md'}")
 
 
-def _tag(text: str | None) -> str:
-    return (text or "").removeprefix("W/").strip('"')
+def _shorten(message: str) -> str:
+    """Return request, status and code from a message, without queries, which may contain signatures."""
+    first = message.partition("\n")[0].partition("<?xml")[0]
+    request = re.search(r"Error performing ([A-Z]+ \S+) in .*? - (.*)", first)
+    text = f"{request[1]}: {request[2]}" if request else first
+    text = text.replace("Server returned non-2xx status code: ", "")
+    code = re.search(r"<Code>([^<]*)</Code>\s*<Message>([^<]*)</Message>", message)
+    text = re.sub(r"\?[^\s:]*", "", text).strip(" .:")
+    return f"{text}: {code[1]}: {code[2].rstrip('. ')}" if code else text
 
 
-def _version(response: Mapping[str, Any]) -> Version:
-    return {name: response[name] for name in ("e_tag", "version") if response.get(name) is not None}
+def _by_key(items: Iterable[Mapping[str, Any]]) -> dict[str, tuple[int, str]]:
+    """Return size and tag of listed objects by key, without those that represent a folder."""
+    return {item["path"]: (item["size"], (item["e_tag"] or "").strip('"')) for item in items if item["path"]}
