@@ -36,7 +36,7 @@ STAGES = {
     },
     "reportgen.core.processes": {},
     "reportgen.charts.svg": {"svg_of": "SVG", "insert_svgs": "SVG"},
-    "reportgen.build.verify": {"check_not_emptied": "proof", "prove": "proof"},
+    "reportgen.build.verify": {"check_not_emptied": "proof", "check_sums": "proof", "check_files": "proof"},
     "reportgen.charts.sparklines": {"bars": "SVG", "with_mean": "SVG", "lines": "SVG"},
 }  # fmt: skip
 """Module → function → name of its stage."""

@@ -52,12 +52,13 @@ def build(
     if if_changed and last and last.manifest.get("content") == shown and is_whole(last):
         into_bucket(config, last, watch, allow_newer=True)
         return _result(last, now, watch, peak_memory_bytes(), changed=False)
-    from reportgen.build.verify import check_not_emptied, check_not_replaced, prove
+    from reportgen.build.verify import check_files, check_not_emptied, check_not_replaced, check_sums
     from reportgen.core.compression import packed  # only a new release needs it
 
     check_not_replaced(config, dataset, last)
     if not allow_empty:
         check_not_emptied(dataset, last, past=as_of is not None)
+    check_sums(dataset)
     live = interactive(warm or lock.root / "state", watch)
     vega = next(iter(live), None)
     files, held = draw_files(config, dataset, now, as_of, vega, watch, warm=warm is not None)
@@ -65,7 +66,8 @@ def build(
     with watch.stage("pack"):
         files |= packed(files)
     with watch.stage("proof"):
-        prove(files, windows=config.windows, max_page_mb=config.output.max_page_mb, own=config.templates_dir)
+        most = config.output.max_page_mb
+        check_files(files, windows=config.windows, max_page_mb=most, own=config.templates_dir)
     with watch.stage("publish"):
         peak_bytes = max(held, peak_memory_bytes())
         about = _about(dataset, watch, shown, peak_bytes)

@@ -18,12 +18,17 @@ PathsWriter = Callable[[Iterable[PathTotals], int], bytes]
 
 @dataclass(frozen=True)
 class WindowPaths:
-    """The paths of one window: those to list, those to name in a sentence, and ``paths.csv``."""
+    """The paths of one window: those to list, those to name in a sentence, and ``paths.csv``.
+
+    ``csv`` lists ``csv_paths`` of the ``path_count`` paths, which have ``csv_visits`` together.
+    """
 
     listed: Sequence[PathTotals]
     changed_paths: Sequence[PathTotals]
     path_count: int
     csv: bytes
+    csv_paths: int
+    csv_visits: int
 
 
 def smallest_named_change(total: int) -> int:
@@ -40,17 +45,19 @@ def sort_paths(reading: PathsReading, total: int, top_paths: int, paths_csv: Pat
     listed: list[PathTotals] = []
     changed_paths: list[PathTotals] = []
     enough = smallest_named_change(total)
+    place = visits = 0
 
     def visited() -> Iterator[PathTotals]:
-        place = 0
+        nonlocal place, visits
         for row in reading.rows:
             if abs(row.difference) >= enough:
                 changed_paths.append(row)
             if row.visits and place < MAX_LISTED:
                 place += 1
+                visits += row.visits
                 if place <= top_paths:
                     listed.append(row)
                 yield row
 
     csv = paths_csv(visited(), total)
-    return WindowPaths(listed, changed_paths, reading.path_count, csv)
+    return WindowPaths(listed, changed_paths, reading.path_count, csv, place, visits)

@@ -130,14 +130,14 @@ def publish_index(sites: Sites, now: datetime) -> Release:
         OutputBusy: another machine publishes into the bucket.
 
     """
-    from reportgen.build.verify import prove
+    from reportgen.build.verify import check_files
     from reportgen.sites.overview import index_files  # needs Jinja2
 
     common = sites.common
     with lock_output(sites.root) as lock:
         files = index_files(sites, now)
         most = common.output.max_page_mb
-        prove(
+        check_files(
             files,
             windows=(),
             max_page_mb=most,

@@ -14,6 +14,7 @@ import pytest
 from reportgen.build.pipeline import build
 from reportgen.config.settings import load_config
 from reportgen.publish.release import lock_output
+from tests.support.proof import assert_sound
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = sorted(path.name for path in (GOLDEN / "sites").iterdir())
@@ -53,6 +54,7 @@ def test_a_site_is_built_as_it_was_before(case: str, tmp_path: Path) -> None:
     assert kept == actual.keys()
     changed = [name for name, content in actual.items() if (expected / name).read_bytes() != content]
     assert changed == []
+    assert_sound(actual, sorted({name.split("/")[0] for name in actual if name.endswith("/report.json")}))
 
 
 @pytest.mark.parametrize("case", CASES)
