@@ -7,8 +7,7 @@ no build depends on it.
 
 import fcntl
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -115,10 +114,11 @@ class BuildResult:
         }
 
     def recorded(self) -> dict[str, Any]:
-        """Return what the record and ``/status.json`` hold of the result; ``at`` is a datetime."""
+        """Return what the record and ``/status.json`` hold of the result."""
+        at = self.at.astimezone(UTC).isoformat()
         if self.succeeded:
             return {
-                "at": self.at,
+                "at": at,
                 "release": self.release,
                 "changed": self.changed,
                 "seconds": self.seconds,
@@ -126,7 +126,7 @@ class BuildResult:
                 "peak_memory_bytes": self.peak_memory_bytes,
                 "timings_s": dict(self.timings_s),
             }
-        return {"at": self.at, "error": self.error, "message": self.message, "retry": self.retry}
+        return {"at": at, "error": self.error, "message": self.message, "retry": self.retry}
 
 
 @dataclass(frozen=True)
@@ -163,34 +163,34 @@ def record(root: Path, result: BuildResult, *, since: datetime | None = None) ->
     recorded itself is not written again: it has the same time, or one after ``since`` (aware), when that
     process was started. If the file cannot be written, the record is returned, but not stored.
     """
-
-    def with_result(runs: Runs) -> Runs:
-        last = runs.last_success if result.succeeded else runs.last_failure
-        if last and (last.at == result.at or (since and since <= last.at <= result.at)):
-            return runs
-        kept = _loaded(result.recorded() | {"at": _iso(result.at)}, result.state)
-        if result.succeeded:
-            return Runs(kept, runs.last_failure, 0)
-        return replace(runs, last_failure=kept, failures=runs.failures + 1)
-
     if result.state in {"busy", "stopped"}:
         return read_runs(root)
-    return _update(root, with_result)
-
-
-def _update(root: Path, change: Callable[[Runs], Runs]) -> Runs:
-    """Replace the record under its lock, and return it."""
-    runs = change(read_runs(root))
+    folder = root / "state"
     with suppress(OSError):
-        (root / "state").mkdir(parents=True, exist_ok=True)
-        handle = os.open(root / "state" / f"{FILE}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            runs = change(read_runs(root))
-            _write(root, runs)
-        finally:
-            os.close(handle)
-    return runs
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{FILE}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            runs = _with_result(read_runs(root), result, since)
+            last = {"last_success": runs.last_success, "last_failure": runs.last_failure}
+            stored = {name: found and found.recorded() for name, found in last.items()}
+            fresh = folder / f"{FILE}.new"
+            fresh.write_text(
+                json.dumps(stored | {"failures": runs.failures}, indent=1) + "\n", encoding="utf-8"
+            )
+            fresh.replace(folder / FILE)
+            return runs
+    return _with_result(read_runs(root), result, since)
+
+
+def _with_result(runs: Runs, result: BuildResult, since: datetime | None) -> Runs:
+    """Return a record with one more result, unless it has that already."""
+    last = runs.last_success if result.succeeded else runs.last_failure
+    if last and (last.at == result.at or (since and since <= last.at <= result.at)):
+        return runs
+    kept = _loaded(result.recorded(), result.state)
+    if result.succeeded:
+        return Runs(kept, runs.last_failure, 0)
+    return replace(runs, last_failure=kept, failures=runs.failures + 1)
 
 
 def _loaded(stored: Mapping[str, Any] | None, state: State) -> BuildResult | None:
@@ -210,18 +210,3 @@ def _loaded(stored: Mapping[str, Any] | None, state: State) -> BuildResult | Non
     found: State = "published" if stored["changed"] else "unchanged"
     known = {name: stored[name] for name in ("release", "seconds", "cpu_seconds", "peak_memory_bytes")}
     return BuildResult(found, at, timings_s=stored.get("timings_s", {}), **known)
-
-
-def _write(root: Path, runs: Runs) -> None:
-    stored = {
-        "last_success": runs.last_success and runs.last_success.recorded(),
-        "last_failure": runs.last_failure and runs.last_failure.recorded(),
-        "failures": runs.failures,
-    }
-    fresh = root / "state" / f"{FILE}.new"
-    fresh.write_text(json.dumps(stored, default=_iso, indent=1) + "\n", encoding="utf-8")
-    fresh.replace(root / "state" / FILE)
-
-
-def _iso(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat()

@@ -8,7 +8,6 @@ Old releases are moved to ``state/staging/`` before they are deleted. So ``relea
 complete directories, and what a dead build has left is all in one place.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -115,8 +114,12 @@ def publish(
             sync of the new link failed.
 
     """
-    entries = {name: _manifest_entry(content) for name, content in sorted(files.items())}
-    release_id = f"{built_at.astimezone(UTC):%Y%m%dT%H%M%S.%f}"[:-3] + f"Z-{_digest(entries)}"
+    entries = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+        for name, content in sorted(files.items())
+    }
+    digest = hashlib.sha256(_json(entries)).hexdigest()[:8]
+    release_id = f"{built_at.astimezone(UTC):%Y%m%dT%H%M%S.%f}"[:-3] + f"Z-{digest}"
     stamp = f"{built_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     manifest = {"id": release_id, "built_at": stamp, **about, "files": entries}
     target = lock.releases / release_id
@@ -135,7 +138,8 @@ def publish(
             _switch(lock, release_id)
         except BaseException:
             with suppress(OSError):  # the next build deletes what cannot be deleted now
-                if existing is None and not _may_be_current(lock.root, release_id):
+                link = lock.root / "current"  # it may lead to the new release if only the last sync failed
+                if existing is None and not (link.is_symlink() and link.readlink().name == release_id):
                     _move_to_staging(lock, [release_id])
                 delete_contents(lock.staging)
             raise
@@ -234,7 +238,16 @@ def _open_locked(root: Path, *, wait: bool, on_wait: Callable[[str], None]) -> i
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            _flock(handle, root, wait=wait, on_wait=on_wait)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(handle, 100, 0).decode(errors="replace").strip() or "another process"
+                if not wait:
+                    raise OutputBusy(
+                        f"{root}: another build is running ({holder}); try again when it is done"
+                    ) from None
+                on_wait(holder)
+                fcntl.flock(handle, fcntl.LOCK_EX)
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(handle), file.stat()):
                     return handle
@@ -242,28 +255,6 @@ def _open_locked(root: Path, *, wait: bool, on_wait: Callable[[str], None]) -> i
             os.close(handle)
             raise
         os.close(handle)
-
-
-def _flock(handle: int, root: Path, *, wait: bool, on_wait: Callable[[str], None]) -> None:
-    """Lock an open file, or raise :class:`OutputBusy` if another process has it and ``wait`` is false."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.pread(handle, 100, 0).decode(errors="replace").strip() or "another process"
-        if not wait:
-            raise OutputBusy(
-                f"{root}: another build is running ({holder}); try again when it is done"
-            ) from None
-        on_wait(holder)
-        fcntl.flock(handle, fcntl.LOCK_EX)
-
-
-def _manifest_entry(content: bytes) -> dict[str, Any]:
-    return {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
-
-
-def _digest(entries: Mapping[str, Any]) -> str:
-    return hashlib.sha256(_json(entries)).hexdigest()[:8]
 
 
 def _json(value: Any) -> bytes:
@@ -302,14 +293,6 @@ def _switch(lock: OutputLock, release_id: str) -> None:
     fresh.symlink_to(Path("releases") / release_id)
     fresh.replace(lock.root / "current")
     sync_directory(lock.root)
-
-
-def _may_be_current(root: Path, release_id: str) -> bool:
-    """Return whether ``current`` may lead to a release. It may if the link cannot be read."""
-    try:
-        return (root / "current").readlink().name == release_id
-    except OSError as exc:
-        return exc.errno not in {errno.ENOENT, errno.EINVAL}  # missing, or not a link
 
 
 def _prune(lock: OutputLock, keep: int, current: str) -> None:
