@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from reportgen.config.problems import url_secrets
+from reportgen.config.problems import cloud_secrets, url_secrets
 from reportgen.core.errors import ReportgenError, mask_logins, scrub
-from reportgen.publish.bucket.client import cloud_secrets
 from reportgen.publish.history import BuildResult
 
 if TYPE_CHECKING:

@@ -19,6 +19,12 @@ from reportgen.config.layers import ENV_PREFIX, Keys, Layer, origin
 SECRET_WORD = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 """Names whose values are never shown."""
 
+CLOUDS = ("AWS_", "AZURE_", "GOOGLE_")
+"""How the names of environment variables of object stores begin."""
+
+MIN_SECRET_LENGTH = 8
+"""Minimum length of their credentials, in characters: shorter values are words such as ``true``."""
+
 LONGEST_VALUE = 80
 """Maximum number of characters of a value in a message."""
 
@@ -54,6 +60,15 @@ class Problem:
     message: str
     value: str = ""
     """As it is shown; empty where it may hold a secret."""
+
+
+def cloud_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the credentials of object stores in an environment."""
+    return tuple(
+        value
+        for name, value in environ.items()
+        if len(value) >= MIN_SECRET_LENGTH and name.startswith(CLOUDS) and SECRET_WORD.search(name)
+    )
 
 
 def url_secrets(url: str) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -194,14 +195,15 @@ def test_check_reads_and_writes_in_the_bucket(
     assert done.returncode == (level == "error")
 
 
-def test_check_warns_of_rights_that_are_missing(tmp_path: Path, known: dict[str, str], proxy: Proxy) -> None:
+def test_check_says_which_rights_are_missing(tmp_path: Path, known: dict[str, str], proxy: Proxy) -> None:
     proxy.intercept = lambda _, request: 403 if request.method in {"DELETE", "POST"} else None
     done = reportgen(machine(tmp_path), "check", **known)
-    assert "error    bucket" in done.stdout
-    assert "rights (docs/object-storage.md)" in done.stdout
+    assert re.search(r"error    bucket.*rights \(docs/object-storage.md\)", done.stdout, re.DOTALL)
 
 
-def test_each_of_many_sites_has_its_own_prefix(known: dict[str, str], tmp_path: Path) -> None:
+def test_each_of_many_sites_has_its_own_prefix(
+    known: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each site and the page over all have their own current release."""
     del known["DATABASE_URL"]
     folder = machine(tmp_path)
@@ -209,22 +211,14 @@ def test_each_of_many_sites_has_its_own_prefix(known: dict[str, str], tmp_path: 
     manysites.written(folder, {name: manysites.table(folder, name) for name in sites})
     done = reportgen(folder, "build", "--json", "--processes", "1", **known)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout  # obstore panics in a forked process
-    with pytest.MonkeyPatch.context() as patch:
-        use_store(known["AWS_ENDPOINT_URL"], patch)
-        for prefix, page in {
-            "": b"blog/",
-            "/blog": b"/blog/1",
-            "/shop": b"/shop/1",
-            "/wiki": b"/wiki/1",
-        }.items():
-            below = open_bucket(known["REPORTGEN_OUTPUT__BUCKET"] + prefix)
-            release = current_release(folder / "output" / prefix.strip("/"))
-            assert release
-            current, index = below.read(CURRENT), below.read("index.html")
-            assert current
-            assert index
-            assert json.loads(current[0])["release"] == release.id
-            assert page in gzip.decompress(index[0])
+    use_store(known["AWS_ENDPOINT_URL"], monkeypatch)
+    for prefix, page in {"": b"blog/", "/blog": b"/blog/1", "/shop": b"/shop/1", "/wiki": b"/wiki/1"}.items():
+        below = open_bucket(known["REPORTGEN_OUTPUT__BUCKET"] + prefix)
+        release, index = current_release(folder / "output" / prefix.strip("/")), below.read("index.html")
+        assert release
+        assert index
+        assert current_id(below.read(CURRENT)) == release.id
+        assert page in gzip.decompress(index[0])
 
 
 def test_a_new_machine_restores_the_page_over_all_before_its_sites_are_built(

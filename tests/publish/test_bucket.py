@@ -4,7 +4,6 @@ import gzip
 import json
 import re
 import urllib.request
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -13,12 +12,12 @@ from uuid import uuid4
 
 import pytest
 
+from reportgen.config.problems import cloud_secrets
 from reportgen.core.compression import packed
-from reportgen.core.errors import BucketUnavailable, ConfigError, OutputBusy, PublishError
+from reportgen.core.errors import BucketUnavailable, OutputBusy, PublishError
 from reportgen.publish.bucket import client
 from reportgen.publish.bucket.client import (
     Bucket,
-    cloud_secrets,
     find_ignored_conditions,
     open_bucket,
     translate_bucket_errors,
@@ -52,11 +51,6 @@ def open_to_all(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     return open_bucket(f"s3://{OPEN}/{uuid4().hex}")
 
 
-def publish_to(bucket: Bucket, release: Release, *, keep: int = 10, allow_newer: bool = False) -> None:
-    """Publish a release into the bucket."""
-    put_release(bucket, release, keep=keep, allow_newer=allow_newer)
-
-
 def seen(bucket: Bucket) -> dict[str, bytes]:
     """Return what readers of the bucket get: each file at the prefix, unpacked."""
     found = {}
@@ -88,64 +82,40 @@ def whole(release: Release) -> dict[str, bytes]:
 
 
 def test_a_release_is_at_the_prefix_and_below_its_id(tmp_path: Path, bucket: Bucket) -> None:
-    release = publish_files(tmp_path, site_files("one"))
-    publish_to(bucket, release)
+    assert download_release(bucket) is None
+    release = publish_files(tmp_path, site_files("one"), source="postgresql://db/app")
+    put_release(bucket, release, keep=10)
     assert seen(bucket) == shown(release)
     assert current_of(bucket) == release.id
     below = {key.removeprefix(f"releases/{release.id}/") for key in bucket.list_below("releases")}
     packed_away = {f"{name}.gz" for name in shown(release)}
     assert below == {*release.manifest["files"], "manifest.json"} - packed_away
     assert "index.html.br" in below
-
-
-@pytest.mark.parametrize(
-    ("key", "kind", "cached", "coding"),
-    [
-        ("index.html", "text/html; charset=utf-8", "no-cache", "gzip"),
-        ("7d/report.json", "application/json", "no-cache", "gzip"),
-        ("7d/daily.csv", "text/csv; charset=utf-8", "no-cache", None),
-        ("7d/visits.svg", "image/svg+xml", "no-cache", None),
-        (
-            "assets/app.0a1b.js",
-            "text/javascript; charset=utf-8",
-            "public, max-age=31536000, immutable",
-            "gzip",
-        ),
-        ("robots.txt", "text/plain; charset=utf-8", "no-cache", None),
-        ("current.json", "application/json", "no-cache", None),
-        ("manifest.json", "application/json", "no-cache", None),
-    ],
-)
-def test_each_object_has_its_media_type_cache_control_and_encoding(
-    tmp_path: Path, bucket: Bucket, key: str, kind: str, cached: str, coding: str | None
-) -> None:
-    """In the response to a plain GET, not as an S3 library shows it."""
-    import obstore
-
-    publish_to(bucket, publish_files(tmp_path, site_files("one")))
-    address = obstore.sign(bucket._store, "GET", key, timedelta(minutes=5))
-    with urllib.request.urlopen(address) as answer:
-        got = answer.headers
-    assert (got["Content-Type"], got["Cache-Control"], got["Content-Encoding"]) == (kind, cached, coding)
-
-
-def test_a_downloaded_release_has_the_same_bytes(tmp_path: Path, bucket: Bucket) -> None:
-    release = publish_files(tmp_path, site_files("one"), source="postgresql://db/app")
-    publish_to(bucket, release)
     assert download_release(bucket) == (release.manifest, whole(release))
 
 
-def test_a_release_is_downloaded_from_a_store_that_unpacks_gzip(
-    tmp_path: Path, bucket: Bucket, proxy: Proxy
-) -> None:
-    """As Google's does for clients that do not ask for gzip."""
-    release = publish_files(tmp_path, site_files("one"))
-    publish_to(bucket, release)
-    proxy.unpack = True
-    found = download_release(bucket)
-    assert found is not None
-    assert found[1] == whole(release)
-    assert {key for key in proxy.unpacked if key.endswith("/index.html")}
+YEAR = "public, max-age=31536000, immutable"
+HEADERS = {
+    "index.html": ("text/html; charset=utf-8", "no-cache", "gzip"),
+    "7d/report.json": ("application/json", "no-cache", "gzip"),
+    "7d/daily.csv": ("text/csv; charset=utf-8", "no-cache", None),
+    "7d/visits.svg": ("image/svg+xml", "no-cache", None),
+    "assets/app.0a1b.js": ("text/javascript; charset=utf-8", YEAR, "gzip"),
+    "robots.txt": ("text/plain; charset=utf-8", "no-cache", None),
+    "current.json": ("application/json", "no-cache", None),
+    "manifest.json": ("application/json", "no-cache", None),
+}
+
+
+def test_each_object_has_its_media_type_cache_control_and_encoding(tmp_path: Path, bucket: Bucket) -> None:
+    """In the response to a plain GET, not as an S3 library shows it."""
+    import obstore
+
+    put_release(bucket, publish_files(tmp_path, site_files("one")), keep=10)
+    for key, expected in HEADERS.items():
+        with urllib.request.urlopen(obstore.sign(bucket._store, "GET", key, timedelta(minutes=5))) as answer:
+            got = answer.headers
+        assert (got["Content-Type"], got["Cache-Control"], got["Content-Encoding"]) == expected, key
 
 
 @pytest.mark.parametrize(
@@ -163,7 +133,7 @@ def test_a_damaged_release_in_the_bucket_is_not_downloaded(
     tmp_path: Path, bucket: Bucket, name: str, damaged: bytes | dict[str, object] | None, message: str
 ) -> None:
     release = publish_files(tmp_path, site_files("one"))
-    publish_to(bucket, release)
+    put_release(bucket, release, keep=10)
     key = f"releases/{release.id}/{name}"
     if isinstance(damaged, dict):
         damaged = json.dumps(dict(release.manifest) | damaged).encode()
@@ -175,39 +145,29 @@ def test_a_damaged_release_in_the_bucket_is_not_downloaded(
         download_release(bucket)
 
 
-def test_an_empty_bucket_has_no_release(bucket: Bucket) -> None:
-    assert download_release(bucket) is None
-
-
 # What is sent.
 
 
 def test_a_release_that_is_current_is_only_compared(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> None:
     """Five folders that readers see are listed, and nothing is written."""
     release = publish_files(tmp_path, site_files("one"))
-    publish_to(bucket, release)
+    put_release(bucket, release, keep=10)
     proxy.reset()
-    publish_to(bucket, release)
+    put_release(bucket, release, keep=10)
     assert {request.method for request in proxy.requests} == {"GET"}
     assert [key for key in proxy.keys_of("GET") if key] == [f"{bucket.url.rpartition('/')[2]}/{CURRENT}"]
     assert len(proxy.requests) <= 6
 
 
 def test_only_files_that_differ_are_replaced(tmp_path: Path, bucket: Bucket, proxy: Proxy) -> None:
-    publish_to(bucket, publish_files(tmp_path, site_files("one"), ago_s=60))
+    put_release(bucket, publish_files(tmp_path, site_files("one"), ago_s=60), keep=10)
     proxy.reset()
-    files = site_files("one") | {
-        "index.html": b"<p>",
-        "index.html.br": b"",
-        "index.html.gz": gzip.compress(b"<p>"),
-    }
-    release = publish_files(tmp_path, files)
-    publish_to(bucket, release)
+    release = publish_files(tmp_path, site_files("one") | {"robots.txt": b"User-agent: *"})
+    put_release(bucket, release, keep=10)
     written = {key.partition("/")[2] for key in proxy.keys_of("PUT")}
     at_prefix = {key for key in written if not key.startswith("releases/")}
-    assert at_prefix == {"index.html", "manifest.json", CURRENT}
+    assert at_prefix == {"robots.txt", "manifest.json", CURRENT}
     assert seen(bucket) == shown(release)
-    assert download_release(bucket) == (release.manifest, whole(release))
 
 
 @pytest.mark.parametrize("new", [False, True])
@@ -216,12 +176,12 @@ def test_objects_that_somebody_overwrote_or_deleted_are_written_again(
 ) -> None:
     """By the next build, also if it publishes no new release."""
     release = publish_files(tmp_path, site_files("one"), ago_s=60)
-    publish_to(bucket, release)
+    put_release(bucket, release, keep=10)
     bucket.write("robots.txt", b"User-agent: *\nAllow: /all/\n", {})
     bucket.write("index.html", gzip.compress(b"<p>of another release"), {"Content-Encoding": "gzip"})
     bucket.delete(["assets/app.0a1b.js", "7d/daily.csv"])
     release = publish_files(tmp_path, site_files("one")) if new else release
-    publish_to(bucket, release, allow_newer=True)
+    put_release(bucket, release, keep=10)
     assert seen(bucket) == shown(release)
 
 
@@ -234,7 +194,7 @@ def test_objects_of_a_build_that_died_are_checked_before_they_are_used(
     for item in rest:  # the right size with other content
         bucket.write(f"releases/{release.id}/{item.name}", b"x" * len(item.body), item.headers)
     proxy.reset()
-    publish_to(bucket, release)
+    put_release(bucket, release, keep=10)
     assert download_release(bucket) == (release.manifest, whole(release))
     assert [key for key in proxy.keys_of("PUT") if key.endswith(f"{release.id}/{sound.name}")] == []
 
@@ -248,13 +208,13 @@ def test_objects_are_read_back_if_the_tags_of_the_store_are_not_checksums(
     proxy.opaque, proxy.unpack = True, unpack
     for word, ago_s in (("one", 60), ("two", 0)):
         release = publish_files(tmp_path, site_files(word), ago_s=ago_s)
-        publish_to(open_to_all, release)
+        put_release(open_to_all, release, keep=10)
         assert seen(open_to_all) == shown(release)
         assert download_release(open_to_all) == (release.manifest, whole(release))
     read = {key for key in proxy.keys_of("GET") if f"releases/{release.id}/" in key}
     assert len(read) >= len(objects_of(release))
     proxy.requests.clear()
-    publish_to(open_to_all, release)
+    put_release(open_to_all, release, keep=10)
     assert proxy.keys_of("PUT") == []
 
 
@@ -262,11 +222,11 @@ def test_a_store_that_changes_an_object_gets_no_new_release(
     tmp_path: Path, open_to_all: Bucket, proxy: Proxy
 ) -> None:
     before = publish_files(tmp_path, site_files("one"), ago_s=60)
-    publish_to(open_to_all, before)
+    put_release(open_to_all, before, keep=10)
     release = publish_files(tmp_path, site_files("two"))
     proxy.alter = lambda request, body: (body[:-1] + b"?") if request.key.endswith("7d/report.json") else body
     with pytest.raises(BucketUnavailable, match=r"report\.json: the store does not hold what was sent"):
-        publish_to(open_to_all, release)
+        put_release(open_to_all, release, keep=10)
     proxy.reset()
     assert seen(open_to_all) == shown(before)
     assert download_release(open_to_all) == (before.manifest, whole(before))
@@ -276,7 +236,7 @@ def test_a_release_with_a_damaged_file_is_not_uploaded(tmp_path: Path, bucket: B
     release = publish_files(tmp_path, site_files("one"))
     (release.path / "7d" / "daily.csv").write_bytes(b"date")
     with pytest.raises(PublishError, match=r"daily\.csv: is not what was published"):
-        publish_to(bucket, release)
+        put_release(bucket, release, keep=10)
     assert bucket.list_below("") == {}
 
 
@@ -294,7 +254,7 @@ def test_keep_releases_stay_and_other_files_are_not_deleted(tmp_path: Path, buck
         files |= {"assets/shared.js": b"of all but the last"} if n < 3 else {}
         release = publish_files(tmp_path, files, ago_s=100 - n)
         ids.append(release.id)
-        publish_to(bucket, release, keep=2)
+        put_release(bucket, release, keep=2)
     kept = {key.split("/")[1] for key in bucket.list_below("releases")}
     assert kept == {*ids[2:], "notes", "20261123"}
     scripts = {key for key in bucket.list_below("assets") if "only" in key or "shared" in key}
@@ -302,24 +262,19 @@ def test_keep_releases_stay_and_other_files_are_not_deleted(tmp_path: Path, buck
     assert [bucket.read(key) is not None for key in foreign] == [True] * 4
 
 
-def test_a_page_that_the_new_release_does_not_have_is_deleted(tmp_path: Path, bucket: Bucket) -> None:
-    publish_to(bucket, publish_files(tmp_path, site_files("one") | {"30d/index.html": b"<p>30"}, ago_s=60))
-    publish_to(bucket, publish_files(tmp_path, site_files("two")))
-    assert "30d/index.html" not in seen(bucket)
-
-
 def test_the_next_build_deletes_what_the_last_one_could_not(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
     """The release is published all the same."""
-    publish_to(bucket, publish_files(tmp_path, site_files("one") | {"30d/index.html": b"<p>30"}, ago_s=60))
+    release = publish_files(tmp_path, site_files("one") | {"30d/index.html": b"<p>30"}, ago_s=60)
+    put_release(bucket, release, keep=10)
     release = publish_files(tmp_path, site_files("two"), ago_s=30)
     proxy.intercept = lambda _, request: 403 if request.method in {"POST", "DELETE"} else None
-    publish_to(bucket, release, keep=1)
+    put_release(bucket, release, keep=1)
     assert seen(bucket) == shown(release) | {"30d/index.html": b"<p>30"}
     proxy.reset()
     release = publish_files(tmp_path, site_files("three"))
-    publish_to(bucket, release, keep=1)
+    put_release(bucket, release, keep=1)
     assert seen(bucket) == shown(release)
     assert {key.split("/")[1] for key in bucket.list_below("releases")} == {release.id}
 
@@ -327,16 +282,16 @@ def test_the_next_build_deletes_what_the_last_one_could_not(
 def test_the_next_build_deletes_the_files_of_a_build_that_died(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
-    publish_to(bucket, publish_files(tmp_path, site_files("one"), ago_s=60))
+    put_release(bucket, publish_files(tmp_path, site_files("one"), ago_s=60), keep=10)
     proxy.intercept = lambda _, request: (
         403 if request.method == "PUT" and request.key.count("/") == 2 else None
     )
     with pytest.raises(PublishError):
-        publish_to(bucket, publish_files(tmp_path, site_files("two") | {"old.csv": b"1"}, ago_s=30))
+        put_release(bucket, publish_files(tmp_path, site_files("two") | {"old.csv": b"1"}, ago_s=30), keep=10)
     proxy.reset()
     assert "old.csv" in seen(bucket)
     release = publish_files(tmp_path, site_files("three"))
-    publish_to(bucket, release)
+    put_release(bucket, release, keep=10)
     assert seen(bucket) == shown(release)
 
 
@@ -346,9 +301,9 @@ def test_a_release_that_another_machine_uploads_is_not_deleted(tmp_path: Path, b
     for each in objects_of(newer):
         bucket.write(f"releases/{newer.id}/{each.name}", each.body, each.headers)
         bucket.write(each.name, each.body, each.headers)
-    publish_to(bucket, slow, keep=1)
+    put_release(bucket, slow, keep=1)
     assert "30d/index.html" in seen(bucket)
-    publish_to(bucket, newer, keep=1)
+    put_release(bucket, newer, keep=1)
     assert download_release(bucket) == (newer.manifest, whole(newer))
 
 
@@ -360,28 +315,26 @@ def test_a_release_is_downloaded_only_if_it_is_newer_than_the_local_one(
     tmp_path: Path, bucket: Bucket, ago_s: float, wanted: bool
 ) -> None:
     release = publish_files(tmp_path / "a", site_files("there"))
-    publish_to(bucket, release)
+    put_release(bucket, release, keep=10)
     here = publish_files(tmp_path / "b", site_files("here"), ago_s=ago_s)
     assert (download_release(bucket, here) is not None) is wanted
     assert download_release(bucket, release) is None
 
 
 def test_a_newer_release_of_another_machine_stays(tmp_path: Path, bucket: Bucket) -> None:
-    old, new = (
-        publish_files(tmp_path / "a", site_files("old"), ago_s=60),
-        publish_files(tmp_path / "b", site_files("new")),
-    )
-    publish_to(bucket, new)
+    old = publish_files(tmp_path / "a", site_files("old"), ago_s=60)
+    new = publish_files(tmp_path / "b", site_files("new"))
+    put_release(bucket, new, keep=10)
     with pytest.raises(OutputBusy, match=rf"newer release \({new.id}\), which stays.*only one machine"):
-        publish_to(bucket, old)
-    publish_to(bucket, old, allow_newer=True)
+        put_release(bucket, old, keep=10)
+    put_release(bucket, old, allow_newer=True, keep=10)
     assert seen(bucket) == shown(new)
 
 
 def test_a_release_from_the_future_is_replaced(tmp_path: Path, bucket: Bucket) -> None:
-    publish_to(bucket, publish_files(tmp_path / "a", site_files("of tomorrow"), ago_s=-86_400))
+    put_release(bucket, publish_files(tmp_path / "a", site_files("of tomorrow"), ago_s=-86_400), keep=10)
     release = publish_files(tmp_path / "b", site_files("of today"))
-    publish_to(bucket, release)
+    put_release(bucket, release, keep=10)
     assert seen(bucket) == shown(release)
 
 
@@ -399,7 +352,7 @@ def test_of_two_machines_at_once_one_publishes_and_the_other_is_busy(
         def race(release: Release, begin: Barrier = begin) -> str:
             begin.wait()
             try:
-                publish_to(bucket, release)
+                put_release(bucket, release, keep=10)
             except OutputBusy as exc:
                 return str(exc)
             return ""
@@ -408,15 +361,13 @@ def test_of_two_machines_at_once_one_publishes_and_the_other_is_busy(
             errors = list(pool.map(race, releases))
         assert "" in errors
         lost += sum(map(bool, errors))
-        either = [shown(release) for release in releases]
-        assert [
-            name for name, body in seen(bucket).items() if body not in [one.get(name) for one in either]
-        ] == []
+        one, other = (shown(release).items() for release in releases)
+        assert seen(bucket).items() <= one | other
         current = next(release for release in releases if release.id == current_of(bucket))
         assert download_release(bucket) == (current.manifest, whole(current))
         if n % 2:
             current = publish_files(tmp_path / "b", small(3, "next"), ago_s=99 - n)
-        publish_to(bucket, current)
+        put_release(bucket, current, keep=10)
         assert pages_of(bucket) == shown(current)
     assert lost > 0
 
@@ -428,7 +379,7 @@ def test_a_machine_that_another_one_overtakes_is_busy_and_the_next_build_of_eith
     tmp_path: Path, bucket: Bucket, proxy: Proxy, method: str, key: str, count: int
 ) -> None:
     """It changes no page if the other one was first before it began to replace them."""
-    publish_to(bucket, publish_files(tmp_path / "a", site_files("before"), ago_s=600))
+    put_release(bucket, publish_files(tmp_path / "a", site_files("before"), ago_s=600), keep=10)
     other = publish_files(tmp_path / "b", site_files("other"), ago_s=10)
     mine = publish_files(tmp_path / "c", site_files("mine"))
     pending = [other]
@@ -441,20 +392,20 @@ def test_a_machine_that_another_one_overtakes_is_busy_and_the_next_build_of_eith
             release = pending.pop()
             proxy.lock.release()
             try:
-                publish_to(bucket, release)
+                put_release(bucket, release, keep=10)
             finally:
                 proxy.lock.acquire()
 
     proxy.reset()
     proxy.intercept = overtaken
     with pytest.raises(OutputBusy, match="only one machine"):
-        publish_to(bucket, mine)
+        put_release(bucket, mine, keep=10)
     proxy.reset()
     assert current_of(bucket) == other.id
     assert (seen(bucket) == shown(other)) is (key == CURRENT)
-    publish_to(bucket, other)
+    put_release(bucket, other, keep=10)
     assert seen(bucket) == shown(other)
-    publish_to(bucket, mine)
+    put_release(bucket, mine, keep=10)
     assert seen(bucket) == shown(mine)
 
 
@@ -512,7 +463,7 @@ def state_of(bucket: Bucket, before: Release, release: Release) -> str:
     assert current == before.id
     if found == old:
         return "old"
-    assert [name for name, content in found.items() if content not in {old.get(name), new.get(name)}] == []
+    assert found.items() <= old.items() | new.items()
     assert {name for name in old if "assets/" not in name} <= set(found)
     return "switching"
 
@@ -522,13 +473,12 @@ def test_a_conditional_write_whose_response_was_lost_counts(
 ) -> None:
     """The build finds its own bytes in ``current.json``."""
     release = publish_files(tmp_path, site_files("one"))
+    key = f"{bucket.url.rpartition('/')[2]}/{CURRENT}"
     proxy.lose = lambda request: (
-        request.method == "PUT"
-        and request.key.endswith(CURRENT)
-        and proxy.keys_of("PUT").count(request.key) == 1
+        (request.method, request.key, proxy.keys_of("PUT").count(key)) == ("PUT", key, 1)
     )
-    publish_to(bucket, release)
-    assert len([key for key in proxy.keys_of("PUT") if key.endswith(CURRENT)]) == 2
+    put_release(bucket, release, keep=10)
+    assert proxy.keys_of("PUT").count(key) == 2
     assert seen(bucket) == shown(release)
     assert current_of(bucket) == release.id
 
@@ -545,7 +495,7 @@ def test_requests_are_retried_after_temporary_errors(tmp_path: Path, bucket: Buc
         return (503, 0, 500)[len(failed) % 3]
 
     proxy.intercept = once
-    publish_to(bucket, release)
+    put_release(bucket, release, keep=10)
     assert len(failed) > 20
     assert seen(bucket) == shown(release)
 
@@ -557,7 +507,7 @@ def test_a_bucket_that_stays_down_is_an_error_that_may_be_retried(
     down = open_bucket(f"s3://{NAME}/{uuid4().hex}")
     proxy.intercept = lambda *_: 503
     with pytest.raises(BucketUnavailable, match=r"503 Service Unavailable.*Try again later") as caught:
-        publish_to(down, publish_files(tmp_path, site_files("one")))
+        put_release(down, publish_files(tmp_path, site_files("one")), keep=10)
     assert caught.value.retry
 
 
@@ -567,7 +517,7 @@ def test_a_bucket_that_stays_down_is_an_error_that_may_be_retried(
         ("s3://absent/x", {}, "no such bucket: create it, or correct output.bucket"),
         (
             f"s3://{NAME}/x",
-            {"AWS_SECRET_ACCESS_KEY": f"{SECRET}-and-wrong"},
+            {"AWS_SECRET_ACCESS_KEY": f"{SECRET}-wrong"},
             "SignatureDoesNotMatch.*credentials",
         ),
         (f"s3://{NAME}/x", {"AWS_ACCESS_KEY_ID": "AKIANOBODY"}, "InvalidAccessKeyId.*credentials"),
@@ -576,18 +526,14 @@ def test_a_bucket_that_stays_down_is_an_error_that_may_be_retried(
         ("gs://bucket/x", {"GOOGLE_APPLICATION_CREDENTIALS": "absent.json"}, r"absent\.json"),
     ],
 )
+@pytest.mark.usefixtures("proxy")
 def test_an_error_says_what_to_do_and_contains_no_secret(
-    tmp_path: Path,
-    proxy: Proxy,
-    monkeypatch: pytest.MonkeyPatch,
-    url: str,
-    environment: Mapping[str, str],
-    message: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, environment: dict[str, str], message: str
 ) -> None:
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(PublishError, match=message) as caught:
-        publish_to(open_bucket(url), publish_files(tmp_path, site_files("one")))
+        put_release(open_bucket(url), publish_files(tmp_path, site_files("one")), keep=10)
     assert not caught.value.retry
     clean(str(caught.value))
 
@@ -595,30 +541,17 @@ def test_an_error_says_what_to_do_and_contains_no_secret(
 def test_messages_of_obstore_are_shown_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """A signature in a query is not shown either."""
     monkeypatch.setenv("AZURE_STORAGE_SAS_TOKEN", f"{SECRET}-of-the-container")
-    message = (
-        f"Error performing GET https://a.test/x?sig=token-zebra in 1ms - bad header {SECRET}-of-the-container"
-    )
+    message = f"Error performing GET https://a.test/x?sig=s in 1ms - bad header {SECRET}-of-the-container"
     with pytest.raises(PublishError) as caught, translate_bucket_errors("az://container/x"):
         raise ValueError(message)
     assert clean(str(caught.value)).startswith("az://container/x: GET https://a.test/x: bad header ***. ")
 
 
-def test_an_endpoint_without_a_scheme_is_a_configuration_error(
-    proxy: Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "s3.example.com")
-    with pytest.raises(ConfigError, match="AWS_ENDPOINT_URL: write the whole address"):
-        open_bucket(f"s3://{NAME}/x")
-
-
 def test_credentials_of_the_environment_are_secrets() -> None:
     environment = {
-        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI",
-        "AZURE_STORAGE_SAS_TOKEN": "sv=2024&sig=abc",
-        "AWS_SSE_BUCKET_KEY_ENABLED": "true",
-        "AWS_REGION": "eu-central-1",
-        "HOME": "/home/key",
-    }
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI", "AZURE_STORAGE_SAS_TOKEN": "sv=2024&sig=abc",
+        "AWS_SSE_BUCKET_KEY_ENABLED": "true", "AWS_REGION": "eu-central-1", "HOME": "/home/key",
+    }  # fmt: skip
     assert set(cloud_secrets(environment)) == {"wJalrXUtnFEMI", "sv=2024&sig=abc"}
 
 
@@ -630,33 +563,28 @@ def test_the_check_of_conditions_leaves_no_object(bucket: Bucket) -> None:
     assert bucket.list_below("") == {}
 
 
-@pytest.mark.parametrize(
-    ("lost", "named"),
-    [
-        (("if-match",), ["If-Match"]),
-        (("if-none-match",), ["If-None-Match"]),
-        (("if-match", "if-none-match"), ["If-None-Match", "If-Match"]),
-    ],
-)
+@pytest.mark.parametrize("lost", [["If-Match"], ["If-None-Match"], ["If-None-Match", "If-Match"]])
 def test_a_store_that_ignores_conditions_is_reported(
-    open_to_all: Bucket, proxy: Proxy, lost: tuple[str, ...], named: list[str]
+    open_to_all: Bucket, proxy: Proxy, lost: list[str]
 ) -> None:
-    proxy.drop = lost
-    assert find_ignored_conditions(open_to_all) == named
+    proxy.drop = tuple(name.lower() for name in lost)
+    assert find_ignored_conditions(open_to_all) == lost
     assert open_to_all.list_below("") == {}
 
 
 # current.json.
 
 
-def test_current_json_names_the_release_and_a_damaged_one_is_replaced(tmp_path: Path, bucket: Bucket) -> None:
-    for n, damaged in enumerate(
-        (b"", b"{", b"[]", b"null", b'{"release": null}', b'{"release": "99999999T999999.999Z-0a1b2c3d"}')
-    ):
-        bucket.write(CURRENT, damaged, {})
-        assert current_of(bucket) is None
-        release = publish_files(tmp_path, site_files(str(n)), ago_s=60 - n)
-        publish_to(bucket, release)
-        found = bucket.read(CURRENT)
-        assert found
-        assert json.loads(found[0]) == {"schema_version": 1, "release": release.id}
+@pytest.mark.parametrize(
+    "damaged", [b"", b"{", b"[]", b'{"release": null}', b'{"release": "99999999T999999.999Z-0a1b2c3d"}']
+)
+def test_current_json_names_the_release_and_a_damaged_one_is_replaced(
+    tmp_path: Path, bucket: Bucket, damaged: bytes
+) -> None:
+    bucket.write(CURRENT, damaged, {})
+    assert current_of(bucket) is None
+    release = publish_files(tmp_path, site_files("one"))
+    put_release(bucket, release, keep=10)
+    found = bucket.read(CURRENT)
+    assert found
+    assert json.loads(found[0]) == {"schema_version": 1, "release": release.id}

@@ -102,30 +102,12 @@ def test_a_build_that_did_not_run_is_not_recorded(tmp_path: Path, state: State) 
 @pytest.mark.parametrize(
     ("error", "state", "code", "message", "retry"),
     [
-        (
-            SourceUnavailable("postgresql://a:b@h/db is down"),
-            "failed",
-            1,
-            "postgresql://***@h/db is down",
-            True,
-        ),
+        (SourceUnavailable("postgresql://a:b@h/ fails"), "failed", 1, "postgresql://***@h/ fails", True),
         (ConfigError("table: no such table"), "failed", 2, "table: no such table", False),
-        (
-            OutputBusy("output: another build is running"),
-            "busy",
-            3,
-            "output: another build is running",
-            False,
-        ),
-        (
-            ZeroDivisionError("geheim"),
-            "failed",
-            1,
-            "unexpected ZeroDivisionError: ***. REPORTGEN_DEBUG=1",
-            False,
-        ),
+        (OutputBusy("output: another build runs"), "busy", 3, "output: another build runs", False),
+        (ZeroDivisionError("geheim"), "failed", 1, "unexpected ZeroDivisionError: ***. REPORTGEN", False),
     ],
-)
+)  # fmt: skip
 def test_an_error_becomes_a_result_without_secrets(
     error: Exception, state: State, code: int, message: str, retry: bool
 ) -> None:
@@ -140,17 +122,6 @@ def test_a_parent_reads_the_result_that_its_child_printed(result: BuildResult) -
     read = BuildResult.of_document(json.loads(json.dumps(result.document())), result.at)
     kept = ("state", "at", "release", "peak_memory_bytes", "error", "message", "retry", "exit_code")
     assert [getattr(read, name) for name in kept] == [getattr(result, name) for name in kept]
-
-
-@pytest.mark.slow
-def test_a_build_records_its_own_success(run: Run, tmp_path: Path) -> None:
-    assert run("build", "--source", write_table(tmp_path / "metrics.csv"), "--quiet").returncode == 0
-    success = read_runs(tmp_path / "output").last_success
-    assert success
-    assert 0 < success.seconds < 60
-    assert success.cpu_seconds > 0
-    assert success.timings_s["query"] > 0
-    assert success.peak_memory_bytes > 10**7
 
 
 def test_the_text_of_an_unexpected_error_is_not_recorded(
@@ -227,36 +198,30 @@ def test_the_document_tells_all_that_is_known(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+NEVER = ["published     nothing yet", "last success  none", "state         STALE: a build is overdue"]
+DUE = "next due      2026-11-23T12:15:00Z (schedule */15 * * * *, UTC)"
+UNCHANGED = [
+    "published     nothing yet",
+    "last success  2026-11-23T12:00:00Z: nothing new, 1.5 s, 1.2 s of CPU",
+    "last failure  2026-11-23T12:00:00Z, and a success since: db: cannot connect",
+    DUE,
+    "state         fresh",
+]
+LATE = [
+    "published     nothing yet",
+    "last success  2026-11-23T12:00:00Z: published, 1.5 s, 1.2 s of CPU",
+    "last failure  2026-11-23T12:00:00Z, 3 since the last success: db: cannot connect",
+    DUE,
+    "state         STALE: a build is overdue",
+]
+
+
 @pytest.mark.parametrize(
     ("runs", "minutes", "lines"),
     [
-        (
-            Runs(),
-            0,
-            ["published     nothing yet", "last success  none", "state         STALE: a build is overdue"],
-        ),
-        (
-            Runs(replace(SUCCESS, state="unchanged"), FAILURE, 0),
-            0,
-            [
-                "published     nothing yet",
-                "last success  2026-11-23T12:00:00Z: nothing new, 1.5 s, 1.2 s of CPU",
-                "last failure  2026-11-23T12:00:00Z, and a success since: db: cannot connect",
-                "next due      2026-11-23T12:15:00Z (schedule */15 * * * *, UTC)",
-                "state         fresh",
-            ],
-        ),
-        (
-            Runs(SUCCESS, FAILURE, 3),
-            60,
-            [
-                "published     nothing yet",
-                "last success  2026-11-23T12:00:00Z: published, 1.5 s, 1.2 s of CPU",
-                "last failure  2026-11-23T12:00:00Z, 3 since the last success: db: cannot connect",
-                "next due      2026-11-23T12:15:00Z (schedule */15 * * * *, UTC)",
-                "state         STALE: a build is overdue",
-            ],
-        ),
+        (Runs(), 0, NEVER),
+        (Runs(replace(SUCCESS, state="unchanged"), FAILURE, 0), 0, UNCHANGED),
+        (Runs(SUCCESS, FAILURE, 3), 60, LATE),
     ],
 )
 def test_people_read_it_in_lines(tmp_path: Path, runs: Runs, minutes: int, lines: list[str]) -> None:
@@ -305,6 +270,10 @@ def test_builds_of_the_command_line_are_on_record(run: Run, tmp_path: Path) -> N
     first = read_runs(tmp_path / "output")
     assert first.last_success
     assert first.last_success.changed
+    assert 0 < first.last_success.seconds < 60
+    assert first.last_success.cpu_seconds > 0
+    assert first.last_success.timings_s["query"] > 0
+    assert first.last_success.peak_memory_bytes > 10**7
     the_page_and_the_status_agree(tmp_path, json.loads(run("status", "--json").stdout))
     assert run("build", "--source", url, "--if-changed", "--quiet").returncode == 0
     second = read_runs(tmp_path / "output")
@@ -323,14 +292,9 @@ def test_builds_of_the_command_line_are_on_record(run: Run, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("minutes", "version", "due"),
-    [
-        (1, __version__, False),
-        (14, __version__, False),
-        (15, __version__, True),
-        (1, "0.0.1", True),
-        (-60, __version__, True),
-    ],
-)
+    [(1, __version__, False), (14, __version__, False), (15, __version__, True), (1, "0.0.1", True),
+     (-60, __version__, True)],
+)  # fmt: skip
 def test_at_its_start_a_service_knows_whether_a_build_is_due(
     tmp_path: Path, minutes: int, version: str, due: bool
 ) -> None:

@@ -1,8 +1,8 @@
 """The requests to an object store that publishing needs, and obstore's errors as :class:`PublishError`.
 
-obstore speaks the protocols of S3, Google Cloud Storage and Azure Blob Storage. Only functions import it,
-because most builds have no bucket. It reads endpoint and credentials from the environment variables of the
-providers' own tools. It retries requests after temporary errors, with growing pauses.
+obstore speaks the protocols of S3, Google Cloud Storage and Azure Blob Storage. It reads endpoint and
+credentials from the environment variables of the providers' own tools. It retries requests after temporary
+errors, with growing pauses.
 """
 
 import os
@@ -15,7 +15,11 @@ from datetime import timedelta
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from reportgen.config.problems import SECRET_WORD
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+from obstore.store import from_url
+
+from reportgen.config.problems import cloud_secrets
 from reportgen.config.types import BUCKETS
 from reportgen.core.errors import BucketUnavailable, ConfigError, OutputBusy, PublishError, scrub
 
@@ -25,18 +29,11 @@ RETRIES = 8
 MAX_REQUESTS = 8
 """Maximum number of requests at the same time."""
 
-CHECK_KEY = ".reportgen-check"
-CLOUDS = ("AWS_", "AZURE_", "GOOGLE_")
-"""How the names of the providers' environment variables begin."""
-
 ENDPOINTS = (
     "AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT",
     "GOOGLE_BASE_URL",
 )  # fmt: skip
 """The environment variables that name the address of a store."""
-
-MIN_SECRET_LENGTH = 8
-"""Minimum length of a credential, in characters: shorter values are numbers or words such as ``true``."""
 
 ADVICE = {
     r"/latest/api/token|/computeMetadata/|/metadata/identity/": "There are no credentials: set {names}",
@@ -73,8 +70,6 @@ class Bucket:
 
     def read(self, key: str) -> tuple[bytes, Version] | None:
         """Return an object's bytes and version, or ``None`` if there is no such object."""
-        import obstore
-
         with translate_bucket_errors(self.url):
             try:
                 found = obstore.get(self._store, key)
@@ -87,8 +82,6 @@ class Bucket:
 
     def write(self, key: str, body: bytes, headers: Mapping[str, str], mode: Any = "overwrite") -> None:
         """Write an object, replacing any other. ``mode`` is obstore's."""
-        import obstore
-
         with translate_bucket_errors(self.url):
             # In one request: the tag of parts is not a checksum, and those of a killed build stay.
             obstore.put(self._store, key, body, attributes=dict(headers), mode=mode, use_multipart=False)
@@ -116,22 +109,16 @@ class Bucket:
 
     def list_below(self, folder: str) -> dict[str, tuple[int, str]]:
         """Return the size in bytes and the entity tag of each object below a folder, by key."""
-        import obstore
-
         with translate_bucket_errors(self.url):
             return _by_key(obstore.list(self._store, folder).collect())
 
     def list_folder(self, name: str) -> dict[str, tuple[int, str]]:
         """Return the same of the objects directly in a folder (``""`` is the prefix)."""
-        import obstore
-
         with translate_bucket_errors(self.url):
             return _by_key(obstore.list_with_delimiter(self._store, name or None)["objects"])
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects. Some stores delete one by one, and stop at an object that does not exist."""
-        import obstore
-
         with translate_bucket_errors(self.url), suppress(FileNotFoundError):
             obstore.delete(self._store, list(keys))
 
@@ -148,8 +135,6 @@ def open_bucket(url: str) -> Bucket:
         if not os.environ.get(name, "http://").startswith(("http://", "https://")):
             raise ConfigError(f"{name}: write the whole address, such as https://fly.storage.tigris.dev")
     with translate_bucket_errors(url):
-        from obstore.store import from_url
-
         store = from_url(
             url,
             # No "Accept-Encoding: gzip" here: obstore does not unpack lists and responses to logins.
@@ -168,7 +153,7 @@ def find_ignored_conditions(bucket: Bucket) -> list[str]:
         PublishError: the object cannot be written or deleted.
 
     """
-    key, ignored = f"{CHECK_KEY}-{uuid4().hex[:8]}", []
+    key, ignored = f".reportgen-check-{uuid4().hex[:8]}", []
     try:
         bucket.write(key, b"1", {})
         first = bucket.read(key)
@@ -191,8 +176,6 @@ def in_parallel(work: Callable[[Input], Output], inputs: Iterable[Input]) -> lis
 @contextmanager
 def translate_bucket_errors(url: str) -> Iterator[None]:
     """Raise obstore's errors in this block as :class:`PublishError`, which names the bucket's ``url``."""
-    from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
-
     try:
         yield
     except (AlreadyExistsError, PreconditionError) as exc:
@@ -205,15 +188,6 @@ def translate_bucket_errors(url: str) -> Iterator[None]:
         if type(exc).__name__ != "PanicException":  # Rust's panic: not an Exception, and has no public name
             raise
         raise _publish_error(url, f"obstore failed: {exc}") from exc
-
-
-def cloud_secrets(environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the credentials of object stores in an environment."""
-    return tuple(
-        value
-        for name, value in environ.items()
-        if len(value) >= MIN_SECRET_LENGTH and name.startswith(CLOUDS) and SECRET_WORD.search(name)
-    )
 
 
 def _publish_error(url: str, message: str) -> PublishError:

@@ -37,13 +37,15 @@ def objects_of(release: Release) -> list[BucketObject]:
         PublishError: a file cannot be read, or has changed since it was published.
 
     """
-    names = stored_names(release.manifest["files"]) | {MANIFEST: False}
-    return [
-        BucketObject(
-            name, _read(release, name + GZIP if packed else name), object_headers(name, packed=packed)
-        )
-        for name, packed in names.items()
-    ]
+    found = []
+    try:
+        for name, packed in stored_names(release.manifest["files"]).items():
+            body = read_published(release, name + GZIP if packed else name)
+            found.append(BucketObject(name, body, object_headers(name, packed=packed)))
+        manifest = (release.path / MANIFEST).read_bytes()
+    except (OSError, ValueError) as exc:
+        raise PublishError(f"{release.path}: {exc}; the next build replaces it") from exc
+    return [*found, BucketObject(MANIFEST, manifest, object_headers(MANIFEST))]
 
 
 def stored_names(files: Collection[str]) -> dict[str, bool]:
@@ -66,11 +68,6 @@ def unpacked(body: bytes) -> bytes:
         return body
 
 
-def dump_current(release_id: str) -> bytes:
-    """Return the content of ``current.json``."""
-    return json.dumps({"schema_version": 1, "release": release_id}).encode() + b"\n"
-
-
 def current_id(found: tuple[bytes, Version] | None) -> str | None:
     """Return the id of the release in ``current.json``, or ``None`` if it is absent or damaged."""
     with suppress(ValueError, LookupError, TypeError):
@@ -78,14 +75,3 @@ def current_id(found: tuple[bytes, Version] | None) -> str | None:
         build_time(release_id)
         return release_id
     return None
-
-
-def _read(release: Release, name: str) -> bytes:
-    """Return the content of a file. The manifest is not checked: it does not list itself."""
-    path = release.path / name
-    try:
-        return path.read_bytes() if name == MANIFEST else read_published(release, name)
-    except OSError as exc:
-        raise PublishError(f"{path}: cannot be read: {exc.strerror}") from exc
-    except ValueError as exc:
-        raise PublishError(f"{path}: is not what was published; the next build replaces it") from exc

@@ -13,6 +13,7 @@ at step 3. It may have replaced files by then; the next build of the other one r
 """
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -27,7 +28,6 @@ from reportgen.publish.bucket.layout import (
     RELEASES,
     BucketObject,
     current_id,
-    dump_current,
     object_headers,
     objects_of,
     unpacked,
@@ -64,8 +64,8 @@ def put_release(bucket: Bucket, release: Release, *, keep: int, allow_newer: boo
     if bucket.read(CURRENT) != found:
         raise OutputBusy(f"{bucket.url}: another machine publishes there. Let only one machine do that")
     _replace_at_prefix(bucket, objects)
-    content, seen = dump_current(release.id), found[1] if found else None
-    bucket.write_if_unchanged(CURRENT, content, object_headers(CURRENT), seen)
+    content = json.dumps({"schema_version": 1, "release": release.id}).encode() + b"\n"
+    bucket.write_if_unchanged(CURRENT, content, object_headers(CURRENT), found and found[1])
     with suppress(PublishError):  # the release is published, and the next build deletes what is left
         _delete_old(bucket, release.id, keep)
 
