@@ -55,7 +55,7 @@ test-all: .venv/.installed ## make test with branch coverage, then the slow test
 	@UV_PROJECT_ENVIRONMENT=.spark/venv $(UV) sync --quiet --locked --extra ibis --group spark --python $(PYTHON)
 	@touch $@
 
-test-spark: .spark/venv/.installed ## engines through Ibis, on DuckDB, PostgreSQL and a real Spark cluster (needs Java 17 or later)
+test-spark: .spark/venv/.installed ## engines through Ibis: DuckDB, PostgreSQL, MariaDB and a real Spark cluster (needs Java 17 or later)
 	@TEST_SPARK=required .spark/venv/bin/python -m pytest -m spark -W ignore:unclosed:ResourceWarning \
 	  tests/sources # PySpark leaves its sockets to the garbage collector
 

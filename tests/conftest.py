@@ -100,12 +100,20 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         session.stop()
 
 
-@pytest.fixture
-def mysql() -> str:
-    """Give the URL of a MySQL or MariaDB server whose database ``reportgen_test`` tests may drop."""
+@pytest.fixture(scope="session")
+def mysql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Give the URL of TEST_MYSQL_URL or of MariaDB; tests drop the database ``reportgen_test`` there."""
+    from tests.support import mariadb
+    from tests.support.engines import needs_ibis
+
+    needs_ibis()
     if url := os.environ.get("TEST_MYSQL_URL"):
-        return url
-    pytest.skip("TEST_MYSQL_URL is not set: it names a server such as mysql://root@127.0.0.1:3306")
+        yield url
+        return
+    if mariadb.program() is None:
+        (pytest.fail if os.environ.get("TEST_SPARK") == "required" else pytest.skip)(mariadb.MISSING)
+    with mariadb.server(tmp_path_factory.mktemp("mariadb")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,9 @@ class Dialect:
     - ``path`` is the path as text.
     - ``code_point_order`` follows ``path`` in ORDER BY and makes the order that of Unicode code points.
 
-    ``placeholder`` returns the placeholder of a named value, and ``date_value`` the value to bind for a date.
+    ``date_value`` returns the value to bind for a date. ``placeholder`` returns what stands for a named value
+    in a statement: a placeholder, or the value itself as a literal. The values ``first`` and ``end`` are
+    compared with ``stored_date``, all other dates with ``day``.
     """
 
     relation: str
@@ -39,7 +41,7 @@ class Dialect:
     visits: str
     stored_visits: str
     code_point_order: str
-    placeholder: Callable[[str], str]
+    placeholder: Callable[[str, Any], str]
     date_value: Callable[[date], Any]
 
 

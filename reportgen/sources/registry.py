@@ -35,10 +35,14 @@ def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
         from reportgen.sources.duckdb import DuckdbSource
 
         return DuckdbSource(settings, timezone, span.first)
-    if scheme.startswith("ibis+"):
-        from reportgen.sources.ibis.backends import open_ibis
+    if scheme == "ibis+pyspark":
+        from reportgen.sources.ibis.spark import SparkSource
 
-        return open_ibis(settings, timezone)
+        return SparkSource(settings, timezone)
+    if scheme.startswith("ibis+"):
+        from reportgen.sources.ibis.source import IbisSource
+
+        return IbisSource(settings, timezone)
     if url == "sample":
         from reportgen.sources.sample import open_sample
 

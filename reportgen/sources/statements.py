@@ -13,6 +13,7 @@ statement             result                                      run by
 The engine sums and counts. Only the sums and counts arrive here, so the memory of a build does not grow with
 the table. ``{day}``, ``{path}`` and other parts are replaced by the SQL of the engine's
 :class:`~reportgen.sources.base.Dialect`; ``{first}``, ``{end}`` and other values are bound as parameters.
+No name in the statements is a reserved word of a tested engine.
 
 The first three statements begin with ``CLASSIFIED``, which gives each row between two dates a number, its
 *kind*. Kind 0 is a good row: it has a date, a path and a whole number of visits that is not negative. Every
@@ -62,7 +63,7 @@ WITH classified AS (
 DAILY = (
     CLASSIFIED
     + """
-SELECT day, kind, SUM(CASE WHEN kind = 0 THEN visits ELSE 0 END) AS visits, COUNT(*) AS stored_rows
+SELECT day, kind, SUM(CASE WHEN kind = 0 THEN visits ELSE 0 END) AS total, COUNT(*) AS stored_rows
 FROM classified GROUP BY day, kind"""
 )
 
@@ -73,19 +74,19 @@ PATHS = (
     CLASSIFIED
     + """, per_path AS (
     SELECT path,
-           SUM(CASE WHEN day >= {start} THEN visits ELSE 0 END) AS visits,
+           SUM(CASE WHEN day >= {start} THEN visits ELSE 0 END) AS total,
            SUM(CASE WHEN day >= {start} AND day < {complete_end} THEN visits ELSE 0 END) AS complete,
            SUM(CASE WHEN day < {previous_end} THEN visits ELSE 0 END) AS previous,
-           SUM(CASE WHEN day < {start} THEN visits ELSE 0 END) AS before
+           SUM(CASE WHEN day < {start} THEN visits ELSE 0 END) AS whole_previous
     FROM classified WHERE kind = 0 GROUP BY path
 ), ranked AS (
-    SELECT path, visits, complete, previous, before,
-           ROW_NUMBER() OVER (ORDER BY visits DESC, path{code_point_order}) AS place,
-           SUM(CASE WHEN visits > 0 THEN 1 ELSE 0 END) OVER () AS path_count
+    SELECT path, total, complete, previous, whole_previous,
+           ROW_NUMBER() OVER (ORDER BY total DESC, path{code_point_order}) AS place,
+           SUM(CASE WHEN total > 0 THEN 1 ELSE 0 END) OVER () AS path_count
     FROM per_path
 )
-SELECT path, visits, complete, previous, before, path_count FROM ranked
-WHERE (visits > 0 AND place <= {limit})
+SELECT path, total, complete, previous, whole_previous, path_count FROM ranked
+WHERE (total > 0 AND place <= {limit})
     OR complete - previous >= {min_change} OR previous - complete >= {min_change}
 ORDER BY place"""
 )
@@ -93,7 +94,7 @@ ORDER BY place"""
 CELLS = (
     CLASSIFIED
     + """
-SELECT day, path, SUM(visits) AS visits FROM classified
+SELECT day, path, SUM(visits) AS total FROM classified
 WHERE kind = 0 AND path IN ({paths}) GROUP BY day, path"""
 )
 
@@ -227,7 +228,7 @@ def read_cells(source: Source, span: Span, paths: Sequence[str]) -> list[Cell]:
     The cells are sorted by date, then path. A date and path without good rows has no cell.
     """
     names = {f"path_{n}": path for n, path in enumerate(paths)}
-    listed = ", ".join(map(source.dialect.placeholder, names)) or "NULL"
+    listed = ", ".join(map(source.dialect.placeholder, names, names.values())) or "NULL"
     return sorted(
         Cell(_date(day), path, _int64(total, source))
         for day, path, total in _execute(
@@ -260,7 +261,7 @@ def _execute(
         visits=dialect.visits,
         stored_visits=dialect.stored_visits,
         code_point_order=dialect.code_point_order,
-        **{name: dialect.placeholder(name) for name in values},
+        **{name: dialect.placeholder(name, value) for name, value in values.items()},
         **(parts or {}),
     )
     return source.rows(sql, values)

@@ -1,1 +1,1 @@
-"""Other engines, through Ibis: Spark, Trino, ClickHouse, BigQuery, Snowflake, MySQL and more."""
+"""Other engines, through Ibis: DuckDB, PostgreSQL, MySQL, MariaDB and Spark, and others without a test."""

@@ -1,14 +1,12 @@
-"""Spark through Ibis: a cluster (standalone, YARN, Kubernetes) or a Spark Connect server.
+"""Spark through Ibis, in the JVM that PySpark starts beside the build.
 
-``ibis+pyspark://host:7077`` names a standalone master. Without a host, the parameter ``spark.master``, the
-parameter ``spark.remote`` (Spark Connect) or Spark's own configuration says where Spark is. ``parquet`` names
-a folder of Parquet files, partitioned or not, that is read as the table. All other parameters are Spark's
-settings.
+``ibis+pyspark://host:7077`` names a standalone master. Without a host, the parameter ``spark.master`` or
+Spark's own configuration says where Spark is. ``parquet`` names a folder of Parquet files, partitioned or
+not, that is read as the table. All other parameters are Spark's settings.
 """
 
 import logging
 import os
-import re
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +19,6 @@ from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, SourceUnavailable, mask_logins
 from reportgen.sources.base import Finding
 from reportgen.sources.ibis.source import IbisSource
-from reportgen.sources.ibis.sql import select_all
 
 MASTER_PORT = 7077
 QUIET = {
@@ -53,7 +50,6 @@ class SparkSource(IbisSource):
         self._owns_session = False
         self._files: set[FileState] = set()
         self._group = f"reportgen-{uuid4().hex}"
-        self._secrets += tuple(re.findall("=([^;]+)", self._options.get("spark.remote", "")))
         if self._folder:
             self.name += f" {mask_logins(self._folder)}"
         if self._folder and settings.schema_:
@@ -88,8 +84,8 @@ class SparkSource(IbisSource):
         import ibis
 
         self._session = self._start_session()
-        if "spark.remote" not in self._options:  # so that _cancel ends only this source's jobs
-            self._session.sparkContext.setJobGroup(self._group, "reportgen", interruptOnCancel=True)
+        # So that _cancel ends only this source's jobs.
+        self._session.sparkContext.setJobGroup(self._group, "reportgen", interruptOnCancel=True)
         backend = ibis.pyspark.connect(self._session)  # sets the session's zone to UTC
         for key, value in STRICT.items():
             self._session.conf.set(key, value)
@@ -100,11 +96,10 @@ class SparkSource(IbisSource):
             self._session.read.parquet(self._folder).createOrReplaceTempView(f"`{view}`")
         return backend
 
-    def _schema(self, relation: Any, _: tuple[str, ...]) -> Mapping[str, Any]:
+    def _schema(self, query: str) -> Mapping[str, Any]:
         """Return Ibis's data type of each column, with the zone of Spark's instants, which Ibis drops."""
         from ibis.expr.datatypes import Timestamp
 
-        query = select_all(relation, self._backend.dialect)
         fields = self._backend.raw_sql(query).schema.fields
         instants = {field.name for field in fields if field.dataType.typeName() == "timestamp"}
         schema = self._backend.sql(query).schema()
@@ -119,14 +114,9 @@ class SparkSource(IbisSource):
         # It logs each error, which is raised too.
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
         builder = SparkSession.builder.config(map=QUIET | self._options)
-        if "spark.remote" in self._options:
-            self._owns_session = True
-            return builder.create()
         if SparkSession.getActiveSession() is None:
             if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
-                raise ConfigError(
-                    "source.url: Spark needs Java 17 or later here: install it, or use spark.remote"
-                )
+                raise ConfigError("source.url: Spark needs Java 17 or later here: install it")
             self._check_master()
             self._owns_session = True
         return builder.getOrCreate().newSession()
@@ -154,9 +144,7 @@ class SparkSource(IbisSource):
         yield from result.toLocalIterator()
 
     def _cancel(self) -> None:
-        if "spark.remote" in self._options:
-            self._session.interruptAll()
-        elif self._session is not None:
+        if self._session is not None:
             self._session.sparkContext.cancelJobGroup(self._group)
 
     def _disconnect(self) -> None:
