@@ -1,23 +1,19 @@
 """Measures servers of one release: requests a second, latency, bytes and resident memory.
 
 Each server runs on the first core while wrk asks from the second for the 7-day page over 16 connections;
-In "while a build runs", builds share the second core with wrk.
-``python bench/serve.py`` compares, for gzip, with other ways to serve reportgen, and with the smallest server
-in Python (``least.py``); it includes uvicorn and uvloop if they are installed.
+in "while a build runs", builds share the second core with wrk. Run it with ``python bench/all.py serve``.
 """
 
 import os
 import re
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from http.client import HTTPConnection
-from importlib.util import find_spec
 from pathlib import Path
 
 from common import (
@@ -43,8 +39,6 @@ ASKED = {
 }
 """Kind of request → its headers; the ETag is inserted later."""
 
-ON_UVLOOP = "import uvloop; uvloop.install(); from reportgen.cli.main import command; command()"
-
 NGINX = """
 worker_processes 1; daemon off; master_process off; pid {folder}/pid; error_log /dev/null;
 events {{ worker_connections 512; }}
@@ -57,7 +51,7 @@ http {{
 """
 
 
-def run(options: Options, *, alternatives: bool = False) -> tuple[dict[str, object], dict[str, str]]:
+def run(options: Options) -> tuple[dict[str, object], dict[str, str]]:
     """Measure every server with every kind of request, in turn."""
     wrk, _ = tool("wrk"), tool("taskset")
     if (os.cpu_count() or 1) < 2:  # noqa: PLR2004 - one for the server, one for who asks
@@ -67,37 +61,27 @@ def run(options: Options, *, alternatives: bool = False) -> tuple[dict[str, obje
         folder = Path(name)
         folder.chmod(0o755)
         cost_of(build_command(folder / "output", "--source", "sample"))
-        found = servers(folder, alternatives=alternatives)
-        kinds = ("gzip",) if options.short or alternatives else ASKED
+        found = servers(folder)
+        kinds = ("gzip",) if options.short else ASKED
         cases: dict[str, Callable[[], Mapping[str, float]]] = {
             f"{server}: {kind}": partial(measured, command, kind, folder, [wrk, f"-d{seconds}s"])
             for kind in kinds
             for server, command in found.items()
         }
         figures, absent = interleaved(cases, options)
-    about = versions("httptools", "uvicorn", "uvloop") | {
+    about = versions("tornado") | {
         "wrk": printed(wrk, "-v"),
         "nginx": printed("nginx", "-v"),
     }
     return dict(figures) | {"left out": absent}, about
 
 
-def servers(folder: Path, *, alternatives: bool) -> dict[str, list[str]]:
+def servers(folder: Path) -> dict[str, list[str]]:
     """Return the command of each server, which takes ``{port}``."""
-    output = folder / "output"
-    given = ["--no-schedule", "--port", "{port}", "--output", str(output)]
+    given = ["--no-schedule", "--port", "{port}", "--output", str(folder / "output")]
     found = {"reportgen serve": [*REPORTGEN, "serve", *given]}
     with suppress(AbsentError):
         found["nginx"] = [tool("nginx"), "-c", str(folder / "nginx.conf")]
-    if alternatives:
-        least = [sys.executable, str(Path(__file__).with_name("least.py"))]
-        found["one constant answer"] = [*least, "constant", "{port}"]
-        if find_spec("uvicorn"):
-            found["its answers through uvicorn"] = [*least, "uvicorn", "{port}"]
-        if find_spec("uvloop"):
-            found["reportgen serve, on uvloop"] = [sys.executable, "-c", ON_UVLOOP, "serve", *given]
-            found |= {f"{name}, on uvloop": ["env", "UVLOOP=1", *command]
-                      for name, command in found.items() if command[:2] == least}  # fmt: skip
     return found
 
 
@@ -169,10 +153,9 @@ def building(folder: Path, *, wanted: bool) -> Iterator[None]:
 @contextmanager
 def running(command: list[str], port: int, output: Path) -> Iterator[int]:
     """Run a server on the first core until the block ends; yield its process id."""
-    place = {"PYTHONPATH": f"{Path(__file__).parent}:{OURS['PYTHONPATH']}", "BENCH_OUTPUT": str(output)}
     with subprocess.Popen(  # noqa: S603 - our own command
         ["taskset", "-c", "0", *command],  # noqa: S607 - found in PATH
-        env=OURS | place, cwd=output, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        env=OURS, cwd=output, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         try:
             wait_for(port)
@@ -203,14 +186,3 @@ def processor_s(pid: int) -> float:
     """Return the CPU seconds of a process and its threads; other load on the machine changes them little."""
     user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
-def main() -> None:
-    """Measure all servers for gzip and print the table."""
-    from table import serve_table
-
-    print(serve_table(run(Options(5, short=False), alternatives=True)[0]))
-
-
-if __name__ == "__main__":
-    main()

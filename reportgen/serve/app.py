@@ -5,17 +5,20 @@ the function that answers requests from it, from memory and without waiting.
 """
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from tornado.httputil import HTTPHeaders, HTTPServerRequest
 
 from reportgen.core.logs import event
 from reportgen.publish.release import current_release
 from reportgen.serve.auth import LoginThrottle, client_address
-from reportgen.serve.messages import Handler, Request, Response, encode_headers, headers_by_name
 from reportgen.serve.release_cache import (
     SECURITY,
     STRICT,
@@ -23,7 +26,6 @@ from reportgen.serve.release_cache import (
     ReleaseCache,
     Resource,
     best_variant,
-    encode_json,
     etag_matches,
     load_release,
     text_page,
@@ -36,6 +38,18 @@ MAX_READS = 10
 RETRY_AFTER_S = 5
 PUBLIC_PATHS = ("/healthz", "/healthz/fresh")
 """Paths that need no password: a platform's health checks have none."""
+
+
+class Response(NamedTuple):
+    """A response to a request."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+Handler = Callable[[HTTPServerRequest], Response]
+"""Returns the response to a request. It must not wait: the whole server waits for it."""
 
 
 class NewRelease(NamedTuple):
@@ -135,17 +149,13 @@ def application(
 
     """
     throttle = LoginThrottle(password, time.monotonic) if password else None
-    forwarded_header = client_header.lower().encode() if client_header else None
 
-    def answer(request: Request) -> Response:
-        headers, path = headers_by_name(request.headers), request.path
-        if not _has_valid_host(request):
-            return _text_response(400, b"Only HTTP/1.1 with one Host, or HTTP/1.0.\n")
+    def answer(request: HTTPServerRequest) -> Response:
+        path = unquote(request.path)
         if throttle and path not in PUBLIC_PATHS:
-            forwarded = headers.get(forwarded_header, b"") if forwarded_header else b""
-            client = client_address(forwarded.decode("latin-1"), request.client)
-            authorization = headers.get(b"authorization", b"").decode("latin-1")
-            if refusal := _refusal(throttle, client, authorization):
+            forwarded = request.headers.get(client_header, "") if client_header else ""
+            client = client_address(forwarded, request.remote_ip or "")
+            if refusal := _refusal(throttle, client, request.headers.get("Authorization", "")):
                 return refusal
         if request.method not in {"GET", "HEAD"}:
             return _text_response(405, b"Only GET and HEAD.\n", {"allow": "GET, HEAD"})
@@ -157,16 +167,10 @@ def application(
         prefix = path[1:].partition("/")[0]
         if site := (sites or {}).get(prefix):
             site.fetch()
-            return _release_response(site.current.cache, request, headers, site.status, f"/{prefix}")
-        return _release_response(current.cache, request, headers, status)
+            return _release_response(site.current.cache, request, site.status, f"/{prefix}")
+        return _release_response(current.cache, request, status)
 
     return answer
-
-
-def _has_valid_host(request: Request) -> bool:
-    """Return whether version and ``Host`` are as RFC 9112 (3.2) asks: proxies in front rely on both."""
-    hosts = sum(name == b"host" for name, _ in request.headers)
-    return hosts == 1 if request.version == "1.1" else request.version == "1.0" and hosts <= 1
 
 
 def _refusal(throttle: LoginThrottle, client: str, authorization: str) -> Response | None:
@@ -185,37 +189,33 @@ def _refusal(throttle: LoginThrottle, client: str, authorization: str) -> Respon
 
 def _release_response(
     cache: ReleaseCache | None,
-    request: Request,
-    headers: Mapping[bytes, bytes],
+    request: HTTPServerRequest,
     status: Callable[[], dict[str, Any]],
     base: str = "",
 ) -> Response:
     """Return a file of the release at ``base``, its status, a redirect, or 404."""
-    path, query = request.path.removeprefix(base), "?" * bool(request.query) + request.query.decode("latin-1")
+    path, query = unquote(request.path).removeprefix(base), "?" * bool(request.query) + request.query
     if path == "/status.json":
-        return _text_response(200, encode_json(status()), {"content-type": "application/json"})
+        document = json.dumps(status(), ensure_ascii=False) + "\n"
+        return _text_response(200, document.encode(), {"content-type": "application/json"})
     if base and not path:
         return _text_response(308, b"", {"location": f"{base}/{query}"})
     if cache is None:
-        return _no_release_response(failed=bool(status()["consecutive_failures"]))
+        page = NO_REPORT if status()["consecutive_failures"] else FIRST_BUILD
+        waiting = {"retry-after": str(RETRY_AFTER_S), "content-type": "text/html; charset=utf-8"}
+        return _text_response(503, page, waiting)
     if resource := cache.resources.get(path):
-        return _resource_response(200, resource, headers)
+        return _resource_response(200, resource, request.headers)
     if target := cache.redirects.get(path):
         return _text_response(308, b"", {"location": base + target + query})
     if cache.not_found:
-        return _resource_response(404, cache.not_found, headers)
+        return _resource_response(404, cache.not_found, request.headers)
     return _text_response(404, b"There is no such page.\n")
 
 
-def _no_release_response(*, failed: bool) -> Response:
-    headers = {"retry-after": str(RETRY_AFTER_S), "content-type": "text/html; charset=utf-8"}
-    return _text_response(503, NO_REPORT if failed else FIRST_BUILD, headers)
-
-
-def _resource_response(status: int, resource: Resource, headers: Mapping[bytes, bytes]) -> Response:
-    variant = best_variant(resource, headers.get(b"accept-encoding", b"").decode("latin-1"))
-    condition = headers.get(b"if-none-match")
-    if status == 200 and condition and etag_matches(variant.etag, condition.decode("latin-1")):  # noqa: PLR2004
+def _resource_response(status: int, resource: Resource, headers: HTTPHeaders) -> Response:
+    variant = best_variant(resource, headers.get("Accept-Encoding", ""))
+    if status == 200 and etag_matches(variant.etag, headers.get("If-None-Match", "")):  # noqa: PLR2004
         return Response(304, variant.not_modified)
     return Response(status, variant.headers, variant.body)
 
@@ -229,7 +229,7 @@ def _text_response(status: int, body: bytes, headers: Mapping[str, str] | None =
         "content-security-policy": f"{STRICT}; frame-ancestors 'none'",
         **SECURITY,
     }
-    return Response(status, encode_headers(common | dict(headers or {})), body)
+    return Response(status, common | dict(headers or {}), body)
 
 
 FIRST_BUILD = text_page(
@@ -244,19 +244,3 @@ NO_REPORT = text_page(
     "The last build failed. Its reason is in the log of this site, and reportgen status shows it.",
     refresh_s=60,
 )
-
-
-def log_requests(handler: Handler) -> Handler:
-    """Return a handler that also logs each request, without its query, which may hold a secret."""
-
-    def answer(request: Request) -> Response:
-        begun = time.perf_counter()
-        response = handler(request)
-        ms = round(1000 * (time.perf_counter() - begun), 2)
-        event(
-            "request", method=request.method, path=request.path, client=request.client, ms=ms,
-            status=response.status,
-        )  # fmt: skip
-        return response
-
-    return answer

@@ -146,9 +146,9 @@ def serve_sites(
         sites={site.prefix: caches.mount(site, visible) for site in sites.all},
     )  # fmt: skip
     if schedule is None:
-        return run_server(app, caches, listening, start=start, access_log=server.access_log)
+        return run_server(app, caches.follow, listening, start=start, access_log=server.access_log)
     return run_server(
-        app, caches, listening,
+        app, caches.follow, listening,
         start=start, stop=schedule.stop, find_fault=schedule.check, access_log=server.access_log,
     )  # fmt: skip
 

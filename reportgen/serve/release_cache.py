@@ -4,7 +4,6 @@ A release is read whole when it becomes current. Responses never mix the files o
 """
 
 import hashlib
-import json
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,6 @@ from reportgen.core.compression import SUFFIXES
 from reportgen.core.release_files import is_asset, is_page
 from reportgen.publish.headers import cache_control, media_type
 from reportgen.publish.release import MANIFEST, Release, read_published
-from reportgen.serve.messages import encode_headers
 
 STRICT = "default-src 'none'; base-uri 'none'; form-action 'none'"
 """The content security policy of charts and data files, which run nothing when they are opened."""
@@ -34,12 +32,12 @@ POLICY = re.compile(rb'http-equiv="Content-Security-Policy" content="([^"]*)"')
 
 @dataclass(frozen=True)
 class Variant:
-    """One content coding of a resource: its bytes, its entity tag, the header lines of a 200 and a 304."""
+    """One content coding of a resource: its bytes, its entity tag, the headers of a 200 and a 304."""
 
     body: bytes
     etag: str
-    headers: bytes
-    not_modified: bytes
+    headers: Mapping[str, str]
+    not_modified: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -150,12 +148,8 @@ def _variant(coding: str, body: bytes, common: Mapping[str, str]) -> Variant:
     etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
     own = {"etag": etag} | ({"content-encoding": coding} if coding != "identity" else {})
     not_modified = {name: value for name, value in common.items() if name != "content-type"}
-    return Variant(
-        body,
-        etag,
-        encode_headers({**common, **own, "content-length": str(len(body))}),
-        encode_headers({**not_modified, "etag": etag}),
-    )
+    headers = {**common, **own, "content-length": str(len(body))}
+    return Variant(body, etag, headers, {**not_modified, "etag": etag})
 
 
 def best_variant(resource: Resource, accepted: str) -> Variant:
@@ -189,8 +183,3 @@ def etag_matches(etag: str, condition: str) -> bool:
     if condition.strip() == "*":
         return True
     return etag in (part.strip().removeprefix("W/") for part in condition.split(","))
-
-
-def encode_json(document: object) -> bytes:
-    """Return a document as the body of a response, in UTF-8."""
-    return (json.dumps(document, ensure_ascii=False) + "\n").encode()

@@ -1,31 +1,66 @@
-"""The server process: it listens, serves new releases as they are published, and stops on a signal."""
+"""The server process: it listens, serves new releases as they are published, and stops on a signal.
+
+Tornado reads the requests, and refuses those that are not valid HTTP.
+"""
 
 import asyncio
 import logging
 import os
+import resource
 import signal
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Coroutine
+from email.utils import formatdate
+from http import HTTPStatus
 from ipaddress import ip_address
-from typing import Protocol
+from typing import Any, cast
+from urllib.parse import unquote
+
+from tornado.http1connection import HTTP1Connection
+from tornado.httpserver import HTTPServer
+from tornado.httputil import (
+    HTTPHeaders,
+    HTTPServerRequest,
+    ParseBodyConfig,
+    ParseUrlEncodedConfig,
+    ResponseStartLine,
+    set_parse_body_config,
+)
+from tornado.iostream import IOStream, StreamClosedError
 
 from reportgen.core.errors import ConfigError
 from reportgen.core.logs import event
-from reportgen.serve.app import log_requests
-from reportgen.serve.http_protocol import (
-    ACCEPTS_PER_TURN,
-    BACKLOG,
-    PIECE_BYTES,
-    Connections,
-    raise_file_limit,
-)
-from reportgen.serve.messages import Handler
+from reportgen.serve.app import Handler, Response
+
+HEAD_S = 10.0
+"""Maximum seconds until the head of the first request, or of the next one, is complete."""
+
+WRITE_S = 30.0
+"""Maximum seconds that a piece of a response waits for its client to read: 1 KB a second is enough."""
+
+PIECE_BYTES = 32 * 1024
+"""Bytes of a body written at once. A client that does not read occupies this memory at most."""
+
+MAX_HEAD_BYTES = 16 * 1024
+"""Maximum size of the head of a request. Tornado keeps the last thousand names of headers."""
+
+MAX_FIELDS = 100
+"""Maximum number of headers of a request, and of fields in its query: each takes many times its bytes."""
+
+BACKLOG = 128
+"""Maximum number of connections waiting to be accepted."""
+
+SPARE_FILES = 64
+"""Number of file descriptors reserved for other uses than connections."""
 
 DRAIN_S = 3
 """Maximum seconds that responses may still take after a signal."""
 
 CHECK_EVERY_S = 1.0
 """Seconds between two checks for faults that need a restart."""
+
+LOGGER = logging.getLogger(__name__)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -47,11 +82,9 @@ def listen(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}:{port}: {reason}. "
             "Set another port with --port (server.port), or stop the program that uses this one"
         ) from exc
-    # Connections inherit this. asyncio sets it only on sockets that were made with a protocol number, unlike
-    # this one. Without it, a body waits 40 ms for the acknowledgement of its headers.
-    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    # Otherwise the kernel buffers megabytes, and accepts more only after sending a third of them. A slow
-    # client needs longer than its deadline for that. So the kernel may buffer one piece only.
+    listening.setblocking(False)  # noqa: FBT003 - the standard library's
+    # Connections inherit this. Otherwise the kernel buffers megabytes, and accepts more only after sending a
+    # third of them. A slow client needs longer than its deadline for that.
     if hasattr(socket, "TCP_NOTSENT_LOWAT"):
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PIECE_BYTES)
     return listening
@@ -88,17 +121,109 @@ def _is_loopback(host: str) -> bool:
     return all(ip_address(str(address[0]).partition("%")[0]).is_loopback for *_, address in found)
 
 
-class ServedReleases(Protocol):
-    """The releases that are served."""
+class WebServer(HTTPServer):
+    """Tornado's server of one handler, with limits on connections, requests and clients that do not read.
 
-    async def follow(self) -> None:
-        """Serve new releases as they are published, until cancelled."""
-        ...
+    It never runs out of file descriptors, because it closes connections beyond ``max_connections()``.
+    """
+
+    def initialize(self, handler: Handler, *, access_log: bool = False) -> None:  # type: ignore[override]
+        """Tornado's constructor."""
+        super().initialize(
+            self._respond,
+            idle_connection_timeout=HEAD_S, body_timeout=HEAD_S, max_header_size=MAX_HEAD_BYTES,
+            max_body_size=0, chunk_size=MAX_HEAD_BYTES,
+        )  # fmt: skip
+        self._handler, self._access_log = handler, access_log
+        self._open_connections = 0
+        self._sending: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    def handle_stream(self, stream: IOStream, address: tuple[object, ...]) -> None:
+        """Serve a new connection; close it if there are too many."""
+        if self._open_connections >= max_connections():
+            stream.close()
+            return
+        self._open_connections += 1
+        super().handle_stream(stream, address)
+
+    def on_close(self, server_conn: object) -> None:
+        """Count a connection that was closed."""
+        super().on_close(server_conn)
+        self._open_connections -= 1
+
+    async def drain(self) -> None:
+        """Accept nothing more, let the responses end that are being sent, and close all connections."""
+        self.stop()
+        self._draining = True
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=DRAIN_S)
+        await self.close_all_connections()
+
+    def _respond(self, request: HTTPServerRequest) -> None:
+        """Send the response to a request."""
+        connection = cast("HTTP1Connection", request.connection)
+        too_many = sum(1 for _ in request.headers.get_all()) > MAX_FIELDS
+        if self._draining or too_many or connection.stream.closed():
+            for name in list(request.headers):  # else many of them fill the memory until they are collected
+                del request.headers[name]
+            # Without ``detach``, Tornado would go on with requests that it has read from this connection.
+            connection.detach().close()
+            return
+        status, fields, body = self._answer(request)
+        headers = HTTPHeaders(fields)
+        headers["date"] = formatdate(usegmt=True)
+        body = body if request.method != "HEAD" else b""
+        start = ResponseStartLine("HTTP/1.1", status, HTTPStatus(status).phrase)
+        written = connection.write_headers(start, headers, body[:PIECE_BYTES])
+        if len(body) <= PIECE_BYTES and written.done():  # the kernel has all of it
+            connection.finish()
+            return
+        task = asyncio.create_task(_send_rest(connection, body, written))
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    def _answer(self, request: HTTPServerRequest) -> Response:
+        """Return the handler's response, 500 if it raises. Log no query: it may hold a secret."""
+        begun = time.perf_counter()
+        try:
+            response = self._handler(request)
+        except Exception:
+            LOGGER.exception("the handler of a request raised an exception")
+            response = Response(HTTPStatus.INTERNAL_SERVER_ERROR, {"content-length": "0"})
+        if self._access_log:
+            event(
+                "request", method=request.method, path=unquote(request.path), client=request.remote_ip,
+                ms=round(1000 * (time.perf_counter() - begun), 2), status=response.status,
+            )  # fmt: skip
+        return response
+
+
+async def _send_rest(connection: HTTP1Connection, body: bytes, written: asyncio.Future[None]) -> None:
+    """Send a body in pieces, after the first. A client that has not read a piece in time is disconnected."""
+    try:
+        for begin in range(PIECE_BYTES, len(body), PIECE_BYTES):
+            async with asyncio.timeout(WRITE_S):
+                await written
+            written = connection.write(body[begin : begin + PIECE_BYTES])
+        connection.finish()
+        async with asyncio.timeout(WRITE_S):
+            await written
+    except StreamClosedError:
+        pass  # the client has left
+    except TimeoutError:
+        connection.close()
+
+
+def max_connections() -> int:
+    """Return the maximum number of connections, by the limit of file descriptors."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, soft - SPARE_FILES) if soft != resource.RLIM_INFINITY else 65_536
 
 
 def run_server(
     handler: Handler,
-    published: ServedReleases,
+    follow: Callable[[], Coroutine[Any, Any, None]],
     listening: socket.socket,
     *,
     start: Callable[[], None] = lambda: None,
@@ -110,7 +235,7 @@ def run_server(
 
     Args:
         handler: answers requests.
-        published: the releases, refreshed while the server runs.
+        follow: serves new releases as they are published, until cancelled.
         listening: what :func:`listen` returned.
         start: is called when the signal handlers are set.
         stop: is called after a signal, in a thread.
@@ -118,42 +243,42 @@ def run_server(
         access_log: whether to log each request.
 
     """
-    raise_file_limit()
-    connections = Connections(log_requests(handler) if access_log else handler)
-    return asyncio.run(_run(connections, published, listening, start, stop, find_fault))
+
+    async def run() -> int:
+        loop, signalled = asyncio.get_running_loop(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, signalled.set)
+        start()
+        tasks = [asyncio.create_task(each) for each in (signalled.wait(), follow(), _watch(find_fault))]
+        server = WebServer(handler, access_log=access_log)
+        server.add_socket(listening)
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        failed = tasks[0] not in done
+        for task in done - {tasks[0]}:
+            event("broken", level=logging.ERROR, message=str(task.exception() or task.result()))
+        event(
+            "stopping", level=logging.ERROR if failed else logging.INFO, reason=None if failed else "signal"
+        )
+        await asyncio.gather(asyncio.to_thread(stop), server.drain(), return_exceptions=True)
+        return int(failed)
+
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    notices = logging.getLogger("tornado.general")
+    notices.setLevel(logging.INFO)
+    notices.addFilter(_filter_notice)
+    set_parse_body_config(ParseBodyConfig(urlencoded=ParseUrlEncodedConfig(max_arguments=MAX_FIELDS)))
+    return asyncio.run(run())
 
 
-async def _run(
-    connections: Connections,
-    published: ServedReleases,
-    listening: socket.socket,
-    start: Callable[[], None],
-    stop: Callable[[], None],
-    find_fault: Callable[[], str | None],
-) -> int:
-    loop, signalled = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled.set)
-    start()
-    work = connections.watch(), published.follow(), _watch_for_fault(find_fault)
-    waiting, *working = [asyncio.create_task(each) for each in (signalled.wait(), *work)]
-    server = await loop.create_server(connections.new_protocol, sock=listening, backlog=ACCEPTS_PER_TURN)
-    # asyncio has one number for connections accepted per turn and for those that wait in the kernel. Few are
-    # to be accepted per turn, many may wait.
-    listening.listen(BACKLOG)
-    done, _ = await asyncio.wait({waiting, *working}, return_when=asyncio.FIRST_COMPLETED)
-    failed = waiting not in done
-    for task in done - {waiting}:
-        event("broken", level=logging.ERROR, message=str(task.exception() or task.result()))
-    event("stopping", level=logging.ERROR if failed else logging.INFO, reason=None if failed else "signal")
-    server.close()
-    await asyncio.gather(asyncio.to_thread(stop), connections.drain(DRAIN_S), return_exceptions=True)
-    for task in (waiting, *working):
-        task.cancel()
-    return int(failed)
+def _filter_notice(record: logging.LogRecord) -> bool:
+    """Log an invalid request as an event, and drop Tornado's other notices about single clients."""
+    if record.msg.startswith("Malformed HTTP message") and isinstance(record.args, tuple):
+        event("request_refused", level=logging.WARNING, client=str(record.args[0]))
+    return record.levelno >= logging.ERROR
 
 
-async def _watch_for_fault(find_fault: Callable[[], str | None]) -> str:
+async def _watch(find_fault: Callable[[], str | None]) -> str:
     """Return the first fault that is found."""
     while not (fault := find_fault()):  # noqa: ASYNC110 - a thread that dies sets no event
         await asyncio.sleep(CHECK_EVERY_S)

@@ -56,9 +56,9 @@ def serve_site(
 
     app = application(current, document, password=password, client_header=server.client_header)
     if schedule is None:
-        return run_server(app, current, listening, start=start, access_log=server.access_log)
+        return run_server(app, current.follow, listening, start=start, access_log=server.access_log)
     return run_server(
-        app, current, listening,
+        app, current.follow, listening,
         start=start, stop=schedule.stop, find_fault=schedule.check, access_log=server.access_log,
     )  # fmt: skip
 
@@ -69,7 +69,7 @@ def serve_published(config: Config, listening: socket.socket) -> int:
     current = CurrentRelease(config.output.dir)
     current.refresh()
     app = application(current, lambda: site_status(config, read_runs(config.output.dir), _now()))
-    return run_server(app, current, listening)
+    return run_server(app, current.follow, listening)
 
 
 def _now() -> datetime:

@@ -109,6 +109,8 @@ def test_the_machine_never_stops_by_itself() -> None:
     assert (service["auto_stop_machines"], service["min_machines_running"]) == ("off", 1)
     assert FLY["kill_timeout"] >= DRAIN_S + GRACE_S + 2
     assert "processes" not in FLY
+    limits = {"type": "requests", "soft_limit": 100, "hard_limit": 200}
+    assert service["concurrency"] == limits
 
 
 def test_an_old_report_is_served_rather_than_none() -> None:

@@ -90,6 +90,14 @@ def test_at_its_start_it_serves_the_last_release_and_builds_if_due(
         assert bool(service.events("build_started")) == begins
 
 
+def test_an_idle_service_needs_at_most_60_mb_of_memory(tmp_path: Path) -> None:
+    built(tmp_path / "output", 60)
+    with serving(tmp_path, "--source", "sample", REPORTGEN_SCHEDULE="6h") as service:
+        service.await_event("schedule_started")
+        assert service.ask("/7d/").status == 200
+        assert service.resident_mb * 1024**2 < 60_000_000
+
+
 @pytest.mark.slow
 def test_a_release_that_is_damaged_at_the_start_is_built_again(tmp_path: Path) -> None:
     """Even if its data has not changed."""

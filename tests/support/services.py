@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import re
 import signal
 import subprocess
@@ -59,6 +60,24 @@ class Service:
     def runs(self) -> Runs:
         """The record of its builds."""
         return read_runs(self.output)
+
+    @property
+    def resident_mb(self) -> float:
+        """Its resident memory, in MiB."""
+        found = re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{self.process.pid}/status").read_text())
+        assert found
+        return int(found[1]) / 1024
+
+    @property
+    def open_files(self) -> int:
+        """The number of its open files."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))  # noqa: PTH208
+
+    @property
+    def processor_s(self) -> float:
+        """The processor time that it has used, in seconds."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the events of that name that were logged so far."""
