@@ -1,7 +1,9 @@
 """Paths as text for readers: invisible characters are made visible, long texts are cut in the middle."""
 
 import unicodedata
-from itertools import accumulate
+from collections.abc import Iterable
+
+from wcwidth import iter_graphemes, iter_graphemes_reverse, wcswidth
 
 JOINERS = "\u200c\u200d"
 FILLERS = "\u115f\u1160\u3164\uffa0\u2800\u034f"
@@ -59,14 +61,8 @@ def _glyph(char: str, before: str) -> str:
 
 
 def columns(text: str) -> int:
-    """Return the width of a text in columns: ideographs and emoji take two, combining marks none."""
-    return sum(map(_columns, text))
-
-
-def _columns(char: str) -> int:
-    if unicodedata.category(char) in {"Mn", "Me", "Cf"}:
-        return 0
-    return 2 if unicodedata.east_asian_width(char) in {"W", "F"} else 1
+    """Return the width of a visible text in columns: ideographs and emoji take two, combining marks none."""
+    return max(0, wcswidth(text))
 
 
 def shorten(text: str, limit: int) -> str:
@@ -76,23 +72,29 @@ def shorten(text: str, limit: int) -> str:
 
 
 def cut(text: str, limit: int) -> tuple[str, str, str]:
-    """Return the beginning of a text, the middle to leave out, and the end.
+    """Return the beginning of a visible text, the middle to leave out, and the end.
 
     With one character in place of the middle it takes at most ``limit`` columns. A text that fits is returned
-    as the beginning. It has at most :data:`LETTERS_A_COLUMN` characters for each column.
+    as the beginning. It has at most :data:`LETTERS_A_COLUMN` characters for each column. Letters keep their
+    marks, and emoji their parts.
     """
-    if len(text) <= LETTERS_A_COLUMN * limit and columns(text) <= limit:
+    most = LETTERS_A_COLUMN * limit
+    if len(text) <= most and columns(text) <= limit:
         return text, "", ""
     behind = (limit - 1) * 2 // 5
-    head = _fitting(text, limit - 1 - behind)
-    tail = _fitting(text[::-1], behind)[::-1]
-    return head, text[len(head) : len(text) - len(tail)], tail
+    head = _fitting(iter_graphemes(text[:most]), limit - 1 - behind)
+    tail = _fitting(iter_graphemes_reverse(text[-most:]), behind)[::-1]
+    begin, end = "".join(head), "".join(tail)
+    return begin, text[len(begin) : len(text) - len(end)], end
 
 
-def _fitting(text: str, limit: int) -> str:
-    """Return the longest beginning of ``text`` that takes at most ``limit`` columns."""
-    most = text[: LETTERS_A_COLUMN * limit]
-    for end, width in enumerate(accumulate(map(_columns, most))):
-        if width > limit:
-            return most[:end]
-    return most
+def _fitting(letters: Iterable[str], limit: int) -> list[str]:
+    """Return the first ``letters`` that take at most ``limit`` columns."""
+    width = length = 0
+    fitting = []
+    for letter in letters:
+        width, length = width + columns(letter), length + len(letter)
+        if width > limit or length > LETTERS_A_COLUMN * limit:
+            break
+        fitting.append(letter)
+    return fitting

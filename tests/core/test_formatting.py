@@ -325,7 +325,12 @@ def test_wide_letters_take_the_room_of_two() -> None:
     assert columns(shorten("/" + "語" * 50, 24)) == 22
 
 
-@given(st.text(st.characters(codec="ascii"), max_size=60), st.integers(1, 60))
+def test_an_emoji_and_a_letter_with_its_marks_are_not_cut() -> None:
+    family = "\U0001f469\u200d\U0001f469\u200d\U0001f467"
+    assert shorten(f"/{family}{family}/e\u0301e\u0301", 6) == f"/{family}\u2026e\u0301e\u0301"
+
+
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=60), st.integers(1, 60))
 def test_a_shortened_text_has_exactly_the_length_there_is_room_for(text: str, limit: int) -> None:
     short = shorten(text, limit)
     assert len(short) == min(len(text), limit)
@@ -336,7 +341,7 @@ def test_a_shortened_text_has_exactly_the_length_there_is_room_for(text: str, li
 letters = st.characters() | st.sampled_from("日本語のペー\u0301\u0308\U0001f469\u200d\uff21")
 
 
-@given(st.text(letters, max_size=60), st.integers(1, 60))
+@given(st.text(letters, max_size=60).map(visible), st.integers(1, 60))
 def test_a_cut_loses_nothing_and_keeps_to_its_room(text: str, limit: int) -> None:
     """The three parts are the text; it is cut only where it must be, and then gives way to a sign."""
     head, middle, tail = cut(text, limit)

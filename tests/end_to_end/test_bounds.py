@@ -33,7 +33,7 @@ START = {
 DRAWING = START | {
     "altair", "attr", "attrs", "babel", "brotli", "dateutil", "jinja2", "jsonschema",
     "jsonschema_specifications", "markupsafe", "narwhals", "numpy", "packaging", "pandas", "referencing",
-    "rpds", "vl_convert",
+    "rpds", "vl_convert", "wcwidth",
 }  # fmt: skip
 """Packages that a build of the sample loads if it draws charts."""
 
