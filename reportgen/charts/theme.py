@@ -5,19 +5,15 @@ of colours, so one drawing serves the light and the dark scheme.
 """
 
 import re
-from functools import cache
 from typing import Any
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
-# Neighbours in the stack differ in lightness as well as in hue, for readers who see few hues and for
+# Neighbours in this order differ in lightness as well as in hue, for readers who see few hues and for
 # printing in black and white. Light colours still have a contrast of 3:1 with the background.
 SERIES_LIGHT = ("#1f4e8c", "#db7018", "#33795a", "#bd7ea8", "#8e4dcb", "#68a05b", "#8c3223", "#3298e1")
 SERIES_DARK = ("#8ab8f5", "#d57d1b", "#b6dba0", "#b8499a", "#ba89b8", "#5a824a", "#f6aebd", "#187ecd")
 SERIES_COUNT = len(SERIES_LIGHT)
-
-MIN_LIGHTNESS_STEP = 8
-"""Minimum difference of L* (CIELAB, 0 to 100) at which two segments look different in black and white."""
 
 LEGEND_PITCH_PX = 25
 """Distance between two rows of a legend: each is a touch target of at least 24 px (WCAG 2.5.8)."""
@@ -58,28 +54,6 @@ def with_light_colours(svg: str) -> str:
 def series_colour(slot: int | None) -> str:
     """Return the CSS colour of a slot (0-based), or of *Other*."""
     return "var(--other)" if slot is None else f"var(--series-{slot + 1})"
-
-
-def similar_lightness(one: int | None, two: int | None) -> bool:
-    """Return whether two slots (``None``: *Other*) are about equally light in one of the schemes."""
-    pairs = ((SERIES_LIGHT, LIGHT["other"]), (SERIES_DARK, DARK["other"]))
-    return any(
-        abs(
-            _lightness(other if one is None else series[one])
-            - _lightness(other if two is None else series[two])
-        )
-        < MIN_LIGHTNESS_STEP
-        for series, other in pairs
-    )
-
-
-@cache
-def _lightness(colour: str) -> float:
-    """Return L* of CIELAB (0 to 100) of an sRGB colour ``#rrggbb`` (IEC 61966-2-1, CIE 15)."""
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]  # noqa: PLR2004
-    luminance = sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
-    return 116 * luminance ** (1 / 3) - 16 if luminance > 0.008856 else 903.3 * luminance  # noqa: PLR2004
 
 
 def vega_config(font_px: float) -> dict[str, Any]:

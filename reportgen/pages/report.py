@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from itertools import combinations, pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,7 @@ from reportgen import __version__
 from reportgen.charts import charts
 from reportgen.charts.spec import Chart
 from reportgen.charts.svg import ChartFile, PageDraft
-from reportgen.charts.theme import SERIES_COUNT, similar_lightness
+from reportgen.charts.theme import SERIES_COUNT
 from reportgen.charts.vega_bundle import hashed
 from reportgen.config.settings import Config
 from reportgen.core.cron import next_due
@@ -64,7 +63,7 @@ def make_pages(figures: ReportFigures, formatter: LocaleFormatter) -> list[Page]
     longest_first = sorted(figures.metrics, key=lambda metrics: -metrics.window.days)
     stacked = [metrics for metrics in longest_first if metrics.window.days > 1]
     tops = [coloured_paths(metrics) for metrics in stacked or longest_first]
-    slots = separate_neighbours(colour_slots(tops, SERIES_COUNT), tops)
+    slots = colour_slots(tops, SERIES_COUNT)
     return [
         Page(
             metrics,
@@ -136,28 +135,6 @@ def site_header(config: Config, dataset: Dataset, now: datetime, as_of: date | N
         notes=dataset.notes,
         version=__version__,
     )
-
-
-def separate_neighbours(slots: Mapping[str, int], tops: Sequence[Sequence[str]]) -> Mapping[str, int]:
-    """Return the colour slots, swapped so that few neighbours in the pages' stacks have similar lightness.
-
-    For readers who see few hues, and in black and white, segments differ by lightness only. Slots are
-    swapped in pairs and on all pages at once, so that each path keeps one colour, until no swap improves it.
-    """
-
-    def similar_neighbours(given: Mapping[str, int]) -> int:
-        stacks = [[*(given[path] for path in top), None] for top in tops]
-        return sum(similar_lightness(one, two) for stack in stacks for one, two in pairwise(stack))
-
-    best, swaps = dict(slots), list(combinations(range(SERIES_COUNT), 2))
-    while True:
-        tries = [
-            {path: {one: two, two: one}.get(slot, slot) for path, slot in best.items()} for one, two in swaps
-        ]
-        better = min(tries, key=similar_neighbours)
-        if similar_neighbours(better) >= similar_neighbours(best):
-            return best
-        best = better
 
 
 def coloured_paths(metrics: WindowMetrics) -> list[str]:
