@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from html import escape
-from itertools import chain
 from typing import Any
 from urllib.parse import quote
 
@@ -27,16 +26,14 @@ JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 PATH_SAFE = "/%?=&+:@!$'()*,;~-._"
 """Characters of a stored path that are not escaped in a link; ``%`` is one, as paths are encoded already."""
 
-MAX_WHOLE_PATH = 4000
-"""Maximum length of a path that is whole in the page, for search and copy, even if only a part is shown."""
+MAX_PATH = 200
+"""Maximum length of a path that is whole in the page, for search and copy; a longer one lacks its middle.
 
-MAX_LINK = 8000
-"""Maximum length of the address of a link: web servers refuse request lines of more than 8 KB."""
+So visitors who invent long paths cannot make a page larger than ``output.max_page_mb``.
+"""
 
-BYTE_BUDGETS = {"links": 400_000, "middles": 400_000, "sparks": 1_000_000}
-"""Maximum bytes on a page for the links, hidden middles and small charts of all listed paths together.
-
-They keep a page smaller than ``output.max_page_mb`` if visitors invent long paths."""
+MAX_LINK = 1000
+"""Maximum length of a link's address, as HTML."""
 
 MAX_DAYS_SIDE_BY_SIDE = 31
 """Maximum number of dates for both tables to be side by side: longer ones would leave half a page empty."""
@@ -141,29 +138,11 @@ def sentence_parts(sentence: str) -> list[tuple[str, bool]]:
     return [part for part in parts if part[0]]
 
 
-@dataclass
-class ByteBudget:
-    """The bytes that are left for one kind of content of a page; once used up, nothing fits any more."""
-
-    left: int
-
-    def take(self, *texts: str) -> bool:
-        """Subtract the length of ``texts`` as HTML; return whether that much was left."""
-        self.left -= sum(len(escape(text).encode("utf-8", "replace")) for text in texts)
-        return self.left >= 0
-
-
-def cut_path(path: str, budget: ByteBudget | None = None) -> CutPath:
-    """Return a path to show; a long one has a hidden middle.
-
-    If the middle is too long, or ``budget`` is used up, its length replaces it.
-    """
+def cut_path(path: str) -> CutPath:
+    """Return a path to show; a long one has a hidden middle, and a very long one only its length."""
     whole = visible(path)
     head, middle, tail = cut(whole, LONGEST_NAME)
-    # A page has the whole path twice: the second is in the attribute `title`.
-    if len(whole) > MAX_WHOLE_PATH or (middle and budget and not budget.take(middle, whole)):
-        middle = f"… {len(middle)} characters …"
-    return CutPath(head, middle, tail)
+    return CutPath(head, middle if len(whole) <= MAX_PATH else f"… {len(middle)} characters …", tail)
 
 
 def figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figure]:
@@ -264,27 +243,21 @@ def _day_rows(metrics: WindowMetrics) -> Iterator[dict[str, Any]]:
 
 
 def _path_rows(site: SiteHeader, page: Page) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the table of paths; ``bar`` is the share relative to the largest, in percent.
-
-    Links, hidden middles and small charts are given by rank, until :data:`BYTE_BUDGETS` are used up.
-    """
+    """Yield the rows of the table of paths; ``bar`` is the share relative to the largest, in percent."""
     rows = page.metrics.paths
     running = None if page.metrics.window.today_complete else page.metrics.window.days - 1
-    budgets = {kind: ByteBudget(size) for kind, size in BYTE_BUDGETS.items()}
     for rank, row in enumerate(rows, start=1):
-        spark = sparklines.bars(page.series.get(row.path, ()), running=running)
-        href = _href(site, row.path)
         yield row._asdict() | {
             "share": row.share(page.metrics.total),
             "change": row.change,
             "rank": rank,
-            "text": cut_path(row.path, budgets["middles"]),
-            "href": href if href and budgets["links"].take(href) else None,
+            "text": cut_path(row.path),
+            "href": _href(site, row.path),
             "bar": f"{100 * row.visits / rows[0].visits:.1f}".removesuffix(".0"),
             "compared": bool(row.complete or row.previous),
             "basis": f"{site.formatter.number(row.complete)} against {site.formatter.number(row.previous)} "
             "on complete days",
-            "spark": spark if spark and budgets["sparks"].take(*chain(*spark.layers)) else None,
+            "spark": sparklines.bars(page.series.get(row.path, ()), running=running),
         }
 
 
@@ -293,4 +266,4 @@ def _href(site: SiteHeader, path: str) -> str | None:
     if not site.url or path[:1] != "/" or len(path) > MAX_LINK:
         return None
     href = f"{site.url}{quote(path, safe=PATH_SAFE)}"
-    return href if len(href) <= MAX_LINK else None
+    return href if len(escape(href)) <= MAX_LINK else None

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from datetime import timedelta
 from functools import cache
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from reportgen.core.text import CLOSE, OPEN, isolated, visible
 from reportgen.metrics import highlights
 from reportgen.metrics.dataset import read_dataset
 from reportgen.pages import report
-from reportgen.pages.context import MAX_LINK, MAX_WHOLE_PATH, PATH_SAFE, Page
+from reportgen.pages.context import MAX_LINK, MAX_PATH, PATH_SAFE, Page
 from reportgen.pages.exports import paths_csv
 from tests.fuzz.cases import Case, TooMuchError, Truth, cases, figures, length, truth
 from tests.fuzz.harnesses import scratch
@@ -248,12 +249,12 @@ def check_page(page: Parsed, case: Case, expected: dict[str, Any]) -> None:
     paths = [row["path"] for row in expected["paths"]]
     assert len(page.paths) == len(paths)
     for shown, href, path in zip(page.paths, page.hrefs, paths, strict=True):
-        if len(visible(path)) <= MAX_WHOLE_PATH:
+        if len(visible(path)) <= MAX_PATH:
             assert shown == visible(path)
             if not re.search("[\u2400-\u2421]|<U\\+|^\\(empty\\)$", path):
                 assert unspelled(shown) == path
         linked = case.site_url is not None and path.startswith("/")
-        fits = linked and len(f"{case.site_url}{quote(path, safe=PATH_SAFE)}") <= MAX_LINK
+        fits = linked and len(escape(f"{case.site_url}{quote(path, safe=PATH_SAFE)}")) <= MAX_LINK
         assert (href is not None) == fits
         if href is not None:
             assert href.startswith("https://example.com/")
