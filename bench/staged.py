@@ -26,7 +26,7 @@ STAGES = {
     "reportgen.build.pipeline": {
         "read_dataset": "query", "fingerprint": "frames", "interactive": "HTML", "publish": "publish",
     },
-    "reportgen.core.compression": {"packed": "compress"},
+    "reportgen.core.release_files": {"packed": "compress"},
     "reportgen.pages.report": {
         "compute_figures": "frames", "series": "frames", "stack": "frames", "colour_slots": "frames",
         "make_pages": "specs", "render": "HTML",

@@ -53,7 +53,7 @@ def build(
         into_bucket(config, last, watch, allow_newer=True)
         return _result(last, now, watch, peak_memory_bytes(), changed=False)
     from reportgen.build.verify import check_files, check_not_emptied, check_not_replaced, check_sums
-    from reportgen.core.compression import packed  # only a new release needs it
+    from reportgen.core.release_files import packed  # only a new release needs it
 
     check_not_replaced(config, dataset, last)
     if not allow_empty:

@@ -15,8 +15,7 @@ from reportgen.config.types import SCHEME
 from reportgen.core.errors import ConfigError, ProofError, SourceEmptied
 from reportgen.core.release_files import is_page, required_files
 from reportgen.core.windows import Span
-from reportgen.metrics.dataset import Dataset
-from reportgen.metrics.paths import MAX_LISTED
+from reportgen.metrics.dataset import MAX_LISTED, Dataset
 from reportgen.publish.release import MANIFEST, Release
 
 MEGABYTE = 1_000_000

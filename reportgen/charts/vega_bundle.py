@@ -11,9 +11,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from reportgen.core.compression import BEST, SUFFIXES, packed
 from reportgen.core.errors import RenderError
-from reportgen.core.release_files import ASSETS
+from reportgen.core.release_files import ASSETS, BEST, SUFFIXES, packed
 
 LICENCES = Path(__file__).parents[1] / "assets" / "vega.LICENSES.txt"
 TIMEOUT_S = 120

@@ -53,7 +53,7 @@ def print_result(result: BuildResult, root: Path) -> None:
         typer.echo(f"unchanged since {result.release}: nothing published")
     if notes := result.details["notes"]:
         from reportgen.core.formatting import ENGLISH  # needs Babel
-        from reportgen.metrics.data_quality import note_sentences
+        from reportgen.metrics.dataset import note_sentences
 
         for sentence in note_sentences({note["kind"]: note["rows"] for note in notes}, ENGLISH):
             typer.echo(f"left out: {sentence}")

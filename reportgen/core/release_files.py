@@ -1,15 +1,28 @@
-"""The names of a release's files: which must be there, which are pages, and which never change.
+"""The files of a release: which must be there, which never change, and their compressed forms.
 
-Paths are relative to the release and use ``/``.
+Paths are relative to the release and use ``/``. Compressed forms are served as the build made them.
 """
 
-from collections.abc import Sequence
+import gzip
+from collections.abc import Mapping, Sequence
 
 ASSETS = "assets/"
 """The folder of the scripts. Each name in it contains a hash of the file's content."""
 
 IN_A_RELEASE = ("index.html", "404.html", "robots.txt")
 IN_A_WINDOW = ("index.html", "daily.csv", "paths.csv", "report.json")
+
+SUFFIXES = {"br": ".br", "gzip": ".gz"}
+"""Content codings (RFC 9110, 8.4.1), best first, with the suffix of the file that holds one."""
+
+TEXTS = (".html", ".js", ".svg", ".json", ".csv", ".txt")
+MIN_BYTES = 512
+"""Minimum size of a file that is compressed: a smaller one fits in one packet anyway."""
+
+QUICK = 5
+"""Brotli's quality, 0 to 11: 5 takes 10 ms for a release; 11 takes 650 ms and saves another eighth."""
+
+BEST = 11
 
 
 def required_files(windows: Sequence[str]) -> list[str]:
@@ -29,3 +42,20 @@ def is_asset(name: str) -> bool:
 def is_page(name: str) -> bool:
     """Return whether a file is an HTML page."""
     return name.endswith(".html")
+
+
+def packed(files: Mapping[str, bytes], quality: int = QUICK) -> dict[str, bytes]:
+    """Return the compressed forms of text files that are smaller, keyed by name and suffix.
+
+    Files that ``files`` holds in a compressed form already are left out. Equal bytes give equal bytes.
+    """
+    import brotli  # the server imports this module for the suffixes alone
+
+    compressed: dict[str, bytes] = {}
+    for name, content in files.items():
+        ready = any(name + suffix in files for suffix in SUFFIXES.values())
+        if ready or not name.endswith(TEXTS) or len(content) < MIN_BYTES:
+            continue
+        forms = {".br": brotli.compress(content, quality=quality), ".gz": gzip.compress(content, 6, mtime=0)}
+        compressed |= {name + suffix: form for suffix, form in forms.items() if len(form) < len(content)}
+    return compressed

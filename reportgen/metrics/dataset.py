@@ -4,23 +4,64 @@ This module does not import pandas: a build whose data have not changed ends bef
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import TYPE_CHECKING
 
 from reportgen.config.settings import Config
 from reportgen.core.windows import Span, Window, look_back, make_window, today_in
-from reportgen.metrics.paths import MAX_LISTED, PathsWriter, WindowPaths, smallest_named_change, sort_paths
 from reportgen.sources.base import Source
 from reportgen.sources.registry import open_source
 from reportgen.sources.statements import (
     Cell,
     DailyReading,
+    PathsReading,
+    PathTotals,
     read_cells,
     read_daily,
     read_paths,
     read_rows_out_of_range,
 )
+
+if TYPE_CHECKING:  # it loads Babel
+    from reportgen.core.formatting import LocaleFormatter
+
+NAMED_ONE_IN = 20
+NAMED_VISITS = 5
+"""A sentence names a path whose visits changed by 5 % (one in 20) of the window's total and by 5 visits."""
+
+MAX_LISTED = 100_000
+"""Maximum number of paths in ``paths.csv``."""
+
+PathsWriter = Callable[[Iterable[PathTotals], int], bytes]
+"""Returns ``paths.csv`` from the rows of one window and the window's total."""
+
+NOTE_WORDS = {
+    "null_path": ("row without a path", "rows without a path"),
+    "null_visits": ("row without a number of visits", "rows without a number of visits"),
+    "invalid_visits": ("row whose visits are not a whole number", "rows whose visits are not a whole number"),
+    "negative_visits": ("row with negative visits", "rows with negative visits"),
+    "invalid_date": ("row whose date is not a date", "rows whose date is not a date"),
+    "null_date": ("row without a date", "rows without a date"),
+    "future_date": ("row dated after today", "rows dated after today"),
+}
+"""The singular and the plural of each kind of rows that are left out."""
+
+
+@dataclass(frozen=True)
+class WindowPaths:
+    """The paths of one window: those to list, those to name in a sentence, and ``paths.csv``.
+
+    ``csv`` lists ``csv_paths`` of the ``path_count`` paths, which have ``csv_visits`` together.
+    """
+
+    listed: Sequence[PathTotals]
+    changed_paths: Sequence[PathTotals]
+    path_count: int
+    csv: bytes
+    csv_paths: int
+    csv_visits: int
 
 
 @dataclass(frozen=True)
@@ -85,3 +126,44 @@ def read_windows(
     longest = max(windows, key=lambda window: window.days)
     cells = read_cells(source, longest.span, sorted(charted))
     return Dataset(windows, span, daily, paths, cells, notes, source.name, source.site, source.notice)
+
+
+def smallest_named_change(total: int) -> int:
+    """Return the change in visits from which on a path is named in a window with ``total`` visits."""
+    return max(NAMED_VISITS, -(-total // NAMED_ONE_IN))
+
+
+def sort_paths(reading: PathsReading, total: int, top_paths: int, paths_csv: PathsWriter) -> WindowPaths:
+    """Sort one window's paths into listed and changed paths, and write its CSV, in one pass.
+
+    ``total`` is the number of visits of the window. The first ``top_paths`` are listed. Paths that changed
+    enough are named. The first :data:`MAX_LISTED` are written as CSV, and are never all in memory.
+    """
+    listed: list[PathTotals] = []
+    changed_paths: list[PathTotals] = []
+    enough = smallest_named_change(total)
+    place = visits = 0
+
+    def visited() -> Iterator[PathTotals]:
+        nonlocal place, visits
+        for row in reading.rows:
+            if abs(row.difference) >= enough:
+                changed_paths.append(row)
+            if row.visits and place < MAX_LISTED:
+                place += 1
+                visits += row.visits
+                if place <= top_paths:
+                    listed.append(row)
+                yield row
+
+    csv = paths_csv(visited(), total)
+    return WindowPaths(listed, changed_paths, reading.path_count, csv, place, visits)
+
+
+def note_sentences(notes: Mapping[str, int], formatter: "LocaleFormatter") -> list[str]:
+    """Return one phrase for each kind of row that was left out, such as "2 rows without a path"."""
+    return [
+        f"{formatter.number(rows)} {NOTE_WORDS[kind][rows != 1]}"
+        for kind, rows in sorted(notes.items())
+        if rows
+    ]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from reportgen.core.formatting import LocaleFormatter
 from reportgen.core.text import isolated
+from reportgen.metrics.dataset import NAMED_VISITS, smallest_named_change
 from reportgen.metrics.figures import WindowMetrics
-from reportgen.metrics.paths import NAMED_VISITS, smallest_named_change
 from reportgen.sources.statements import PathTotals
 
 MAX_SENTENCES = 6

@@ -17,7 +17,7 @@ from reportgen.core.cron import Due
 from reportgen.core.formatting import LocaleFormatter
 from reportgen.core.text import CLOSE, LONGEST_NAME, OPEN, cut, visible
 from reportgen.core.windows import Span, runs
-from reportgen.metrics.data_quality import note_sentences
+from reportgen.metrics.dataset import note_sentences
 from reportgen.metrics.figures import WindowMetrics
 from reportgen.sources.statements import relative_change
 

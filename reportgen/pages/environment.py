@@ -44,17 +44,15 @@ class CompiledTemplates(BytecodeCache):
     """Cache of the templates that this process has compiled, for its next build, by file and content."""
 
     def __init__(self) -> None:
-        self._codes: dict[str, tuple[str, Any]] = {}
+        self._codes: dict[tuple[str, str], Any] = {}
 
     def load_bytecode(self, bucket: Bucket) -> None:
         """Set the code of a template, if its text is still the same."""
-        checksum, code = self._codes.get(bucket.key, ("", None))
-        if checksum == bucket.checksum:
-            bucket.code = code
+        bucket.code = self._codes.get((bucket.key, bucket.checksum))
 
     def dump_bytecode(self, bucket: Bucket) -> None:
         """Store the code of a template."""
-        self._codes[bucket.key] = (bucket.checksum, bucket.code)
+        self._codes[bucket.key, bucket.checksum] = bucket.code
 
 
 @cache

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 from html import unescape
 from weakref import WeakValueDictionary
 
-from reportgen.core.compression import SUFFIXES
-from reportgen.core.release_files import is_asset, is_page
+from reportgen.core.release_files import SUFFIXES, is_asset, is_page
 from reportgen.publish.headers import cache_control, media_type
 from reportgen.publish.release import MANIFEST, Release, read_published
 

@@ -17,8 +17,7 @@ from reportgen.build.verify import check_files, check_sums
 from reportgen.config.settings import Config
 from reportgen.core.errors import ConfigError, ProofError, SourceEmptied, SourceUnavailable
 from reportgen.core.release_files import required_files
-from reportgen.metrics.dataset import Dataset, read_dataset
-from reportgen.metrics.paths import MAX_LISTED
+from reportgen.metrics.dataset import MAX_LISTED, Dataset, read_dataset
 from reportgen.pages.exports import paths_csv
 from reportgen.publish.history import BuildResult, read_runs
 from reportgen.publish.release import current_release, lock_output

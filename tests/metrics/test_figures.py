@@ -9,8 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reportgen.core.windows import Span, make_window
+from reportgen.metrics.dataset import smallest_named_change
 from reportgen.metrics.figures import OTHER, Day, WindowMetrics, by_date, colour_slots, stack
-from reportgen.metrics.paths import smallest_named_change
 from reportgen.sources.statements import PathTotals, relative_change
 from tests.support.figures import read_figures
 

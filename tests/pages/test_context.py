@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reportgen.core.formatting import ENGLISH, LocaleFormatter, window_title
 from reportgen.core.text import LONGEST_NAME, bare, columns, isolated, visible
 from reportgen.core.windows import Span, make_window
-from reportgen.metrics.data_quality import note_sentences
+from reportgen.metrics.dataset import note_sentences
 from reportgen.metrics.figures import WindowMetrics
 from reportgen.pages.context import (
     MAX_PATH,

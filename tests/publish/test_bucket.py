@@ -13,8 +13,8 @@ from uuid import uuid4
 import pytest
 
 from reportgen.config.problems import cloud_secrets
-from reportgen.core.compression import packed
 from reportgen.core.errors import BucketUnavailable, OutputBusy, PublishError
+from reportgen.core.release_files import packed
 from reportgen.publish.bucket import client
 from reportgen.publish.bucket.client import (
     Bucket,

@@ -138,7 +138,7 @@ def _main() -> None:
     for name in (
         "duckdb", "psycopg", "sqlite3", "rich.progress", "typer.rich_utils", "reportgen.build.verify",
         "reportgen.build.preflight", "reportgen.build.job", "reportgen.build.status", "reportgen.cli.main",
-        "reportgen.core.compression", "reportgen.pages.report", "reportgen.sites.runner",
+        "reportgen.core.release_files", "reportgen.pages.report", "reportgen.sites.runner",
         "reportgen.sources.duckdb", "reportgen.sources.postgres", "reportgen.sources.sample",
         "reportgen.sources.sqlite",
     ):  # fmt: skip

@@ -17,7 +17,7 @@ from threading import Thread
 from typing import Any
 
 from reportgen import __version__
-from reportgen.core.compression import packed
+from reportgen.core.release_files import packed
 from reportgen.publish.history import Runs, read_runs
 from reportgen.publish.release import Release, lock_output, publish
 from tests.support.commands import environment, run_command

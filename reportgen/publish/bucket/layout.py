@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from reportgen.core.compression import SUFFIXES
 from reportgen.core.errors import PublishError
+from reportgen.core.release_files import SUFFIXES
 from reportgen.publish.bucket.client import Version
 from reportgen.publish.headers import cache_control, media_type
 from reportgen.publish.release import MANIFEST, Release, build_time, read_published
