@@ -1,6 +1,7 @@
 """Run one build: take the lock of its output, keep to its time limit, and record its result."""
 
 import os
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -35,41 +36,52 @@ class BuildOptions:
 class BuildJob:
     """One site to build, as plain values for another process or machine.
 
-    ``kept`` is the directory that keeps the charts' script for all sites.
+    ``kept`` is the directory that keeps the charts' script for all sites. ``limited`` says that the build
+    itself keeps to its time limit, because nothing ends the process that builds.
     """
 
     name: str
     config: Config
     kept: Path
     options: BuildOptions = BuildOptions()
+    limited: bool = True
+
+
+ONE_AT_A_TIME = threading.Lock()
+"""Held while this process builds a site of many. A worker of a cluster may have several threads."""
 
 
 def run_build(
     config: Config,
     options: BuildOptions,
     *,
+    kept: Path | None = None,
     on_wait: Callable[[str], None] = lambda _: None,
     watching: AbstractContextManager[Stopwatch] | None = None,
 ) -> BuildResult:
     """Build one site and record how it ended.
 
-    ``on_wait`` is called with the name of the lock's holder before this waits for it; ``watching`` gives the
-    stopwatch of the build.
+    ``kept`` is as in :func:`reportgen.build.pipeline.build`. ``on_wait`` is called with the name of the
+    lock's holder before this waits for it; ``watching`` gives the stopwatch of the build.
 
     Raises:
         ReportgenError: what :func:`reportgen.build.pipeline.build` raises, ``OutputBusy`` without ``wait``,
             or ``TimedOut``; after that the process must end.
 
     """
-    result, error = _attempt(config, options, on_wait, watching, None)
+    result, error = _attempt(config, options, on_wait=on_wait, watching=watching, kept=kept)
     if error:
         raise error
     return result
 
 
 def build_site(job: BuildJob) -> BuildResult:
-    """Build one of many sites, record how it ended and return that. No error is raised."""
-    result, error = _attempt(job.config, job.options, lambda _: None, None, job.kept)
+    """Build one of many sites in this process, record how it ended and return that. No error is raised.
+
+    The libraries that draw stay loaded for the next site.
+    """
+    with ONE_AT_A_TIME:
+        result, error = _attempt(job.config, job.options, kept=job.kept, warm=True, limited=job.limited)
     if error and os.environ.get("REPORTGEN_DEBUG") == "1":
         text = mask("".join(traceback.format_exception(error)), job.config.secrets)
         result = replace(result, traceback=text)
@@ -79,11 +91,18 @@ def build_site(job: BuildJob) -> BuildResult:
 def _attempt(
     config: Config,
     options: BuildOptions,
-    on_wait: Callable[[str], None],
-    watching: AbstractContextManager[Stopwatch] | None,
-    warm: Path | None,
+    *,
+    kept: Path | None,
+    on_wait: Callable[[str], None] = lambda _: None,
+    watching: AbstractContextManager[Stopwatch] | None = None,
+    warm: bool = False,
+    limited: bool = True,
 ) -> tuple[BuildResult, Exception | None]:
-    """Return how a build ended, and the exception if it failed. ``warm`` is as in ``pipeline.build``."""
+    """Return how a build ended, and the exception if it failed.
+
+    ``kept`` and ``warm`` are as in :func:`reportgen.build.pipeline.build`. The time limit of a ``warm``
+    process, of which a pool or a cluster expects a result, includes the wait for the lock.
+    """
     root, start, used_s = config.output.dir, time.monotonic(), cpu_seconds() if warm else 0.0
 
     def measured(result: BuildResult) -> BuildResult:
@@ -91,13 +110,15 @@ def _attempt(
         return replace(result, seconds=round(seconds, 3), cpu_seconds=round(cpu_s, 3))
 
     def work(watch: Stopwatch, start_time: Callable[[], None]) -> BuildResult:
+        if warm:
+            start_time()
         with lock_output(root, wait=options.wait, on_wait=on_wait) as lock:
             start_time()
             now = datetime.now(UTC)
-            known = _last_release_is_known(config, lock, watch, follow=options.follow, warm=warm is not None)
+            known = _last_release_is_known(config, lock, watch, follow=options.follow, warm=warm)
             built = build(
                 config, lock, now=now, as_of=options.as_of, if_changed=options.if_changed and known,
-                allow_empty=options.allow_empty, watch=watch, warm=warm,
+                allow_empty=options.allow_empty, watch=watch, kept=kept, warm=warm,
             )  # fmt: skip
             result = measured(built)
             if options.as_of is None:  # the report of a past day does not make today's report up to date
@@ -107,6 +128,8 @@ def _attempt(
     try:
         # The display of the progress belongs to this thread, so that Ctrl-C and the time limit end it, too.
         with watching or nullcontext(Stopwatch()) as watch:
+            if not limited:
+                return work(watch, lambda: None), None
             return within(config.build_timeout_s, partial(work, watch)), None
     except Exception as exc:  # noqa: BLE001 - the caller raises it, or builds the next site
         result = measured(BuildResult.of_error(exc, config.secrets))

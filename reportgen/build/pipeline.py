@@ -18,7 +18,7 @@ from reportgen.publish.history import BuildResult
 from reportgen.publish.release import OutputLock, Release, current_release, is_whole, publish
 
 
-def build(
+def build(  # noqa: PLR0913 - the options of a build
     config: Config,
     lock: OutputLock,
     *,
@@ -27,14 +27,16 @@ def build(
     if_changed: bool = False,
     allow_empty: bool = False,
     watch: Stopwatch | None = None,
-    warm: Path | None = None,
+    kept: Path | None = None,
+    warm: bool = False,
 ) -> BuildResult:
     """Build all pages and publish them as one release, in the locked output and in the bucket if one is set.
 
     ``now`` (aware) is the build time. With ``as_of`` the report is as it would have been at the end of that
     day. With ``if_changed`` nothing is drawn if the current release shows the same; the bucket is completed.
-    With ``allow_empty`` a report without visits may replace one with some. ``warm`` is set in a process that
-    builds many sites: it draws in the process itself, and keeps the charts' script in that directory.
+    With ``allow_empty`` a report without visits may replace one with some. ``kept`` is the directory that
+    keeps the charts' script, for all sites if there are many. A ``warm`` process builds many sites: it draws
+    in the process itself.
 
     Raises:
         ConfigError: the sample site would replace a report.
@@ -59,9 +61,9 @@ def build(
     if not allow_empty:
         check_not_emptied(dataset, last, past=as_of is not None)
     check_sums(dataset)
-    live = interactive(warm or lock.root / "state", watch)
+    live = interactive(kept or lock.root / "state", watch)
     vega = next(iter(live), None)
-    files, held = draw_files(config, dataset, now, as_of, vega, watch, warm=warm is not None)
+    files, held = draw_files(config, dataset, now, as_of, vega, watch, warm=warm)
     files |= live
     with watch.stage("pack"):
         files |= packed(files)

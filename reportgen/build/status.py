@@ -16,14 +16,11 @@ STALE = 4
 
 FROM_MANIFEST = ("built_at", "as_of", "version", "source", "rows", "notes", "timings_s", "peak_memory_bytes")
 
-JOIN_S = 3600
-"""Seconds during which sites that become due join a running run. After that it ends and is recorded."""
-
 SITES_FAILED = "SitesFailed"
 """The recorded error of a run in which sites failed and the page over all sites was published."""
 
 SLACK_S = 60
-"""Seconds by which a site may be built before it is due, together with others."""
+"""Maximum seconds by which a site may be built before it is due."""
 
 
 def due(config: Config, runs: Runs) -> Due | None:
@@ -46,9 +43,9 @@ def is_due(config: Config, now: datetime) -> bool:
 
 
 def wants_a_build(config: Config, now: datetime) -> bool:
-    """Return whether one of many sites is due in a run that begins at ``now``, or its last build failed.
+    """Return whether a build that starts at ``now`` has something to do: it is due, or the last one failed.
 
-    An interval counts from a build that began a little after its run did, hence the small tolerance.
+    An interval counts from a build that began a little after it was started, hence the small tolerance.
     """
     slack = timedelta(seconds=min(SLACK_S, (interval_s(config.schedule) or 0) / 2))
     return bool(read_runs(config.output.dir).failures) or is_due(config, now + slack)

@@ -6,7 +6,7 @@ A command imports pandas, Altair and database drivers when it runs: they take mo
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -18,6 +18,7 @@ from reportgen.cli.options import (
     ConfigOption,
     ExecutorOption,
     JsonOption,
+    OnlyOption,
     OutputOption,
     ProcessesOption,
     SiteOption,
@@ -28,6 +29,7 @@ from reportgen.cli.progress import progress
 from reportgen.config.settings import Config, config_from_options
 from reportgen.config.sites import Sites, load_settings
 from reportgen.core.errors import ConfigError, mask_logins
+from reportgen.core.processes import processors
 from reportgen.core.windows import today_in
 from reportgen.publish.history import BuildResult, read_runs
 
@@ -78,6 +80,7 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
     ] = False,
     site: SiteOption = None,
     due: Annotated[bool, typer.Option("--due", help="Build only the sites whose schedule is due.")] = False,
+    only: OnlyOption = None,
     processes: ProcessesOption = None,
     executor: ExecutorOption = None,
     as_json: JsonOption = False,
@@ -87,24 +90,24 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
     with reporting(as_json=as_json) as secrets:
         settings = _settings(config, source, output)
         secrets.extend(settings.secrets)
-        if isinstance(settings, Sites):
+        options = {"if_changed": if_changed, "allow_empty": allow_empty, "wait": not no_wait}
+        kept = None
+        if isinstance(settings, Sites) and only == "site":
+            kept, settings = settings.root / "state", _only_site(settings, site or [])
+        elif isinstance(settings, Sites):
             from reportgen.cli import multi
 
-            options = {
-                "as_of": as_of,
-                "if_changed": if_changed,
-                "allow_empty": allow_empty,
-                "wait": not no_wait,
-            }
-            place = multi.BuildPlace(executor, processes, due=due)
+            if only == "page":
+                raise typer.Exit(multi.build_page(settings, as_json=as_json, quiet=quiet))
             raise typer.Exit(
-                multi.build_all(settings, site or [], options, place, as_json=as_json, quiet=quiet)
-            )
-        _check_one_site(site=site, due=due, processes=processes, executor=executor)
-        built = _build(
-            settings, as_of=as_of, if_changed=if_changed, allow_empty=allow_empty, wait=not no_wait,
-            quiet=quiet or as_json,
-        )  # fmt: skip
+                multi.build_all(
+                    settings, site or [], {**options, "as_of": as_of},
+                    due=due, processes=processes, executor=executor, as_json=as_json, quiet=quiet,
+                )
+            )  # fmt: skip
+        else:
+            _check_one_site(site=site, due=due, only=only, processes=processes, executor=executor)
+        built = _build(settings, as_of=as_of, kept=kept, quiet=quiet or as_json, **options)
         if as_json:
             print_json(built.document())
         elif not quiet:
@@ -150,6 +153,7 @@ def serve(
     schedule: Annotated[
         bool, typer.Option(" /--no-schedule", help="Serve the pages, and start no builds.")
     ] = True,
+    processes: ProcessesOption = None,
     source: SourceOption = None,
     output: OutputOption = None,
     config: ConfigOption = None,
@@ -169,7 +173,11 @@ def serve(
         if isinstance(settings, Sites):
             from reportgen.serve.multi import serve_sites
 
-            raise typer.Exit(serve_sites(settings, arguments, os.environ, scheduled=schedule))
+            count = processes or processors()
+            raise typer.Exit(
+                serve_sites(settings, arguments, os.environ, scheduled=schedule, processes=count)
+            )
+        _check_one_site(processes=processes)
         from reportgen.serve.single import serve_site
 
         raise typer.Exit(serve_site(settings, arguments, os.environ, scheduled=schedule))
@@ -310,7 +318,26 @@ def _check_one_site(**given: object) -> None:
             )
 
 
-def _build(settings: Config, *, as_of: str | None = None, quiet: bool = False, **options: Any) -> BuildResult:
+def _only_site(sites: Sites, names: Sequence[str]) -> Config:
+    """Return the settings of the one named site.
+
+    Raises:
+        ConfigError: there is no such site, or the names are not exactly one.
+
+    """
+    if len(names) != 1:
+        raise ConfigError("--only site needs the name of one site. Add --site NAME, once.")
+    return sites.named(names)[0].config
+
+
+def _build(
+    settings: Config,
+    *,
+    as_of: str | None = None,
+    kept: Path | None = None,
+    quiet: bool = False,
+    **options: Any,
+) -> BuildResult:
     """Build in this process, and show the progress."""
     from reportgen.build.job import BuildOptions, day_of, run_build
 
@@ -320,4 +347,6 @@ def _build(settings: Config, *, as_of: str | None = None, quiet: bool = False, *
         else lambda holder: typer.echo(f"waiting for another build ({holder})", err=True)
     )
     day = day_of(as_of, settings) if as_of is not None else None
-    return run_build(settings, BuildOptions(day, **options), on_wait=on_wait, watching=progress(quiet=quiet))
+    return run_build(
+        settings, BuildOptions(day, **options), kept=kept, on_wait=on_wait, watching=progress(quiet=quiet)
+    )

@@ -1,7 +1,6 @@
 """The commands for many sites: one line for each site, and one exit code for all."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -11,79 +10,84 @@ import typer
 from reportgen.build.job import BuildOptions, day_of
 from reportgen.build.status import SITES_FAILED, STALE, status_of_all, wants_a_build
 from reportgen.cli.output import print_findings, print_json
-from reportgen.config.sites import Site, Sites
+from reportgen.config.sites import Sites
 from reportgen.core.errors import OutputBusy
+from reportgen.core.processes import processors
 from reportgen.core.windows import today_in
-from reportgen.publish.history import BuildResult
-from reportgen.sites.runner import SitesRun, build_sites, open_executor
-
-
-@dataclass(frozen=True)
-class BuildPlace:
-    """Where sites are built: on the cluster at the address ``executor``, or in ``processes`` on this machine.
-
-    By default there is one process for each processor. With ``due``, only sites that are due are built.
-    """
-
-    executor: str | None
-    processes: int | None
-    due: bool
+from reportgen.publish.history import BuildResult, record
+from reportgen.sites.runner import SitesRun, build_index, build_sites, open_cluster, open_pool
+from reportgen.sites.sync import from_bucket
 
 
 def build_all(
     sites: Sites,
     names: Sequence[str],
     options: Mapping[str, Any],
-    place: BuildPlace,
     *,
+    due: bool,
+    processes: int | None,
+    executor: str | None,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Build the named sites, or all, or those of them that are due; return the exit code.
 
-    ``options`` are those of one build, ``as_of`` as it was written.
+    ``options`` are those of one build, ``as_of`` as it was written. The sites are built on the cluster at the
+    address ``executor``, or in ``processes`` on this machine, by default one for each processor.
 
     Raises:
         ConfigError: there is no such site, date or executor.
         ClusterError: the cluster cannot be reached.
 
     """
-    named = sites.named(names)
+    chosen = sites.named(names)
     if (text := options["as_of"]) is not None:
-        days = [day_of(text, site.config) for site in named]
-        options = {**options, "as_of": days[0]}
-    due = partial(_due, named) if place.due else None
-
-    def print_result(result: BuildResult) -> None:
-        if not result.succeeded:
-            if result.traceback:
-                typer.echo(result.traceback, err=True)
-            for line in result.message.splitlines() or [""]:
-                typer.echo(f"error: {result.site}: {line}", err=True)
-        elif not quiet and not as_json:
-            rows = result.details.get("rows", 0)
-            typer.echo(f"{result.site}: {result.state}, {rows:,} rows, {result.seconds:.2f} s")
-
-    with open_executor(place.executor, place.processes) as executor:
-        ended = build_sites(
-            sites, due() if due else named,
-            BuildOptions(**options, follow=place.executor is not None), executor, print_result,
-            whole=not names, due=due if due and text is None else tuple,
-        )  # fmt: skip
+        options = {**options, "as_of": next(iter([day_of(text, site.config) for site in chosen]))}
+    if due:
+        chosen = [site for site in chosen if wants_a_build(site.config, datetime.now(UTC))]
+    count = max(1, min(processes or processors(), len(chosen)))
+    with open_cluster(executor) if executor is not None else open_pool(count) as submit:
+        build_options = BuildOptions(**options, follow=executor is not None)
+        show = partial(_print_site, quiet=quiet or as_json)
+        ended = build_sites(sites, chosen, build_options, submit, show, whole=not names)
     if as_json:
         print_json(summary(ended, only_failed=quiet))
     elif not quiet and ended.index.succeeded:
-        typer.echo(f"{len(sites.all)} sites on one page: {sites.root / 'current'}")
+        _print_index(sites)
     if not ended.index.succeeded:
         error, message = ended.index.error, ended.index.message
         typer.echo(f"error: the page over all sites: {error}: {message}", err=True)
     return exit_code(ended)
 
 
-def _due(sites: Sequence[Site]) -> Sequence[Site]:
-    """Return the sites that are due by now, and those whose last build failed."""
-    now = datetime.now(UTC)
-    return [site for site in sites if wants_a_build(site.config, now)]
+def _print_site(result: BuildResult, *, quiet: bool) -> None:
+    """Print one line for a site that was built; ``quiet`` leaves out successes."""
+    if not result.succeeded:
+        if result.traceback:
+            typer.echo(result.traceback, err=True)
+        for line in result.message.splitlines() or [""]:
+            typer.echo(f"error: {result.site}: {line}", err=True)
+    elif not quiet:
+        rows = result.details.get("rows", 0)
+        typer.echo(f"{result.site}: {result.state}, {rows:,} rows, {result.seconds:.2f} s")
+
+
+def build_page(sites: Sites, *, as_json: bool, quiet: bool) -> int:
+    """Publish only the page over all sites, record that, and return the exit code."""
+    from_bucket(sites)
+    result = build_index(sites)
+    record(sites.root, result)
+    if as_json:
+        print_json(result.document())
+    elif not result.succeeded:
+        typer.echo(f"error: the page over all sites: {result.error}: {result.message}", err=True)
+    elif not quiet:
+        _print_index(sites)
+    return result.exit_code
+
+
+def _print_index(sites: Sites) -> None:
+    typer.echo(f"{len(sites.all)} sites on one page: {sites.root / 'current'}")
 
 
 def exit_code(ended: SitesRun) -> int:

@@ -1,7 +1,7 @@
 """Options that several commands share."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -32,5 +32,11 @@ ProcessesOption = Annotated[
 ExecutorOption = Annotated[
     str | None,
     typer.Option(metavar="URL", help="Dask cluster that builds many sites: dask://scheduler:8786."),
+]
+OnlyOption = Annotated[
+    Literal["site", "page"] | None,
+    typer.Option(
+        help="With many sites: build the one --site without the page over all sites, or only that page."
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]

@@ -1,35 +1,164 @@
-"""Run work in a forked child; helpers for all processes that build."""
+"""Child processes: start them, limit them, end them, and say in words how they ended.
+
+There are three kinds: a command in a session of its own (:class:`Commands`), a copy of this process that
+draws (:func:`run_in_child`), and a process of a pool that builds one site after another
+(:func:`begin_pool_process`).
+"""
 
 import gc
 import os
 import pickle
 import signal
+import subprocess
 import sys
+import threading
+import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from reportgen.core.errors import RenderKilled
 from reportgen.core.timing import held_bytes
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 Result = TypeVar("Result")
 
 PR_SET_PDEATHSIG = 1
 """Option of ``prctl(2)``: the signal that a process gets when its parent ends."""
 
-RESULT_FD = 3
-"""File descriptor to which the child writes its result."""
-
 FD_LIMIT = 65_536
-"""Number of file descriptors to close where the open ones cannot be listed."""
+"""File descriptors below this number are closed in a copy. Not the system's limit, which may be a billion."""
+
+GRACE_S = 2.0
+"""Seconds that a command may take to end after SIGTERM, before SIGKILL."""
+
+CHECK_EVERY_S = 1.0
+"""Seconds between two checks whether a command has ended while another process holds its pipes open."""
 
 
 def processors() -> int:
     """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def exit_in_words(status: int, what: str = "the build") -> str:
+    """Return a sentence about how a process ended; ``status`` is as in ``Popen.returncode``."""
+    if status >= 0:
+        return f"{what} ended with exit status {status}"
+    if -status == signal.SIGKILL:
+        return f"{what} was killed (out of memory?)"
+    with suppress(ValueError):
+        return f"{what} was ended by {signal.Signals(-status).name}"
+    return f"{what} was ended by signal {-status}"
+
+
+def kill_first(pid: int) -> None:
+    """Let the kernel kill process ``pid``, a build, before the server when memory runs out."""
+    with suppress(OSError):
+        Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="ascii")
+
+
+def end_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent ends: one that hangs must not outlive its build."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # the parent ended before the call
+        os._exit(1)
+
+
+def begin_pool_process(parent: int) -> None:
+    """Prepare this process, which a pool has started, to build one site after another."""
+    end_with(parent)
+    kill_first(os.getpid())
+    os.dup2(2, 1)  # libraries may print there; the parent prints results there
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended: its exit status as in ``Popen.returncode``, its output, and what ended it."""
+
+    status: int
+    out: str
+    err: str
+    late: bool
+    stopped: bool
+
+
+class Commands:
+    """Runs commands for a service, each in a session of its own, and ends all of them when it stops."""
+
+    def __init__(self) -> None:
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopping = threading.Event()
+
+    def run(self, command: Sequence[str], timeout_s: float) -> Ended:
+        """Run a command, end it and all that it started after some seconds, and return how it ended.
+
+        The command does not get the password of the pages.
+
+        Raises:
+            OSError: it cannot be started.
+
+        """
+        if self._stopping.is_set():
+            return Ended(-signal.SIGTERM, "", "", late=False, stopped=True)
+        environment = {name: value for name, value in os.environ.items() if name != "REPORTGEN_PASSWORD"}
+        child = subprocess.Popen(  # noqa: S603 - our own command
+            command,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            encoding="utf-8", errors="replace", start_new_session=True, env=environment,
+        )  # fmt: skip
+        self._running.add(child)
+        with child:
+            kill_first(child.pid)
+            if self._stopping.is_set():
+                _end(child)
+            out, err, late = _wait(child, timeout_s)
+        self._running.discard(child)
+        return Ended(child.returncode, out, err, late, stopped=self._stopping.is_set())
+
+    def stop(self) -> None:
+        """End all commands that run, and start no other."""
+        self._stopping.set()
+        _end(*self._running)
+
+
+def _wait(child: "subprocess.Popen[str]", timeout_s: float) -> tuple[str, str, bool]:
+    """Wait for a command and end the processes that it leaves; return its output, and whether it was late."""
+    deadline, ended = time.monotonic() + timeout_s, False
+    while not ended and time.monotonic() < deadline:
+        with suppress(subprocess.TimeoutExpired):
+            child.communicate(timeout=min(CHECK_EVERY_S, max(0.0, deadline - time.monotonic())))
+        ended = child.poll() is not None
+    _end(child)
+    # A process that it started may hold its pipes. One that left the process group is not awaited.
+    with suppress(subprocess.TimeoutExpired):
+        return *child.communicate(timeout=GRACE_S), not ended
+    return "", "", not ended
+
+
+def _end(*children: "subprocess.Popen[str]") -> None:
+    """End commands and all that they started: SIGTERM, then SIGKILL."""
+    for child in children:
+        _signal_group(child, signal.SIGTERM)
+    deadline = time.monotonic() + GRACE_S
+    while any(child.poll() is None for child in children) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    for child in children:
+        _signal_group(child, signal.SIGKILL)
+
+
+def _signal_group(child: "subprocess.Popen[str]", number: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, number)
 
 
 def run_in_child(
@@ -46,90 +175,51 @@ def run_in_child(
         RenderKilled: the child was killed.
 
     """
-    reading, writing = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    parent = os.getpid()
+    import multiprocessing  # only a build that draws needs it
+
+    fork = multiprocessing.get_context("fork")
+    receiving, sending = fork.Pipe(duplex=False)
+    child = fork.Process(target=_work, args=(work, sending, os.getpid()))
     with warnings.catch_warnings():
         # Python 3.12 warns if there are other threads. Here they wait for the build, or draw the spinner of a
         # terminal: the child needs no lock that they could hold.
         warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
-    if child == 0:
-        _work(work, writing, parent)
-    os.close(writing)
+        child.start()
+    sending.close()
+    answer = None
     try:
-        with os.fdopen(reading, "rb") as stream:
+        with receiving:
             meanwhile()
-            answer = _answer(stream)
+            with suppress(EOFError, OSError):  # the child ended before, or while it sent
+                answer = receiving.recv()
             held = held_bytes()
     except BaseException:
-        os.kill(child, signal.SIGKILL)
+        child.kill()
         raise
     finally:
-        _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status):
-        raise RenderKilled(f"the process that draws the report {_signal_in_words(os.WTERMSIG(status))}")
+        child.join()
     if answer is None:
-        code = os.waitstatus_to_exitcode(status)
-        raise RuntimeError(f"the process that draws the report ended with {code}")
+        kind = RenderKilled if child.exitcode and child.exitcode < 0 else RuntimeError
+        raise kind(exit_in_words(child.exitcode or 0, "the process that draws the report"))
     result, error, childs = answer
     if error is not None:
         raise error
     return result, held + childs
 
 
-def _answer(stream: BinaryIO) -> tuple[Any, Exception | None, int] | None:
-    """Return the result, the error and the bytes held that the child wrote, or ``None`` if it wrote none."""
+def _work(work: Callable[[], object], sending: "Connection", parent: int) -> None:
+    """Run ``work`` in the child and send the result, the error and the memory in bytes to the parent."""
+    end_with(parent)
+    os.closerange(3, sending.fileno())
+    os.closerange(sending.fileno() + 1, FD_LIMIT)
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # the spinner replaced them
+    gc.disable()  # the child ends before a collection pays
+    answer: tuple[object, Exception | None, int]
     try:
-        answer: tuple[Any, Exception | None, int] = pickle.load(stream)  # noqa: S301 - our own child wrote it
-    except (EOFError, pickle.UnpicklingError):
-        return None
-    return answer
-
-
-def _work(work: Callable[[], object], writing: int, parent: int) -> NoReturn:
-    """Run ``work`` in the child, write its result to the pipe ``writing``, and end the child."""
-    status = 1
-    try:
-        end_with(parent)
-        os.dup2(writing, RESULT_FD)
-        _close_files(above=RESULT_FD)
-        sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__  # the spinner replaced them
-        gc.disable()  # the child ends before a collection pays
-        answer: tuple[object, Exception | None, int]
-        try:
-            answer = (work(), None, held_bytes())
-        except Exception as exc:  # noqa: BLE001 - it is raised again in the parent
-            answer = (None, _portable(exc), 0)
-        with os.fdopen(RESULT_FD, "wb") as stream:
-            pickle.dump(answer, stream)
-        status = 0
-    finally:
-        os._exit(status)
-
-
-def end_with(parent: int) -> None:
-    """Let the kernel kill this process when its parent ends: one that hangs must not outlive its build."""
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # the parent ended before the call
-        os._exit(1)
-
-
-def _close_files(*, above: int) -> None:
-    """Close every file descriptor above a number. Their limit may be a billion, so open ones are listed."""
-    try:
-        numbers = [int(name) for name in os.listdir("/dev/fd")]  # noqa: PTH208 - names, not paths
-    except OSError:
-        os.closerange(above + 1, FD_LIMIT)
-        return
-    for number in numbers:
-        if number > above:
-            with suppress(OSError):  # the one that listed the directory
-                os.close(number)
+        answer = (work(), None, held_bytes())
+    except Exception as exc:  # noqa: BLE001 - it is raised again in the parent
+        answer = (None, _portable(exc), 0)
+    sending.send(answer)
 
 
 def _portable(error: Exception) -> Exception:
@@ -141,29 +231,3 @@ def _portable(error: Exception) -> Exception:
         portable = RuntimeError(f"{type(error).__name__}: {error}")
     portable.add_note(f"in the process that draws:\n{''.join(traceback.format_exception(error))}")
     return portable
-
-
-def _signal_in_words(number: int) -> str:
-    return "was killed (out of memory?)" if number == signal.SIGKILL else f"was ended by signal {number}"
-
-
-def build_environment() -> dict[str, str]:
-    """Return the environment of a process that builds: without the password of the pages."""
-    return {name: value for name, value in os.environ.items() if name != "REPORTGEN_PASSWORD"}
-
-
-def exit_in_words(status: int) -> str:
-    """Return a sentence about how a process that built ended; ``status`` is as in ``Popen.returncode``."""
-    if status >= 0:
-        return f"the build ended with exit status {status}"
-    if -status == signal.SIGKILL:
-        return "the build was killed (out of memory?)"
-    with suppress(ValueError):
-        return f"the build was ended by {signal.Signals(-status).name}"
-    return f"the build was ended by signal {-status}"
-
-
-def kill_first(pid: int) -> None:
-    """Let the kernel kill process ``pid``, a build, before the server when memory runs out."""
-    with suppress(OSError):
-        Path(f"/proc/{pid}/oom_score_adj").write_text("1000", encoding="ascii")

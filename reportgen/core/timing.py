@@ -1,12 +1,13 @@
-"""The time and memory that a build takes, its time limit, and how often repeated work may run."""
+"""The time and memory that a build takes, and its time limit."""
 
+import ctypes
 import resource
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +15,9 @@ from typing import TypeVar
 from reportgen.core.errors import TimedOut
 
 T = TypeVar("T")
+
+M_ARENA_MAX = -8
+"""Option of ``mallopt(3)``: the number of arenas from which threads allocate memory."""
 
 
 @dataclass
@@ -41,29 +45,6 @@ class Stopwatch:
         """Record a stage that ended."""
         self.seconds[name] = round(seconds, 4)
         self.on_end(name, self.seconds[name])
-
-
-class Throttle:
-    """Limits how often repeated work runs, and its share of the time."""
-
-    SHARE = 20
-    """Maximum share of wall time that the work takes, as 1/N."""
-
-    def __init__(self, every_s: float, *, at_once: bool = False) -> None:
-        self._every_s = every_s
-        self._next = time.monotonic() + (0.0 if at_once else every_s)
-
-    def is_due(self) -> bool:
-        """Return whether the work may run now."""
-        return time.monotonic() >= self._next
-
-    @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Measure the work, which the caller does inside this context."""
-        begun = time.monotonic()
-        yield
-        ended = time.monotonic()
-        self._next = ended + max(self._every_s, self.SHARE * (ended - begun))
 
 
 def peak_memory_bytes() -> int:
@@ -109,6 +90,8 @@ def within(timeout_s: float, work: Callable[[Callable[[], None]], T]) -> T:
         TimedOut: ``work`` is not done in time. Its thread goes on: the caller must end the process.
 
     """
+    with suppress(AttributeError):  # only glibc has it
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)  # the thread's own arena would cost 4 % of a build's memory
     started, outcome = threading.Event(), Future[T]()
 
     def run() -> None:

@@ -1,4 +1,4 @@
-"""``reportgen serve`` for many sites: one schedule, one server, and a release for each site.
+"""``reportgen serve`` for many sites: a schedule and a release for each site, one server.
 
 The page over all sites is at ``/``, each site below its prefix. A site's release is read into memory at the
 first request for it, which takes some milliseconds. If the releases take too much memory, the ones that were
@@ -6,6 +6,7 @@ requested longest ago are dropped.
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -13,16 +14,16 @@ from functools import partial
 from typing import Any
 
 from reportgen import __version__
-from reportgen.build.status import JOIN_S, site_status, status_of_all, wants_a_build, without_details
+from reportgen.build.status import site_status, status_of_all, without_details
+from reportgen.config.settings import Config
 from reportgen.config.sites import Site, Sites
 from reportgen.core import logs
-from reportgen.core.cron import due_after
 from reportgen.core.logs import event
-from reportgen.core.timing import Throttle
+from reportgen.core.processes import Commands
 from reportgen.publish.history import read_runs
 from reportgen.serve.app import REFRESH_EVERY_S, CurrentRelease, MountedSite, application
 from reportgen.serve.release_cache import AssetPool
-from reportgen.serve.scheduler import DueAfter, Schedule
+from reportgen.serve.scheduler import Schedule, ScheduledSite
 from reportgen.serve.server import address_of, check_exposure, listen, run_server
 from reportgen.serve.worker import Worker
 
@@ -31,6 +32,9 @@ MAX_BYTES = 64_000_000
 
 STATUS_EVERY_S = 5.0
 """Minimum age of the status of all sites before it is computed again."""
+
+STATUS_SHARE = 20
+"""Maximum share of wall time that computing it takes, as 1/N."""
 
 
 class SiteCaches:
@@ -48,7 +52,7 @@ class SiteCaches:
         """The size in bytes of each release in memory, the one requested longest ago first."""
         self.size_bytes = 0
         """The sum of these sizes."""
-        self._throttle = Throttle(STATUS_EVERY_S, at_once=True)
+        self._status_due = 0.0
         self.status: dict[str, Any] = {}
 
     def mount(self, site: Site, visible: Callable[[dict[str, Any]], dict[str, Any]]) -> MountedSite:
@@ -82,9 +86,11 @@ class SiteCaches:
     def refresh_index(self) -> None:
         """Serve the newest page over all sites, and compute the status of all sites if it is time to."""
         self.index.refresh()
-        if self._throttle.is_due():
-            with self._throttle.timed():
-                self.status = status_of_all(self._sites, self._sites.all, _now())
+        begun = time.monotonic()
+        if begun >= self._status_due:
+            self.status = status_of_all(self._sites, self._sites.all, _now())
+            ended = time.monotonic()
+            self._status_due = ended + max(STATUS_EVERY_S, STATUS_SHARE * (ended - begun))
 
     async def refresh_sites(self) -> None:
         """Serve the newest releases of the sites in memory. Another thread reads them."""
@@ -106,7 +112,7 @@ class SiteCaches:
 
 
 def serve_sites(
-    sites: Sites, arguments: Sequence[str], environ: Mapping[str, str], *, scheduled: bool
+    sites: Sites, arguments: Sequence[str], environ: Mapping[str, str], *, scheduled: bool, processes: int
 ) -> int:
     """Serve and build many sites until a signal arrives; return the exit status.
 
@@ -115,6 +121,7 @@ def serve_sites(
         arguments: the options of ``reportgen build`` for the builds.
         environ: the environment, with ``REPORTGEN_PASSWORD`` and ``REPORTGEN_LOG``.
         scheduled: whether to build by schedule.
+        processes: the number of sites that are built at once.
 
     Raises:
         ConfigError: the address cannot be listened on, or must not be without a password.
@@ -126,7 +133,7 @@ def serve_sites(
     listening = listen(server.host, server.port)
     caches = SiteCaches(sites)
     caches.refresh_index()
-    schedule = _schedule(sites, arguments) if scheduled else None
+    schedule = _schedule(sites, arguments, processes) if scheduled else None
 
     def visible(document: dict[str, Any]) -> dict[str, Any]:
         return document if password or not server.public else without_details(document)
@@ -137,9 +144,8 @@ def serve_sites(
             sites=len(sites.all),
         )  # fmt: skip
         if schedule:
-            missing = caches.index.cache is None
-            at_once = missing or any(wants_a_build(site.config, _now()) for site in sites.all)
-            schedule.start(at_once=at_once)
+            # A new machine: the page, and the releases of all sites, come from the bucket.
+            schedule.start(page_at_once=caches.index.cache is None and bool(sites.common.output.bucket))
 
     app = application(
         caches.index, lambda: visible(caches.status), password=password, client_header=server.client_header,
@@ -153,25 +159,22 @@ def serve_sites(
     )  # fmt: skip
 
 
-def _schedule(sites: Sites, arguments: Sequence[str]) -> Schedule:
-    """Return the schedule that starts a build of all sites that are due, when the first of them is."""
-    common = sites.common
-    # Each site has a timeout of its own. This one ends the whole run if that hangs.
-    timeout_s = 2 * sum(site.config.build_timeout_s for site in sites.all) + JOIN_S + 600
-    options = [*arguments, "--due", "--quiet"]
-    worker = Worker(sites.root, options, timeout_s=timeout_s, clock=_now, secrets=sites.secrets)
-    due = first_due(sites)
-    return Schedule(worker, common.schedule, common.zone, jitter_s=common.jitter_s, due_after=due)
+def _schedule(sites: Sites, arguments: Sequence[str], processes: int) -> Schedule:
+    """Return the schedule of all sites, each with its own, and of the page over them."""
+    commands = Commands()
 
+    def worker(config: Config, *options: str) -> Worker:
+        return Worker(
+            config.output.dir, [*arguments, *options],
+            commands=commands, timeout_s=config.build_timeout_s, clock=_now, secrets=sites.secrets,
+        )  # fmt: skip
 
-def first_due(sites: Sites) -> DueAfter:
-    """Return the function that finds when the next build of any site is due, each in its own time zone."""
-    schedules = {(site.config.schedule, site.config.timezone): site.config.zone for site in sites.all}
-
-    def after(moment: datetime) -> datetime:
-        return min(due_after(schedule, zone, moment) for (schedule, _), zone in schedules.items())
-
-    return after
+    scheduled = [
+        ScheduledSite(site.config, worker(site.config, "--only", "site", "--site", site.name), site.name)
+        for site in sites.all
+    ]
+    page = worker(sites.common, "--only", "page")
+    return Schedule(scheduled, page=page, processes=processes, stop_builds=commands.stop)
 
 
 def _now() -> datetime:

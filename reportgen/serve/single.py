@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reportgen import __version__
-from reportgen.build.status import is_due, site_status, without_details
+from reportgen.build.status import site_status, without_details
 from reportgen.config.settings import Config
 from reportgen.core import logs
 from reportgen.core.logs import event
+from reportgen.core.processes import Commands
 from reportgen.publish.history import read_runs
 from reportgen.serve.app import CurrentRelease, application
-from reportgen.serve.scheduler import Schedule
+from reportgen.serve.scheduler import Schedule, ScheduledSite
 from reportgen.serve.server import address_of, check_exposure, listen, run_server
 from reportgen.serve.worker import Worker
 
@@ -37,12 +38,15 @@ def serve_site(
     server = config.server
     check_exposure(server.host, password, public=server.public)
     listening = listen(server.host, server.port)
-    worker = Worker(
-        config.output.dir, arguments, timeout_s=config.build_timeout_s, clock=_now, secrets=config.secrets
-    )
-    schedule = Schedule(worker, config.schedule, config.zone, jitter_s=config.jitter_s) if scheduled else None
     current = CurrentRelease(config.output.dir)
     current.refresh()
+    commands = Commands()
+    worker = Worker(
+        config.output.dir, arguments,
+        commands=commands, timeout_s=config.build_timeout_s, clock=_now, secrets=config.secrets,
+    )  # fmt: skip
+    site = ScheduledSite(config, worker, at_once=current.cache is None)
+    schedule = Schedule([site], stop_builds=commands.stop) if scheduled else None
 
     def document() -> dict[str, Any]:
         full = site_status(config, worker.runs, _now())
@@ -51,8 +55,7 @@ def serve_site(
     def start() -> None:
         event("listening", address=address_of(listening), version=__version__, password=bool(password))
         if schedule:
-            missing = current.cache is None
-            schedule.start(at_once=missing or is_due(config, _now()), if_changed=not missing)
+            schedule.start()
 
     app = application(current, document, password=password, client_header=server.client_header)
     if schedule is None:

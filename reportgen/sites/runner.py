@@ -1,44 +1,52 @@
-"""Build many sites: each in a process that the executor chooses, and then the page over all of them.
+"""Build many sites: each in a process of a pool or of a cluster, and then the page over all of them.
 
-A site that fails, hangs or crashes is one line of the result. While one hangs, sites that become due join the
-run, and the page over all sites is published again.
+A site that fails, hangs or crashes is one line of the result.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from multiprocessing import get_context
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
+from pebble import ProcessExpired, ProcessPool
+
 from reportgen import __version__
-from reportgen.build.job import BuildOptions
+from reportgen.build.job import BuildJob, BuildOptions, build_site
 from reportgen.build.pipeline import into_bucket
 from reportgen.build.status import SITES_FAILED
 from reportgen.charts import vega_bundle
 from reportgen.config.sites import NAMED_AT_MOST, Site, Sites
-from reportgen.core.errors import ClusterError, ConfigError, RenderError
-from reportgen.core.processes import processors
-from reportgen.core.timing import Stopwatch, Throttle
+from reportgen.core.errors import ClusterError, ConfigError, RenderError, TimedOut, mask
+from reportgen.core.processes import begin_pool_process, exit_in_words
+from reportgen.core.timing import Stopwatch
 from reportgen.publish.history import BuildResult, record
 from reportgen.publish.release import Release, lock_output, publish
-from reportgen.sites.queue import JobQueue
-from reportgen.sites.sync import from_bucket
-from reportgen.sites.workers import Processes
+from reportgen.sites.sync import MAX_FETCHES, collected, from_bucket
+
+RENEW_AFTER = 500
+"""Number of sites that a process builds before it is replaced."""
+
+NO_RESULT_S = 60.0
+"""Seconds without any result, beyond the time limits of the sites, after which the rest is given up."""
 
 INDEX_EVERY_S = 30.0
 """Minimum seconds between two publications of the page over all sites while sites are built."""
-
-WAIT_S = 5.0
-"""Seconds to wait for the next result before the queue is checked again."""
 
 MESSAGE_LETTERS = 200
 """Maximum letters of each site's message in the message of a run."""
 
 SCHEMES = {"dask": "tcp", "dask+tls": "tls"}
 CONNECT_S = 10
+
+Submit = Callable[[BuildJob], "Future[BuildResult]"]
+"""Lets a process of a pool or of a cluster build a site."""
 
 
 @dataclass(frozen=True)
@@ -90,32 +98,37 @@ def build_sites(
     sites: Sites,
     chosen: Sequence[Site],
     options: BuildOptions,
-    executor: Executor,
+    submit: Submit,
     on_result: Callable[[BuildResult], None],
     *,
     whole: bool = True,
-    due: Callable[[], Sequence[Site]] = tuple,
 ) -> SitesRun:
     """Build the ``chosen`` sites, then the page over all; ``on_result`` is called with each site's result.
 
-    A ``whole`` run, with all sites that were due, is recorded. ``due`` returns the sites that are due by now.
+    A ``whole`` run, with all sites that were due, is recorded.
     """
     begun, start = datetime.now(UTC), time.monotonic()
     from_bucket(sites)
-    last = {}
-    for result in _results(sites, chosen, options, executor, due):
+    results, published_at = {}, start
+    for result in _results(sites, chosen, options, submit):
         on_result(result)
-        last[result.site] = result
-    results = [last[site.name] for site in sites.all if site.name in last]
-    now = datetime.now(UTC)
-    try:
-        index = BuildResult("published", now, release=publish_index(sites, now).id)
-    except Exception as exc:  # noqa: BLE001 - the sites are published
-        index = BuildResult.of_error(exc, sites.secrets)
-    ended = SitesRun(results, index)
+        results[result.site] = result
+        if len(results) < len(chosen) and time.monotonic() - published_at > INDEX_EVERY_S:
+            build_index(sites)  # the last publication reports the error
+            published_at = time.monotonic()
+    ended = SitesRun([results[site.name] for site in chosen], build_index(sites))
     if whole and options.as_of is None:
         record(sites.root, ended.as_one(begun, time.monotonic() - start))
     return ended
+
+
+def build_index(sites: Sites) -> BuildResult:
+    """Publish the page over all sites as of now, and return how that ended. No error is raised."""
+    now = datetime.now(UTC)
+    try:
+        return BuildResult("published", now, release=publish_index(sites, now).id)
+    except Exception as exc:  # noqa: BLE001 - the sites are published
+        return BuildResult.of_error(exc, sites.secrets)
 
 
 def publish_index(sites: Sites, now: datetime) -> Release:
@@ -151,21 +164,31 @@ def publish_index(sites: Sites, now: datetime) -> Release:
 
 
 @contextmanager
-def open_executor(address: str | None, processes: int | None) -> Iterator[Executor]:
-    """Yield the executor of the builds: processes here (default: one a processor), or a cluster's workers.
+def open_pool(processes: int) -> Iterator[Submit]:
+    """Yield the function that submits a site to a pool of warm processes on this machine.
+
+    A process that does not finish a site within its time limit is ended, and replaced.
+    """
+    pool: Any = ProcessPool(processes, RENEW_AFTER, begin_pool_process, [os.getpid()], get_context("spawn"))
+    try:
+        yield lambda job: pool.schedule(
+            build_site, [replace(job, limited=False)], timeout=job.config.build_timeout_s
+        )
+        pool.close()
+        pool.join()
+    finally:
+        pool.stop()  # after an error or Ctrl-C: its processes end with this one
+
+
+@contextmanager
+def open_cluster(address: str) -> Iterator[Submit]:
+    """Yield the function that submits a site to the workers of a Dask cluster.
 
     Raises:
         ConfigError: the address is not valid, or Dask is not installed.
         ClusterError: the cluster cannot be reached.
 
     """
-    if address is None:
-        executor = Processes(processes or processors())
-        try:
-            yield executor
-        finally:  # after an error or Ctrl-C, do not wait for the jobs that are left
-            executor.shutdown(wait=False, cancel_futures=True)
-        return
     scheme, _, rest = address.partition("://")
     if scheme not in SCHEMES or not rest:
         raise ConfigError(
@@ -182,32 +205,68 @@ def open_executor(address: str | None, processes: int | None) -> Iterator[Execut
     except (OSError, ValueError) as exc:
         raise ClusterError(f"--executor: no Dask scheduler answers at {rest}: {exc}") from exc
     with client:
-        yield client.get_executor(pure=False)  # the same job gives another result tomorrow
+        executor = client.get_executor(pure=False)  # the same job gives another result tomorrow
+        yield lambda job: executor.submit(build_site, job)
 
 
 def _results(
-    sites: Sites,
-    chosen: Sequence[Site],
-    options: BuildOptions,
-    executor: Executor,
-    due: Callable[[], Sequence[Site]],
+    sites: Sites, chosen: Sequence[Site], options: BuildOptions, submit: Submit
 ) -> Iterator[BuildResult]:
-    """Yield the result of each chosen site as soon as it is known, and of those that become due meanwhile."""
+    """Yield the result of each chosen site as soon as it is known, and its release is here."""
     kept = (sites.root / "state").absolute()
-    _prepare(kept)
-    jobs = JobQueue(executor, options, kept, due)
-    jobs.submit(chosen)
-    throttle = Throttle(INDEX_EVERY_S)
-    while jobs.pending or jobs.submit_due():
-        yield from jobs.ended(WAIT_S)
-        jobs.submit_due()
-        if jobs.pending and throttle.is_due():
-            with throttle.timed(), suppress(Exception):  # the last publication reports the error
-                publish_index(sites, datetime.now(UTC))
-
-
-def _prepare(kept: Path) -> None:
-    """Make the charts' script once, before many processes try. A build that lacks it reports that."""
-    with suppress(RenderError, OSError):
+    with suppress(RenderError, OSError):  # make the charts' script once; a build that lacks it reports that
         kept.mkdir(parents=True, exist_ok=True)
         vega_bundle.load(kept)
+    done: SimpleQueue[Future[BuildResult]] = SimpleQueue()
+    left = {submit(_job(site, options, kept)): site for site in chosen}
+    for future in left:
+        future.add_done_callback(done.put)
+
+    def collect(future: "Future[BuildResult]", site: Site) -> BuildResult:
+        return collected(site, site_result(future, site), past=options.as_of is not None)
+
+    limit_s = NO_RESULT_S + 2 * max((site.config.build_timeout_s for site in chosen), default=0)
+    with ThreadPoolExecutor(MAX_FETCHES, thread_name_prefix="collect") as fetching:
+        while left:
+            futures = _all_of(done, limit_s) or list(left)  # without any result, the rest is given up
+            yield from fetching.map(collect, futures, [left.pop(future) for future in futures])
+
+
+def _all_of(queue: "SimpleQueue[Future[BuildResult]]", within_s: float) -> "list[Future[BuildResult]]":
+    """Wait some seconds for the first item of a queue, and return all that are in it by then."""
+    found = []
+    with suppress(Empty):
+        found.append(queue.get(timeout=within_s))
+        while True:
+            found.append(queue.get_nowait())
+    return found
+
+
+def _job(site: Site, options: BuildOptions, kept: Path) -> BuildJob:
+    """Return the job of a site, with absolute directories: the worker may have another working directory."""
+    config = site.config
+    changed: dict[str, object] = {
+        "output": config.output.model_copy(update={"dir": config.output.dir.absolute()}),
+        "templates_dir": config.templates_dir and config.templates_dir.absolute(),
+    }
+    return BuildJob(site.name, config.model_copy(update=changed), kept, options)
+
+
+def site_result(future: "Future[BuildResult]", site: Site) -> BuildResult:
+    """Return the result of a site, or a failed one if its process was lost or no worker took it."""
+    error, timeout_s = "NotStarted", site.config.build_timeout_s
+    if not future.done():
+        message = "no worker accepted the job, or answered, in time"
+    else:
+        try:
+            return future.result()
+        except CancelledError:
+            message = "the executor cancelled the job"
+        except TimeoutError:
+            error, message = TimedOut.__name__, str(TimedOut.after(timeout_s))
+        except ProcessExpired as exc:
+            error, message = "Ended", exit_in_words(exc.exitcode)
+        except Exception as exc:  # noqa: BLE001 - of the pool or the cluster, and of any kind
+            error, message = type(exc).__name__, mask(str(exc), site.config.secrets)
+            message = f"the worker was lost, or could not build: {message or error}"
+    return BuildResult("failed", datetime.now(UTC), error=error, message=message, retry=True, site=site.name)

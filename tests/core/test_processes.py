@@ -52,7 +52,7 @@ def test_an_exception_of_the_child_is_raised_with_its_traceback() -> None:
 
 def test_a_result_that_cannot_be_pickled_is_an_error() -> None:
     """It is a defect: a retry would end the same way."""
-    with pytest.raises(RuntimeError, match="ended with 1"):
+    with pytest.raises(RuntimeError, match="ended with exit status 1"):
         run_in_child(threading.Lock, nothing)
 
 
@@ -74,7 +74,7 @@ def test_an_exception_that_cannot_be_pickled_is_raised_by_its_name() -> None:
 
 @pytest.mark.parametrize(
     ("number", "words"),
-    [(signal.SIGKILL, r"was killed \(out of memory\?\)"), (signal.SIGSEGV, "ended by signal 11")],
+    [(signal.SIGKILL, r"was killed \(out of memory\?\)"), (signal.SIGSEGV, "ended by SIGSEGV")],
 )
 def test_a_child_that_is_killed_is_an_error_that_a_retry_may_pass(number: int, words: str) -> None:
     with pytest.raises(RenderKilled, match=words) as caught:
@@ -118,36 +118,6 @@ run_in_child(work, lambda: None)
 
 def test_the_child_holds_no_file_of_the_parent(tmp_path: Path) -> None:
     """In particular not the lock of the output, which it would keep if it outlived the parent."""
-    with (tmp_path / "lock").open("w"):
-        files, _ = run_in_child(open_files, nothing)
-    assert [file for file in files if str(tmp_path) in file] == []
-
-
-def test_the_child_closes_only_the_files_that_are_open(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Closing every possible number would take minutes where their limit is a billion."""
-
-    def closerange(first: int, last: int) -> NoReturn:
-        raise AssertionError(f"closes {first} to {last}")
-
-    monkeypatch.setattr(os, "closerange", closerange)
-    with (tmp_path / "lock").open("w"):
-        files, _ = run_in_child(open_files, nothing)
-    assert [file for file in files if str(tmp_path) in file] == []
-
-
-def test_the_child_closes_its_files_where_they_cannot_be_listed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    listdir = os.listdir
-
-    def no_list(path: str) -> list[str]:
-        if path == "/dev/fd":
-            raise FileNotFoundError(path)
-        return listdir(path)
-
-    monkeypatch.setattr(os, "listdir", no_list)
     with (tmp_path / "lock").open("w"):
         files, _ = run_in_child(open_files, nothing)
     assert [file for file in files if str(tmp_path) in file] == []

@@ -1,16 +1,19 @@
-"""`reportgen serve` with many sites: the page over all at /, each site below its prefix, one schedule."""
+"""`reportgen serve` with many sites: the page over all at /, each site below its prefix, on its schedule."""
 
 import asyncio
 import json
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from reportgen.config.sites import Sites, load_settings
+from reportgen.core.errors import TimedOut
 from reportgen.serve.app import MountedSite, NewRelease
-from reportgen.serve.multi import SiteCaches, first_due
+from reportgen.serve.multi import SiteCaches
 from tests.serve.test_service import HEAVY
 from tests.support.manysites import SMALL, reportgen, silent, table, written
 from tests.support.services import Service, eventually, publish_files, serving, site_files
@@ -33,9 +36,12 @@ def totals(service: Service) -> dict[str, int | None]:
 def test_it_builds_all_sites_and_serves_each_below_its_prefix(tmp_path: Path) -> None:
     two(tmp_path)
     with serving(tmp_path) as service:
-        service.await_event("build_published", within_s=60)
+        for number in (1, 2):
+            service.await_event("build_published", number, within_s=60)
         eventually(lambda: service.ask("/").status == 200)
-        assert totals(service) == {"blog": 91, "shop": 91}
+        eventually(lambda: totals(service) == {"blog": 91, "shop": 91}, 35)
+        assert {event["site"] for event in service.events("build_published")} == {"blog", "shop"}
+        assert service.events("page_failed") == []
         for name in ("blog", "shop"):
             redirect = service.ask(f"/{name}?a=1")
             assert (redirect.status, redirect.headers["location"]) == (308, f"/{name}/?a=1")
@@ -55,15 +61,44 @@ def test_it_builds_all_sites_and_serves_each_below_its_prefix(tmp_path: Path) ->
         assert service.stop() == 0
 
 
-def test_a_site_that_hangs_does_not_delay_the_others(tmp_path: Path) -> None:
-    with silent() as database:
-        sites = {"hangs": f"build_timeout_s = 30\n{database.source}", "blog": table(tmp_path, "blog")}
+def test_each_site_has_its_own_schedule_retries_and_time_limit(tmp_path: Path) -> None:
+    """One hangs, one is killed, one fails: none delays the others, and each is tried again by itself."""
+    with silent() as hanging, silent() as killing:
+        sites = {
+            "hangs": f"build_timeout_s = 12\n{hanging.source}",
+            "killed": killing.source,
+            "fails": str(tmp_path / "absent.csv"),
+            "often": f'schedule = "2s"\nsource.url = "{table(tmp_path, "often")}"',
+            "blog": table(tmp_path, "blog"),
+        }
         written(tmp_path, sites, SMALL + 'schedule = "1h"\n')
-        with serving(tmp_path) as service:
-            eventually(lambda: service.ask("/blog/").status == 200, 29)
-            assert service.ask("/hangs/").status == 503
+        with serving(tmp_path, "--processes", "3") as service:
+            killing.await_caller()
+            holder = (tmp_path / "output" / "killed" / "state" / "lock").read_text().split()[-1]
+            os.kill(int(holder), signal.SIGKILL)
+            eventually(lambda: service.ask("/blog/").status == 200, 40)
+            eventually(lambda: of_site(service, "build_unchanged", "often"), 20)
             assert service.ask("/healthz").status == 200
+            failed = {
+                name: of_site(service, "build_failed", name, 30) for name in ("hangs", "killed", "fails")
+            }
+            assert {name: (event["error"], event["message"]) for name, event in failed.items()} == {
+                "hangs": ("TimedOut", str(TimedOut.after(12))),
+                "killed": ("Ended", "the build was killed (out of memory?)"),
+                "fails": ("SourceUnavailable", failed["fails"]["message"]),
+            }
+            for name in failed:
+                assert of_site(service, "build_again", name)
+                assert service.ask(f"/{name}/").status == 503
+            eventually(lambda: service.ask("/").status == 200)
+            eventually(lambda: totals(service)["blog"] == 91, 35)
             assert service.stop() == 0
+
+
+def of_site(service: Service, event: str, name: str, within_s: float = 5) -> dict[str, Any]:
+    """Wait for the first event of a site, and return it."""
+    eventually(lambda: any(one["site"] == name for one in service.events(event)), within_s)
+    return next(one for one in service.events(event) if one["site"] == name)
 
 
 def test_the_status_shows_which_site_is_stale(tmp_path: Path) -> None:
@@ -221,19 +256,3 @@ def test_the_size_in_memory_follows_new_releases(tmp_path: Path, monkeypatch: py
     publish_files(tmp_path / "output" / "s1", site_files("word") | {"large.txt": b"1" * 10_000})
     refresh(caches)
     assert before + 10_000 < caches.size_bytes == sum(map(size_of, mounted))
-
-
-def test_a_build_is_due_when_the_first_site_is_each_in_its_own_time_zone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    six = 'source.url = "sample"\nschedule = "0 6 * * *"\n'
-    zones = {"tokyo": "Asia/Tokyo", "berlin": "Europe/Berlin", "york": "America/New_York"}
-    written(tmp_path, {name: f'{six}timezone = "{zone}"' for name, zone in zones.items()})
-    sites = load_settings(None, {}, {})
-    assert isinstance(sites, Sites)
-    moment, due = datetime(2026, 11, 23, 12, tzinfo=UTC), []
-    for _ in range(4):
-        moment = first_due(sites)(moment)
-        due.append(f"{moment.astimezone(UTC):%d %H:%M}")
-    assert due == ["23 21:00", "24 05:00", "24 11:00", "24 21:00"]

@@ -13,9 +13,10 @@ from threading import Thread
 import pytest
 
 from reportgen.core.errors import TimedOut
+from reportgen.core.processes import GRACE_S, Commands
 from reportgen.publish.history import BuildResult, Runs, read_runs, record
 from reportgen.publish.release import current_release, lock_output
-from reportgen.serve.worker import GRACE_S, Worker
+from reportgen.serve.worker import Worker
 from tests.support.services import eventually, write_table
 
 FAILED = '{"status": "failed", "error": "SourceError", "message": "no table", "exit_code": 1, "retry": false}'
@@ -40,7 +41,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Worke
     monkeypatch.chdir(tmp_path)
 
     def made(code: str, timeout_s: int = 20, clock: Callable[[], datetime] = now) -> Worker:
-        made = Worker(tmp_path / "output", [], timeout_s=timeout_s, clock=clock)
+        made = Worker(tmp_path / "output", [], commands=Commands(), timeout_s=timeout_s, clock=clock)
         made._command = [sys.executable, "-c", code]
         return made
 
@@ -60,7 +61,7 @@ def test_a_build_that_ends_well_returns_its_result(tmp_path: Path) -> None:
     """The real one: published, then unchanged; the child itself writes the record."""
     url = write_table(tmp_path / "metrics.csv")
     options = ["--source", url, "--output", str(tmp_path / "output")]
-    worker = Worker(tmp_path / "output", options, timeout_s=60, clock=now)
+    worker = Worker(tmp_path / "output", options, commands=Commands(), timeout_s=60, clock=now)
     first = worker.run()
     release = current_release(tmp_path / "output")
     assert release
@@ -74,7 +75,8 @@ def test_a_build_that_ends_well_returns_its_result(tmp_path: Path) -> None:
 def test_a_build_that_waits_for_nobody_says_who_is_in_its_way(tmp_path: Path) -> None:
     options = ["--source", "sample", "--output", str(tmp_path / "output")]
     with lock_output(tmp_path / "output"):
-        result = Worker(tmp_path / "output", options, timeout_s=60, clock=now).run()
+        worker = Worker(tmp_path / "output", options, commands=Commands(), timeout_s=60, clock=now)
+        result = worker.run()
     assert result.state == "busy"
     assert f"process {os.getpid()}" in result.message
     assert read_runs(tmp_path / "output") == Runs()
@@ -93,10 +95,8 @@ def test_a_failure_that_the_child_reports_is_passed_on(make: Callable[..., Worke
 
 
 def test_a_failure_on_record_is_not_noted_twice(make: Callable[..., Worker], tmp_path: Path) -> None:
-    url = str(tmp_path / "absent.csv")
-    worker = Worker(
-        tmp_path / "output", ["--source", url, "--output", str(tmp_path / "output")], timeout_s=60, clock=now
-    )
+    options = ["--source", str(tmp_path / "absent.csv"), "--output", str(tmp_path / "output")]
+    worker = Worker(tmp_path / "output", options, commands=Commands(), timeout_s=60, clock=now)
     assert worker.run().error == "SourceUnavailable"
     assert worker.runs.failures == 1
 
@@ -194,24 +194,30 @@ print(json.dumps({"status": "published", "score": score}))
     assert Path("/proc/self/oom_score_adj").read_text().strip() != "1000"
 
 
-def test_two_builds_never_run_at_once(make: Callable[..., Worker], tmp_path: Path) -> None:
-    worker = make(f"open('begun', 'w'); {HANG}", timeout_s=30)
-    results: list[BuildResult] = []
-    thread = Thread(target=lambda: results.append(worker.run()))
-    thread.start()
-    eventually((tmp_path / "begun").exists)
-    busy = worker.run()
-    assert (busy.state, busy.message) == ("busy", "a build is running")
-    worker.stop()
-    thread.join(5)
-    assert [result.state for result in results] == ["stopped"]
+@pytest.mark.slow
+def test_a_stop_ends_all_builds_at_once(make: Callable[..., Worker], tmp_path: Path) -> None:
+    """Also those that ignore SIGTERM: together they take as long as one."""
+    commands, results = Commands(), list[BuildResult]()
+    workers = [make(STUBBORN) for _ in range(4)]
+    for worker in workers:
+        worker._commands = commands
+    threads = [Thread(target=lambda worker=worker: results.append(worker.run())) for worker in workers]
+    for thread in threads:
+        thread.start()
+    time.sleep(1)
+    start = time.monotonic()
+    commands.stop()
+    for thread in threads:
+        thread.join(8)
+    assert [result.state for result in results] == ["stopped"] * 4
+    assert time.monotonic() - start < GRACE_S + 2
 
 
 def test_after_a_stop_nothing_begins_and_nothing_is_on_record(
     make: Callable[..., Worker], tmp_path: Path
 ) -> None:
     worker = make("open('begun', 'w')")
-    worker.stop()
+    worker._commands.stop()
     stopped = worker.run()
     assert (stopped.state, stopped.message) == ("stopped", "the service is stopping")
     assert not (tmp_path / "begun").exists()
@@ -227,7 +233,7 @@ def test_a_stop_at_any_moment_ends_the_child(make: Callable[..., Worker], delay_
     thread.start()
     time.sleep(delay_s)
     start = time.monotonic()
-    worker.stop()
+    worker._commands.stop()
     thread.join(5)
     assert [result.state for result in results] == ["stopped"]
     assert time.monotonic() - start < 1.5

@@ -1,38 +1,36 @@
 """Many sites built at once: each is what a single site is, and nothing that one does harms another."""
 
 import json
+import os
 import signal
 import time
-from concurrent.futures import Executor, Future
+from concurrent.futures import Future
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pebble import ProcessExpired
 
-from reportgen.build.job import BuildOptions
 from reportgen.cli.multi import summary
 from reportgen.config.sites import Sites, load_settings
 from reportgen.core.errors import BucketUnavailable, OutputBusy, ProofError, TimedOut
 from reportgen.publish.history import BuildResult, read_runs, record
 from reportgen.publish.release import current_release, is_whole
-from reportgen.sites import queue
-from reportgen.sites.queue import _result
-from reportgen.sites.runner import SitesRun
+from reportgen.sites.runner import SitesRun, site_result
 from reportgen.sites.sync import collected
 from tests.support.manysites import (
     SMALL,
     begun,
     ended,
-    kill_worker_process,
     reportgen,
     silent,
     table,
     worker_processes,
     written,
 )
-from tests.support.services import eventually, publish_files
+from tests.support.services import eventually
 
 ONE = ("--processes", 1)
 
@@ -112,6 +110,21 @@ def test_one_site_is_built_by_name_and_the_page_over_all_with_it(three: Path) ->
 
 
 @pytest.mark.slow
+def test_a_site_can_be_built_without_the_page_over_all_and_the_page_without_sites(three: Path) -> None:
+    """As the service does: the page is published, and its result is recorded, by a command of its own."""
+    done = reportgen(three, "build", "--json", "--only", "site", "--site", "b")
+    assert (done.code, done.document["status"], done.document["rows"]) == (0, "published", 14)
+    assert published(three, "a", "b", "c", "") == [False, True, False, False]
+    page = reportgen(three, "build", "--json", "--only", "page")
+    assert (page.code, page.document["status"]) == (0, "published")
+    assert {name: site["total"] for name, site in index(three).items()} == {"a": None, "b": 161, "c": None}
+    success = read_runs(three / "output").last_success
+    assert success is not None
+    assert success.release == page.document["release"]
+    assert reportgen(three, "build", "--only", "page").out == "3 sites on one page: output/current\n"
+
+
+@pytest.mark.slow
 def test_a_site_that_says_nothing_new_is_not_published_again(three: Path) -> None:
     assert reportgen(three, "build", "--quiet").code == 0
     before = {name: (three / "output" / name / "current").readlink() for name in "abc"}
@@ -166,41 +179,52 @@ def test_a_wrong_table_is_one_line_and_the_others_are_published(three: Path) -> 
 
 
 @pytest.mark.slow
-def test_a_database_that_never_answers_delays_nobody(three: Path) -> None:
-    """The others are done while it is still waited for; its own deadline ends it, alone."""
-    with silent() as database:
+def test_a_site_that_hangs_one_that_is_killed_and_one_that_raises_are_one_line_each(three: Path) -> None:
+    """The others are done while one is still waited for; its own time limit ends it, alone."""
+    with silent() as hanging, silent() as killing:
+        sites = f'[[sites]]\nname = "hangs"\nbuild_timeout_s = 20\n{hanging.source}'
+        sites += f'[[sites]]\nname = "killed"\n{killing.source}[[sites]]\nname = "raises"\n'
+        sites += f'source.url = "{three / "a.csv"}"\ntemplates_dir = "own"\n'
+        (three / "own").mkdir()
+        (three / "own" / "report.html").write_text("{{ nonsense.at.all }}")
         text = (three / "reportgen.toml").read_text()
-        hanging = f'[[sites]]\nname = "hangs"\nbuild_timeout_s = 15\n{database.source}'
-        (three / "reportgen.toml").write_text(text.replace("[[sites]]", f"{hanging}[[sites]]", 1))
+        (three / "reportgen.toml").write_text(text.replace("[[sites]]", f"{sites}[[sites]]", 1))
         process = begun(three, "build", "--processes", 2, "--json")
-        database.await_caller()
-        eventually(lambda: published(three, "a", "b", "c") == [True] * 3, 14)
+        hanging.await_caller()
+        killing.await_caller()
+        holder = (three / "output" / "killed" / "state" / "lock").read_text().split()[-1]
+        assert int(holder) in worker_processes(process.pid)
+        os.kill(int(holder), signal.SIGKILL)
+        eventually(lambda: published(three, "a", "b", "c") == [True] * 3, 19)
         assert process.poll() is None
         done = ended(process)
-    assert done.states == {"hangs": "failed", "a": "published", "b": "published", "c": "published"}
-    failed = done.document["sites"][0]
-    assert (failed["error"], failed["retry"]) == ("TimedOut", True)
-    assert failed["message"] == str(TimedOut.after(15))
-    assert read_runs(three / "output" / "hangs").failures == 1  # once, though two watched over it
+    failed = {site["name"]: site for site in done.document["sites"] if site["status"] == "failed"}
+    assert done.states == dict.fromkeys(failed, "failed") | dict.fromkeys("abc", "published")
+    assert {name: (site["error"], site["retry"]) for name, site in failed.items()} == {
+        "hangs": ("TimedOut", True),
+        "killed": ("Ended", True),
+        "raises": ("RenderError", False),
+    }
+    assert failed["hangs"]["message"] == str(TimedOut.after(20))
+    assert failed["killed"]["message"] == "the build was killed (out of memory?)"
+    assert [read_runs(three / "output" / name).failures for name in failed] == [1, 1, 1]
+    assert published(three, "") == [True]
 
 
 @pytest.mark.slow
-def test_a_site_that_hung_the_last_time_comes_last(three: Path) -> None:
-    """With one process, too, nobody waits for it twice."""
-    with silent() as database:
-        text = (three / "reportgen.toml").read_text()
-        hanging = f'[[sites]]\nname = "hangs"\nbuild_timeout_s = 3\n{database.source}'
-        (three / "reportgen.toml").write_text(text.replace("[[sites]]", f"{hanging}[[sites]]", 1))
-        assert reportgen(three, "build", "--quiet", *ONE).code == 1
-        begin = datetime.now(UTC)
-        assert reportgen(three, "build", "--quiet", *ONE).code == 1
-    runs = {name: read_runs(three / "output" / name) for name in ("a", "b", "c", "hangs")}
-    failure = runs["hangs"].last_failure
-    assert failure is not None
-    for name in "abc":
-        success = runs[name].last_success
-        assert success is not None
-        assert begin < success.at < failure.at
+def test_twenty_sites_are_built_by_two_processes(tmp_path: Path) -> None:
+    """Each process is warm for the next site, and is the first to be killed where memory runs out."""
+    names = [f"s{number}" for number in range(20)]
+    written(tmp_path, {name: table(tmp_path, name) for name in names})
+    process = begun(tmp_path, "build", "--json", "--processes", 2)
+    eventually(lambda: len(worker_processes(process.pid)) == 2)
+    seen = worker_processes(process.pid)
+    scores = [Path(f"/proc/{pid}/oom_score_adj") for pid in seen]
+    eventually(lambda: [score.read_text().strip() for score in scores] == ["1000", "1000"])
+    eventually(lambda: published(tmp_path, "s12") == [True], 60)
+    assert worker_processes(process.pid) == seen
+    assert ended(process).states == dict.fromkeys(names, "published")
+    assert published(tmp_path, *names, "") == [True] * 21
 
 
 def aged(output: Path, by: timedelta) -> None:
@@ -208,78 +232,6 @@ def aged(output: Path, by: timedelta) -> None:
     success = read_runs(output).last_success
     assert success is not None
     record(output, replace(success, at=success.at - by))
-
-
-@pytest.mark.slow
-def test_a_site_that_becomes_due_is_built_while_another_hangs(three: Path) -> None:
-    """With one process, too: a build that takes long no longer counts."""
-    with silent() as database:
-        text = 'schedule = "1h"\n' + (three / "reportgen.toml").read_text()
-        (three / "reportgen.toml").write_text(text)
-        assert reportgen(three, "build", "--quiet").code == 0
-        hanging = f'[[sites]]\nname = "hangs"\nbuild_timeout_s = 40\n{database.source}'
-        (three / "reportgen.toml").write_text(text + hanging)
-        first = {name: current_release(three / "output" / name) for name in "abc"}
-        aged(three / "output" / "a", timedelta(hours=2))  # is due
-        aged(three / "output" / "b", timedelta(minutes=58, seconds=50))  # will be, in some seconds
-        process = begun(three, "build", "--due", "--json", *ONE)
-        database.await_caller()
-        eventually(lambda: current_release(three / "output" / "b") != first["b"], 28)
-        assert process.poll() is None
-        done = ended(process)
-    assert done.states == {"hangs": "failed", "a": "published", "b": "published"}
-    assert current_release(three / "output" / "c") == first["c"]
-
-
-class AtOnce(Executor):
-    """Ends each job at once, with success or failure."""
-
-    def __init__(self, *failing: str) -> None:
-        self.failing, self.names = failing, list[str]()
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        """End a job."""
-        future: Future[Any] = Future()
-        job, now = args[0], datetime.now(UTC)
-        self.names.append(job.name)
-        if job.name in self.failing:
-            result = BuildResult("failed", now, site=job.name)
-        else:
-            release = publish_files(job.config.output.dir, {"index.html": b"-"}).id
-            result = BuildResult("published", now, release=release, site=job.name)
-        future.set_result(result)
-        return future
-
-
-def test_no_site_joins_a_run_again_that_failed_in_it_or_was_just_built(
-    three: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However due it is: a record that cannot be written must not build one site for an hour."""
-    monkeypatch.chdir(three)
-    monkeypatch.setattr(queue, "JOIN_EVERY_S", 0)
-    sites = load_settings(None, {}, {})
-    assert isinstance(sites, Sites)
-    jobs = queue.JobQueue(AtOnce("b"), BuildOptions(), three, lambda: sites.all)
-
-    def joined() -> list[str]:
-        jobs.submit_due()
-        return [result.site for _ in range(len(jobs.pending)) for result in jobs.ended(1)]
-
-    assert (joined(), joined()) == (["a", "b", "c"], [])
-    monkeypatch.setattr(queue, "AGAIN_AFTER_S", 0)
-    assert joined() == ["a", "c"]
-    monkeypatch.setattr(jobs, "_join_until", 0)
-    assert joined() == []
-
-
-def test_sites_that_failed_come_last(three: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(three)
-    sites = load_settings(None, {}, {})
-    assert isinstance(sites, Sites)
-    record(three / "output" / "a", BuildResult("failed", datetime.now(UTC), error="TimedOut", retry=True))
-    executor = AtOnce()
-    queue.JobQueue(executor, BuildOptions(), three).submit(sites.all)
-    assert executor.names == ["b", "c", "a"]
 
 
 # The page over all.
@@ -329,25 +281,6 @@ def test_what_becomes_of_the_page_over_all_counts(
     document = summary(ended_so)
     assert (document["exit_code"], document["error"], document["retry"]) == (code, error, retry)
     assert "the page over all sites was not published" in document["message"]
-
-
-@pytest.mark.slow
-def test_a_build_that_is_killed_is_named_and_the_others_get_a_new_process(three: Path) -> None:
-    with silent() as database:
-        text = (three / "reportgen.toml").read_text()
-        killed = f'[[sites]]\nname = "eats"\n{database.source}'
-        (three / "reportgen.toml").write_text(text.replace("[[sites]]", f"{killed}[[sites]]", 1))
-        process = begun(three, "build", "--json", *ONE)
-        database.await_caller()
-        kill_worker_process(process.pid)
-        done = ended(process)
-    assert done.states == {"eats": "failed", "a": "published", "b": "published", "c": "published"}
-    assert done.document["sites"][0]["message"] == "the build was killed (out of memory?)"
-    assert done.document["sites"][0]["retry"] is True
-    assert published(three, "a", "b", "c", "") == [True] * 4
-    failure = read_runs(three / "output" / "eats").last_failure
-    assert failure is not None
-    assert failure.error == "Ended"
 
 
 @pytest.mark.slow
@@ -410,7 +343,8 @@ def failing(error: Exception | None) -> "Future[Any]":
 @pytest.mark.parametrize(
     ("future", "message"),
     [
-        (Future(), "no worker accepted the job, or answered, within 60 s"),
+        (Future(), "no worker accepted the job, or answered, in time"),
+        (failing(ProcessExpired("Abnormal termination", -9)), "the build was killed (out of memory?)"),
         (failing(None), "the executor cancelled the job"),
         (failing(RuntimeError("postgresql://u:geheim@db/x")), "could not build: postgresql://***@db/x"),
     ],
@@ -422,7 +356,7 @@ def test_a_site_that_the_executor_loses_is_reported_and_on_record(
     monkeypatch.chdir(three)
     sites = load_settings(None, {}, {})
     assert isinstance(sites, Sites)
-    result = collected(sites.all[0], _result(future, sites.all[0], 60), past=False)
+    result = collected(sites.all[0], site_result(future, sites.all[0]), past=False)
     assert (result.site, result.state, result.retry) == ("a", "failed", True)
     assert message in result.message
     failure = read_runs(three / "output" / "a").last_failure
@@ -459,6 +393,7 @@ def test_check_and_status_tell_of_each_site(three: Path) -> None:
     ("arguments", "message"),
     [
         (("build", "--site", "x"), '--site "x" is not the name of a site. The sites are: a, b, c.'),
+        (("build", "--only", "site"), "--only site needs the name of one site. Add --site NAME, once."),
         (("build", "--source", "sample"), "--source would make all sites show the same"),
         (
             ("build", "--executor", "ray://x"),
@@ -474,7 +409,8 @@ def test_an_option_that_cannot_work_ends_with_2(
 
 
 @pytest.mark.parametrize(
-    "option", [("--site", "a"), ("--due",), ("--processes", "2"), ("--executor", "dask://x:1")]
+    "option",
+    [("--site", "a"), ("--due",), ("--only", "page"), ("--processes", "2"), ("--executor", "dask://x:1")],
 )
 def test_options_for_many_sites_are_refused_where_there_is_one(
     tmp_path: Path, option: tuple[str, ...]

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import pytest
 
-from reportgen.build.job import BuildJob, BuildOptions
+from reportgen.build.job import BuildJob, BuildOptions, build_site
 from reportgen.config.settings import Config
 from reportgen.config.sites import Site, Sites
 from reportgen.publish.bucket import client
@@ -20,7 +20,6 @@ from reportgen.publish.bucket.layout import CURRENT, current_id
 from reportgen.publish.history import BuildResult, read_runs, record
 from reportgen.publish.release import current_release, is_whole, lock_output
 from reportgen.sites.sync import collected, from_bucket
-from reportgen.sites.workers import IDLE, build_in_worker
 from tests.support.manysites import table
 from tests.support.services import publish_files
 from tests.support.stores import NAME, Proxy, Request, use_store
@@ -50,7 +49,7 @@ class Machine:
     def build(self, options: BuildOptions = FOLLOW, name: str = "a") -> BuildResult:
         """Build a site as an executor would."""
         job = BuildJob(name, self.site(name).config, self.folder, options)
-        return self.threads.submit(build_in_worker, job).result(timeout=60)
+        return self.threads.submit(build_site, job).result(timeout=60)
 
     def current(self, name: str = "a") -> str | None:
         """Return the release that is current here."""
@@ -77,8 +76,6 @@ def alone(tmp_path: Path) -> Machine:
 
 
 def _machines(folder: Path, url: str | None) -> Machines:
-    IDLE.clear()  # they know the variables of an earlier test
-
     def machine(name: str) -> Machine:
         (folder / name).mkdir()
         return Machine(folder / name, url, ThreadPoolExecutor(1))

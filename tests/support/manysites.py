@@ -1,7 +1,6 @@
 """Many sites in a folder: their file, their tables, and a database that never answers."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 
 from tests.support.commands import environment, run_command
 from tests.support.planted import clean
-from tests.support.services import children, eventually
+from tests.support.services import children
 
 SMALL = 'windows = ["7d"]\n'
 """One window: such a site is drawn in a moment."""
@@ -138,17 +137,10 @@ def silent() -> Iterator[Silent]:
 
 
 def worker_processes(pid: int) -> list[int]:
-    """Return the processes that build sites for a command."""
+    """Return the processes of the pool that builds sites for a command."""
     found = []
     for child in children(pid):
         with suppress(OSError):
-            if b"reportgen.build.worker_process" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(child)
     return found
-
-
-def kill_worker_process(pid: int) -> None:
-    """Kill the one process that builds for a command, as the kernel would."""
-    eventually(lambda: worker_processes(pid))
-    (process_id,) = worker_processes(pid)
-    os.kill(process_id, signal.SIGKILL)
