@@ -28,7 +28,6 @@ from reportgen.serve.release_cache import (
     best_variant,
     etag_matches,
     load_release,
-    text_page,
 )
 
 REFRESH_EVERY_S = 0.5
@@ -38,6 +37,9 @@ MAX_READS = 10
 RETRY_AFTER_S = 5
 PUBLIC_PATHS = ("/healthz", "/healthz/fresh")
 """Paths that need no password: a platform's health checks have none."""
+
+OF_A_BODY = {"content-type", "content-length", "content-encoding"}
+"""Headers that a response without a body does not have."""
 
 
 class Response(NamedTuple):
@@ -206,18 +208,18 @@ def _release_response(
         return _text_response(503, page, waiting)
     if resource := cache.resources.get(path):
         return _resource_response(200, resource, request.headers)
-    if target := cache.redirects.get(path):
-        return _text_response(308, b"", {"location": base + target + query})
-    if cache.not_found:
-        return _resource_response(404, cache.not_found, request.headers)
+    if path and f"{path}/" in cache.resources:
+        return _text_response(308, b"", {"location": f"{base}{path}/{query}"})
+    if missing := cache.resources.get("/404.html"):
+        return _resource_response(404, missing, request.headers)
     return _text_response(404, b"There is no such page.\n")
 
 
 def _resource_response(status: int, resource: Resource, headers: HTTPHeaders) -> Response:
-    variant = best_variant(resource, headers.get("Accept-Encoding", ""))
-    if status == 200 and etag_matches(variant.etag, headers.get("If-None-Match", "")):  # noqa: PLR2004
-        return Response(304, variant.not_modified)
-    return Response(status, variant.headers, variant.body)
+    body, answered = best_variant(resource, headers.get("Accept-Encoding", ""))
+    if status == 200 and etag_matches(answered["etag"], headers.get("If-None-Match", "")):  # noqa: PLR2004
+        return Response(304, {name: text for name, text in answered.items() if name not in OF_A_BODY})
+    return Response(status, answered, body)
 
 
 def _text_response(status: int, body: bytes, headers: Mapping[str, str] | None = None) -> Response:
@@ -232,14 +234,23 @@ def _text_response(status: int, body: bytes, headers: Mapping[str, str] | None =
     return Response(status, common | dict(headers or {}), body)
 
 
-FIRST_BUILD = text_page(
+def _waiting_page(title: str, text: str, *, refresh_s: int) -> bytes:
+    """Return a page that needs no release. ``title`` and ``text`` are HTML, and are not escaped."""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="robots" content="noindex"><meta name="color-scheme" content="light dark">'
+        f'<meta http-equiv="refresh" content="{refresh_s}"><title>{title}</title></head>'
+        f"<body><main><h1>{title}</h1><p>{text}</p></main></body></html>\n"
+    ).encode()
+
+
+FIRST_BUILD = _waiting_page(
     "The first report is being built",
     "This page looks again by itself in a few seconds.",
     refresh_s=RETRY_AFTER_S,
 )
-
-
-NO_REPORT = text_page(
+NO_REPORT = _waiting_page(
     "There is no report yet",
     "The last build failed. Its reason is in the log of this site, and reportgen status shows it.",
     refresh_s=60,

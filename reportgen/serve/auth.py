@@ -4,10 +4,10 @@ A client that ignores the 429 of a pause can go on sending passwords at full spe
 """
 
 import base64
-import binascii
 import hmac
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address, ip_network
 
@@ -34,7 +34,7 @@ class LoginThrottle:
 
     def __init__(self, password: str, clock: Callable[[], float]) -> None:
         # Bytes of the environment that are not UTF-8 arrive as surrogates, and count as those bytes.
-        self._expected = _digest(f"{USER}:{password}".encode("utf-8", "surrogateescape"))
+        self._expected = sha256(f"{USER}:{password}".encode("utf-8", "surrogateescape")).digest()
         self._clock = clock
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
         """The number of failed logins of each client and the time of the last, oldest first."""
@@ -44,10 +44,10 @@ class LoginThrottle:
         scheme, _, token = authorization.partition(" ")
         try:
             given = base64.b64decode(token.strip(), validate=True) if scheme.lower() == "basic" else b""
-        except (binascii.Error, ValueError):
+        except ValueError:
             given = b""
         # Digests have one length, so the time of the comparison does not depend on the password's length.
-        return hmac.compare_digest(_digest(given), self._expected)
+        return hmac.compare_digest(sha256(given).digest(), self._expected)
 
     def record_failure(self, client: str) -> float:
         """Count a failed login and return 0, or return the seconds that the client still has to pause.
@@ -77,16 +77,9 @@ def client_address(forwarded: str, peer: str) -> str:
 
     """
     for text in (forwarded, peer):
-        try:
+        with suppress(ValueError):
             address = ip_address(text.strip())
-        except ValueError:
-            continue
-        if isinstance(address, IPv6Address):
-            mapped = address.ipv4_mapped
-            return str(mapped) if mapped else str(ip_network((address, 64), strict=False))
-        return str(address)
+            if isinstance(address, IPv6Address) and not address.ipv4_mapped:
+                return str(ip_network((address, 64), strict=False))
+            return str(getattr(address, "ipv4_mapped", None) or address)
     return peer
-
-
-def _digest(credentials: bytes) -> bytes:
-    return sha256(credentials).digest()

@@ -6,9 +6,10 @@ A release is read whole when it becomes current. Responses never mix the files o
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from html import unescape
+from typing import NamedTuple
 from weakref import WeakValueDictionary
 
 from reportgen.core.release_files import SUFFIXES, is_asset, is_page
@@ -29,14 +30,11 @@ SECURITY = {
 POLICY = re.compile(rb'http-equiv="Content-Security-Policy" content="([^"]*)"')
 
 
-@dataclass(frozen=True)
-class Variant:
-    """One content coding of a resource: its bytes, its entity tag, the headers of a 200 and a 304."""
+class Variant(NamedTuple):
+    """One content coding of a resource: its bytes, and the headers of its response."""
 
     body: bytes
-    etag: str
     headers: Mapping[str, str]
-    not_modified: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -50,14 +48,11 @@ class Resource:
 class ReleaseCache:
     """All resources of one release, by path.
 
-    ``redirects`` maps a path without its final slash to the one with it. ``size_bytes`` is the size of the
-    files, without assets that were shared by an :class:`AssetPool`.
+    ``size_bytes`` is the size of the files, without assets that were shared by an :class:`AssetPool`.
     """
 
     id: str
     resources: Mapping[str, Resource]
-    redirects: Mapping[str, str] = field(default_factory=dict)
-    not_found: Resource | None = None
     size_bytes: int = 0
 
 
@@ -102,53 +97,32 @@ def load_release(release: Release, assets: AssetPool | None = None) -> ReleaseCa
         else:
             size_bytes += len(content)
         resources[f"/{name}"] = resource
-    redirects = {}
     for path in [path for path in resources if path.endswith("/index.html")]:
-        folder = path.removesuffix("index.html")
-        resources[folder] = resources[path]
-        if folder != "/":
-            redirects[folder.rstrip("/")] = folder
-    return ReleaseCache(release.id, resources, redirects, resources.get("/404.html"), size_bytes)
-
-
-def text_page(title: str, text: str, *, refresh_s: int | None = None) -> bytes:
-    """Return a page that needs no release. ``title`` and ``text`` are HTML, and are not escaped."""
-    refresh = f'<meta http-equiv="refresh" content="{refresh_s}">' if refresh_s else ""
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<meta name="robots" content="noindex"><meta name="color-scheme" content="light dark">{refresh}'
-        f"<title>{title}</title></head><body><main><h1>{title}</h1><p>{text}</p></main></body></html>\n"
-    ).encode()
+        resources[path.removesuffix("index.html")] = resources[path]
+    return ReleaseCache(release.id, resources, size_bytes)
 
 
 def _resource(name: str, files: Mapping[str, bytes]) -> Resource:
-    body = files[name]
-    compressed = {coding: files[name + end] for coding, end in SUFFIXES.items() if name + end in files}
-    common = dict(_headers(name, body, varies=bool(compressed)))
-    bodies = {"identity": body, **compressed}
-    return Resource({coding: _variant(coding, content, common) for coding, content in bodies.items()})
-
-
-def _headers(name: str, body: bytes, *, varies: bool) -> Iterator[tuple[str, str]]:
-    yield "content-type", media_type(name)
-    yield "cache-control", cache_control(name, shared=False)
-    if varies:
-        yield "vary", "accept-encoding"
-    found = POLICY.search(body) if is_page(name) else None
+    bodies = {coding: files[name + end] for coding, end in SUFFIXES.items() if name + end in files}
+    found = POLICY.search(files[name]) if is_page(name) else None
     policy = unescape(found[1].decode()) if found else STRICT
-    yield "content-security-policy", f"{policy}; frame-ancestors 'none'"
+    common = {
+        "content-type": media_type(name),
+        "cache-control": cache_control(name, shared=False),
+        "content-security-policy": f"{policy}; frame-ancestors 'none'",
+        **SECURITY,
+    }
+    if bodies:
+        common["vary"] = "accept-encoding"
     if is_page(name):
-        yield "server-timing", "reportgen"  # shows the page's script that /status.json exists
-    yield from SECURITY.items()
-
-
-def _variant(coding: str, body: bytes, common: Mapping[str, str]) -> Variant:
-    etag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
-    own = {"etag": etag} | ({"content-encoding": coding} if coding != "identity" else {})
-    not_modified = {name: value for name, value in common.items() if name != "content-type"}
-    headers = {**common, **own, "content-length": str(len(body))}
-    return Variant(body, etag, headers, {**not_modified, "etag": etag})
+        common["server-timing"] = "reportgen"  # shows the page's script that /status.json exists
+    variants = {}
+    for coding, body in {"identity": files[name], **bodies}.items():
+        own = {"etag": f'"{hashlib.sha256(body).hexdigest()[:20]}"', "content-length": str(len(body))}
+        if coding != "identity":
+            own["content-encoding"] = coding
+        variants[coding] = Variant(body, common | own)
+    return Resource(variants)
 
 
 def best_variant(resource: Resource, accepted: str) -> Variant:

@@ -124,7 +124,7 @@ def _is_loopback(host: str) -> bool:
 class WebServer(HTTPServer):
     """Tornado's server of one handler, with limits on connections, requests and clients that do not read.
 
-    It never runs out of file descriptors, because it closes connections beyond ``max_connections()``.
+    It never runs out of file descriptors: it closes connections beyond a part of their limit.
     """
 
     def initialize(self, handler: Handler, *, access_log: bool = False) -> None:  # type: ignore[override]
@@ -135,22 +135,23 @@ class WebServer(HTTPServer):
             max_body_size=0, chunk_size=MAX_HEAD_BYTES,
         )  # fmt: skip
         self._handler, self._access_log = handler, access_log
-        self._open_connections = 0
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self._free_connections = max(1, soft - SPARE_FILES) if soft != resource.RLIM_INFINITY else 65_536
         self._sending: set[asyncio.Task[None]] = set()
         self._draining = False
 
     def handle_stream(self, stream: IOStream, address: tuple[object, ...]) -> None:
         """Serve a new connection; close it if there are too many."""
-        if self._open_connections >= max_connections():
+        if not self._free_connections:
             stream.close()
             return
-        self._open_connections += 1
+        self._free_connections -= 1
         super().handle_stream(stream, address)
 
     def on_close(self, server_conn: object) -> None:
         """Count a connection that was closed."""
         super().on_close(server_conn)
-        self._open_connections -= 1
+        self._free_connections += 1
 
     async def drain(self) -> None:
         """Accept nothing more, let the responses end that are being sent, and close all connections."""
@@ -213,12 +214,6 @@ async def _send_rest(connection: HTTP1Connection, body: bytes, written: asyncio.
         pass  # the client has left
     except TimeoutError:
         connection.close()
-
-
-def max_connections() -> int:
-    """Return the maximum number of connections, by the limit of file descriptors."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1, soft - SPARE_FILES) if soft != resource.RLIM_INFINITY else 65_536
 
 
 def run_server(

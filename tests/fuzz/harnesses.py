@@ -308,13 +308,11 @@ def _shelf() -> ReleaseCache:
     def resource(name: str) -> Resource:
         common, variants = {"content-type": "text/html; charset=utf-8"}, {}
         for coding in ("identity", "br", "gzip"):
-            variants[coding] = Variant(f"{coding}{name}".encode(), f'"{coding}0123456789"', common, common)
+            variants[coding] = Variant(f"{coding}{name}".encode(), {**common, "etag": f'"{coding}"'})
         return Resource(variants)
 
     names = ("/", "/index.html", "/7d/", "/7d/index.html", "/7d/report.json", "/404.html")
-    return ReleaseCache(
-        "id", {name: resource(name) for name in names}, {"/7d": "/7d/"}, resource("/404.html")
-    )
+    return ReleaseCache("id", {name: resource(name) for name in names})
 
 
 def _app(password: str | None) -> Handler:

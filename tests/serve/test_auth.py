@@ -123,18 +123,6 @@ def test_requests_are_not_logged_unless_asked_for(tmp_path: Path) -> None:
     assert (service.events("request"), len(service.events("stopping"))) == ([], 1)
 
 
-@pytest.mark.parametrize(
-    "authorization",
-    [
-        "Basic", "Basic ", "Basic !!!", "Basic " + "A" * 7, "Basic é", "Bearer x", "", basic(""),
-        basic(PASSWORD, "Reader"), basic(PASSWORD, ""), basic(PASSWORD + "x"), basic(PASSWORD[:-1]),
-        RIGHT.replace("Basic ", ""), RIGHT + "=", RIGHT.replace("Basic", "Digest"),
-    ],
-)  # fmt: skip
-def test_other_credentials_are_refused(throttle: LoginThrottle, authorization: str) -> None:
-    assert not throttle.accepts(authorization)
-
-
 @pytest.mark.parametrize("authorization", [RIGHT, RIGHT.replace("Basic", "basic"), RIGHT + " "])
 def test_the_credentials_are_accepted(throttle: LoginThrottle, authorization: str) -> None:
     assert throttle.accepts(authorization)
@@ -179,23 +167,17 @@ def test_an_attack_from_many_addresses_takes_little_memory(throttle: LoginThrott
     assert len(throttle._failures) == MAX_CLIENTS
 
 
-def test_it_does_not_listen_beyond_this_machine_without_a_password(run: Run, tmp_path: Path) -> None:
+def test_it_listens_beyond_this_machine_only_with_a_password(run: Run, tmp_path: Path) -> None:
     """The message says which settings allow it. An empty password is refused, too."""
-    done = run("serve", "--host", "0.0.0.0", "--port", "0")
+    anywhere = ("serve", "--host", "0.0.0.0", "--port", "0")
+    done, empty = run(*anywhere), run(*anywhere, REPORTGEN_PASSWORD="")
     assert done.returncode == 2
     assert done.stderr == (
-        'error: server.host: "0.0.0.0" can be reached from other machines, and there is no password. '
-        "Set REPORTGEN_PASSWORD, or server.public = true if everybody may read\n"
+        'error: server.host: "0.0.0.0" can be reached from other machines, and there is no password. Set '
+        "REPORTGEN_PASSWORD, or server.public = true if everybody may read\n"
     )
-    empty = run("serve", "--host", "0.0.0.0", "--port", "0", REPORTGEN_PASSWORD="")
-    assert (empty.returncode, empty.stderr) == (
-        2,
-        "error: REPORTGEN_PASSWORD: is empty; set a password, or unset it\n",
-    )
+    assert empty.stderr == "error: REPORTGEN_PASSWORD: is empty; set a password, or unset it\n"
     assert not (tmp_path / "output").exists()
-
-
-def test_with_a_password_it_listens_anywhere(tmp_path: Path) -> None:
     publish_files(tmp_path / "output", site_files("one"))
     with serving(tmp_path, "--no-schedule", "--host", "0.0.0.0", REPORTGEN_PASSWORD=PASSWORD) as service:
         assert service.events("listening")[0]["address"] == f"http://0.0.0.0:{service.port}"
