@@ -245,7 +245,7 @@ def test_a_release_with_a_damaged_file_is_not_uploaded(tmp_path: Path, bucket: B
 
 def test_keep_releases_stay_and_other_files_are_not_deleted(tmp_path: Path, bucket: Bucket) -> None:
     """Scripts at the prefix stay as long as a kept release has them."""
-    foreign = ["releases/notes/index.html", "releases/20261123/x", "assets/logo.svg", "press/kit.zip"]
+    foreign = ["releases/notes/a.html", "releases/20261123/x", "releases/b", "assets/c.svg", "press/d.zip"]
     for key in foreign:
         bucket.write(key, b"mine", {})
     ids = []
@@ -256,10 +256,10 @@ def test_keep_releases_stay_and_other_files_are_not_deleted(tmp_path: Path, buck
         ids.append(release.id)
         put_release(bucket, release, keep=2)
     kept = {key.split("/")[1] for key in bucket.list_below("releases")}
-    assert kept == {*ids[2:], "notes", "20261123"}
+    assert kept == {*ids[2:], "notes", "20261123", "b"}
     scripts = {key for key in bucket.list_below("assets") if "only" in key or "shared" in key}
     assert scripts == {"assets/only.2.js", "assets/only.3.js", "assets/shared.js"}
-    assert [bucket.read(key) is not None for key in foreign] == [True] * 4
+    assert [bucket.read(key) is not None for key in foreign] == [True] * 5
 
 
 def test_the_next_build_deletes_what_the_last_one_could_not(

@@ -129,8 +129,8 @@ def _delete_old(bucket: Bucket, current: str, keep: int) -> None:
     """
     names: dict[str, set[str]] = {}
     for key in bucket.list_below(RELEASES):
-        _, release_id, name = key.split("/", 2)
-        if RELEASE_ID.fullmatch(release_id):
+        release_id, _, name = key.removeprefix(f"{RELEASES}/").partition("/")
+        if name and RELEASE_ID.fullmatch(release_id):
             names.setdefault(release_id, set()).add(name)
     old = sorted((each for each in names if each < current), reverse=True)[keep - 1 :]
     # A browser that shows an old page may still load its scripts: they stay as long as a release has them.
