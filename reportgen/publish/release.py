@@ -14,7 +14,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -78,20 +78,28 @@ def lock_output(
         PublishError: the directory cannot be created or written.
 
     """
-    with translate_disk_errors(root):
-        lock = OutputLock(root)
-        for directory in (lock.staging, lock.releases, root):
-            make_directory(directory)
-        handle = _open_locked(root, wait=wait, on_wait=on_wait)
-    try:
+    lock = OutputLock(root)
+    with ExitStack() as stack:
         with translate_disk_errors(root):
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, f"process {os.getpid()}\n".encode(), 0)
+            for directory in (lock.staging, lock.releases, root):
+                make_directory(directory)
+            file = stack.enter_context((root / "state" / "lock").open("ab+", buffering=0))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read(100).decode(errors="replace").strip() or "another process"
+                if not wait:
+                    raise OutputBusy(
+                        f"{root}: another build is running ({holder}); try again when it is done"
+                    ) from None
+                on_wait(holder)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            file.truncate(0)
+            file.write(f"process {os.getpid()}\n".encode())
             # This process has the lock, so a build that died has left what is staged now.
             delete_contents(lock.staging)
         yield lock
-    finally:
-        os.close(handle)
 
 
 def publish(
@@ -230,31 +238,6 @@ def _read_manifest(release: Path) -> dict[str, Any] | None:
         return parse_manifest((release / MANIFEST).read_bytes())
     except OSError:
         return None
-
-
-def _open_locked(root: Path, *, wait: bool, on_wait: Callable[[str], None]) -> int:
-    """Return the descriptor of the locked lock file. If the file was deleted meanwhile, lock the new one."""
-    file = root / "state" / "lock"
-    while True:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(handle, 100, 0).decode(errors="replace").strip() or "another process"
-                if not wait:
-                    raise OutputBusy(
-                        f"{root}: another build is running ({holder}); try again when it is done"
-                    ) from None
-                on_wait(holder)
-                fcntl.flock(handle, fcntl.LOCK_EX)
-            with suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(handle), file.stat()):
-                    return handle
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
 
 
 def _json(value: Any) -> bytes:

@@ -250,21 +250,3 @@ def test_a_waiting_build_goes_on_when_the_holder_is_killed(tmp_path: Path) -> No
         with lock_output(tmp_path, on_wait=kill) as lock:
             assert holders == [f"process {other.pid}"]
             assert listing(lock.staging) == []
-
-
-def test_a_deleted_lock_file_never_lets_two_builds_run(tmp_path: Path) -> None:
-    """A build that waits for a lock file that is deleted takes the new one, as all others do."""
-    with held(tmp_path) as first:
-        waiting = subprocess.Popen(
-            [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
-        )
-        with waiting:
-            assert waiting.stdout
-            with pytest.raises(subprocess.TimeoutExpired):
-                waiting.wait(timeout=1)
-            (tmp_path / "state" / "lock").unlink()
-            first.kill()
-            assert waiting.stdout.readline() == "held\n"
-            with pytest.raises(OutputBusy), lock_output(tmp_path, wait=False):
-                pass
-            waiting.kill()
