@@ -22,7 +22,7 @@ from reportgen.serve.auth import LoginThrottle, client_address
 from reportgen.serve.release_cache import (
     SECURITY,
     STRICT,
-    AssetPool,
+    Assets,
     ReleaseCache,
     Resource,
     best_variant,
@@ -54,17 +54,10 @@ Handler = Callable[[HTTPServerRequest], Response]
 """Returns the response to a request. It must not wait: the whole server waits for it."""
 
 
-class NewRelease(NamedTuple):
-    """A release that was read, and the target of the link ``current`` at that time."""
-
-    target: str
-    cache: ReleaseCache
-
-
 class CurrentRelease:
     """The release that readers get now, held in memory as ``cache``; ``None`` before the first."""
 
-    def __init__(self, root: Path, assets: AssetPool | None = None) -> None:
+    def __init__(self, root: Path, assets: Assets | None = None) -> None:
         """Serve the output directory ``root``; ``assets`` are shared with the releases of other sites."""
         self._root, self._assets = root, assets
         self._served: str | None = None
@@ -72,37 +65,29 @@ class CurrentRelease:
         self.cache: ReleaseCache | None = None
 
     def refresh(self) -> None:
-        """Serve another release if one was published since; keep the last if the new one is not readable."""
-        self.serve(self.read_new())
-
-    def read_new(self) -> NewRelease | None:
-        """Read and return another release if one was published since. The one served stays the same.
+        """Serve another release if one was published since; keep the last if the new one is not readable.
 
         A release may be replaced and removed while it is read. Then the next one is read at once.
         """
         for _ in range(MAX_READS):
             target = self._target()
             if target in {None, self._served}:
-                return None  # nothing is published yet, or the directory is gone
+                return  # nothing is published yet, or the directory is gone
             try:
                 release = current_release(self._root)
                 if release is None:
                     raise ValueError("it is not a release of this output")  # noqa: TRY301 - logged below
-                return NewRelease(str(target), load_release(release, self._assets))
+                cache = load_release(release, self._assets)
             except (OSError, ValueError, LookupError, TypeError) as exc:
                 if self._target() != target:
                     continue
                 if target != self._unreadable:  # log it once, not at each refresh
                     event("release_unreadable", level=logging.ERROR, current=target, error=str(exc))
                 self._unreadable = target
-                return None
-        return None
-
-    def serve(self, new: NewRelease | None) -> None:
-        """Serve what :meth:`read_new` returned; ``None`` changes nothing."""
-        if new:
-            (self._served, self.cache), self._unreadable = new, None
-            event("release_served", release=new.cache.id)
+                return
+            self._served, self.cache, self._unreadable = target, cache, None
+            event("release_served", release=cache.id)
+            return
 
     def drop(self) -> None:
         """Release the memory; the next refresh reads the release again."""

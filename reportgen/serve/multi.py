@@ -22,7 +22,7 @@ from reportgen.core.logs import event
 from reportgen.core.processes import Commands
 from reportgen.publish.history import read_runs
 from reportgen.serve.app import REFRESH_EVERY_S, CurrentRelease, MountedSite, application
-from reportgen.serve.release_cache import AssetPool
+from reportgen.serve.release_cache import Assets
 from reportgen.serve.scheduler import Schedule, ScheduledSite
 from reportgen.serve.server import address_of, check_exposure, listen, run_server
 from reportgen.serve.worker import Worker
@@ -40,13 +40,13 @@ STATUS_SHARE = 20
 class SiteCaches:
     """The page over all sites, and the releases of the sites that are in memory.
 
-    Only the thread of the event loop changes which releases are in memory, and their size. Another thread
-    reads new releases.
+    Only the thread of the event loop changes which sites are in memory, and their size. Another thread reads
+    new releases.
     """
 
     def __init__(self, sites: Sites, *, max_bytes: int = MAX_BYTES) -> None:
         self._sites, self._max_bytes = sites, max_bytes
-        self.assets = AssetPool()
+        self.assets = Assets()
         self.index = CurrentRelease(sites.root, self.assets)
         self._sizes: OrderedDict[CurrentRelease, int] = OrderedDict()
         """The size in bytes of each release in memory, the one requested longest ago first."""
@@ -94,13 +94,12 @@ class SiteCaches:
 
     async def refresh_sites(self) -> None:
         """Serve the newest releases of the sites in memory. Another thread reads them."""
-        before = [(current, current.cache) for current in self._sizes]
-        new = await asyncio.to_thread(lambda: [current.read_new() for current, _ in before])
-        for (current, old_cache), release in zip(before, new, strict=True):
-            # A request may have dropped or replaced the release of a site while the other thread was reading.
-            if release and current.cache is old_cache:
-                current.serve(release)
-                self._add(current, release.cache.size_bytes)
+        for current in list(self._sizes):
+            await asyncio.to_thread(current.refresh)
+            if current not in self._sizes:  # a request for another site has dropped it meanwhile
+                current.drop()
+            elif current.cache:
+                self._add(current, current.cache.size_bytes)
         self._drop_oldest()
 
     async def follow(self) -> None:
@@ -151,12 +150,9 @@ def serve_sites(
         caches.index, lambda: visible(caches.status), password=password, client_header=server.client_header,
         sites={site.prefix: caches.mount(site, visible) for site in sites.all},
     )  # fmt: skip
-    if schedule is None:
-        return run_server(app, caches.follow, listening, start=start, access_log=server.access_log)
     return run_server(
-        app, caches.follow, listening,
-        start=start, stop=schedule.stop, find_fault=schedule.check, access_log=server.access_log,
-    )  # fmt: skip
+        app, caches.follow, listening, start=start, schedule=schedule, access_log=server.access_log
+    )
 
 
 def _schedule(sites: Sites, arguments: Sequence[str], processes: int) -> Schedule:

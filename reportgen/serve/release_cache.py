@@ -5,7 +5,6 @@ A release is read whole when it becomes current. Responses never mix the files o
 
 import hashlib
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import unescape
@@ -48,7 +47,7 @@ class Resource:
 class ReleaseCache:
     """All resources of one release, by path.
 
-    ``size_bytes`` is the size of the files, without assets that were shared by an :class:`AssetPool`.
+    ``size_bytes`` is the size of the files, without assets that releases share.
     """
 
     id: str
@@ -56,29 +55,12 @@ class ReleaseCache:
     size_bytes: int = 0
 
 
-class AssetPool:
-    """Keeps one copy of each asset that several loaded releases share, until the last of them is dropped.
-
-    The references are weak. Threads may share a pool.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._assets: WeakValueDictionary[tuple[str | bytes, ...], Resource] = WeakValueDictionary()
-
-    def __len__(self) -> int:
-        """Return the number of assets in memory."""
-        return len(self._assets)
-
-    def shared(self, name: str, asset: Resource) -> Resource:
-        """Return the asset in memory with this name and content; ``asset`` itself if it is the first."""
-        key: tuple[str | bytes, ...] = (name, *(variant.body for variant in asset.variants.values()))
-        with self._lock:
-            return self._assets.setdefault(key, asset)
+Assets = WeakValueDictionary[tuple[str | bytes, ...], Resource]
+"""The assets that loaded releases share, by name and content, until the last of these releases is dropped."""
 
 
-def load_release(release: Release, assets: AssetPool | None = None) -> ReleaseCache:
-    """Read a release whole, and share its assets with other releases if there is a pool.
+def load_release(release: Release, assets: Assets | None = None) -> ReleaseCache:
+    """Read a release whole, and share its ``assets`` with other releases.
 
     Raises:
         OSError: a file of its manifest cannot be read.
@@ -93,7 +75,8 @@ def load_release(release: Release, assets: AssetPool | None = None) -> ReleaseCa
         # A compressed file is also served by its own name, to programs that copy the release.
         resource = _resource(name, files if name not in compressed else {name: content})
         if assets is not None and is_asset(name):
-            resource = assets.shared(name, resource)
+            key = (name, *(variant.body for variant in resource.variants.values()))
+            resource = assets.setdefault(key, resource)
         else:
             size_bytes += len(content)
         resources[f"/{name}"] = resource

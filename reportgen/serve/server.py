@@ -32,6 +32,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from reportgen.core.errors import ConfigError
 from reportgen.core.logs import event
 from reportgen.serve.app import Handler, Response
+from reportgen.serve.scheduler import Schedule
 
 HEAD_S = 10.0
 """Maximum seconds until the head of the first request, or of the next one, is complete."""
@@ -222,8 +223,7 @@ def run_server(
     listening: socket.socket,
     *,
     start: Callable[[], None] = lambda: None,
-    stop: Callable[[], None] = lambda: None,
-    find_fault: Callable[[], str | None] = lambda: None,
+    schedule: Schedule | None = None,
     access_log: bool = False,
 ) -> int:
     """Serve until a signal arrives; return the exit status, 1 after a fault.
@@ -233,8 +233,7 @@ def run_server(
         follow: serves new releases as they are published, until cancelled.
         listening: what :func:`listen` returned.
         start: is called when the signal handlers are set.
-        stop: is called after a signal, in a thread.
-        find_fault: returns a fault that only a restart of the process removes, or ``None``.
+        schedule: builds meanwhile. It is stopped after a signal; a fault of it ends the server.
         access_log: whether to log each request.
 
     """
@@ -244,7 +243,7 @@ def run_server(
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, signalled.set)
         start()
-        tasks = [asyncio.create_task(each) for each in (signalled.wait(), follow(), _watch(find_fault))]
+        tasks = [asyncio.create_task(each) for each in (signalled.wait(), follow(), _watch(schedule))]
         server = WebServer(handler, access_log=access_log)
         server.add_socket(listening)
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -254,7 +253,8 @@ def run_server(
         event(
             "stopping", level=logging.ERROR if failed else logging.INFO, reason=None if failed else "signal"
         )
-        await asyncio.gather(asyncio.to_thread(stop), server.drain(), return_exceptions=True)
+        stopping = [server.drain()] + ([asyncio.to_thread(schedule.stop)] if schedule else [])
+        await asyncio.gather(*stopping, return_exceptions=True)
         return int(failed)
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -273,8 +273,8 @@ def _filter_notice(record: logging.LogRecord) -> bool:
     return record.levelno >= logging.ERROR
 
 
-async def _watch(find_fault: Callable[[], str | None]) -> str:
-    """Return the first fault that is found."""
-    while not (fault := find_fault()):  # noqa: ASYNC110 - a thread that dies sets no event
+async def _watch(schedule: Schedule | None) -> str:
+    """Return the first fault of the schedule."""
+    while not (fault := schedule and schedule.check()):  # noqa: ASYNC110 - a thread that dies sets no event
         await asyncio.sleep(CHECK_EVERY_S)
     return fault

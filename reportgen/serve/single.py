@@ -58,12 +58,9 @@ def serve_site(
             schedule.start()
 
     app = application(current, document, password=password, client_header=server.client_header)
-    if schedule is None:
-        return run_server(app, current.follow, listening, start=start, access_log=server.access_log)
     return run_server(
-        app, current.follow, listening,
-        start=start, stop=schedule.stop, find_fault=schedule.check, access_log=server.access_log,
-    )  # fmt: skip
+        app, current.follow, listening, start=start, schedule=schedule, access_log=server.access_log
+    )
 
 
 def serve_published(config: Config, listening: socket.socket) -> int:

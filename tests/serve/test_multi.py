@@ -12,7 +12,7 @@ import pytest
 
 from reportgen.config.sites import Sites, load_settings
 from reportgen.core.errors import TimedOut
-from reportgen.serve.app import MountedSite, NewRelease
+from reportgen.serve.app import MountedSite
 from reportgen.serve.multi import SiteCaches
 from tests.serve.test_service import HEAVY
 from tests.support.manysites import SMALL, reportgen, silent, table, written
@@ -233,14 +233,13 @@ def test_a_release_that_is_dropped_while_its_successor_is_read_stays_out_of_memo
     mounted, other = (caches.mount(one, dict) for one in sites.all)
     mounted.fetch()
     publish_files(tmp_path / "output" / "s0", site_files("new"))
-    read_new = mounted.current.read_new
+    read = mounted.current.refresh
 
-    def read_while_the_other_is_requested() -> NewRelease | None:
-        new = read_new()
+    def read_while_the_other_is_requested() -> None:
         other.fetch()
-        return new
+        read()
 
-    monkeypatch.setattr(mounted.current, "read_new", read_while_the_other_is_requested)
+    monkeypatch.setattr(mounted.current, "refresh", read_while_the_other_is_requested)
     refresh(caches)
     assert mounted.current.cache is None
     assert caches.size_bytes == size_of(other) > 0
