@@ -1,20 +1,4 @@
-"""Every error that reportgen raises on purpose.
-
-::
-
-    ReportgenError            exit 1
-    ├── ConfigError           exit 2   settings or options cannot work; a retry does not help
-    ├── SourceError           exit 1   the data cannot be read as configured
-    │   └── SourceUnavailable          … at the moment: down, busy or slow; a retry may help
-    │       └── SourceEmptied          … has no visits where the last release had some
-    ├── RenderError           exit 1   a chart or a page could not be drawn
-    │   └── RenderKilled               … because its child process was killed; a retry may help
-    ├── ProofError            exit 1   the finished release has faults, and was not published
-    ├── TimedOut              exit 1   the build took longer than build_timeout_s; a retry may help
-    ├── ClusterError          exit 1   the cluster for many sites cannot be reached; a retry may help
-    └── PublishError          exit 1   the release could not be written; the last one is untouched
-        ├── OutputBusy        exit 3   another build holds the lock, or another machine the bucket
-        └── BucketUnavailable exit 1   … because the bucket does not answer; a retry may help
+"""Every error that reportgen raises on purpose, with its exit code, and whether a retry may help.
 
 A message says what failed, on what, and what to do. It never holds a password: messages of libraries pass
 through :func:`scrub` where they are translated into ours.

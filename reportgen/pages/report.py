@@ -1,7 +1,7 @@
 """Make the files of a release from a dataset: figures, charts, sentences, pages and data files."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -93,8 +93,29 @@ def render(
         RenderError: a template is wrong.
 
     """
-    draft = _render_pages(site, content, templates_dir=templates_dir, vega=vega, base_path=base_path)
-    return replace(draft, files={**draft.files, **_data_files(site, content, dataset)})
+    with translate_template_errors():
+        jinja = environment(templates_dir, site.formatter, site.intro, site=site)
+        script = jinja.get_template("report.js").render().encode()
+        script_name = hashed(f"{ASSETS}report.js", script)
+        files = {script_name: script, **_data_files(site, content, dataset)}
+        jinja.globals.update(script=script_name, vega=vega)
+        files["404.html"] = jinja.get_template("404.html").render(root=base_path).encode()
+        files["robots.txt"] = jinja.get_template("robots.txt").render().encode()
+        template = jinja.get_template("report.html")
+        for page in content:
+            name = page.metrics.window.name
+            variables = page_variables(site, page, root="../", here="")
+            files[f"{name}/index.html"] = template.render(variables).encode()
+            if name == site.default_window:
+                variables = page_variables(site, page, root="", here=f"{name}/")
+                files["index.html"] = template.render(variables).encode()
+    specs = {
+        drawing_key(page.metrics.window.name, chart, size): chart.spec_json(size)
+        for page in content
+        for chart in page.charts
+        for size in chart.specs
+    }
+    return PageDraft(files, specs, [file for page in content for file in _chart_files(site, page)])
 
 
 def draft(
@@ -174,39 +195,6 @@ def _data_files(site: SiteHeader, content: Sequence[Page], dataset: Dataset) -> 
             page.metrics, list(map(bare, page.changes)), dataset.notes, about
         )
     return files
-
-
-def _render_pages(
-    site: SiteHeader,
-    pages: Sequence[Page],
-    *,
-    templates_dir: Path | None,
-    vega: str | None,
-    base_path: str,
-) -> PageDraft:
-    """Return every page, script and text file of a release, and the specifications of its drawings."""
-    with translate_template_errors():
-        jinja = environment(templates_dir, site.formatter, site.intro, site=site)
-        script = jinja.get_template("report.js").render().encode()
-        files = {hashed(f"{ASSETS}report.js", script): script}
-        jinja.globals.update(script=next(iter(files)), vega=vega)
-        files["404.html"] = jinja.get_template("404.html").render(root=base_path).encode()
-        files["robots.txt"] = jinja.get_template("robots.txt").render().encode()
-        template = jinja.get_template("report.html")
-        for page in pages:
-            name = page.metrics.window.name
-            variables = page_variables(site, page, root="../", here="")
-            files[f"{name}/index.html"] = template.render(variables).encode()
-            if name == site.default_window:
-                variables = page_variables(site, page, root="", here=f"{name}/")
-                files["index.html"] = template.render(variables).encode()
-    specs = {
-        drawing_key(page.metrics.window.name, chart, size): chart.spec_json(size)
-        for page in pages
-        for chart in page.charts
-        for size in chart.specs
-    }
-    return PageDraft(files, specs, [file for page in pages for file in _chart_files(site, page)])
 
 
 def _chart_files(site: SiteHeader, page: Page) -> Iterator[ChartFile]:
