@@ -9,29 +9,61 @@ import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
 from reportgen import __version__
-from reportgen.cli.options import (
-    ConfigOption,
-    ExecutorOption,
-    JsonOption,
-    OnlyOption,
-    OutputOption,
-    ProcessesOption,
-    SiteOption,
-    SourceOption,
+from reportgen.cli.output import (
+    open_standard_streams,
+    print_findings,
+    print_json,
+    print_result,
+    progress,
+    reporting,
 )
-from reportgen.cli.output import open_standard_streams, print_findings, print_json, print_result, reporting
-from reportgen.cli.progress import progress
 from reportgen.config.settings import Config, config_from_options
 from reportgen.config.sites import Sites, load_settings
 from reportgen.core.errors import ConfigError, mask_logins
 from reportgen.core.processes import processors
 from reportgen.core.windows import today_in
 from reportgen.publish.history import BuildResult, read_runs
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config", metavar="FILE", help="Settings file. Default: reportgen.toml in the working directory."
+    ),
+]
+SourceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="URL",
+        help="Where to read: postgresql://…, sqlite:///…, duckdb:///…, a file, or sample.",
+    ),
+]
+OutputOption = Annotated[
+    str | None, typer.Option("--output", metavar="DIR", help="Directory of the releases. Default: output.")
+]
+SiteOption = Annotated[
+    list[str] | None, typer.Option("--site", metavar="NAME", help="Only this one of many sites. Repeatable.")
+]
+ProcessesOption = Annotated[
+    int | None,
+    typer.Option(min=1, max=1024, help="Number of sites built at once. Default: one per processor."),
+]
+ExecutorOption = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Dask cluster that builds many sites: dask://scheduler:8786."),
+]
+OnlyOption = Annotated[
+    Literal["site", "page"] | None,
+    typer.Option(
+        help="With many sites: build the one --site without the page over all sites, or only that page."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 
 app = typer.Typer(
     name="reportgen",

@@ -1,11 +1,11 @@
-"""What the commands print: results for people and for scripts, and errors without secrets."""
+"""What the commands print: progress, results for people and for scripts, and errors without secrets."""
 
 import json
 import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import typer
 
 from reportgen.config.problems import cloud_secrets, url_secrets
 from reportgen.core.errors import ReportgenError, mask_logins, scrub
+from reportgen.core.timing import Stopwatch
 from reportgen.publish.history import BuildResult
 
 if TYPE_CHECKING:
@@ -42,6 +43,42 @@ def reporting(*, as_json: bool) -> Iterator[list[str]]:
             for line in failed.message.splitlines():
                 typer.echo(f"error: {line}", err=True)
         raise typer.Exit(failed.exit_code) from None
+
+
+@contextmanager
+def progress(*, quiet: bool) -> Iterator[Stopwatch]:
+    """Yield a stopwatch that prints each stage and its time on standard error, unless ``quiet``.
+
+    On a terminal, a spinner names the current stage.
+    """
+    terminal = not quiet and sys.stderr.isatty()
+    with _spinner() if terminal else nullcontext() as spinner:
+
+        def begin(name: str) -> None:
+            if spinner is not None:
+                spinner.update(name)
+
+        def print_stage(name: str, seconds: float) -> None:
+            line = f"{name:<8} {seconds:6.2f} s"
+            if spinner is not None:
+                spinner.console.print(line, highlight=False)
+            elif not quiet:
+                typer.echo(line, err=True)
+
+        def warn(message: str) -> None:
+            if not quiet:
+                typer.echo(f"warning: {message}", err=True)
+
+        yield Stopwatch(begin, print_stage, warn)
+
+
+@contextmanager
+def _spinner() -> Iterator[Any]:
+    """Yield Rich's spinner, whose text is the current stage."""
+    from rich.console import Console
+
+    with Console(stderr=True).status("query") as status:
+        yield status
 
 
 def print_result(result: BuildResult, root: Path) -> None:
