@@ -1,18 +1,22 @@
-"""What every source provides: the :class:`Source` protocol, the SQL :class:`Dialect`, and helpers for names.
+"""What every source provides: the class :class:`Source`, the SQL :class:`Dialect`, and helpers for names.
 
 A source is one adapter for one engine, and a context manager: inside the ``with`` block, every statement
 reads one snapshot of the data. It runs the shared statements of :mod:`reportgen.sources.statements` and
 computes nothing itself. :func:`reportgen.sources.registry.open_source` chooses the adapter by URL.
 """
 
+import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, ClassVar, Literal, Self
 
 from reportgen.config.settings import SourceSettings
-from reportgen.core.errors import ConfigError
+from reportgen.core.errors import ConfigError, ReportgenError, SourceError, SourceUnavailable
+from reportgen.sources.errors import to_source_error
 
 
 @dataclass(frozen=True)
@@ -54,16 +58,29 @@ class Finding:
     message: str
 
 
-class Source(Protocol):
+class Source(ABC):
     """One table or query of one engine.
 
     ``name`` is the source's URL without secrets. ``site`` is the name of the site if the source knows it.
-    ``notice`` is shown on every page if it is set.
+    ``notice`` is shown on every page if it is set. An adapter defines the abstract methods, and names in
+    ``driver_errors`` the classes of errors that its driver raises.
     """
 
-    name: str
-    site: str | None
-    notice: str | None
+    driver_errors: ClassVar[tuple[type[BaseException], ...]]
+    advice = "Check [source] url, table, columns and query"
+    """What to do after an error for which there is no other advice."""
+    grace_s = 0
+    """Seconds to wait after ``statement_timeout_s``, if the engine has such a timeout of its own."""
+    too_late = (
+        "a statement took longer than statement_timeout_s ({s} s): add an index, or raise it in [source]"
+    )
+    site: str | None = None
+    notice: str | None = None
+
+    def __init__(self, settings: SourceSettings, name: str) -> None:
+        self.settings = settings
+        self.name = name
+        self._opened = ExitStack()
 
     def __enter__(self) -> Self:
         """Connect and begin the snapshot.
@@ -73,26 +90,128 @@ class Source(Protocol):
             SourceError: the table, its columns or their types are not as configured.
 
         """
-        ...
+        with self.translate_errors(), ExitStack() as opened:
+            self.connect(opened)
+            self._opened = opened.pop_all()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the snapshot and disconnect."""
-        ...
-
-    @property
-    def dialect(self) -> Dialect:
-        """How this engine writes the parts of the shared statements that differ."""
-        ...
+        """End the snapshot and disconnect; fail if files, which have no snapshot, changed since the start."""
+        with self.translate_errors(), self._opened:
+            if kind is None:
+                self.check_unchanged()
 
     def rows(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
         """Run one statement with ``values`` bound by name, and yield its rows without holding all of them."""
-        ...
+        with self.translate_errors(), self.timeout():
+            yield from self.execute(sql, values)
 
+    @property
+    @abstractmethod
+    def dialect(self) -> Dialect:
+        """How this engine writes the parts of the shared statements that differ."""
+
+    @abstractmethod
+    def connect(self, opened: ExitStack) -> None:
+        """Connect, begin the snapshot and check the columns; ``opened`` closes all when the source ends."""
+
+    @abstractmethod
+    def execute(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
+        """Run one statement and yield its rows."""
+
+    @abstractmethod
+    def cancel(self) -> None:
+        """End the running statement. This is called from another thread, perhaps several times."""
+
+    @abstractmethod
     def inspect(self) -> Iterator[Finding]:
         """Yield what ``reportgen check`` shows of the engine: index, rights and others."""
-        ...
+
+    def check_unchanged(self) -> None:  # noqa: B027 - only files need it
+        """Raise SourceUnavailable if files were changed while they were read."""
+
+    def message_of(self, exc: BaseException) -> str:
+        """Return the error's message in one line, without secrets."""
+        return str(exc).strip().partition("\n")[0].rstrip(".!") or type(exc).__name__
+
+    @contextmanager
+    def translate_errors(self) -> Iterator[None]:
+        """Raise the errors of the driver as :class:`SourceError`."""
+        try:
+            yield
+        except ReportgenError:
+            raise
+        except self.driver_errors as exc:
+            timeout_s = self.settings.statement_timeout_s
+            raise to_source_error(exc, self.name, self.message_of(exc), timeout_s, self.advice) from exc
+
+    @contextmanager
+    def timeout(self, extra_s: float = 0) -> Iterator[None]:
+        """Cancel what takes ``extra_s`` longer than a statement may, and raise SourceUnavailable."""
+        limit_s = self.settings.statement_timeout_s + self.grace_s + extra_s
+        late, done = threading.Event(), threading.Event()
+
+        def watch() -> None:
+            wait_s = limit_s
+            while not done.wait(wait_s):
+                late.set()
+                with suppress(Exception):  # the connection may be closing
+                    self.cancel()
+                wait_s = 1  # repeat: the statement may begin only now
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        except ReportgenError:
+            raise
+        except Exception as exc:
+            if not late.is_set():
+                raise
+            reason = self.too_late.format(s=self.settings.statement_timeout_s, limit_s=limit_s)
+            raise SourceUnavailable(f"{self.name}: {reason}") from exc
+        finally:
+            done.set()
+            watcher.join()
+
+    @property
+    def columns(self) -> tuple[str, str, str]:
+        """The names of the columns of date, path and visits."""
+        columns = self.settings.columns
+        return columns.date, columns.path, columns.visits
+
+    def relation(self, default_schema: str) -> str:
+        """Return the quoted table name with its schema, or the query as a subquery ``metrics``."""
+        if self.settings.query:
+            return f"({strip_semicolon(self.settings.query)}\n) AS metrics"
+        schema = self.settings.schema_ or default_schema
+        return f"{quoted_identifier(schema)}.{quoted_identifier(self.settings.table)}"
+
+    def missing_column(self, column: str, found: Sequence[str], hint: str = "") -> SourceError:
+        """Return the error for a column that is not among those that were ``found``."""
+        return SourceError(
+            f"{self.name}: there is no column {quoted_identifier(column)}; it has: {', '.join(found)}. "
+            f"Set columns in [source] to the names the data has{hint}"
+        )
+
+    def wrong_type(self, column: str, found: object, expected: str) -> SourceError:
+        """Return the error for a column whose type cannot hold the values."""
+        return SourceError(
+            f"{self.name}: the column {quoted_identifier(column)} is of type {found}, not {expected}. "
+            "Name another in [source] columns, or cast it with query"
+        )
+
+
+def index_finding(column: str, create: str | None) -> Finding:
+    """Return the finding of an index on the date ``column``, or of its absence; ``create`` would make it."""
+    column = quoted_identifier(column)
+    if create is None:
+        return Finding("ok", "index", f"an index begins with {column}")
+    return Finding(
+        "warning", "index", f"no index begins with {column}: every build reads the whole table. {create};"
+    )
 
 
 def quoted_identifier(name: str) -> str:
@@ -105,11 +224,6 @@ def quoted_identifier(name: str) -> str:
     if "\0" in name:
         raise ConfigError("source: a table or column name cannot hold the character NUL")
     return '"' + name.replace('"', '""') + '"'
-
-
-def table_name(settings: SourceSettings, default_schema: str) -> str:
-    """Return the quoted table name with its quoted schema."""
-    return f"{quoted_identifier(settings.schema_ or default_schema)}.{quoted_identifier(settings.table)}"
 
 
 def strip_semicolon(query: str) -> str:

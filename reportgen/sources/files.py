@@ -3,7 +3,7 @@
 from pathlib import Path
 from urllib.parse import unquote
 
-from reportgen.core.errors import ConfigError
+from reportgen.core.errors import ConfigError, SourceUnavailable
 
 
 def file_from_url(url: str, scheme: str) -> Path:
@@ -27,9 +27,15 @@ def file_from_url(url: str, scheme: str) -> Path:
         raise ConfigError(f"source.url: {exc.strerror}: write {scheme}:///name of a file") from None
 
 
-def missing_file_message(file: Path, scheme: str) -> str:
-    """Return the error message for a file that does not exist."""
-    return (
-        f"{file}: no such file. {scheme}:///name is relative to the working directory ({Path.cwd()}); "
-        f"an absolute path takes four slashes: {scheme}:////data/name"
-    )
+def check_file(file: Path, scheme: str) -> None:
+    """Check that the file of a ``scheme:///…`` URL exists.
+
+    Raises:
+        SourceUnavailable: it does not exist.
+
+    """
+    if not file.is_file():
+        raise SourceUnavailable(
+            f"{file}: no such file. {scheme}:///name is relative to the working directory ({Path.cwd()}); "
+            f"an absolute path takes four slashes: {scheme}:////data/name"
+        )

@@ -24,7 +24,7 @@ def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
     url = settings.url.get_secret_value()
     scheme = url.partition("://")[0].lower() if "://" in url else ""
     if scheme in {"postgresql", "postgres"}:
-        from reportgen.sources.postgres.source import PostgresSource
+        from reportgen.sources.postgres import PostgresSource
 
         return PostgresSource(settings, timezone)
     if scheme == "sqlite":

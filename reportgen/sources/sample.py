@@ -34,9 +34,9 @@ class SampleSource(SqliteSource):
             f"{_describe_move(self._weeks)}."
         )
 
-    def connect(self) -> sqlite3.Connection:
+    def open_database(self) -> sqlite3.Connection:
         """Return a new database with the sample, moved by whole weeks to keep weekdays, and cut at today."""
-        connection = super().connect()
+        connection = super().open_database()
         connection.execute(
             "CREATE TABLE metrics (date TEXT NOT NULL, path TEXT NOT NULL, visits INTEGER NOT NULL,"
             " PRIMARY KEY (date, path)) WITHOUT ROWID"

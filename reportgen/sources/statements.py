@@ -254,13 +254,7 @@ def _execute(
     """Run ``statement`` in the engine's SQL with ``values`` bound by name; ``parts`` are inserted as SQL."""
     dialect = source.dialect
     sql = statement.format(
-        relation=dialect.relation,
-        stored_date=dialect.stored_date,
-        day=dialect.day,
-        path=dialect.path,
-        visits=dialect.visits,
-        stored_visits=dialect.stored_visits,
-        code_point_order=dialect.code_point_order,
+        **vars(dialect),
         **{name: dialect.placeholder(name, value) for name, value in values.items()},
         **(parts or {}),
     )

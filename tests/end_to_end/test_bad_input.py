@@ -467,7 +467,7 @@ BAD_FILES = {
         'query = "DELETE FROM metrics RETURNING *"',
     ),
     "sqlite: a statement that takes too long": BadFile(
-        "sqlite:///a.db", in_sqlite(TABLE), ("1 s", "statement_timeout_s in [source]"),
+        "sqlite:///a.db", in_sqlite(TABLE), ("statement_timeout_s (1 s)", "in [source]"),
         f"query = \"{ENDLESS} SELECT '2026-11-20' AS date, '/' AS path, i AS visits FROM n\"\n"
         "statement_timeout_s = 1",
     ),
@@ -570,7 +570,7 @@ def test_a_sqlite_database_that_another_program_has_locked(site: Site) -> None:
         " c.execute('BEGIN EXCLUSIVE'); print('ready', flush=True); sys.stdin.read()"
     )
     with another_process(program, site.folder / "a.db"):
-        says = ["sqlite:///a.db", "another program holds the database locked", "try again"]
+        says = ["sqlite:///a.db", "Another program holds the database locked", "Try again"]
         site.fails("--source", "sqlite:///a.db", says=says)
 
 
@@ -580,7 +580,7 @@ def test_a_duckdb_database_that_another_program_writes_to(site: Site) -> None:
         "import duckdb, sys; c = duckdb.connect(sys.argv[1]); print('ready', flush=True); sys.stdin.read()"
     )
     with another_process(program, site.folder / "a.duckdb"):
-        says = ["duckdb:///a.duckdb", "another program has the database open for writing", "Try again"]
+        says = ["duckdb:///a.duckdb", "Another program has the database open for writing", "Try again"]
         site.fails("--source", "duckdb:///a.duckdb", says=says)
 
 

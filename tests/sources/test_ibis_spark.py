@@ -193,7 +193,7 @@ def test_a_cluster_without_free_resources_times_out(run: Run, spark: str, partit
 
 def test_a_missing_folder_is_named(spark: str, engine: Engine) -> None:
     with (
-        pytest.raises(SourceError, match=r"PATH_NOT_FOUND.*Set schema, table"),
+        pytest.raises(SourceError, match=r"PATH_NOT_FOUND.*Set schema and table"),
         engine.open(f"{spark}?parquet=/no"),
     ):
         pass

@@ -6,19 +6,18 @@ driver, without Arrow or pandas in between. Ibis and the driver are imported onl
 
 import importlib
 import re
-import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
-from types import TracebackType
-from typing import Any, Self
+from datetime import UTC, date, datetime, time
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from reportgen.config.problems import url_secrets
 from reportgen.config.settings import SourceSettings
-from reportgen.core.errors import ConfigError, ReportgenError, SourceError, SourceUnavailable, scrub
-from reportgen.sources.base import Dialect, Finding
+from reportgen.core.errors import ConfigError, scrub
+from reportgen.sources.base import Dialect, Finding, Source
 
 PREFIX = "ibis+"
 ROWS_PER_FETCH = 5_000
@@ -48,10 +47,9 @@ class Engine:
     snapshot: Sequence[str] = ()
     state: str = NO_SNAPSHOT
     connect_timeout: bool = False
-    tested: bool = True
 
 
-UNTESTED = Engine(tested=False)
+UNTESTED = Engine()
 ENGINES = {
     "duckdb": Engine(
         {"read_only": True},
@@ -81,36 +79,6 @@ ENGINES = {
     "pyspark": Engine(),
 }
 """The engines that the tests run, by the name of their Ibis backend. All others are :data:`UNTESTED`."""
-
-UNAVAILABLE = (
-    r"refused|unreachable|reset by peer|broken pipe|name or service|could not connect|can't connect|"
-    r"unavailable|SparkContext was shut down|stopped SparkContext|FILE_NOT_EXIST|FAILED_READ_FILE"
-)
-TIMED_OUT = r"timed? ?out|timeout|interrupt|cancell?ed|max_execution_time|max_statement_time"
-NOT_FOUND = (
-    r"does(n't| not) exist|no such|not ?found|unknown (table|database|column)|PATH_NOT_FOUND|"
-    r"TABLE_OR_VIEW_NOT_FOUND|UNRESOLVED_COLUMN"
-)
-ADVICE: tuple[tuple[str, type[SourceError], str], ...] = (
-    (
-        r"overflow|out of range",
-        SourceError,
-        "The visits add up to more than 64 bits hold: look for a wrong count",
-    ),
-    (
-        r"authenti|password|access denied|permission|authorized",
-        SourceError,
-        "Check user, password and rights",
-    ),
-    (UNAVAILABLE, SourceUnavailable, "Try again"),
-    (TIMED_OUT, SourceUnavailable, "It took longer than {s} s: try again, or raise statement_timeout_s"),
-    (NOT_FOUND, SourceError, "Set schema, table and columns in [source] to what is there"),
-    (r"ConnectionError|OperationalError|InterfaceError|Py4JNetworkError", SourceUnavailable, "Try again"),
-    ("", SourceError, "Check [source] url, table, columns and query"),
-)
-"""Patterns of an error, the error to raise and the advice to give. The first pattern that matches counts.
-
-The drivers have no common error classes, so the names of the classes and the words of the message decide."""
 
 
 def load_backend(url: str) -> str:
@@ -147,61 +115,56 @@ def translate_import_errors(backend: str) -> Iterator[None]:
         ) from exc
 
 
-class IbisSource:
+class IbisSource(Source):
     """A table or query of an engine that Ibis connects to."""
 
-    site: str | None = None
-    notice: str | None = None
+    driver_errors = (Exception,)
+    _backend: Any
 
     def __init__(self, settings: SourceSettings, timezone: str) -> None:
-        self._settings = settings
-        self._timezone = timezone
         self._url = settings.url.get_secret_value()
+        super().__init__(settings, public_name(self._url))
+        self._timezone = timezone
         self._backend_name = load_backend(self._url)
         self._engine = ENGINES.get(self._backend_name, UNTESTED)
         self._secrets = (*url_secrets(self._url), self._url)
-        self._limits = {"s": settings.statement_timeout_s, "ms": settings.statement_timeout_s * 1000}
-        self._backend: Any = None
-        self.name = public_name(self._url)
 
-    def __enter__(self) -> Self:
+    def connect(self, opened: ExitStack) -> None:
         """Connect, read the columns and their types, and begin the snapshot if the engine has one."""
-        limit_s = self._settings.connect_timeout_s + self._settings.statement_timeout_s
-        with self._translate_errors(), self._timeout(limit_s), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # for example, that MySQL does not know a zone by its name
-            try:
-                self._backend = self._connect()
-                self._run_all(self._engine.session)
-                self._dialect = self._describe()
-                self._run_all(self._engine.snapshot)
-            except BaseException:
-                self._disconnect()
-                raise
-        return self
+        from reportgen.sources.ibis.sql import relation_of
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Disconnect, which ends the snapshot."""
-        with self._translate_errors():
-            self._disconnect()
+        ignored = warnings.catch_warnings(
+            action="ignore"
+        )  # such as that MySQL does not know a zone by its name
+        with (
+            translate_import_errors(self._backend_name),
+            self.timeout(self.settings.connect_timeout_s),
+            ignored,
+        ):
+            self._backend = self.open_backend(opened)
+            self._run_all(self._engine.session)
+            relation = relation_of(self.settings, self._backend.dialect)
+            self._dialect = self._describe(relation, self.schema_of(f"SELECT * FROM {relation}"))
+            self._run_all(self._engine.snapshot)
 
     @property
     def dialect(self) -> Dialect:
         """How the engine writes the statements. Values are literals, because drivers differ in binding."""
         return self._dialect
 
-    def rows(self, sql: str, _: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
-        """Run one statement and yield its rows as they arrive."""
-        if self._backend is None:
-            raise RuntimeError("the source is not open")
-        with self._translate_errors(), self._timeout(self._settings.statement_timeout_s):
-            for row in self._fetch(self._backend.raw_sql(sql)):
-                yield [_plain_value(value) for value in row]
+    def execute(self, sql: str, _: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
+        """Run one statement and yield its rows."""
+        for row in self.fetch(self._backend.raw_sql(sql)):
+            yield [_plain_value(value) for value in row]
+
+    def cancel(self) -> None:
+        """End the running statement, if the engine has no timeout of its own."""
+        if self._backend_name == "duckdb":
+            self._backend.con.interrupt()
 
     def inspect(self) -> Iterator[Finding]:
         """Yield whether the engine is tested, whether a build reads one snapshot, and what is not checked."""
-        if not self._engine.tested:
+        if self._engine is UNTESTED:
             yield Finding(
                 "warning", "engine",
                 "not tested with reportgen: compare the visits of one day with your own query, "
@@ -215,25 +178,18 @@ class IbisSource:
             "ok", "rights", "not checked; no statement writes. Give reportgen a user that may only read"
         )
 
-    def _connect(self) -> Any:
+    def open_backend(self, opened: ExitStack) -> Any:
+        """Return the connected backend of Ibis."""
         import ibis
 
         options = dict(self._engine.options)
         if self._engine.connect_timeout:
-            options["connect_timeout"] = self._settings.connect_timeout_s
-        return ibis.connect(self._url.partition("+")[2], **options)
+            options["connect_timeout"] = self.settings.connect_timeout_s
+        backend = ibis.connect(self._url.partition("+")[2], **options)
+        opened.callback(backend.disconnect)
+        return backend
 
-    def _disconnect(self) -> None:
-        if self._backend is not None:
-            backend, self._backend = self._backend, None
-            backend.disconnect()
-
-    def _cancel(self) -> None:
-        """End the running statement, if the driver can; this is called from another thread."""
-        if self._backend_name == "duckdb" and self._backend is not None:
-            self._backend.con.interrupt()
-
-    def _fetch(self, result: Any) -> Iterator[Sequence[Any]]:
+    def fetch(self, result: Any) -> Iterator[Sequence[Any]]:
         """Yield the rows of a driver's result, which is a cursor or holds all rows."""
         if hasattr(result, "fetchmany"):
             while chunk := result.fetchmany(ROWS_PER_FETCH):
@@ -241,27 +197,9 @@ class IbisSource:
         else:
             yield from getattr(result, "result_rows", result)  # ClickHouse has result_rows; BigQuery iterates
 
-    def _run_all(self, statements: Sequence[str]) -> None:
-        for statement in statements:
-            self._backend.raw_sql(statement.format(**self._limits))
-
-    def _describe(self) -> Dialect:
-        """Return how the engine writes the statements for the table or query of the settings.
-
-        Raises:
-            SourceError: a column is missing, or its type cannot hold the values.
-
-        """
-        from reportgen.sources.ibis.sql import dialect_of, relation_of
-
-        name = self._backend.dialect
-        relation = relation_of(self._settings, name)
-        schema = self._schema(f"SELECT * FROM {relation}")
-        return dialect_of(schema, self._settings, relation, name, self._timezone, self.name)
-
-    def _schema(self, query: str) -> Mapping[str, Any]:
+    def schema_of(self, query: str) -> Mapping[str, Any]:
         """Return Ibis's data type of each column of the table or query, by its name."""
-        settings = self._settings
+        settings = self.settings
         if self._backend_name == "duckdb":  # Ibis 12 calls a method that newer versions of DuckDB do not have
             type_of = self._backend.compiler.type_mapper.from_string
             described = self._backend.raw_sql(f"DESCRIBE {query}").fetchall()
@@ -271,56 +209,84 @@ class IbisSource:
         database = tuple(settings.schema_.split(".")) if settings.schema_ else None
         return dict(self._backend.table(settings.table, database=database).schema())
 
-    @contextmanager
-    def _timeout(self, limit_s: float) -> Iterator[None]:
-        """Cancel a statement that takes longer than ``limit_s``, if the engine can cancel statements."""
-        late, done = threading.Event(), threading.Event()
+    def message_of(self, exc: BaseException) -> str:
+        """Return the error's message in one line, without secrets and Java's stack."""
+        text = " ".join(scrub(str(exc), self._secrets).split())
+        if type(exc).__name__ == "TableNotFound":  # Ibis says only its name
+            return f'no table "{text}"'
+        # Spark's messages hold ``[CONDITION] text`` between stack lines.
+        condition = re.search(
+            r"\[[A-Z][A-Z_0-9.]+\] .*?(?= SQLSTATE|; line \d| at (org|java|scala)\.|$)", text
+        )
+        text = condition.group() if condition else re.split(r"\s+at (?=(?:org|java|scala|py4j)\.)", text)[0]
+        return text[:MAX_MESSAGE_LENGTH].rstrip(" .;") or "it failed without a message"
 
-        def watch() -> None:
-            wait_s = limit_s
-            while not done.wait(wait_s):
-                late.set()
-                with suppress(Exception):  # the connection may be closing
-                    self._cancel()
-                wait_s = 1  # repeat: the statement may begin only now
+    def _run_all(self, statements: Sequence[str]) -> None:
+        limit_s = self.settings.statement_timeout_s
+        for statement in statements:
+            self._backend.raw_sql(statement.format(s=limit_s, ms=limit_s * 1000))
 
-        threading.Thread(target=watch, daemon=True).start()
-        try:
-            yield
-        except ReportgenError:
-            raise
-        except Exception as exc:
-            if not late.is_set():
-                raise
-            raise SourceUnavailable(
-                f"{self.name}: a statement took longer than statement_timeout_s "
-                f"({self._settings.statement_timeout_s} s). Raise it in [source]"
-            ) from exc
-        finally:
-            done.set()
+    def _describe(self, relation: str, schema: Mapping[str, Any]) -> Dialect:
+        """Return how the engine writes the statements for a relation with the columns of ``schema``.
 
-    @contextmanager
-    def _translate_errors(self) -> Iterator[None]:
-        """Raise the errors of Ibis and of any driver as :class:`SourceError`."""
-        try:
-            with translate_import_errors(self._backend_name):  # some import their driver when they connect
-                yield
-        except ReportgenError:
-            raise
-        except Exception as exc:  # the drivers' error classes have no common base
-            text = " ".join(scrub(str(exc), self._secrets).split())
-            classes = " ".join(base.__name__ for base in type(exc).__mro__)
-            message = f'no table "{text}"' if type(exc).__name__ == "TableNotFound" else _shorten(text)
-            for pattern, error_class, advice in ADVICE:
-                if re.search(pattern, f"{classes} {text}", re.IGNORECASE):
-                    raise error_class(f"{self.name}: {message}. {advice.format(**self._limits)}") from exc
+        Raises:
+            SourceError: a column is missing, or its type cannot hold the values.
 
+        """
+        from reportgen.sources.ibis import sql
 
-def _shorten(text: str) -> str:
-    """Return a message without Java's stack: Spark's hold ``[CONDITION] text`` between stack lines."""
-    condition = re.search(r"\[[A-Z][A-Z_0-9.]+\] .*?(?= SQLSTATE|; line \d| at (org|java|scala)\.|$)", text)
-    message = condition.group() if condition else re.split(r"\s+at (?=(?:org|java|scala|py4j)\.)", text)[0]
-    return message[:MAX_MESSAGE_LENGTH].rstrip(" .;") or "it failed without a message"
+        dialect = self._backend.dialect
+        names = [self._stored_name(name, schema) for name in self.columns]
+        days, paths, numbers = (schema[name] for name in names)
+        day, path, visits = (f"stored.{sql.quoted(name, dialect)}" for name in names)
+        exact = sql.EXACT_TEXT.get(dialect, "{}")
+        is_instant = days.is_timestamp() and days.timezone is not None
+        if days.is_string():
+            day = exact.format(day)
+            date_of_day = sql.write(sql.iso_date(), day, dialect)
+        elif days.is_date():
+            date_of_day = day
+        elif days.is_timestamp():
+            template = sql.LOCAL_DATE.format(self._timezone) if is_instant else sql.DATE
+            date_of_day = sql.write(template, day, dialect)
+        else:
+            raise self.wrong_type(names[0], days, "a date, timestamp or ISO text")
+        if not paths.is_string():
+            raise self.wrong_type(names[1], paths, "text")
+        if numbers.is_integer():
+            whole = visits if self._engine is not UNTESTED else sql.write(sql.DECIMAL, visits, dialect)
+        elif numbers.is_floating() or numbers.is_decimal():
+            whole = sql.write(sql.WHOLE_DECIMAL, visits, dialect)
+        elif numbers.is_string():
+            whole = sql.write(sql.whole_number(), visits, dialect)
+        else:
+            raise self.wrong_type(names[2], numbers, "a number")
+
+        def literal(name: str, value: Any) -> str:
+            # A limit of the stored dates is of their type, so that no engine has to cast the column.
+            if name in {"first", "end"} and days.is_timestamp():
+                value = datetime.combine(value, time(), ZoneInfo(self._timezone) if is_instant else None)
+                value = value.astimezone(UTC) if is_instant else value
+            return sql.literal(value, dialect)
+
+        return Dialect(
+            relation=relation,
+            stored_date=day,
+            day=date_of_day,
+            path=exact.format(path),
+            visits=whole,
+            stored_visits=visits,
+            code_point_order="",
+            placeholder=literal,
+            date_value=date.isoformat if days.is_string() else lambda day: day,
+        )
+
+    def _stored_name(self, name: str, schema: Mapping[str, Any]) -> str:
+        """Return the column's name as the engine stores it: some engines store all names in capitals."""
+        matches = [stored for stored in schema if stored.lower() == name.lower()]
+        if name not in schema and len(matches) != 1:
+            raise self.missing_column(name, list(schema))
+        return name if name in schema else matches[0]
 
 
 def public_name(url: str) -> str:

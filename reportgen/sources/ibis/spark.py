@@ -10,7 +10,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
@@ -42,12 +42,12 @@ FileState = tuple[str, Any, int]
 class SparkSource(IbisSource):
     """A table of Spark's catalog, a folder of Parquet files, or a query."""
 
+    _session: Any
+
     def __init__(self, settings: SourceSettings, timezone: str) -> None:
         super().__init__(settings, timezone)
         self._options = _parameters(self._url)
         self._folder = self._options.pop("parquet", None)
-        self._session: Any = None
-        self._owns_session = False
         self._files: set[FileState] = set()
         self._group = f"reportgen-{uuid4().hex}"
         if self._folder:
@@ -55,21 +55,15 @@ class SparkSource(IbisSource):
         if self._folder and settings.schema_:
             raise ConfigError("source.schema: a folder of Parquet files has no schema; leave it out")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Disconnect; fail if a file of the folder was changed or removed since the start."""
-        try:
-            if kind is None and self._folder:
-                with self._translate_errors(), self._timeout(self._settings.statement_timeout_s):
-                    changed = self._files - self._list_files()
-                if changed:
-                    raise SourceUnavailable(
-                        f"{self.name}: files were changed or removed while they were read, one of them "
-                        f"{min(changed)[0]}; try again"
-                    )
-        finally:
-            super().__exit__(kind, error, trace)
+    def check_unchanged(self) -> None:
+        """Check that no file of the folder was changed or removed since the start."""
+        with self.timeout():
+            changed = self._files - self._list_files() if self._folder else set()
+        if changed:
+            raise SourceUnavailable(
+                f"{self.name}: files were changed or removed while they were read, one of them "
+                f"{min(changed)[0]}; try again"
+            )
 
     def inspect(self) -> Iterator[Finding]:
         """Yield the findings of the base class, with the consistency of a folder of files."""
@@ -80,23 +74,23 @@ class SparkSource(IbisSource):
             else:
                 yield finding
 
-    def _connect(self) -> Any:
+    def open_backend(self, opened: ExitStack) -> Any:
+        """Return the backend of Ibis, with a new Spark session of its own settings and views."""
         import ibis
 
-        self._session = self._start_session()
-        # So that _cancel ends only this source's jobs.
+        self._session = self._start_session(opened)
+        # So that cancel() ends only this source's jobs.
         self._session.sparkContext.setJobGroup(self._group, "reportgen", interruptOnCancel=True)
         backend = ibis.pyspark.connect(self._session)  # sets the session's zone to UTC
         for key, value in STRICT.items():
             self._session.conf.set(key, value)
-        self._backend = backend
         if self._folder:
             self._files = self._list_files()
-            view = self._settings.table.replace("`", "``")
+            view = self.settings.table.replace("`", "``")
             self._session.read.parquet(self._folder).createOrReplaceTempView(f"`{view}`")
         return backend
 
-    def _schema(self, query: str) -> Mapping[str, Any]:
+    def schema_of(self, query: str) -> Mapping[str, Any]:
         """Return Ibis's data type of each column, with the zone of Spark's instants, which Ibis drops."""
         from ibis.expr.datatypes import Timestamp
 
@@ -107,26 +101,38 @@ class SparkSource(IbisSource):
             name: Timestamp(timezone="UTC") if name in instants else kind for name, kind in schema.items()
         }
 
-    def _start_session(self) -> Any:
-        """Return a new session, with its own settings and views, in the Spark of this process."""
+    def fetch(self, result: Any) -> Iterator[Sequence[Any]]:
+        """Yield the rows partition by partition, so that the driver holds one partition at a time."""
+        yield from result.toLocalIterator()
+
+    def cancel(self) -> None:
+        """Cancel the jobs of this source."""
+        self._session.sparkContext.cancelJobGroup(self._group)
+
+    def _start_session(self, opened: ExitStack) -> Any:
+        """Return a new session in the Spark of this process, which is started and ended if there is none."""
         from pyspark.sql import SparkSession
 
         # It logs each error, which is raised too.
         logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
-        builder = SparkSession.builder.config(map=QUIET | self._options)
-        if SparkSession.getActiveSession() is None:
+        is_running = SparkSession.getActiveSession() is not None
+        if not is_running:
             if not (shutil.which("java") or os.environ.get("JAVA_HOME")):
                 raise ConfigError("source.url: Spark needs Java 17 or later here: install it")
             self._check_master()
-            self._owns_session = True
-        return builder.getOrCreate().newSession()
+        session = SparkSession.builder.config(map=QUIET | self._options).getOrCreate().newSession()
+        if is_running:
+            opened.callback(session.sparkContext.setLocalProperty, "spark.jobGroup.id", None)
+        else:
+            opened.callback(session.stop)
+        return session
 
     def _check_master(self) -> None:
         """Connect to the master once, to fail at once if it is down: Spark itself retries for a minute."""
         master = self._options.get("spark.master", "")
         if master.startswith("spark://"):
             host, _, port = master.removeprefix("spark://").split(",")[0].rpartition(":")
-            socket.create_connection((host, int(port)), self._settings.connect_timeout_s).close()
+            socket.create_connection((host, int(port)), self.settings.connect_timeout_s).close()
 
     def _list_files(self) -> set[FileState]:
         """Return the state of each Parquet file, without reading the files."""
@@ -138,23 +144,6 @@ class SparkSource(IbisSource):
             .select("path", "modificationTime", "length")
         )
         return {tuple(row) for row in files.toLocalIterator()}
-
-    def _fetch(self, result: Any) -> Iterator[Sequence[Any]]:
-        """Yield the rows partition by partition, so that the driver holds one partition at a time."""
-        yield from result.toLocalIterator()
-
-    def _cancel(self) -> None:
-        if self._session is not None:
-            self._session.sparkContext.cancelJobGroup(self._group)
-
-    def _disconnect(self) -> None:
-        session, self._session, self._backend = self._session, None, None
-        if session is None:
-            return
-        if self._owns_session:
-            session.stop()
-        else:
-            session.sparkContext.setLocalProperty("spark.jobGroup.id", None)
 
 
 def _parameters(url: str) -> dict[str, str]:

@@ -6,10 +6,8 @@ expression is a template in PostgreSQL's SQL for a column ``"x"``. sqlglot, the 
 in the engine's SQL, and every name and value.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, time
-from typing import Any
-from zoneinfo import ZoneInfo
+from collections.abc import Iterable
+from datetime import date
 
 import sqlglot
 from sqlglot import errors
@@ -17,7 +15,7 @@ from sqlglot import expressions as exp
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import SourceError
-from reportgen.sources.base import Dialect, quoted_identifier, strip_semicolon
+from reportgen.sources.base import strip_semicolon
 
 MAX_DIGITS = 38
 """Number of digits of the widest decimal type that most engines have."""
@@ -28,8 +26,6 @@ DATE = 'CAST("x" AS DATE)'
 LOCAL_DATE = "CAST(\"x\" AT TIME ZONE '{}' AS DATE)"
 EXACT_TEXT = {"postgres": '{} COLLATE "C"', "mysql": "CAST(CONVERT({} USING utf8mb4) AS BINARY)"}
 """How an engine with collations, by its sqlglot dialect, compares and sorts a text by its bytes."""
-EXACT_SUMS = ("postgres", "mysql", "duckdb", "pyspark")
-"""Dialects of engines whose sums of integers hold more than 64 bits, or whose overflow is an error."""
 
 
 def relation_of(settings: SourceSettings, dialect: str) -> str:
@@ -41,7 +37,7 @@ def relation_of(settings: SourceSettings, dialect: str) -> str:
     """
     if not settings.query:
         names = [*(settings.schema_.split(".") if settings.schema_ else ()), settings.table]
-        return f"{'.'.join(_quoted(name, dialect) for name in names)} stored"
+        return f"{'.'.join(quoted(name, dialect) for name in names)} stored"
     try:
         (tree,) = sqlglot.parse(strip_semicolon(settings.query), read=dialect)
     except (errors.SqlglotError, ValueError) as exc:
@@ -52,73 +48,17 @@ def relation_of(settings: SourceSettings, dialect: str) -> str:
     return f"({tree.sql(dialect)}) stored"
 
 
-def dialect_of(
-    schema: Mapping[str, Any],
-    settings: SourceSettings,
-    relation: str,
-    dialect: str,
-    timezone: str,
-    source: str,
-) -> Dialect:
-    """Return how the engine writes the shared statements, for a relation with the columns of ``schema``.
-
-    ``schema`` maps column names to Ibis's data types; ``source`` is the source's name in error messages.
-
-    Raises:
-        SourceError: a column is missing, or its type cannot hold the values.
-
-    """
-    columns = settings.columns
-    names = [_stored_name(name, schema, source) for name in (columns.date, columns.path, columns.visits)]
-    days, paths, numbers = (schema[name] for name in names)
-    day, path, visits = (f"stored.{_quoted(name, dialect)}" for name in names)
-    exact = EXACT_TEXT.get(dialect, "{}")
-    is_instant = days.is_timestamp() and days.timezone is not None
-    if days.is_string():
-        day = exact.format(day)
-        date_of_day = _write(_iso_date(), day, dialect)
-    elif days.is_date():
-        date_of_day = day
-    elif days.is_timestamp():
-        date_of_day = _write(LOCAL_DATE.format(timezone) if is_instant else DATE, day, dialect)
-    else:
-        raise _wrong_type(names[0], days, source, "a date, timestamp or ISO text")
-    if not paths.is_string():
-        raise _wrong_type(names[1], paths, source, "text")
-    if numbers.is_integer():
-        whole = visits if dialect in EXACT_SUMS else _write(DECIMAL, visits, dialect)
-    elif numbers.is_floating() or numbers.is_decimal():
-        whole = _write(WHOLE_DECIMAL, visits, dialect)
-    elif numbers.is_string():
-        whole = _write(_whole_number(), visits, dialect)
-    else:
-        raise _wrong_type(names[2], numbers, source, "a number")
-
-    def literal(name: str, value: Any) -> str:
-        # A limit of the stored dates is of their type, so that no engine has to cast the column.
-        if name in {"first", "end"} and days.is_timestamp():
-            value = datetime.combine(value, time())
-            value = value.replace(tzinfo=ZoneInfo(timezone)).astimezone(UTC) if is_instant else value
-        return str(exp.convert(value).sql(dialect))
-
-    return Dialect(
-        relation=relation,
-        stored_date=day,
-        day=date_of_day,
-        path=exact.format(path),
-        visits=whole,
-        stored_visits=visits,
-        code_point_order="",
-        placeholder=literal,
-        date_value=date.isoformat if days.is_string() else lambda day: day,
-    )
-
-
-def _quoted(name: str, dialect: str) -> str:
+def quoted(name: str, dialect: str) -> str:
+    """Return a name as an identifier of the engine's SQL."""
     return str(exp.to_identifier(name, quoted=True).sql(dialect))
 
 
-def _write(template: str, value: str, dialect: str) -> str:
+def literal(value: str | int | date, dialect: str) -> str:
+    """Return a value as a literal of the engine's SQL."""
+    return str(exp.convert(value).sql(dialect))
+
+
+def write(template: str, value: str, dialect: str) -> str:
     """Return a template as an expression of the engine's SQL, with ``value`` in the place of the column.
 
     Raises:
@@ -130,25 +70,7 @@ def _write(template: str, value: str, dialect: str) -> str:
         written = tree.sql(dialect, identify=True, unsupported_level=errors.ErrorLevel.RAISE)
     except errors.UnsupportedError as exc:
         raise SourceError(f"{value}: {exc}. Convert the column with [source] query") from exc
-    return str(written).replace(_quoted("x", dialect), value)
-
-
-def _stored_name(name: str, schema: Mapping[str, Any], source: str) -> str:
-    """Return the column's name as the engine stores it: some engines store all names in capitals."""
-    matches = [name] if name in schema else [stored for stored in schema if stored.lower() == name.lower()]
-    if len(matches) == 1:
-        return matches[0]
-    raise SourceError(
-        f"{source}: there is no column {quoted_identifier(name)}; it has: {', '.join(schema)}. "
-        "Set columns in [source] to the names the data has"
-    )
-
-
-def _wrong_type(name: str, data_type: object, source: str, expected: str) -> SourceError:
-    return SourceError(
-        f"{source}: the column {quoted_identifier(name)} is of type {data_type}, not {expected}. "
-        "Name another in [source] columns, or cast it with query"
-    )
+    return str(written).replace(quoted("x", dialect), value)
 
 
 def _is_in(expression: str, texts: Iterable[str]) -> str:
@@ -156,7 +78,7 @@ def _is_in(expression: str, texts: Iterable[str]) -> str:
     return f"{expression} IN ('{listed}')"
 
 
-def _iso_date() -> str:
+def iso_date() -> str:
     """Return the template of the first ten characters of a text, or NULL if they are not an ISO date."""
     part = 'SUBSTRING("x", {}, {})'.format
     year, month, day = part(3, 2), part(6, 2), part(9, 2)
@@ -178,7 +100,7 @@ def _iso_date() -> str:
     return f"CASE WHEN {valid} THEN {part(1, 10)} END"
 
 
-def _whole_number() -> str:
+def whole_number() -> str:
     """Return the template of the whole number that a text holds, or NULL. Its only sign is a minus."""
     rest = '"x"'
     for digit in "0123456789":

@@ -1,1 +1,0 @@
-"""PostgreSQL, and other databases that speak its protocol."""
