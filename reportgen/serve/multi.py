@@ -132,7 +132,7 @@ def serve_sites(
     listening = listen(server.host, server.port)
     caches = SiteCaches(sites)
     caches.refresh_index()
-    schedule = _schedule(sites, arguments, processes) if scheduled else None
+    schedule = _schedule(sites, sites.all if scheduled else [], arguments, processes)
 
     def visible(document: dict[str, Any]) -> dict[str, Any]:
         return document if password or not server.public else without_details(document)
@@ -142,9 +142,9 @@ def serve_sites(
             "listening", address=address_of(listening), version=__version__, password=bool(password),
             sites=len(sites.all),
         )  # fmt: skip
-        if schedule:
-            # A new machine: the page, and the releases of all sites, come from the bucket.
-            schedule.start(page_at_once=caches.index.cache is None and bool(sites.common.output.bucket))
+        # A new machine: the page, and the releases of all sites, come from the bucket.
+        new = scheduled and caches.index.cache is None
+        schedule.start(page_at_once=new and bool(sites.common.output.bucket))
 
     app = application(
         caches.index, lambda: visible(caches.status), password=password, client_header=server.client_header,
@@ -155,8 +155,8 @@ def serve_sites(
     )
 
 
-def _schedule(sites: Sites, arguments: Sequence[str], processes: int) -> Schedule:
-    """Return the schedule of all sites, each with its own, and of the page over them."""
+def _schedule(sites: Sites, built: Sequence[Site], arguments: Sequence[str], processes: int) -> Schedule:
+    """Return the schedule of the sites that are ``built``, each with its own, and of the page over all."""
     commands = Commands()
 
     def worker(config: Config, *options: str) -> Worker:
@@ -167,7 +167,7 @@ def _schedule(sites: Sites, arguments: Sequence[str], processes: int) -> Schedul
 
     scheduled = [
         ScheduledSite(site.config, worker(site.config, "--only", "site", "--site", site.name), site.name)
-        for site in sites.all
+        for site in built
     ]
     page = worker(sites.common, "--only", "page")
     return Schedule(scheduled, page=page, processes=processes, stop_builds=commands.stop)

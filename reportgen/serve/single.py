@@ -46,7 +46,7 @@ def serve_site(
         commands=commands, timeout_s=config.build_timeout_s, clock=_now, secrets=config.secrets,
     )  # fmt: skip
     site = ScheduledSite(config, worker, at_once=current.cache is None)
-    schedule = Schedule([site], stop_builds=commands.stop) if scheduled else None
+    schedule = Schedule([site] if scheduled else [], stop_builds=commands.stop)
 
     def document() -> dict[str, Any]:
         full = site_status(config, worker.runs, _now())
@@ -54,8 +54,7 @@ def serve_site(
 
     def start() -> None:
         event("listening", address=address_of(listening), version=__version__, password=bool(password))
-        if schedule:
-            schedule.start()
+        schedule.start()
 
     app = application(current, document, password=password, client_header=server.client_header)
     return run_server(

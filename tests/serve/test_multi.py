@@ -4,6 +4,8 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,9 @@ def test_the_service_loads_no_heavy_library(tmp_path: Path) -> None:
     with serving(tmp_path, "--no-schedule") as service:
         maps = Path(f"/proc/{service.process.pid}/maps").read_text()
         assert [name for name in HEAVY if f"/{name}/" in maps] == []
+    code = "import sys, reportgen.serve.multi; print('pebble' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "False\n"
 
 
 def sites_of(folder: Path, monkeypatch: pytest.MonkeyPatch, count: int) -> Sites:
