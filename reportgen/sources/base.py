@@ -174,7 +174,7 @@ class Source(ABC):
             raise SourceUnavailable(f"{self.name}: {reason}") from exc
         finally:
             done.set()
-            watcher.join()
+            watcher.join(1)  # a driver may hang while it cancels
 
     @property
     def columns(self) -> tuple[str, str, str]:

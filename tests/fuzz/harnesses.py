@@ -123,9 +123,9 @@ def _refused_by_libpq(url: str, source: Any) -> None:
     try:
         conninfo_to_dict(url)
     except psycopg.ProgrammingError as exc:
-        shown(mask_logins(source._clean(exc)))
+        shown(mask_logins(source.message_of(exc)))
     except (UnicodeError, ValueError) as exc:
-        shown(mask_logins(source._clean(exc)))
+        shown(mask_logins(source.message_of(exc)))
 
 
 def _file(name: str, text: str) -> Path:
