@@ -15,9 +15,9 @@ import psycopg
 import pytest
 
 from reportgen.config.settings import load_config
+from reportgen.core.processes import GRACE_S
 from reportgen.serve.app import PUBLIC_PATHS
 from reportgen.serve.server import DRAIN_S
-from reportgen.serve.worker import GRACE_S
 from tests.support.commands import Run
 from tests.support.engines import METRICS_TABLE
 from tests.support.image import ROOT, read_dockerfile
