@@ -340,12 +340,17 @@ def test_unusual_headers_change_nothing(service: Service, header: str, status: i
 
 
 def test_a_head_has_a_hundred_headers_and_16_kb_at_most(service: Service) -> None:
-    """In memory each header takes many times its bytes: a few clients could take all memory."""
-    lines = [b"x%d: y" % n for n in range(1500)]
+    lines = [b"x%d: y" % n for n in range(100)]
     assert statuses(received_bytes(service, request(b"/7d/", *lines[:98]))) == [200]
     assert statuses(received_bytes(service, request(b"/7d/", b"x: " + b"y" * 16_000))) == [200]
     for sent in (request(b"/7d/", *lines[:99]), request(b"/7d/", b"x: " + b"y" * 17_000), b"y" * 17_000):
         assert received_bytes(service, sent) == b""
+
+
+@pytest.mark.slow
+def test_heads_with_many_or_long_names_take_little_memory(service: Service) -> None:
+    """In memory each header takes many times its bytes: a few clients could take all memory."""
+    lines = [b"x%d: y" % n for n in range(1500)]
     memory = service.resident_mb
     for n in range(1000):
         received_bytes(
