@@ -1,4 +1,4 @@
-"""What every source provides: the class :class:`Source`, the SQL :class:`Dialect`, and helpers for names.
+"""What every source provides: :class:`Source`, its SQL :class:`Dialect`, and helpers for names and files.
 
 A source is one adapter for one engine, and a context manager: inside the ``with`` block, every statement
 reads one snapshot of the data. It runs the shared statements of :mod:`reportgen.sources.statements` and
@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
+from urllib.parse import unquote
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, ReportgenError, SourceError, SourceUnavailable
@@ -229,3 +231,38 @@ def quoted_identifier(name: str) -> str:
 def strip_semicolon(query: str) -> str:
     """Return the query without a semicolon at its end, so that it can stand in a FROM clause."""
     return query.strip().rstrip(";").rstrip()
+
+
+def file_from_url(url: str, scheme: str) -> Path:
+    """Return the file that a ``scheme:///…`` URL names: three slashes are relative, four are absolute.
+
+    ``sqlite:///tmp/x.db`` returns ``/tmp/x.db`` if only that file exists: to forget a slash is common.
+
+    Raises:
+        ConfigError: the URL names a host, names no file, or the file's name cannot be used.
+
+    """
+    host, _, name = url[len(scheme) + len("://") :].partition("?")[0].partition("/")
+    if host:
+        raise ConfigError(f"source.url: a {scheme} URL names a file, not a host: write {scheme}:///name")
+    if not name.strip("/"):
+        raise ConfigError(f"source.url: names no file: write {scheme}:///name")
+    relative, absolute = Path(unquote(name)), Path("/" + unquote(name))
+    try:
+        return absolute if not relative.exists() and absolute.exists() else relative
+    except OSError as exc:  # for example a name that is too long, or a directory without permission
+        raise ConfigError(f"source.url: {exc.strerror}: write {scheme}:///name of a file") from None
+
+
+def check_file(file: Path, scheme: str) -> None:
+    """Check that the file of a ``scheme:///…`` URL exists.
+
+    Raises:
+        SourceUnavailable: it does not exist.
+
+    """
+    if not file.is_file():
+        raise SourceUnavailable(
+            f"{file}: no such file. {scheme}:///name is relative to the working directory ({Path.cwd()}); "
+            f"an absolute path takes four slashes: {scheme}:////data/name"
+        )

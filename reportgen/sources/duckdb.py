@@ -17,8 +17,7 @@ import duckdb
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import SourceUnavailable
-from reportgen.sources.base import Dialect, Finding, Source, quoted_identifier
-from reportgen.sources.files import check_file, file_from_url
+from reportgen.sources.base import Dialect, Finding, Source, check_file, file_from_url, quoted_identifier
 
 INTEGER_TYPES = {
     "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT",

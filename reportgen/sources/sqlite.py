@@ -13,8 +13,15 @@ from typing import Any, Self
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import SourceError
-from reportgen.sources.base import Dialect, Finding, Source, index_finding, quoted_identifier
-from reportgen.sources.files import check_file, file_from_url
+from reportgen.sources.base import (
+    Dialect,
+    Finding,
+    Source,
+    check_file,
+    file_from_url,
+    index_finding,
+    quoted_identifier,
+)
 
 
 class SqliteSource(Source):

@@ -190,12 +190,12 @@ class IbisSource(Source):
         return backend
 
     def fetch(self, result: Any) -> Iterator[Sequence[Any]]:
-        """Yield the rows of a driver's result, which is a cursor or holds all rows."""
+        """Yield the rows of a driver's result, which is a cursor or yields its rows."""
         if hasattr(result, "fetchmany"):
             while chunk := result.fetchmany(ROWS_PER_FETCH):
                 yield from chunk
         else:
-            yield from getattr(result, "result_rows", result)  # ClickHouse has result_rows; BigQuery iterates
+            yield from result
 
     def schema_of(self, query: str) -> Mapping[str, Any]:
         """Return Ibis's data type of each column of the table or query, by its name."""
