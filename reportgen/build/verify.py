@@ -161,7 +161,7 @@ def _wrong_data(files: Files) -> Iterator[str]:
             elif name.endswith(".svg"):
                 expat.ParserCreate().Parse(content, True)  # noqa: FBT003 - the name of the argument is not public
         except (ValueError, expat.ExpatError) as exc:
-            yield f"{name}: is not valid {name[-4:].strip('.').upper()}: {exc}"
+            yield f"{name}: is not valid {Path(name).suffix[1:].upper()}: {exc}"
 
 
 class _Page(HTMLParser):

@@ -337,12 +337,7 @@ def _options(
 
 
 def _check_one_site(**given: object) -> None:
-    """Check that options for many sites are not used with settings of a single site.
-
-    Raises:
-        ConfigError: one of the options is given.
-
-    """
+    """Check that options for many sites are not used with settings of a single site."""
     for name, value in given.items():
         if value:
             raise ConfigError(
@@ -351,12 +346,7 @@ def _check_one_site(**given: object) -> None:
 
 
 def _only_site(sites: Sites, names: Sequence[str]) -> Config:
-    """Return the settings of the one named site.
-
-    Raises:
-        ConfigError: there is no such site, or the names are not exactly one.
-
-    """
+    """Return the settings of the one named site."""
     if len(names) != 1:
         raise ConfigError("--only site needs the name of one site. Add --site NAME, once.")
     return sites.named(names)[0].config

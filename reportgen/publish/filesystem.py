@@ -47,7 +47,7 @@ def make_directory(directory: Path) -> None:
         make_directory(directory.parent)
         directory.mkdir(exist_ok=True)
     with suppress(PermissionError):  # this user may be unable to read the parents of the output
-        sync_directory(directory.parent)  # also if it existed: its creator may have died before syncing
+        sync_directory(directory.parent)  # also if it existed: its creator may have been killed
 
 
 def write_file(file: Path, content: bytes) -> None:

@@ -194,12 +194,7 @@ def _with_result(runs: Runs, result: BuildResult, since: datetime | None) -> Run
 
 
 def _loaded(stored: Mapping[str, Any] | None, state: State) -> BuildResult | None:
-    """Return a result as it is on record.
-
-    Raises:
-        ValueError, TypeError, KeyError: the record is damaged.
-
-    """
+    """Return a result as it is on record."""
     if stored is None:
         return None
     at = datetime.fromisoformat(stored["at"])

@@ -5,7 +5,7 @@ current when one symbolic link is replaced. Readers see the complete last releas
 complete new one after it. Old releases are deleted after the switch.
 
 Old releases are moved to ``state/staging/`` before they are deleted. So ``releases/`` only ever contains
-complete directories, and what a dead build has left is all in one place.
+complete directories, and what a killed build has left is all in one place.
 """
 
 import fcntl
@@ -97,7 +97,7 @@ def lock_output(
                 fcntl.flock(file, fcntl.LOCK_EX)
             file.truncate(0)
             file.write(f"process {os.getpid()}\n".encode())
-            # This process has the lock, so a build that died has left what is staged now.
+            # This process has the lock, so a killed build has left what is staged now.
             delete_contents(lock.staging)
         yield lock
 

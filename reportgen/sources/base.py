@@ -20,6 +20,9 @@ from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, ReportgenError, SourceError, SourceUnavailable
 from reportgen.sources.errors import to_source_error
 
+ROWS_PER_FETCH = 5_000
+"""Number of rows that are read from a driver at a time."""
+
 
 @dataclass(frozen=True)
 class Dialect:

@@ -17,7 +17,15 @@ import duckdb
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import SourceUnavailable
-from reportgen.sources.base import Dialect, Finding, Source, check_file, file_from_url, quoted_identifier
+from reportgen.sources.base import (
+    ROWS_PER_FETCH,
+    Dialect,
+    Finding,
+    Source,
+    check_file,
+    file_from_url,
+    quoted_identifier,
+)
 
 INTEGER_TYPES = {
     "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT",
@@ -126,7 +134,7 @@ class DuckdbSource(Source):
     def execute(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
         """Run one statement and yield its rows."""
         cursor = self._connection.execute(sql, dict(values))
-        while chunk := cursor.fetchmany(5_000):
+        while chunk := cursor.fetchmany(ROWS_PER_FETCH):
             yield from chunk
 
     def cancel(self) -> None:

@@ -1,4 +1,4 @@
-"""PostgreSQL, and other databases that speak its protocol, through psycopg.
+"""PostgreSQL, and other databases with its protocol, through psycopg.
 
 A build is one read-only, repeatable-read transaction. Statements use the extended protocol, which binds
 values and runs a single statement. Prepared statements have no names, because a pooler in transaction mode
@@ -18,10 +18,9 @@ from psycopg import IsolationLevel
 from reportgen.config.problems import url_secrets
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, scrub
-from reportgen.sources.base import Dialect, Finding, Source, index_finding, quoted_identifier
+from reportgen.sources.base import ROWS_PER_FETCH, Dialect, Finding, Source, index_finding, quoted_identifier
 from reportgen.sources.errors import to_source_error
 
-ROWS_PER_FETCH = 5_000
 DATE_TYPES = {"date", "timestamp", "timestamptz"}
 INTEGER_TYPES = {"int2", "int4", "int8"}
 FRACTIONAL_TYPES = {"numeric", "float4", "float8"}
@@ -174,12 +173,7 @@ class PostgresSource(Source):
             self._connection.execute(f"{limits}{then}".encode())
 
     def _column_types(self) -> tuple[str, str]:
-        """Return the type names of the date and the visits column.
-
-        Raises:
-            SourceError: the type of a column is not a date, or not a number.
-
-        """
+        """Return the type names of the date and the visits column."""
         listed = _escape_percent(", ".join(map(quoted_identifier, self.columns)))
         # LIMIT 0, not WHERE false, which would leave the partitions without a lock.
         sql = f"SELECT {listed} FROM {_escape_percent(self.relation('public'))} LIMIT %(none)s"
@@ -199,12 +193,7 @@ def _escape_percent(sql: str) -> str:
 
 
 def _checked_url(url: str) -> str:
-    """Return the URL if its user and password are clearly separated; otherwise a message might show them.
-
-    Raises:
-        ConfigError: an unencoded delimiter in user or password, or a port that is not a valid number.
-
-    """
+    """Return the URL if its user and password are clearly separated; otherwise a message might show them."""
     authority, rest = re.split("[/?]", url.partition("://")[2] + "/", maxsplit=1)
     if "#" in url or "@" in rest or authority.count("@") > 1:
         raise ConfigError(

@@ -122,13 +122,7 @@ class SqliteSource(Source):
         yield index_finding(column, None if column.lower() in names else create)
 
     def _check_columns(self) -> None:
-        """Read one row, so that a wrong column fails with a clear message.
-
-        Raises:
-            SourceError: the dates are not stored as text.
-            sqlite3.Error: a table or column does not exist.
-
-        """
+        """Read one row, so that a wrong column fails with a clear message."""
         # SQLite takes a quoted name that is not a column as a string, unless it is qualified by the table.
         alias = "metrics" if self.settings.query else quoted_identifier(self.settings.table)
         listed = ", ".join(f"{alias}.{quoted_identifier(name)}" for name in self.columns)

@@ -274,10 +274,6 @@ def _int64(total: Any, source: Source) -> int:
     """Return an engine's sum as an int that fits 64 bits.
 
     Engines return wider sums as numeric, hugeint or float. pandas would overflow without an error.
-
-    Raises:
-        SourceError: the sum is a float, or does not fit.
-
     """
     if isinstance(total, float) or not 0 <= int(total) <= MAX_INT64:
         raise SourceError(

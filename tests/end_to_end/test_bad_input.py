@@ -989,7 +989,7 @@ def test_check_as_json_holds_the_same_findings(site: Site) -> None:
 
 
 def test_check_warns_of_a_missing_index_and_of_rights_to_write(site: Site, pg: str, reader: str) -> None:
-    """Neither stops a build, so the exit code is 0. Both warnings name the statement that mends it."""
+    """Neither stops a build, so the exit code is 0. Both warnings name the statement to run."""
     execute(pg, f"{A_ROW}; GRANT SELECT, INSERT ON metrics TO {reader}")
     lines = site.checks(DATABASE_URL=login(pg, reader))
     warnings = [message for level, message in lines if level == "warning"]

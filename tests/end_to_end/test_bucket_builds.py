@@ -140,10 +140,10 @@ def test_a_build_is_busy_if_another_machine_publishes_meanwhile(
     release, folder = published(report, known, monkeypatch), machine(tmp_path)
     bucket = open_bucket(known["REPORTGEN_OUTPUT__BUCKET"])
 
-    def overtaken(_: int, request: Request) -> int | None:
+    def replaced(_: int, request: Request) -> int | None:
         return 412 if request.method == "PUT" and request.key.endswith(CURRENT) else None
 
-    proxy.intercept = overtaken
+    proxy.intercept = replaced
     result = built(folder, **known)
     assert (result["exit"], result["error"]) == (3, "OutputBusy")
     assert "another build has published there meanwhile" in result["message"]

@@ -185,7 +185,7 @@ def test_objects_that_somebody_overwrote_or_deleted_are_written_again(
     assert seen(bucket) == shown(release)
 
 
-def test_objects_of_a_build_that_died_are_checked_before_they_are_used(
+def test_objects_of_a_killed_build_are_checked_before_they_are_used(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
     release = publish_files(tmp_path, site_files("one"))
@@ -279,7 +279,7 @@ def test_the_next_build_deletes_what_the_last_one_could_not(
     assert {key.split("/")[1] for key in bucket.list_below("releases")} == {release.id}
 
 
-def test_the_next_build_deletes_the_files_of_a_build_that_died(
+def test_the_next_build_deletes_the_files_of_a_killed_build(
     tmp_path: Path, bucket: Bucket, proxy: Proxy
 ) -> None:
     put_release(bucket, publish_files(tmp_path, site_files("one"), ago_s=60), keep=10)
@@ -375,7 +375,7 @@ def test_of_two_machines_at_once_one_publishes_and_the_other_is_busy(
 @pytest.mark.parametrize(
     ("method", "key", "count"), [("GET", CURRENT, 2), ("PUT", "index.html", 1), ("PUT", CURRENT, 1)]
 )
-def test_a_machine_that_another_one_overtakes_is_busy_and_the_next_build_of_either_mends_the_pages(
+def test_a_machine_whose_release_another_replaces_is_busy_and_the_next_build_repairs_the_pages(
     tmp_path: Path, bucket: Bucket, proxy: Proxy, method: str, key: str, count: int
 ) -> None:
     """It changes no page if the other one was first before it began to replace them."""
@@ -385,7 +385,7 @@ def test_a_machine_that_another_one_overtakes_is_busy_and_the_next_build_of_eith
     pending = [other]
     at_prefix = f"{bucket.url.rpartition('/')[2]}/{key}"
 
-    def overtaken(_: int, request: Request) -> None:
+    def replaced(_: int, request: Request) -> None:
         """Let another machine publish just before this request."""
         found = (request.method, request.key) == (method, at_prefix)
         if found and proxy.keys_of(method).count(at_prefix) == count and pending:
@@ -397,7 +397,7 @@ def test_a_machine_that_another_one_overtakes_is_busy_and_the_next_build_of_eith
                 proxy.lock.acquire()
 
     proxy.reset()
-    proxy.intercept = overtaken
+    proxy.intercept = replaced
     with pytest.raises(OutputBusy, match="only one machine"):
         put_release(bucket, mine, keep=10)
     proxy.reset()

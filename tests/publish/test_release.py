@@ -164,7 +164,7 @@ def test_an_output_has_a_current_release_only_if_that_is_there(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("left", ["directory", "file", "link"])
-def test_the_next_build_deletes_what_a_build_that_died_has_staged(tmp_path: Path, left: str) -> None:
+def test_the_next_build_deletes_what_a_killed_build_has_staged(tmp_path: Path, left: str) -> None:
     staging = tmp_path / "output" / "state" / "staging"
     (staging / "20261123T115900.000Z-0a1b2c3d" / "7d").mkdir(parents=True)
     (tmp_path / "precious").mkdir()

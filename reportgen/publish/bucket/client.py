@@ -1,6 +1,6 @@
 """The requests to an object store that publishing needs, and obstore's errors as :class:`PublishError`.
 
-obstore speaks the protocols of S3, Google Cloud Storage and Azure Blob Storage. It reads endpoint and
+obstore supports S3, Google Cloud Storage and Azure Blob Storage. It reads endpoint and
 credentials from the environment variables of the providers' own tools. It retries requests after temporary
 errors, with growing pauses.
 """
@@ -47,8 +47,8 @@ ADVICE = {
 }
 """What to do, by a pattern in the message of obstore or of the store. The first that matches counts.
 
-Without credentials in the environment, obstore asks the cloud's metadata service, which most machines do not
-have: an error there means that credentials are missing.
+Without credentials in the environment, obstore requests them from the cloud's metadata service, which most
+machines do not have: an error there means that credentials are missing.
 """
 
 TEMPORARY = re.compile(r"status code: (5\d\d|408|429)|HTTP error")

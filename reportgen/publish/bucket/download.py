@@ -35,8 +35,8 @@ def restore_release(
     """Make the bucket's current release current in the output, unless the one there is the same or newer.
 
     The settings must name a bucket. ``links`` are those of :func:`reportgen.publish.release.publish`; a
-    bucket does not hold them. With ``warm``, this process itself asks the bucket, and must not fork later;
-    otherwise a child process does.
+    bucket does not hold them. With ``warm``, this process itself sends the requests, and must not fork later;
+    otherwise a child process sends them.
 
     Raises:
         PublishError: the release cannot be read, is not what was published, or cannot be written here.

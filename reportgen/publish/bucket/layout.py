@@ -61,7 +61,7 @@ def object_headers(name: str, *, packed: bool = False) -> dict[str, str]:
 
 
 def unpacked(body: bytes) -> bytes:
-    """Return bytes without gzip. Google's store unpacks gzip for clients that do not ask for it."""
+    """Return bytes without gzip. Google's store unpacks gzip for clients that do not accept it."""
     try:
         return gzip.decompress(body)
     except (OSError, EOFError, zlib.error):

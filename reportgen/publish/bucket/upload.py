@@ -7,9 +7,9 @@ order:
 2. Files at the prefix that differ are replaced: first scripts, whose names are new, then data, then pages.
 3. One conditional write of ``current.json`` names the current release. Old releases are deleted after that.
 
-Readers see the old report until step 2. A build that dies in step 2 leaves pages of two releases, each of
-them complete, and the next build replaces all files that differ. Of two machines at the same time, one fails
-at step 3. It may have replaced files by then; the next build of the other one replaces them again.
+Readers see the old report until step 2. A build that is killed in step 2 leaves pages of two releases, each
+of them complete, and the next build replaces all files that differ. Of two machines at the same time, one
+fails at step 3. It may have replaced files by then; the next build of the other one replaces them again.
 """
 
 import hashlib
@@ -71,7 +71,7 @@ def put_release(bucket: Bucket, release: Release, *, keep: int, allow_newer: boo
 
 
 def _upload(bucket: Bucket, folder: str, objects: list[BucketObject]) -> None:
-    """Write all objects below a folder that a build that died has not written yet, and check all."""
+    """Write the objects that a killed build has not written below a folder already, and check all."""
     missing = _find_differing(bucket, folder, objects, bucket.list_below(folder))
     in_parallel(lambda each: bucket.write(folder + each.name, each.body, each.headers), missing)
     wrong = _find_differing(bucket, folder, objects, bucket.list_below(folder)) if missing else []
@@ -123,7 +123,7 @@ def _list_at_prefix(bucket: Bucket, names: Iterable[str]) -> dict[str, tuple[int
 
 
 def _delete_old(bucket: Bucket, current: str, keep: int) -> None:
-    """Delete the oldest releases beyond ``keep``, and files at the prefix that only these or dead builds had.
+    """Delete the oldest releases beyond ``keep``, and files at the prefix that readers do not need.
 
     Releases newer than the ``current`` one stay: another machine may be uploading them.
     """

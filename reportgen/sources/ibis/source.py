@@ -17,10 +17,9 @@ from zoneinfo import ZoneInfo
 from reportgen.config.problems import url_secrets
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, scrub
-from reportgen.sources.base import Dialect, Finding, Source
+from reportgen.sources.base import ROWS_PER_FETCH, Dialect, Finding, Source
 
 PREFIX = "ibis+"
-ROWS_PER_FETCH = 5_000
 NO_SNAPSHOT = (
     "none: each statement of a build reads what is stored when the statement runs; "
     "docs/engines.md says how to avoid differences"
@@ -133,13 +132,10 @@ class IbisSource(Source):
         """Connect, read the columns and their types, and begin the snapshot if the engine has one."""
         from reportgen.sources.ibis.sql import relation_of
 
-        ignored = warnings.catch_warnings(
-            action="ignore"
-        )  # such as that MySQL does not know a zone by its name
         with (
             translate_import_errors(self._backend_name),
             self.timeout(self.settings.connect_timeout_s),
-            ignored,
+            warnings.catch_warnings(action="ignore"),  # such as that MySQL does not know a zone by its name
         ):
             self._backend = self.open_backend(opened)
             self._run_all(self._engine.session)
@@ -227,12 +223,7 @@ class IbisSource(Source):
             self._backend.raw_sql(statement.format(s=limit_s, ms=limit_s * 1000))
 
     def _describe(self, relation: str, schema: Mapping[str, Any]) -> Dialect:
-        """Return how the engine writes the statements for a relation with the columns of ``schema``.
-
-        Raises:
-            SourceError: a column is missing, or its type cannot hold the values.
-
-        """
+        """Return how the engine writes the statements for a relation with the columns of ``schema``."""
         from reportgen.sources.ibis import sql
 
         dialect = self._backend.dialect

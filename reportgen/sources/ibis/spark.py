@@ -147,12 +147,7 @@ class SparkSource(IbisSource):
 
 
 def _parameters(url: str) -> dict[str, str]:
-    """Return the Spark settings of a URL, with ``spark.master`` from its host, and ``parquet``.
-
-    Raises:
-        ConfigError: the URL is not valid, or has a parameter that is neither.
-
-    """
+    """Return the Spark settings of a URL, with ``spark.master`` from its host, and ``parquet``."""
     try:
         parts = urlsplit(url)
         port = parts.port
