@@ -11,6 +11,7 @@ import pytest
 
 from reportgen.build.status import without_details
 from reportgen.core.errors import OutputBusy, TimedOut
+from reportgen.core.processes import Commands
 from reportgen.publish.history import read_runs
 from reportgen.publish.release import lock_output
 from reportgen.serve.auth import client_address
@@ -63,7 +64,9 @@ def test_a_file_in_the_working_directory_replaces_no_module(
 ) -> None:
     (tmp_path / "calendar.py").write_text("raise RuntimeError('the wrong calendar')\n")
     monkeypatch.chdir(tmp_path)
-    worker = Worker(tmp_path / "output", ["--quiet"], timeout_s=60, clock=lambda: datetime.now(UTC))
+    worker = Worker(
+        tmp_path / "output", ["--quiet"], timeout_s=60, clock=lambda: datetime.now(UTC), commands=Commands()
+    )
     assert worker.run().state == "published"
 
 
