@@ -294,4 +294,4 @@ def _plain_value(value: Any) -> Any:
     """Return a value without the time of day or bytes that some engines return for dates and exact text."""
     if isinstance(value, datetime):
         return value.date()
-    return value.decode(errors="backslashreplace") if isinstance(value, bytes | bytearray) else value
+    return value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
