@@ -15,8 +15,8 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -72,6 +72,16 @@ def end_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # the parent ended before the call
         os._exit(1)
+
+
+@contextmanager
+def without_sigint() -> Iterator[None]:
+    """Let processes and threads that are started here not react to Ctrl-C: this process ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def begin_pool_process(parent: int) -> None:
@@ -180,7 +190,7 @@ def run_in_child(
     fork = multiprocessing.get_context("fork")
     receiving, sending = fork.Pipe(duplex=False)
     child = fork.Process(target=_work, args=(work, sending, os.getpid()))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), without_sigint():
         # Python 3.12 warns if there are other threads. Here they wait for the build, or draw the spinner of a
         # terminal: the child needs no lock that they could hold.
         warnings.simplefilter("ignore", DeprecationWarning)

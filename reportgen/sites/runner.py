@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -24,7 +24,7 @@ from reportgen.build.status import SITES_FAILED
 from reportgen.charts import vega_bundle
 from reportgen.config.sites import NAMED_AT_MOST, Site, Sites
 from reportgen.core.errors import ClusterError, ConfigError, RenderError, TimedOut, mask
-from reportgen.core.processes import begin_pool_process, exit_in_words
+from reportgen.core.processes import begin_pool_process, exit_in_words, without_sigint
 from reportgen.core.timing import Stopwatch
 from reportgen.publish.history import BuildResult, record
 from reportgen.publish.release import Release, lock_output, publish
@@ -170,14 +170,20 @@ def open_pool(processes: int) -> Iterator[Submit]:
     A process that does not finish a site within its time limit is ended, and replaced.
     """
     pool: Any = ProcessPool(processes, RENEW_AFTER, begin_pool_process, [os.getpid()], get_context("spawn"))
+    resource_tracker.ensure_running()  # its start unblocks SIGINT
+
+    def submit(job: BuildJob) -> "Future[BuildResult]":
+        with without_sigint():  # the first call starts the processes, and the thread that replaces them
+            future: Future[BuildResult] = pool.schedule(
+                build_site, [replace(job, limited=False)], timeout=job.config.build_timeout_s
+            )
+            return future
+
     try:
-        yield lambda job: pool.schedule(
-            build_site, [replace(job, limited=False)], timeout=job.config.build_timeout_s
-        )
-        pool.close()
-        pool.join()
+        yield submit
     finally:
-        pool.stop()  # after an error or Ctrl-C: its processes end with this one
+        pool.stop()
+        pool.join()  # it removes the pool's semaphores
 
 
 @contextmanager

@@ -14,6 +14,8 @@ import pytest
 
 from reportgen.core.errors import RenderError, RenderKilled
 from reportgen.core.processes import run_in_child
+from tests.support.manysites import begun, ended
+from tests.support.services import children as children_of
 from tests.support.services import eventually
 
 
@@ -114,6 +116,15 @@ run_in_child(work, lambda: None)
         process.wait(10)
     copy = Path(f"/proc/{file.read_text()}")
     eventually(lambda: not copy.exists() or " Z " in (copy / "stat").read_text())
+
+
+def test_ctrl_c_during_a_build_prints_nothing(tmp_path: Path) -> None:
+    """A terminal sends the signal to all processes of the command."""
+    process = begun(tmp_path, "build", "--quiet", "--source", "sample", start_new_session=True)
+    eventually(lambda: children_of(process.pid))
+    os.killpg(process.pid, signal.SIGINT)
+    done = ended(process, 10)
+    assert (done.code, done.out, done.err) == (130, "", "")
 
 
 def test_the_child_holds_no_file_of_the_parent(tmp_path: Path) -> None:

@@ -293,8 +293,19 @@ def test_nothing_builds_on_when_the_command_is_ended(three: Path, number: int) -
         database.await_caller()
         (process_id,) = worker_processes(process.pid)
         process.send_signal(number)
-        ended(process, 10)
+        done = ended(process, 10)
         eventually(lambda: not Path(f"/proc/{process_id}").exists(), 10)
+    assert "Traceback" not in done.err
+    assert number != signal.SIGINT or (done.code, done.err) == (130, "")
+
+
+def test_ctrl_c_while_the_processes_start_prints_nothing(three: Path) -> None:
+    """A terminal sends the signal to all processes of the command."""
+    process = begun(three, "build", "--processes", 3, start_new_session=True)
+    eventually(lambda: worker_processes(process.pid))
+    os.killpg(process.pid, signal.SIGINT)
+    done = ended(process, 10)
+    assert (done.code, done.out, done.err) == (130, "", "")
 
 
 @pytest.mark.slow

@@ -65,12 +65,15 @@ def interruptible() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def begun(folder: Path, *arguments: object, **variables: str) -> "subprocess.Popen[str]":
+def begun(
+    folder: Path, *arguments: object, start_new_session: bool = False, **variables: str
+) -> "subprocess.Popen[str]":
     """Start ``reportgen`` in a folder."""
     return subprocess.Popen(
         [sys.executable, "-m", "reportgen", *map(str, arguments)],
         cwd=folder, env=environment(**variables), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=interruptible,  # noqa: PLW1509
+        start_new_session=start_new_session,
     )  # fmt: skip
 
 
