@@ -124,6 +124,9 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
         secrets.extend(settings.secrets)
         options = {"if_changed": if_changed, "allow_empty": allow_empty, "wait": not no_wait}
         kept = None
+        if isinstance(settings, Sites) and only:
+            given = {"due": due, "executor": executor, "processes": processes}
+            _check_only(only, **given, **({"site": site, "as-of": as_of} if only == "page" else {}))
         if isinstance(settings, Sites) and only == "site":
             kept, settings = settings.root / "state", _only_site(settings, site or [])
         elif isinstance(settings, Sites):
@@ -343,6 +346,17 @@ def _check_one_site(**given: object) -> None:
             raise ConfigError(
                 f"--{name} is for many sites, and the settings have no [[sites]]. Leave it out."
             )
+
+
+def _check_only(only: str, **given: object) -> None:
+    """Check that options without a meaning for one site, or for the page over all, are not used.
+
+    Raises:
+        ConfigError: one of the options is given.
+
+    """
+    if names := [f"--{name}" for name, value in given.items() if value]:
+        raise ConfigError(f"--only {only} does not use {', '.join(names)}. Leave it out.")
 
 
 def _only_site(sites: Sites, names: Sequence[str]) -> Config:

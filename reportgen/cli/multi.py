@@ -8,10 +8,9 @@ from typing import Any
 import typer
 
 from reportgen.build.job import BuildOptions, day_of
-from reportgen.build.status import SITES_FAILED, STALE, status_of_all, wants_a_build
+from reportgen.build.status import STALE, status_of_all, wants_a_build
 from reportgen.cli.output import print_findings, print_json
 from reportgen.config.sites import Sites
-from reportgen.core.errors import OutputBusy
 from reportgen.core.processes import processors
 from reportgen.core.windows import today_in
 from reportgen.publish.history import BuildResult, record
@@ -42,7 +41,8 @@ def build_all(
     """
     chosen = sites.named(names)
     if (text := options["as_of"]) is not None:
-        options = {**options, "as_of": next(iter([day_of(text, site.config) for site in chosen]))}
+        days = [day_of(text, site.config) for site in chosen]  # each has its own time zone
+        options = {**options, "as_of": days[0]}
     if due:
         chosen = [site for site in chosen if wants_a_build(site.config, datetime.now(UTC))]
     count = max(1, min(processes or processors(), len(chosen)))
@@ -57,7 +57,7 @@ def build_all(
     if not ended.index.succeeded:
         error, message = ended.index.error, ended.index.message
         typer.echo(f"error: the page over all sites: {error}: {message}", err=True)
-    return exit_code(ended)
+    return ended.result.exit_code
 
 
 def _print_site(result: BuildResult, *, quiet: bool) -> None:
@@ -90,38 +90,25 @@ def _print_index(sites: Sites) -> None:
     typer.echo(f"{len(sites.all)} sites on one page: {sites.root / 'current'}")
 
 
-def exit_code(ended: SitesRun) -> int:
-    """Return 1 if a site or the page over all failed, 3 if another build is running, 0 otherwise."""
-    if ended.named("failed") or ended.index.state == "failed":
-        return 1
-    return OutputBusy.exit_code if ended.named("busy") or ended.index.state == "busy" else 0
-
-
 def summary(ended: SitesRun, *, only_failed: bool = False) -> dict[str, Any]:
-    """Return a run as ``--json`` prints it, for scripts and for the service that started it."""
-    code = exit_code(ended)
-    state = "failed" if code else "published" if ended.named("published") else "unchanged"
+    """Return a run as ``--json`` prints it."""
+    result = ended.result
     return {
-        "status": state,
+        "status": result.state if result.succeeded else "failed",
         "release": ended.index.release or None,
-        "error": (SITES_FAILED if ended.named("failed") else ended.index.error) if code == 1 else None,
-        "message": ended.message,
-        "exit_code": code,
-        "retry": ended.retry,
-        "sites": [_of_site(result) for result in ended.results if not only_failed or not result.succeeded],
+        "error": result.error if result.state == "failed" else None,
+        "message": result.message,
+        "exit_code": result.exit_code,
+        "retry": result.retry,
+        "sites": [_of_site(each) for each in ended.results if not only_failed or not each.succeeded],
     }
 
 
 def _of_site(result: BuildResult) -> dict[str, Any]:
     document = result.document()
-    kept = document.keys() - {"status", "exit_code"}
-    return {
-        "name": result.site,
-        "status": result.state,
-        "seconds": result.seconds,
-        "cpu_seconds": result.cpu_seconds,
-        **{key: value for key, value in document.items() if key in kept},
-    }
+    document.pop("exit_code", None)
+    measured = {"seconds": result.seconds, "cpu_seconds": result.cpu_seconds}
+    return {"name": result.site} | document | measured | {"status": result.state}
 
 
 def check_all(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:

@@ -61,11 +61,6 @@ class SiteHeader:
     notes: Mapping[str, int]
     version: str
 
-    @property
-    def spelling(self) -> LocaleFormatter:
-        """:attr:`formatter` by the name it had before, for templates that users have written."""
-        return self.formatter
-
 
 @dataclass(frozen=True)
 class Page:

@@ -1,7 +1,7 @@
 """The website as a function from request to response: the current release, its status, and health checks.
 
 :class:`CurrentRelease` holds the release to which the link ``current`` points. :func:`application` returns
-the function that answers requests from it, from memory and without waiting.
+the function that answers requests from it.
 """
 
 import asyncio
@@ -51,7 +51,9 @@ class Response(NamedTuple):
 
 
 Handler = Callable[[HTTPServerRequest], Response]
-"""Returns the response to a request. It must not wait: the whole server waits for it."""
+"""Returns the response to a request. The whole server waits for it, so it answers from memory.
+
+With many sites, the first request for a site reads its release from the disk."""
 
 
 class CurrentRelease:

@@ -162,7 +162,6 @@ class Schedule:
         if self._stopped.is_set():
             return
         if site.at_once or wants_a_build(site.config, self._clock()):
-            site.at_once = False
             self._build(site)
             return
         success = site.worker.runs.last_success
@@ -175,6 +174,7 @@ class Schedule:
     def _build(self, site: ScheduledSite) -> None:
         event("build_started", site=site.name or None)
         result = site.worker.run()
+        site.at_once &= result.state == "busy"
         self._log("build", result, site.name)
         if self._stopped.is_set():
             return
@@ -187,10 +187,11 @@ class Schedule:
                 self._set_next_run(site, retry_at)
                 event("build_again", site=site.name or None, at=retry_at.isoformat(timespec="seconds"))
 
-    def _request_page(self) -> None:
-        """Publish the page over all sites as soon as it may be published again."""
+    def _request_page(self, pause_s: float = 0) -> None:
+        """Publish the page over all sites after a pause, and as soon as it may be published again."""
         now, last = self._clock(), self._page_at
-        due = last + PAGE_EVERY if last and last <= now < last + PAGE_EVERY else now
+        due = now + timedelta(seconds=pause_s)
+        due = max(due, last + PAGE_EVERY) if last and last <= now else due
         # A second instance, because the one that runs may have read the sites before the last build.
         self._scheduler.add_job(
             self._publish_page, "date", run_date=due, id="page", executor="page", max_instances=2,
@@ -203,8 +204,9 @@ class Schedule:
             return
         result = self._page.run()
         self._log("page", result)
-        if not self._stopped.is_set() and self._pause_s(result, 1) is not None:
-            self._request_page()
+        pause_s = self._pause_s(result, self._page.runs.failures)
+        if not self._stopped.is_set() and pause_s is not None:
+            self._request_page(pause_s)
 
     def _due_after_last_success(self, site: ScheduledSite) -> datetime:
         """Return when the next regular build is due, as the page and ``status`` compute it."""

@@ -5,7 +5,7 @@ record of builds, and sparklines are SVG paths. A site whose build failed keeps 
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -36,11 +36,6 @@ class OverviewHeader:
     version: str
     windows: Sequence[str] = ()
     notice: None = None
-
-    @property
-    def spelling(self) -> LocaleFormatter:
-        """:attr:`formatter` by the name it had before, for templates that users have written."""
-        return self.formatter
 
 
 @dataclass(frozen=True)
@@ -151,16 +146,20 @@ def age_of(moment: datetime, now: datetime) -> str:
 
 def _data_files(name: str, rows: Sequence[Row]) -> bytes:
     """Return the page's table as JSON. ``null`` stands for an unknown value."""
-    document = {"schema_version": 1, "name": name, "sites": [dict(_plain(row)) for row in rows]}
+    document = {"schema_version": 1, "name": name, "sites": [_plain(row) for row in rows]}
     return (json.dumps(document, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 
-def _plain(row: Row) -> Iterator[tuple[str, Any]]:
-    yield from (("name", row.name), ("prefix", row.prefix), ("window", row.window or None))
-    yield "start", row.span and row.span.first.isoformat()
-    yield "end", row.span and row.span.last.isoformat()
-    yield "total", row.total if row.shown else None
-    yield "change", row.change
-    yield "figures_of", row.built_at and row.built_at.isoformat(timespec="seconds")
-    yield "failed_at", row.failed_at and row.failed_at.isoformat(timespec="seconds")
-    yield "overdue", row.overdue
+def _plain(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "prefix": row.prefix,
+        "window": row.window or None,
+        "start": row.span and row.span.first.isoformat(),
+        "end": row.span and row.span.last.isoformat(),
+        "total": row.total if row.shown else None,
+        "change": row.change,
+        "figures_of": row.built_at and row.built_at.isoformat(timespec="seconds"),
+        "failed_at": row.failed_at and row.failed_at.isoformat(timespec="seconds"),
+        "overdue": row.overdue,
+    }

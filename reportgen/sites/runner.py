@@ -23,10 +23,10 @@ from reportgen.build.pipeline import into_bucket
 from reportgen.build.status import SITES_FAILED
 from reportgen.charts import vega_bundle
 from reportgen.config.sites import NAMED_AT_MOST, Site, Sites
-from reportgen.core.errors import ClusterError, ConfigError, RenderError, TimedOut, mask
+from reportgen.core.errors import ClusterError, ConfigError, OutputBusy, RenderError, TimedOut, mask
 from reportgen.core.processes import begin_pool_process, exit_in_words, without_sigint
 from reportgen.core.timing import Stopwatch
-from reportgen.publish.history import BuildResult, record
+from reportgen.publish.history import BuildResult, State, record
 from reportgen.publish.release import Release, lock_output, publish
 from reportgen.sites.sync import MAX_FETCHES, collected, from_bucket
 
@@ -51,23 +51,38 @@ Submit = Callable[[BuildJob], "Future[BuildResult]"]
 
 @dataclass(frozen=True)
 class SitesRun:
-    """How a run over many sites ended: the last result of each site, and of the page over all sites."""
+    """A run over many sites: the result of each, and of the page over all; its start and wall time."""
 
     results: Sequence[BuildResult]
     index: BuildResult
-
-    def named(self, state: str) -> list[str]:
-        """Return the names of the sites whose build ended in ``state``."""
-        return [result.site for result in self.results if result.state == state]
+    begun: datetime
+    seconds: float
 
     @property
-    def retry(self) -> bool:
-        """Whether the same run may succeed soon."""
-        return self.index.retry or any(result.retry for result in self.results)
+    def result(self) -> BuildResult:
+        """The run as one result.
 
-    @property
-    def message(self) -> str:
-        """How many sites failed, which, and why."""
+        It failed if a site or the page over all failed. It was busy if another process builds one of them.
+        """
+        states = {self.index.state, *(result.state for result in self.results)}
+        if "failed" in states or "busy" in states:
+            state: State = "failed" if "failed" in states else "busy"
+            error = SITES_FAILED if state == "failed" else OutputBusy.__name__
+            if self.index.state == "failed":
+                error = self.index.error
+            retry = self.index.retry or any(result.retry for result in self.results)
+            return BuildResult(state, datetime.now(UTC), error=error, message=self._message(), retry=retry)
+        return BuildResult(
+            "published" if any(result.changed for result in self.results) else "unchanged",
+            self.begun,
+            seconds=round(self.seconds, 3),
+            cpu_seconds=round(sum(result.cpu_seconds for result in self.results), 3),
+            release=self.index.release,
+            peak_memory_bytes=max((result.peak_memory_bytes for result in self.results), default=0),
+        )
+
+    def _message(self) -> str:
+        """Return how many sites failed, which, and why."""
         failed = [result for result in self.results if result.state == "failed"]
         each = [f"{one.site}: {one.message.partition(chr(10))[0][:MESSAGE_LETTERS]}" for one in failed]
         named = "; ".join(each[:NAMED_AT_MOST]) + ("; …" if len(each) > NAMED_AT_MOST else "")
@@ -76,22 +91,6 @@ class SitesRun:
             error, message = self.index.error, self.index.message
             words.append(f"the page over all sites was not published: {error}: {message}")
         return "; ".join(words)
-
-    def as_one(self, begun: datetime, seconds: float) -> BuildResult:
-        """Return the run as one result: of the page over all sites, which counts as failed with any site."""
-        if self.named("failed") or self.index.state == "failed":
-            error = SITES_FAILED if self.index.succeeded else self.index.error
-            return BuildResult(
-                "failed", datetime.now(UTC), error=error, message=self.message, retry=self.retry
-            )
-        return BuildResult(
-            "busy" if self.index.state == "busy" else "published" if self.named("published") else "unchanged",
-            begun,
-            seconds=round(seconds, 3),
-            cpu_seconds=round(sum(result.cpu_seconds for result in self.results), 3),
-            release=self.index.release,
-            peak_memory_bytes=max((result.peak_memory_bytes for result in self.results), default=0),
-        )
 
 
 def build_sites(
@@ -116,9 +115,10 @@ def build_sites(
         if len(results) < len(chosen) and time.monotonic() - published_at > INDEX_EVERY_S:
             build_index(sites)  # the last publication reports the error
             published_at = time.monotonic()
-    ended = SitesRun([results[site.name] for site in chosen], build_index(sites))
+    in_order, index = [results[site.name] for site in chosen], build_index(sites)
+    ended = SitesRun(in_order, index, begun, time.monotonic() - start)
     if whole and options.as_of is None:
-        record(sites.root, ended.as_one(begun, time.monotonic() - start))
+        record(sites.root, ended.result)
     return ended
 
 
@@ -231,6 +231,7 @@ def _results(
     def collect(future: "Future[BuildResult]", site: Site) -> BuildResult:
         return collected(site, site_result(future, site), past=options.as_of is not None)
 
+    # For a cluster, whose workers may all be gone. The pool ends each build itself.
     limit_s = NO_RESULT_S + 2 * max((site.config.build_timeout_s for site in chosen), default=0)
     with ThreadPoolExecutor(MAX_FETCHES, thread_name_prefix="collect") as fetching:
         while left:

@@ -154,11 +154,3 @@ def test_the_document_names_every_column_of_the_tables_and_charts(of_report: Var
     for name, rows in (("chart", "charts"), ("day", "days"), ("path", "paths")):
         assert attributes(name) == set(variables[rows][0])
     assert set(re.findall(r"`path\.text\.(\w+)`", DOCUMENT)) == public(CutPath)
-
-
-def test_a_template_that_uses_the_former_name_of_the_formatter_still_works(tmp_path: Path) -> None:
-    (tmp_path / "own.html").write_text("{{ site.spelling.tag }} {{ site.spelling.direction }}")
-    header = OverviewHeader("Sites", ENGLISH, "1")
-    rendered = environment(tmp_path, ENGLISH, "", site=header).get_template("own.html").render()
-    assert rendered == "en ltr"
-    assert SiteHeader.spelling.fget(header) is ENGLISH  # type: ignore[attr-defined]

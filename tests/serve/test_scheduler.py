@@ -307,6 +307,33 @@ def test_the_page_over_all_sites_is_published_after_builds_and_at_most_every_30_
         schedule.stop()
 
 
+def test_a_page_over_all_sites_that_fails_is_retried_with_growing_pauses(
+    tmp_path: Path, clocks: Clocks
+) -> None:
+    """Never before the minimum time between two publications."""
+    page = ScriptedWorker(tmp_path, DOWN, clock=lambda: clocks.day)
+    schedule = Schedule([], page=page, clock=lambda: clocks.day, monotonic=lambda: clocks.since_s)
+    schedule.start()
+    pauses = []
+    for _ in range(8):
+        schedule._publish_page()
+        (job,) = schedule._scheduler.get_jobs()
+        pauses.append((job.next_run_time - clocks.day).total_seconds())
+        clocks.day = job.next_run_time
+    schedule.stop()
+    assert pauses == [30, 30, 60, 120, 240, 480, 600, 600]
+
+
+def test_a_first_build_that_finds_another_one_is_not_skipped_later(make: Make) -> None:
+    """Nothing can be served, whatever the record says."""
+    schedule, site, worker = make("6h", BUSY, DONE, success_s=5)
+    site.at_once = True
+    schedule.start()
+    for _ in range(3):
+        schedule._run(site)
+    assert (worker.builds, site.at_once) == (2, False)
+
+
 def test_a_build_that_is_not_started_at_its_time_is_a_fault(make: Make, clocks: Clocks) -> None:
     """A minute later, by checks: a process that was suspended may be late once."""
     schedule, *_ = make("15m", DONE, success_s=0)

@@ -267,18 +267,18 @@ FAILED = BuildResult("failed", datetime.now(UTC), site="a")
 
 
 @pytest.mark.parametrize(
-    ("ended_so", "code", "error", "retry"),
+    ("results", "index", "code", "error", "retry"),
     [
-        (SitesRun([], of_error(BucketUnavailable("no answer"))), 1, "BucketUnavailable", True),
-        (SitesRun([], of_error(OutputBusy("another machine"))), 3, None, False),
-        (SitesRun([FAILED], of_error(OutputBusy("another"))), 1, "SitesFailed", False),
-        (SitesRun([replace(FAILED, retry=True)], of_error(ProofError("x"))), 1, "SitesFailed", True),
+        ([], of_error(BucketUnavailable("no answer")), 1, "BucketUnavailable", True),
+        ([], of_error(OutputBusy("another machine")), 3, None, False),
+        ([FAILED], of_error(OutputBusy("another")), 1, "SitesFailed", False),
+        ([replace(FAILED, retry=True)], of_error(ProofError("x")), 1, "ProofError", True),
     ],
 )
 def test_what_becomes_of_the_page_over_all_counts(
-    ended_so: SitesRun, code: int, error: str | None, retry: bool
+    results: list[BuildResult], index: BuildResult, code: int, error: str | None, retry: bool
 ) -> None:
-    document = summary(ended_so)
+    document = summary(SitesRun(results, index, datetime.now(UTC), 1.0))
     assert (document["exit_code"], document["error"], document["retry"]) == (code, error, retry)
     assert "the page over all sites was not published" in document["message"]
 
@@ -339,6 +339,7 @@ def test_a_site_that_is_being_built_is_busy_for_who_does_not_wait(three: Path) -
         done = reportgen(three, "build", "--json", "--no-wait")
     assert (done.code, done.states) == (3, {"a": "published", "b": "busy", "c": "published"})
     assert read_runs(three / "output" / "b").failures == 0
+    assert read_runs(three / "output").last_success is None  # one answer: exit code 3, no success
 
 
 def failing(error: Exception | None) -> "Future[Any]":
@@ -405,6 +406,14 @@ def test_check_and_status_tell_of_each_site(three: Path) -> None:
     [
         (("build", "--site", "x"), '--site "x" is not the name of a site. The sites are: a, b, c.'),
         (("build", "--only", "site"), "--only site needs the name of one site. Add --site NAME, once."),
+        (
+            ("build", "--only", "page", "--site", "x", "--as-of", "2099-01-01", "--due", "--processes", "3"),
+            "--only page does not use --due, --processes, --site, --as-of. Leave it out.",
+        ),
+        (
+            ("build", "--only", "site", "--site", "a", "--executor", "dask://x:1"),
+            "--only site does not use --executor. Leave it out.",
+        ),
         (("build", "--source", "sample"), "--source would make all sites show the same"),
         (
             ("build", "--executor", "ray://x"),
