@@ -109,29 +109,16 @@ def _resource(name: str, files: Mapping[str, bytes]) -> Resource:
 
 
 def best_variant(resource: Resource, accepted: str) -> Variant:
-    """Return the best variant that an ``Accept-Encoding`` header allows (RFC 9110, 12.5.3)."""
-    if not accepted or len(resource.variants) == 1:
-        return resource.variants["identity"]
-    weights = _weights(accepted)
-    best, best_weight = "identity", -1.0
-    for coding in (*SUFFIXES, "identity"):
-        default = 0.0001 if coding == "identity" else 0.0  # identity is allowed unless it is excluded
-        weight = weights.get(coding, weights.get("*", default))
-        if coding in resource.variants and weight > max(best_weight, 0.0):
-            best, best_weight = coding, weight
-    return resource.variants[best]
+    """Return the smallest variant that an ``Accept-Encoding`` header allows (RFC 9110, 12.5.3).
 
-
-def _weights(accepted: str) -> dict[str, float]:
-    weights = {}
-    for part in accepted.lower().split(","):
-        coding, _, parameters = part.partition(";")
-        name, _, value = parameters.strip().partition("=")
-        try:
-            weights[coding.strip()] = float(value) if name.strip() == "q" else 1.0
-        except ValueError:
-            weights[coding.strip()] = 0.0
-    return weights
+    All weights above 0 count the same, because browsers send none.
+    """
+    listed = [part.partition(";q=") for part in "".join(accepted.lower().split()).split(",")]
+    allowed = {coding: not weight or bool(weight.strip("0.")) for coding, _, weight in listed}
+    for coding in SUFFIXES:
+        if coding in resource.variants and allowed.get(coding, allowed.get("*")):
+            return resource.variants[coding]
+    return resource.variants["identity"]
 
 
 def etag_matches(etag: str, condition: str) -> bool:
