@@ -349,12 +349,7 @@ def _check_one_site(**given: object) -> None:
 
 
 def _check_only(only: str, **given: object) -> None:
-    """Check that options without a meaning for one site, or for the page over all, are not used.
-
-    Raises:
-        ConfigError: one of the options is given.
-
-    """
+    """Check that options without a meaning for one site, or for the page over all, are not used."""
     if names := [f"--{name}" for name, value in given.items() if value]:
         raise ConfigError(f"--only {only} does not use {', '.join(names)}. Leave it out.")
 

@@ -31,10 +31,14 @@ from reportgen.serve.release_cache import (
 )
 
 REFRESH_EVERY_S = 0.5
+"""Seconds between two checks for a new release."""
+
 MAX_READS = 10
 """Maximum number of releases that one refresh may find replaced while it reads them."""
 
 RETRY_AFTER_S = 5
+"""Seconds after which a reader without a report should try again."""
+
 PUBLIC_PATHS = ("/healthz", "/healthz/fresh")
 """Paths that need no password: a platform's health checks have none."""
 

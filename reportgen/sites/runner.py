@@ -43,7 +43,10 @@ MESSAGE_LETTERS = 200
 """Maximum letters of each site's message in the message of a run."""
 
 SCHEMES = {"dask": "tcp", "dask+tls": "tls"}
+"""Dask's name of the protocol, by the scheme of ``--executor``."""
+
 CONNECT_S = 10
+"""Maximum seconds until the scheduler of a cluster responds."""
 
 Submit = Callable[[BuildJob], "Future[BuildResult]"]
 """Lets a process of a pool or of a cluster build a site."""

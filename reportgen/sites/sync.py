@@ -69,13 +69,7 @@ def _adopt(config: Config, links: Mapping[str, str] | None = None) -> None:
 
 
 def _fetch(config: Config, release_id: str) -> None:
-    """Fetch the release that a worker published, or a newer one, unless it is here.
-
-    Raises:
-        PublishError: the workers share neither the directory nor a bucket.
-        BucketUnavailable: the bucket has not got it yet.
-
-    """
+    """Fetch the release that a worker published, or a newer one, unless it is here."""
     if _is_here(config, release_id):
         return
     if config.output.bucket is None:
