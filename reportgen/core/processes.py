@@ -11,6 +11,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from reportgen.core.errors import RenderKilled
 from reportgen.core.timing import held_bytes
@@ -38,8 +39,8 @@ FD_LIMIT = 65_536
 GRACE_S = 2.0
 """Seconds that a command may take to end after SIGTERM, before SIGKILL."""
 
-CHECK_EVERY_S = 1.0
-"""Seconds between two checks whether a command has ended while another process holds its pipes open."""
+CHECK_EVERY_S = 0.02
+"""Seconds between two checks whether a command has ended."""
 
 
 def processors() -> int:
@@ -106,7 +107,7 @@ class Commands:
     """Runs commands for a service, each in a session of its own, and ends all of them when it stops."""
 
     def __init__(self) -> None:
-        self._running: set[subprocess.Popen[str]] = set()
+        self._running: set[object] = set()
         self._stopping = threading.Event()
 
     def run(self, command: Sequence[str], timeout_s: float) -> Ended:
@@ -118,55 +119,70 @@ class Commands:
             OSError: it cannot be started.
 
         """
-        if self._stopping.is_set():
-            return Ended(-signal.SIGTERM, "", "", late=False, stopped=True)
-        environment = {name: value for name, value in os.environ.items() if name != "REPORTGEN_PASSWORD"}
-        child = subprocess.Popen(  # noqa: S603 - our own command
-            command,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            encoding="utf-8", errors="replace", start_new_session=True, env=environment,
-        )  # fmt: skip
-        self._running.add(child)
-        with child:
-            kill_first(child.pid)
+        running = object()
+        self._running.add(running)  # before the check, so that ``stop`` waits for it
+        try:
             if self._stopping.is_set():
-                _end(child)
-            out, err, late = _wait(child, timeout_s)
-        self._running.discard(child)
-        return Ended(child.returncode, out, err, late, stopped=self._stopping.is_set())
+                return Ended(-signal.SIGTERM, "", "", late=False, stopped=True)
+            return self._run(command, timeout_s)
+        finally:
+            self._running.discard(running)
+
+    def _run(self, command: Sequence[str], timeout_s: float) -> Ended:
+        environment = {name: value for name, value in os.environ.items() if name != "REPORTGEN_PASSWORD"}
+        # Not pipes: a process that left the group could hold them open.
+        with _memory_file() as out, _memory_file() as err:
+            child = subprocess.Popen(  # noqa: S603 - our own command
+                command,
+                stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True, env=environment,
+            )  # fmt: skip
+            kill_first(child.pid)
+            deadline = time.monotonic() + timeout_s
+            while not (ended := _has_ended(child)) and time.monotonic() < deadline:
+                if self._stopping.wait(CHECK_EVERY_S):
+                    break
+            _end(child)
+            stopped = self._stopping.is_set()
+            return Ended(child.returncode, _text(out), _text(err), late=not ended, stopped=stopped)
 
     def stop(self) -> None:
         """End all commands that run, and start no other."""
         self._stopping.set()
-        _end(*self._running)
+        deadline = time.monotonic() + 1.5 * GRACE_S
+        while self._running and time.monotonic() < deadline:  # the threads that run them end them
+            time.sleep(CHECK_EVERY_S)
 
 
-def _wait(child: "subprocess.Popen[str]", timeout_s: float) -> tuple[str, str, bool]:
-    """Wait for a command and end the processes that it leaves; return its output, and whether it was late."""
-    deadline, ended = time.monotonic() + timeout_s, False
-    while not ended and time.monotonic() < deadline:
-        with suppress(subprocess.TimeoutExpired):
-            child.communicate(timeout=min(CHECK_EVERY_S, max(0.0, deadline - time.monotonic())))
-        ended = child.poll() is not None
-    _end(child)
-    # A process that it started may hold its pipes. One that left the process group is not awaited.
-    with suppress(subprocess.TimeoutExpired):
-        return *child.communicate(timeout=GRACE_S), not ended
-    return "", "", not ended
+def _memory_file() -> IO[bytes]:
+    """Return a file without a name, in memory on Linux: the disk may be full or read-only."""
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("output"), "w+b")
+    return tempfile.TemporaryFile()
 
 
-def _end(*children: "subprocess.Popen[str]") -> None:
-    """End commands and all that they started: SIGTERM, then SIGKILL."""
-    for child in children:
-        _signal_group(child, signal.SIGTERM)
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+def _has_ended(child: "subprocess.Popen[bytes]") -> bool:
+    """Return whether a command has ended. Its id stays its own, so that :func:`_end` hits no other group."""
+    if hasattr(os, "waitid"):  # not on macOS before Python 3.13
+        return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None
+    return child.poll() is not None
+
+
+def _end(child: "subprocess.Popen[bytes]") -> None:
+    """End a command and all that it started: SIGTERM, then SIGKILL."""
+    _signal_group(child, signal.SIGTERM)
     deadline = time.monotonic() + GRACE_S
-    while any(child.poll() is None for child in children) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    for child in children:
-        _signal_group(child, signal.SIGKILL)
+    while not _has_ended(child) and time.monotonic() < deadline:
+        time.sleep(CHECK_EVERY_S)
+    _signal_group(child, signal.SIGKILL)
+    child.wait()
 
 
-def _signal_group(child: "subprocess.Popen[str]", number: int) -> None:
+def _signal_group(child: "subprocess.Popen[bytes]", number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, number)
 

@@ -156,12 +156,12 @@ def read_runs(root: Path) -> Runs:
         return Runs()
 
 
-def record(root: Path, result: BuildResult, *, since: datetime | None = None) -> Runs:
+def record(root: Path, result: BuildResult) -> Runs:
     """Write how a build ended into the record of ``root``, and return the record as it is now.
 
-    A build that found the output busy or was stopped leaves no trace. A result that the building process has
-    recorded itself is not written again: it has the same time, or one after ``since`` (aware), when that
-    process was started. If the file cannot be written, the record is returned, but not stored.
+    A build that found the output busy or was stopped leaves no trace. A result that another machine has
+    recorded itself, which has the same time, is not written again. If the file cannot be written, the record
+    is returned, but not stored.
     """
     if result.state in {"busy", "stopped"}:
         return read_runs(root)
@@ -170,7 +170,7 @@ def record(root: Path, result: BuildResult, *, since: datetime | None = None) ->
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / f"{FILE}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            runs = _with_result(read_runs(root), result, since)
+            runs = _with_result(read_runs(root), result)
             last = {"last_success": runs.last_success, "last_failure": runs.last_failure}
             stored = {name: found and found.recorded() for name, found in last.items()}
             fresh = folder / f"{FILE}.new"
@@ -179,13 +179,13 @@ def record(root: Path, result: BuildResult, *, since: datetime | None = None) ->
             )
             fresh.replace(folder / FILE)
             return runs
-    return _with_result(read_runs(root), result, since)
+    return _with_result(read_runs(root), result)
 
 
-def _with_result(runs: Runs, result: BuildResult, since: datetime | None) -> Runs:
+def _with_result(runs: Runs, result: BuildResult) -> Runs:
     """Return a record with one more result, unless it has that already."""
     last = runs.last_success if result.succeeded else runs.last_failure
-    if last and (last.at == result.at or (since and since <= last.at <= result.at)):
+    if last and last.at == result.at:
         return runs
     kept = _loaded(result.recorded(), result.state)
     if result.succeeded:

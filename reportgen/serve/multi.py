@@ -9,32 +9,22 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from reportgen import __version__
-from reportgen.build.status import site_status, status_of_all, without_details
-from reportgen.config.settings import Config
+from reportgen.build.status import site_status, status_of_all
 from reportgen.config.sites import Site, Sites
-from reportgen.core import logs
-from reportgen.core.logs import event
-from reportgen.core.processes import Commands
 from reportgen.publish.history import read_runs
-from reportgen.serve.app import REFRESH_EVERY_S, CurrentRelease, MountedSite, application
+from reportgen.serve.app import REFRESH_EVERY_S, CurrentRelease, MountedSite
 from reportgen.serve.release_cache import Assets
-from reportgen.serve.scheduler import Schedule, ScheduledSite
-from reportgen.serve.server import address_of, check_exposure, listen, run_server
-from reportgen.serve.worker import Worker
+from reportgen.serve.scheduler import ScheduledSite
+from reportgen.serve.single import Service, now
 
 MAX_BYTES = 64_000_000
 """Maximum size of the sites' releases in memory, without assets."""
 
 STATUS_EVERY_S = 5.0
 """Minimum age of the status of all sites before it is computed again."""
-
-STATUS_SHARE = 20
-"""Maximum share of wall time that computing it takes, as 1/N."""
 
 
 class SiteCaches:
@@ -60,7 +50,7 @@ class SiteCaches:
         current = CurrentRelease(site.config.output.dir, self.assets)
 
         def document() -> dict[str, Any]:
-            return visible(site_status(site.config, read_runs(site.config.output.dir), _now()))
+            return visible(site_status(site.config, read_runs(site.config.output.dir), now()))
 
         return MountedSite(current, document, partial(self._fetch, current))
 
@@ -86,11 +76,9 @@ class SiteCaches:
     def refresh_index(self) -> None:
         """Serve the newest page over all sites, and compute the status of all sites if it is time to."""
         self.index.refresh()
-        begun = time.monotonic()
-        if begun >= self._status_due:
-            self.status = status_of_all(self._sites, self._sites.all, _now())
-            ended = time.monotonic()
-            self._status_due = ended + max(STATUS_EVERY_S, STATUS_SHARE * (ended - begun))
+        if time.monotonic() >= self._status_due:
+            self.status = status_of_all(self._sites, self._sites.all, now())
+            self._status_due = time.monotonic() + STATUS_EVERY_S
 
     async def refresh_sites(self) -> None:
         """Serve the newest releases of the sites in memory. Another thread reads them."""
@@ -126,52 +114,19 @@ def serve_sites(
         ConfigError: the address cannot be listened on, or must not be without a password.
 
     """
-    password, server = environ.get("REPORTGEN_PASSWORD"), sites.common.server
-    logs.set_up(logs.form_of(environ.get("REPORTGEN_LOG")), [*sites.secrets, password or ""])
-    check_exposure(server.host, password, public=server.public)
-    listening = listen(server.host, server.port)
+    service = Service(sites.common, arguments, environ, sites.secrets, processes=processes)
     caches = SiteCaches(sites)
     caches.refresh_index()
-    schedule = _schedule(sites, sites.all if scheduled else [], arguments, processes)
-
-    def visible(document: dict[str, Any]) -> dict[str, Any]:
-        return document if password or not server.public else without_details(document)
-
-    def start() -> None:
-        event(
-            "listening", address=address_of(listening), version=__version__, password=bool(password),
-            sites=len(sites.all),
-        )  # fmt: skip
-        # A new machine: the page, and the releases of all sites, come from the bucket.
-        new = scheduled and caches.index.cache is None
-        schedule.start(page_at_once=new and bool(sites.common.output.bucket))
-
-    app = application(
-        caches.index, lambda: visible(caches.status), password=password, client_header=server.client_header,
-        sites={site.prefix: caches.mount(site, visible) for site in sites.all},
-    )  # fmt: skip
-    return run_server(
-        app, caches.follow, listening, start=start, schedule=schedule, access_log=server.access_log
-    )
-
-
-def _schedule(sites: Sites, built: Sequence[Site], arguments: Sequence[str], processes: int) -> Schedule:
-    """Return the schedule of the sites that are ``built``, each with its own, and of the page over all."""
-    commands = Commands()
-
-    def worker(config: Config, *options: str) -> Worker:
-        return Worker(
-            config.output.dir, [*arguments, *options],
-            commands=commands, timeout_s=config.build_timeout_s, clock=_now, secrets=sites.secrets,
-        )  # fmt: skip
-
-    scheduled = [
-        ScheduledSite(site.config, worker(site.config, "--only", "site", "--site", site.name), site.name)
-        for site in built
+    builds = [
+        ScheduledSite(
+            site.config, service.worker(site.config, "--only", "site", "--site", site.name), site.name
+        )
+        for site in (sites.all if scheduled else [])
     ]
-    page = worker(sites.common, "--only", "page")
-    return Schedule(scheduled, page=page, processes=processes, stop_builds=commands.stop)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
+    # A new machine: the page, and the releases of all sites, come from the bucket.
+    restore = scheduled and caches.index.cache is None and bool(sites.common.output.bucket)
+    return service.run(
+        caches.index, lambda: caches.status, caches.follow, builds,
+        page=service.worker(sites.common, "--only", "page"), page_at_once=restore,
+        sites={site.prefix: caches.mount(site, service.visible) for site in sites.all},
+    )  # fmt: skip

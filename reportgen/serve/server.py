@@ -53,7 +53,10 @@ BACKLOG = 128
 """Maximum number of connections waiting to be accepted."""
 
 SPARE_FILES = 64
-"""Number of file descriptors reserved for other uses than connections."""
+"""Number of file descriptors reserved for other uses than connections and builds."""
+
+FILES_A_BUILD = 4
+"""Number of file descriptors that a build which is started or runs takes."""
 
 DRAIN_S = 3
 """Maximum seconds that responses may still take after a signal."""
@@ -128,7 +131,9 @@ class WebServer(HTTPServer):
     It never runs out of file descriptors: it closes connections beyond a part of their limit.
     """
 
-    def initialize(self, handler: Handler, *, access_log: bool = False) -> None:  # type: ignore[override]
+    def initialize(  # type: ignore[override]
+        self, handler: Handler, *, access_log: bool = False, processes: int = 1
+    ) -> None:
         """Tornado's constructor."""
         super().initialize(
             self._respond,
@@ -137,7 +142,8 @@ class WebServer(HTTPServer):
         )  # fmt: skip
         self._handler, self._access_log = handler, access_log
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        self._free_connections = max(1, soft - SPARE_FILES) if soft != resource.RLIM_INFINITY else 65_536
+        soft = soft if soft != resource.RLIM_INFINITY else 65_536
+        self._free_connections = max(1, soft - SPARE_FILES - FILES_A_BUILD * processes)
         self._sending: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -225,8 +231,9 @@ def run_server(
     start: Callable[[], None] = lambda: None,
     schedule: Schedule | None = None,
     access_log: bool = False,
+    processes: int = 1,
 ) -> int:
-    """Serve until a signal arrives; return the exit status, 1 after a fault.
+    """Serve until a signal arrives; return the exit status, 1 after a fault. Then the process must end.
 
     Args:
         handler: answers requests.
@@ -235,6 +242,7 @@ def run_server(
         start: is called when the signal handlers are set.
         schedule: builds meanwhile. It is stopped after a signal; a fault of it ends the server.
         access_log: whether to log each request.
+        processes: the maximum number of builds at once.
 
     """
 
@@ -244,7 +252,7 @@ def run_server(
             loop.add_signal_handler(number, signalled.set)
         start()
         tasks = [asyncio.create_task(each) for each in (signalled.wait(), follow(), _watch(schedule))]
-        server = WebServer(handler, access_log=access_log)
+        server = WebServer(handler, access_log=access_log, processes=processes)
         server.add_socket(listening)
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         failed = tasks[0] not in done
@@ -255,6 +263,9 @@ def run_server(
         )
         stopping = [server.drain()] + ([asyncio.to_thread(schedule.stop)] if schedule else [])
         await asyncio.gather(*stopping, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         return int(failed)
 
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -263,7 +274,8 @@ def run_server(
     notices.setLevel(logging.INFO)
     notices.addFilter(_filter_notice)
     set_parse_body_config(ParseBodyConfig(urlencoded=ParseUrlEncodedConfig(max_arguments=MAX_FIELDS)))
-    return asyncio.run(run())
+    # Not ``asyncio.run``, which waits for threads: one may read from a disk that does not answer.
+    return asyncio.new_event_loop().run_until_complete(run())
 
 
 def _filter_notice(record: logging.LogRecord) -> bool:

@@ -1,7 +1,7 @@
-"""``reportgen serve`` for one site: the schedule, the worker, the website and the server together."""
+"""``reportgen serve`` for one site, and what it shares with ``serve`` for many: :class:`Service`."""
 
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,10 +12,84 @@ from reportgen.core import logs
 from reportgen.core.logs import event
 from reportgen.core.processes import Commands
 from reportgen.publish.history import read_runs
-from reportgen.serve.app import CurrentRelease, application
+from reportgen.serve.app import CurrentRelease, MountedSite, application
 from reportgen.serve.scheduler import Schedule, ScheduledSite
 from reportgen.serve.server import address_of, check_exposure, listen, run_server
-from reportgen.serve.worker import Worker
+from reportgen.serve.worker import REPORT_S, Worker
+
+
+class Service:
+    """The log, the socket, the builds and the web server of ``reportgen serve``."""
+
+    def __init__(
+        self,
+        config: Config,
+        arguments: Sequence[str],
+        environ: Mapping[str, str],
+        secrets: Sequence[str],
+        *,
+        processes: int = 1,
+    ) -> None:
+        """Set up the log, and listen on the address of ``config``; ``secrets`` are masked in all records.
+
+        Raises:
+            ConfigError: the address cannot be listened on, or must not be without a password.
+
+        """
+        self._server, self._password = config.server, environ.get("REPORTGEN_PASSWORD")
+        self._arguments, self._secrets, self._processes = arguments, secrets, processes
+        logs.set_up(logs.form_of(environ.get("REPORTGEN_LOG")), [*secrets, self._password or ""])
+        check_exposure(self._server.host, self._password, public=self._server.public)
+        self._listening = listen(self._server.host, self._server.port)
+        self._commands = Commands()
+
+    def worker(self, config: Config, *options: str) -> Worker:
+        """Return the worker of an output directory; ``options`` follow the common arguments."""
+        return Worker(
+            config.output.dir, [*self._arguments, *options], commands=self._commands,
+            timeout_s=config.build_timeout_s + REPORT_S, clock=now, secrets=self._secrets,
+        )  # fmt: skip
+
+    def visible(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Return a status without what the readers of a public server must not see."""
+        return document if self._password or not self._server.public else without_details(document)
+
+    def run(
+        self,
+        current: CurrentRelease,
+        status: Callable[[], dict[str, Any]],
+        follow: Callable[[], Coroutine[Any, Any, None]],
+        builds: Sequence[ScheduledSite],
+        *,
+        page: Worker | None = None,
+        page_at_once: bool = False,
+        sites: Mapping[str, MountedSite] | None = None,
+    ) -> int:
+        """Serve and build until a signal arrives; return the exit status.
+
+        ``status`` returns the whole document of ``/status.json``. The other arguments are those of
+        :class:`Schedule`, :func:`application` and :func:`run_server`.
+        """
+        schedule = Schedule(
+            builds, page=page, processes=self._processes, stop_builds=self._commands.stop
+        )  # fmt: skip
+
+        def start() -> None:
+            event(
+                "listening", address=address_of(self._listening), version=__version__,
+                password=bool(self._password), sites=len(sites) if sites else None,
+            )  # fmt: skip
+            schedule.start(page_at_once=page_at_once)
+
+        server = self._server
+        app = application(
+            current, lambda: self.visible(status()),
+            password=self._password, client_header=server.client_header, sites=sites,
+        )  # fmt: skip
+        return run_server(
+            app, follow, self._listening,
+            start=start, schedule=schedule, access_log=server.access_log, processes=self._processes,
+        )  # fmt: skip
 
 
 def serve_site(
@@ -33,32 +107,13 @@ def serve_site(
         ConfigError: the address cannot be listened on, or must not be without a password.
 
     """
-    password = environ.get("REPORTGEN_PASSWORD")
-    logs.set_up(logs.form_of(environ.get("REPORTGEN_LOG")), [*config.secrets, password or ""])
-    server = config.server
-    check_exposure(server.host, password, public=server.public)
-    listening = listen(server.host, server.port)
+    service = Service(config, arguments, environ, config.secrets)
     current = CurrentRelease(config.output.dir)
     current.refresh()
-    commands = Commands()
-    worker = Worker(
-        config.output.dir, arguments,
-        commands=commands, timeout_s=config.build_timeout_s, clock=_now, secrets=config.secrets,
-    )  # fmt: skip
+    worker = service.worker(config)
     site = ScheduledSite(config, worker, at_once=current.cache is None)
-    schedule = Schedule([site] if scheduled else [], stop_builds=commands.stop)
-
-    def document() -> dict[str, Any]:
-        full = site_status(config, worker.runs, _now())
-        return full if password or not server.public else without_details(full)
-
-    def start() -> None:
-        event("listening", address=address_of(listening), version=__version__, password=bool(password))
-        schedule.start()
-
-    app = application(current, document, password=password, client_header=server.client_header)
-    return run_server(
-        app, current.follow, listening, start=start, schedule=schedule, access_log=server.access_log
+    return service.run(
+        current, lambda: site_status(config, worker.runs, now()), current.follow, [site] if scheduled else []
     )
 
 
@@ -67,9 +122,10 @@ def serve_published(config: Config, listening: socket.socket) -> int:
     logs.set_up("logfmt", [])
     current = CurrentRelease(config.output.dir)
     current.refresh()
-    app = application(current, lambda: site_status(config, read_runs(config.output.dir), _now()))
+    app = application(current, lambda: site_status(config, read_runs(config.output.dir), now()))
     return run_server(app, current.follow, listening)
 
 
-def _now() -> datetime:
+def now() -> datetime:
+    """Return the time in UTC."""
     return datetime.now(UTC)

@@ -18,6 +18,9 @@ from reportgen.core.errors import OutputBusy, TimedOut, mask
 from reportgen.core.processes import Commands, Ended, exit_in_words
 from reportgen.publish.history import BuildResult, Runs, read_runs, record
 
+REPORT_S = 30.0
+"""Seconds beyond a build's own time limit before its process is ended, so that its own error comes first."""
+
 
 class Worker:
     """Runs the builds of one output directory, each in a process of its own."""
@@ -28,14 +31,14 @@ class Worker:
         arguments: Sequence[str],
         *,
         commands: Commands,
-        timeout_s: int,
+        timeout_s: float,
         clock: Callable[[], datetime],
         secrets: Sequence[str] = (),
     ) -> None:
         """``arguments`` are the options of ``reportgen build``; ``clock`` returns the time (aware).
 
-        ``commands`` runs the children, and ends them when the service stops. ``secrets`` are masked in the
-        record.
+        ``commands`` runs the children, and ends them when the service stops. A child is ended after
+        ``timeout_s`` seconds. ``secrets`` are masked in the record.
         """
         self._root, self._commands, self._clock, self._secrets = root, commands, clock, secrets
         options = ["--json", "--no-wait", "--if-changed"]
@@ -52,14 +55,14 @@ class Worker:
 
     def run(self) -> BuildResult:
         """Build once, unless nothing has changed, and return how that ended."""
-        begun, start = self._clock(), time.monotonic()
+        before, start = read_runs(self._root), time.monotonic()
         try:
             result = self._result(self._commands.run(self._command, self.timeout_s))
         except OSError as exc:
             result = self._failed("NotStarted", f"the build could not be started: {exc.strerror}", retry=True)
         result = replace(result, seconds=round(time.monotonic() - start, 3))
         if result.state == "failed":
-            self._record_failure(result, begun)
+            self._record_failure(result, before)
         elif result.succeeded:  # the child has recorded it
             self._unwritten = (Runs(), Runs())
         return result
@@ -80,12 +83,14 @@ class Worker:
     def _failed(self, error: str, message: str, *, retry: bool) -> BuildResult:
         return BuildResult("failed", self._clock(), error=error, message=message, retry=retry)
 
-    def _record_failure(self, result: BuildResult, begun: datetime) -> None:
+    def _record_failure(self, result: BuildResult, before: Runs) -> None:
         """Record a failure unless the child has, and remember it if the record cannot be written."""
-        before = self.runs
-        runs, stored = record(self._root, result, since=begun), read_runs(self._root)
+        if read_runs(self._root).last_failure != before.last_failure:
+            return
+        known = self.runs
+        runs, stored = record(self._root, result), read_runs(self._root)
         if runs != stored:
-            self._unwritten = (stored, replace(runs, failures=before.failures + 1))
+            self._unwritten = (stored, replace(runs, failures=known.failures + 1))
 
 
 def _document(out: str) -> dict[str, Any] | None:

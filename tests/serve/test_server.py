@@ -259,6 +259,12 @@ def test_an_exception_of_the_handler_gives_500_and_is_logged(caplog: pytest.LogC
     assert [(record.levelname, bool(record.exc_info)) for record in caplog.records] == [("ERROR", True)] * 2
 
 
+def test_builds_have_file_descriptors_of_their_own() -> None:
+    """Connections take those that are left."""
+    one, many = (WebServer(lambda _: {}[""], processes=count)._free_connections for count in (1, 31))
+    assert one - many == 4 * 30
+
+
 def test_health_checks(service: Service) -> None:
     """The process is alive. The report is not fresh, because nothing was ever built here."""
     live, fresh = service.ask("/healthz"), service.ask("/healthz/fresh")

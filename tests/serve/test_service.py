@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -253,6 +253,28 @@ def test_a_client_that_never_reads_does_not_delay_the_stop(tmp_path: Path) -> No
         assert service.stop(within_s=5) == 0
 
 
+def test_a_disk_that_does_not_answer_does_not_delay_the_stop(tmp_path: Path) -> None:
+    """Here a pipe to which nobody writes is in the place of a file."""
+    built(tmp_path / "output", 0)
+    pipe = tmp_path / "output" / "releases" / "hangs" / "manifest.json"
+    pipe.parent.mkdir()
+    os.mkfifo(pipe)
+    held: list[int] = []
+
+    def is_being_read() -> bool:
+        with suppress(OSError):  # until it is open for reading
+            held.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+        return bool(held)
+
+    with serving(tmp_path, "--no-schedule") as service:
+        (tmp_path / "fresh").symlink_to("releases/hangs")
+        (tmp_path / "fresh").rename(tmp_path / "output" / "current")
+        eventually(is_being_read)
+        assert service.ask("/7d/").status == 200
+        assert service.stop(within_s=5) == 0
+    os.close(*held)
+
+
 def test_a_killed_build_does_not_affect_readers_and_is_retried(tmp_path: Path) -> None:
     """As the kernel kills it if memory is short."""
     built(tmp_path / "output", 7 * 3600)
@@ -277,6 +299,7 @@ def test_a_build_that_hangs_is_stopped(tmp_path: Path) -> None:
         with serving(tmp_path, "--source", url, REPORTGEN_SCHEDULE="6h", **limits) as service:
             failed = service.await_event("build_failed", within_s=10)
             assert failed["message"] == str(TimedOut.after(1))
+            assert failed["seconds"] > 1.2  # the build has ended itself: loading the program does not count
             assert service.ask("/").status == 503
             assert service.status()["consecutive_failures"] == 1
 

@@ -213,6 +213,30 @@ def test_a_stop_ends_all_builds_at_once(make: Callable[..., Worker], tmp_path: P
     assert time.monotonic() - start < GRACE_S + 2
 
 
+def test_only_the_process_group_of_the_child_gets_signals(
+    make: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The id of the group is the child's until its exit status is read, and another's perhaps after that."""
+    signalled, killpg = [], os.killpg
+
+    def checked(group: int, number: int) -> None:
+        signalled.append(Path(f"/proc/{group}").exists())
+        killpg(group, number)
+
+    monkeypatch.setattr(os, "killpg", checked)
+    make("raise SystemExit(7)").run()
+    assert signalled == [True, True]
+
+
+def test_a_child_that_could_not_be_started_is_not_waited_for(make: Callable[..., Worker]) -> None:
+    worker = make("")
+    worker._command = ["/nowhere/python"]
+    worker.run()
+    start = time.monotonic()
+    worker._commands.stop()
+    assert time.monotonic() - start < GRACE_S / 2
+
+
 def test_after_a_stop_nothing_begins_and_nothing_is_on_record(
     make: Callable[..., Worker], tmp_path: Path
 ) -> None:
