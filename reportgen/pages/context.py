@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from html import escape
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from reportgen.charts import sparklines
 from reportgen.charts.sparklines import Spark
@@ -23,8 +23,11 @@ from reportgen.sources.statements import relative_change
 
 JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
-PATH_SAFE = "/%?=&+:@!$'()*,;~-._"
-"""Characters of a stored path that are not escaped in a link; ``%`` is one, as paths are encoded already."""
+PATH_SAFE = "/%?#=&+:@!$'()*,;~-._"
+"""Characters of a stored path that are not escaped in a link.
+
+``%`` is one, as paths are encoded already, and ``#``, which begins the routes of some sites.
+"""
 
 MAX_PATH = 200
 """Maximum length of a path that is whole in the page, for search and copy; a longer one lacks its middle.
@@ -257,8 +260,14 @@ def _path_rows(site: SiteHeader, page: Page) -> Iterator[dict[str, Any]]:
 
 
 def _href(site: SiteHeader, path: str) -> str | None:
-    """Return the URL of a path on the site, or ``None`` if it cannot be a link."""
-    if not site.url or path[:1] != "/" or len(path) > MAX_LINK:
+    """Return the URL of a path on the site, or ``None`` if it cannot be a link.
+
+    A stored URL on the site's host is its own link.
+    """
+    if not site.url or len(path) > MAX_LINK:
         return None
-    href = f"{site.url}{quote(path, safe=PATH_SAFE)}"
+    whole = path.startswith(("https://", "http://")) and path.split("/")[2] == urlsplit(site.url).netloc
+    if not whole and path[:1] != "/":
+        return None
+    href = f"{'' if whole else site.url}{quote(path, safe=PATH_SAFE)}"
     return href if len(escape(href)) <= MAX_LINK else None

@@ -311,10 +311,16 @@ LINKED = {
     "/@evil.test": "@evil.test",
     "/%zz\n\x00": "%zz%0A%00",
     "/caf\u00e9": "caf%C3%A9",
+    "/#/route?a=1": "#/route?a=1",
+    "https://example.com/whole url": "whole%20url",
 }
 """Stored paths, and where they lead below the site's address."""
 
-UNLINKED = ("javascript:alert(1)", "https://evil.test/", "data:text/html,x", ".evil.test", "@evil.test", "")
+UNLINKED = (
+    "javascript:alert(1)", "https://evil.test/", "data:text/html,x", ".evil.test", "@evil.test", "",
+    "https://example.com.evil.test/", "https://example.com@evil.test/", "https://evil.test\\@example.com/",
+    "https://example.com:8080/", "ftp://example.com/", "http:/example.com/", "https://",
+)  # fmt: skip
 
 
 def test_paths_link_to_the_site_if_its_address_is_set(tmp_path: Path) -> None:
