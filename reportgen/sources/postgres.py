@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from typing import Any
+from urllib.parse import unquote
 
 import psycopg
 from psycopg import IsolationLevel
@@ -24,6 +25,13 @@ from reportgen.sources.errors import to_source_error
 DATE_TYPES = {"date", "timestamp", "timestamptz"}
 INTEGER_TYPES = {"int2", "int4", "int8"}
 FRACTIONAL_TYPES = {"numeric", "float4", "float8"}
+
+FOREIGN_PARAMETERS = {
+    "adapter", "charset", "connection_limit", "encoding", "pgbouncer", "pool", "pool_max_conns", "pool_size",
+    "pool_timeout", "prepared_statements", "reconnect", "socket_timeout", "sslaccept", "sslidentity",
+    "statement_cache_size", "statement_timeout", "supa", "timeout", "workaround",
+}  # fmt: skip
+"""Parameters that other tools read from a URL of PostgreSQL, and that its own library refuses."""
 
 
 class PostgresSource(Source):
@@ -40,9 +48,11 @@ class PostgresSource(Source):
     _types: tuple[str, str]
 
     def __init__(self, settings: SourceSettings, timezone: str) -> None:
-        self._url = _checked_url(settings.url.get_secret_value())
-        self._timezone = timezone
-        super().__init__(settings, _public_name(self._url))
+        url, schema, self._ignored = _understood(_checked_url(settings.url.get_secret_value()))
+        if schema and settings.schema_ is None:
+            settings = settings.model_copy(update={"schema_": schema})
+        self._url, self._timezone = url, timezone
+        super().__init__(settings, _public_name(url))
 
     def connect(self, opened: ExitStack) -> None:
         """Connect, begin the snapshot, and check table, columns and types."""
@@ -98,6 +108,10 @@ class PostgresSource(Source):
 
     def inspect(self) -> Iterator[Finding]:
         """Yield whether an index begins with the date column, and whether the role may write."""
+        if self._ignored:
+            yield Finding(
+                "ok", "source", f"parameters of other tools are ignored: {', '.join(self._ignored)}"
+            )
         if self.settings.query:
             yield Finding("ok", "index", "not checked: the source is a query")
             if self._query_value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user", {}):
@@ -204,6 +218,16 @@ def _checked_url(url: str) -> str:
         if port and not (port.isdecimal() and 0 < int(port) < 65_536):  # noqa: PLR2004
             raise ConfigError("source.url: the port must be a number from 1 to 65535")
     return url
+
+
+def _understood(url: str) -> tuple[str, str | None, list[str]]:
+    """Return the URL as PostgreSQL's library reads it, the schema that it names, and ignored parameters."""
+    base, mark, query = f"postgresql://{url.partition('://')[2]}".partition("?")
+    pairs = [(unquote(pair.partition("=")[0]), pair) for pair in query.split("&")]
+    schema = next((unquote(pair.partition("=")[2]) for name, pair in pairs if name == "schema"), None)
+    kept = [pair for name, pair in pairs if name not in FOREIGN_PARAMETERS | {"schema"}]
+    ignored = [name for name, _ in pairs if name in FOREIGN_PARAMETERS]
+    return f"{base}{mark}{'&'.join(kept)}", schema, ignored
 
 
 def _public_name(url: str) -> str:

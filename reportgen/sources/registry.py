@@ -1,5 +1,11 @@
 """The choice of the adapter for a source URL. Only the adapter that is used is imported."""
 
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import SecretStr
+
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError
 from reportgen.core.windows import Span
@@ -7,8 +13,12 @@ from reportgen.sources.base import Source
 
 URL_FORMS = (
     "postgresql://user@host/database, sqlite:///file.db, duckdb:///file.duckdb, "
-    "a path that ends in .parquet, .csv or .csv.gz, sample, or ibis+ENGINE://… (docs/engines.md)"
+    "the path of such a file, a path that ends in .parquet, .csv or .csv.gz, sample, "
+    "or ibis+ENGINE://… (docs/engines.md)"
 )
+
+HEADS = {"sqlite": (0, b"SQLite format 3\0"), "duckdb": (8, b"DUCK")}
+"""Where the first bytes of a database file say which engine wrote it, and which bytes these are."""
 
 
 def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
@@ -22,8 +32,12 @@ def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
 
     """
     url = settings.url.get_secret_value()
+    if engine := _engine_of_file(url):
+        url = f"{engine}:///{quote(url)}"
+        settings = settings.model_copy(update={"url": SecretStr(url)})
     scheme = url.partition("://")[0].lower() if "://" in url else ""
-    if scheme in {"postgresql", "postgres"}:
+    # Ecto and SQLAlchemy name a driver, which is not used here.
+    if scheme.partition("+")[0] in {"postgresql", "postgres", "ecto"}:
         from reportgen.sources.postgres import PostgresSource
 
         return PostgresSource(settings, timezone)
@@ -47,5 +61,20 @@ def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
         from reportgen.sources.sample import open_sample
 
         return open_sample(span.last)
+    if scheme in {"mysql", "mariadb"}:
+        raise ConfigError(
+            f"source.url: {scheme}:// needs the extra ibis, with the driver that docs/engines.md names. "
+            "Install it, and write ibis+mysql://user@host/database"
+        )
     what = f'no engine for "{scheme}://…"' if scheme else "not understood"
     raise ConfigError(f"source.url: {what}; it can be: {URL_FORMS}")
+
+
+def _engine_of_file(url: str) -> str | None:
+    """Return the engine whose database file has this path, by the first bytes of the file."""
+    if "://" in url:
+        return None
+    with suppress(OSError, ValueError), Path(url).open("rb") as file:
+        head = file.read(16)
+        return next((name for name, (at, text) in HEADS.items() if head[at:].startswith(text)), None)
+    return None

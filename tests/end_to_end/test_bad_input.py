@@ -587,7 +587,9 @@ def test_a_duckdb_database_that_another_program_writes_to(site: Site) -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        (f"mysql://app:{SECRET}@db/stats", 'no engine for "mysql://…"'),
+        (f"mysql://app:{SECRET}@db/stats", "write ibis+mysql://user@host/database"),
+        (f"mariadb://app:{SECRET}@db/stats", "needs the extra ibis, with the driver"),
+        (f"oracle://app:{SECRET}@db/stats", 'no engine for "oracle://…"'),
         (f"https://app:{SECRET}@host/stats.csv", 'no engine for "https://…"'),
         (f"host=db user=app password={SECRET}", "not understood"),
         ("sqlite:///", "names no file"),
