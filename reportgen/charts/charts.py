@@ -14,8 +14,10 @@ from reportgen.charts.spec import (
     Size,
     date_axis,
     fitting_labels,
+    label_expr,
     labels,
     make_chart,
+    series_id,
     text_width_px,
     unrecorded,
     visits_axis,
@@ -38,10 +40,17 @@ RUNNING = 0.4
 """Opacity (0 to 1) of the fill of a day that is not over."""
 
 
+SPIKE = 5
+"""A bar is cut if it is more than this number of times as high as the second highest."""
+
+CUT_AT = 1.5
+"""Height of a cut bar, in heights of the second highest."""
+
+
 def visits_by_path(
     metrics: WindowMetrics, stack: pd.DataFrame, slots: Mapping[str, int], formatter: LocaleFormatter
 ) -> Chart:
-    """Draw visits per day, stacked by path, largest at the bottom.
+    """Draw visits per day, stacked by path, largest at the bottom. A spike is cut, and has its number.
 
     ``stack`` is what :func:`reportgen.metrics.figures.stack` returns: dates x series, ints. ``slots`` names
     the colour of each path.
@@ -50,12 +59,14 @@ def visits_by_path(
     names = labels([path for path, _ in series])
     colours = [theme.series_colour(None if path is OTHER else slots[path]) for path, _ in series]
     days = metrics.day_rows()
+    spike, cut_at = _spike(days)
     rows = [
         {
             "date": day.date.isoformat(),
-            "series": names[at],
+            "series": series_id(at),
             "order": at,
             "visits": count,
+            **({"height": count * cut_at / spike.visits if day == spike else count} if spike else {}),
             "running": not day.complete,
             "outline": "var(--paper)" if day.complete else colours[at],
             "day": formatter.day(day.date),
@@ -72,12 +83,17 @@ def visits_by_path(
         base = alt.Chart(alt.NamedData("visits"))
         band_px = size.width_px / len(days)
         bars = base.mark_bar().encode(
-            y=alt.Y("visits:Q", stack="zero", axis=visits_axis(max(day.visits for day in days))),
+            y=alt.Y(
+                "height:Q" if spike else "visits:Q",
+                stack="zero",
+                axis=visits_axis(round(cut_at) if spike else max(day.visits for day in days)),
+                scale=alt.Scale(domain=[0, cut_at * 1.12], nice=False) if spike else alt.Undefined,
+            ),
             color=alt.Color(
                 "series:N",
-                scale=alt.Scale(domain=names, range=colours),
+                scale=alt.Scale(domain=list(map(series_id, range(len(names)))), range=colours),
                 # A legend below the chart lists the top of the stack first.
-                legend=alt.Legend(**size.legend(names if size.name == "wide" else names[::-1])),
+                legend=alt.Legend(**size.legend(names, reverse=size.name != "wide")),
             ),
             order=alt.Order("order:Q"),
             opacity=_opacity(),
@@ -90,7 +106,7 @@ def visits_by_path(
             fillOpacity=alt.FillOpacity(condition=[{"test": "datum.running", "value": RUNNING}], value=1),
             tooltip=_tooltip(day="Date", path="Path", count="Visits"),
         )
-        return _by_date([bars.add_params(picked)], metrics, size, formatter)
+        return _by_date([bars.add_params(picked), *(_cut_marks() if spike else ())], metrics, size, formatter)
 
     highest = max(days, key=lambda day: day.visits)
     parts = [
@@ -103,7 +119,15 @@ def visits_by_path(
         f"{formatter.day(highest.date)}: {most}. "
         f"By path: {', '.join(parts)}.{_no_rows(metrics, formatter)}"
     )
-    data = {"visits": rows, "dates": _date_rows(days)}
+    data: dict[str, Rows] = {"visits": rows, "dates": _date_rows(days)}
+    if spike:
+        text += f" The bar of {formatter.day(spike.date)} is cut."
+        data["cut"] = [
+            {
+                "date": spike.date.isoformat(), "count": formatter.number(spike.visits),
+                "top": cut_at, "from": cut_at * 0.76, "to": cut_at * 0.8,
+            }
+        ]  # fmt: skip
     return make_chart("visits-by-path", "Visits per day by path", text, data, layout, formatter)
 
 
@@ -120,7 +144,7 @@ def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Char
             y=alt.Y("visits:Q", axis=visits_axis(highest), scale=alt.Scale(zero=True, nice=True)),
             color=alt.Color(
                 "series:N",
-                scale=alt.Scale(domain=[now, before], range=["var(--accent)", "var(--ghost)"]),
+                scale=alt.Scale(domain=[series_id(0), series_id(1)], range=["var(--accent)", "var(--ghost)"]),
                 legend=alt.Legend(**size.legend([now, before]), symbolType="stroke", symbolStrokeWidth=3),
             ),
             opacity=_opacity(),
@@ -152,7 +176,7 @@ def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Char
         for row, day in zip(_date_rows(days), days, strict=True)
     ]
     title = f"Visits per day against the {step} days before"
-    data = {"visits": _points(days, now, before), "dates": dates}
+    data = {"visits": _points(days), "dates": dates}
     return make_chart("against-previous", title, _compared_text(metrics, formatter), data, layout, formatter)
 
 
@@ -169,7 +193,7 @@ def top_paths(
     owners = {slots[row.path]: row.path for row in reversed(paths) if row.path in slots}
     rows = [
         {
-            **{size: labelled[at] for size, labelled in names.items()},
+            "series": series_id(at),
             "path": _name(row.path),
             "visits": row.visits,
             "count": formatter.number(row.visits),
@@ -187,13 +211,13 @@ def top_paths(
         labels_px = round(max(text_width_px(name, size.font_px) for name in names[size.name])) + 12
         axis = alt.Axis(
             domain=False, labelLimit=0, labelColor="var(--ink)", labelAlign="left",
-            labelPadding=labels_px, minExtent=labels_px,
+            labelExpr=label_expr(names[size.name]), labelPadding=labels_px, minExtent=labels_px,
         )  # fmt: skip
         # The number after the longest bar must be inside the drawing.
         plot_px = size.width_px - labels_px
         bars_px = plot_px - text_width_px(longest_number, size.font_px) - 10
         base = alt.Chart(alt.NamedData("visits")).encode(
-            y=alt.Y(f"{size.name}:N", sort=None, axis=axis),
+            y=alt.Y("series:N", sort=None, axis=axis),
             x=alt.X(
                 "visits:Q",
                 axis=None,
@@ -224,8 +248,27 @@ def _by_date(
     return alt.LayerChart(layer=placed, height=size.height_px)
 
 
-def _points(days: Sequence[Day], now: str, before: str) -> Rows:
-    """Return the points of each line; ``now`` and ``before`` are the legend's names of the two windows."""
+def _spike(days: Sequence[Day]) -> tuple[Day | None, float]:
+    """Return the date whose bar would make the others invisible, and the height at which to cut it.
+
+    Beside one other bar, or a day that has just begun, nothing is a spike.
+    """
+    ranked = sorted(days, key=lambda day: day.visits)
+    others = [day.visits for day in ranked[:-1] if day.visits and day.complete]
+    second = ranked[-2].visits if len(others) > 1 else 0
+    return (ranked[-1] if 0 < SPIKE * second < ranked[-1].visits else None), CUT_AT * second
+
+
+def _cut_marks() -> list[alt.Chart]:
+    """Return the gap in a cut bar, and the number above it."""
+    base = alt.Chart(alt.NamedData("cut"))
+    gap = base.mark_bar(color="var(--paper)").encode(y="from:Q", y2="to:Q")
+    return [gap, base.mark_text(baseline="bottom", dy=-4).encode(y="top:Q", text="count:N")]
+
+
+def _points(days: Sequence[Day]) -> Rows:
+    """Return the points of each line of the two windows: this one is the first series."""
+    now, before = series_id(0), series_id(1)
     complete = [day for day in days if day.complete]
     running = [day for day in days if not day.complete]
     lines = {

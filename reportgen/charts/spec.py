@@ -47,8 +47,11 @@ class Size:
     font_px: float
     ticks: int
 
-    def legend(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return position and columns of a legend of ``names``, whose rows have about equal lengths."""
+    def legend(self, names: Sequence[str], *, reverse: bool = False) -> dict[str, Any]:
+        """Return position and columns of a legend of series, whose rows have about equal lengths.
+
+        ``names`` are those of the series by number. With ``reverse`` the last series comes first.
+        """
         entry_px = max(text_width_px(name, self.font_px) for name in names) + self.font_px * 1.2
         # Vega's font has no full-width letters; Vega measures them a quarter too narrow.
         wide = max(columns(name) - len(name) for name in names)
@@ -56,9 +59,10 @@ class Size:
         fitting = max(1, int((self.width_px * 0.94 + gap_px) / (entry_px + gap_px)))
         rows = -(-len(names) // fitting)
         orient = "top" if self.name == "wide" else "bottom"
+        ids = list(map(series_id, range(len(names))))
         return {
             "orient": orient, "columns": -(-len(names) // rows), "columnPadding": gap_px,
-            "values": list(names),
+            "values": ids[::-1] if reverse else ids, "labelExpr": label_expr(names),
         }  # fmt: skip
 
 
@@ -164,6 +168,22 @@ def unrecorded(base: alt.Chart, dates: Sequence[date], size: Size) -> alt.Chart:
         .encode(y=alt.value(size.height_px + 3))
     )
     return marks
+
+
+def series_id(number: int) -> str:
+    """Return the value that stands for a series in a specification.
+
+    Vega uses such values as keys of JavaScript objects, where the key ``constructor`` is there already.
+    """
+    return f"s{number}"
+
+
+def label_expr(names: Sequence[str]) -> str:
+    """Return the Vega expression that gives each series its name.
+
+    Vega looks up strings of an expression in an object, too: a sign before each makes it another word.
+    """
+    return f"slice({json.dumps([f'={name}' for name in names])}[+slice(datum.value, 1)], 1)"
 
 
 def labels(paths: Sequence[str | None], limit: int = LABEL_COLUMNS) -> list[str]:

@@ -31,6 +31,9 @@ SAME_STYLE = r'<path d="[^"]*"([^<>]*)/>(?:<path d="[^"]*"\1/>)+'
 FONTS = "FONTCONFIG_FILE"
 """Environment variable that names the configuration of fontconfig."""
 
+WITHOUT_MARKS = re.compile(r'<g class="mark-\w+ role-mark [^>]*(?:/>|></g>)')
+"""Matches a layer of a drawing that has no bar, line or point."""
+
 PLACEHOLDER = re.compile(rb"<!--drawing ([\w/.-]+)-->")
 """Matches what :func:`placeholder` returns. Data cannot contain it: autoescaping replaces every ``<``."""
 
@@ -106,11 +109,14 @@ def svg_of(spec: str) -> str:
     """Return a Vega-Lite specification (JSON) as SVG. No URL in it is fetched.
 
     Raises:
-        RenderError: the specification cannot be drawn.
+        RenderError: the specification cannot be drawn, or a layer of it has rows and is empty in the drawing.
 
     """
     start_v8()
-    return _shrink(_vega(spec))
+    svg = _vega(spec)
+    if '"visits": [{' in spec and (empty := WITHOUT_MARKS.search(svg)):
+        raise RenderError(f"a chart has rows, but its drawing lacks them: {empty[0]}")
+    return _shrink(svg)
 
 
 def _vega(spec: str) -> str:

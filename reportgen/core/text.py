@@ -35,10 +35,12 @@ def bare(sentence: str) -> str:
 def visible(text: str) -> str:
     """Return a text with a visible sign for each character that has no glyph or changes the text direction.
 
-    Control characters become their pictures; bidirectional and other invisible characters, lone
-    surrogates and noncharacters become ``<U+202E>``. Charts need it as well: a NUL in a text makes vl-convert
-    abort the process.
+    So has each blank of a text that holds nothing else. Control characters become their pictures;
+    bidirectional and other invisible characters, lone surrogates and noncharacters become ``<U+202E>``.
+    Charts need it as well: a NUL in a text makes vl-convert abort the process.
     """
+    if text and not text.strip(" "):
+        return "\N{SYMBOL FOR SPACE}" * len(text)
     shown, before = [], ""
     for char in text:
         glyph = _glyph(char, before)

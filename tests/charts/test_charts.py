@@ -113,10 +113,18 @@ def painted(svg: str, **attributes: str) -> int:
     return sum(path.get("d", "").count("M") for path in paths)
 
 
+def series_names(chart: Chart, size: str = "wide") -> dict[str, str]:
+    """Return the name of each series by its id, in the order of the legend."""
+    legend = chart.specs[size]["layer"][0]["encoding"]["color"]["legend"]
+    (found,) = re.findall(r"slice\((\[.*\])\[", legend["labelExpr"])
+    return {each: json.loads(found)[int(each[1:])].removeprefix("=") for each in legend["values"]}
+
+
 def scale(chart: Chart) -> dict[str, str]:
     """Return the colour of each series, by its name in the legend."""
     colour = chart.specs["wide"]["layer"][0]["encoding"]["color"]["scale"]
-    return dict(zip(colour["domain"], colour["range"], strict=True))
+    names = series_names(chart)
+    return {names[each]: shown for each, shown in zip(colour["domain"], colour["range"], strict=True)}
 
 
 @pytest.mark.slow
@@ -215,6 +223,43 @@ def test_what_has_no_visits_is_neither_drawn_nor_named() -> None:
     assert "all other paths" not in chart.alt
 
 
+def heights(svg: str) -> list[float]:
+    """Return the height of each bar in the colour of the first series, in pixels, by date."""
+    bars = [path for path in ET.fromstring(svg).iter(f"{SVG}path") if path.get("fill") == "var(--series-1)"]
+    return [float(height) for bar in bars for height in re.findall(r"v([\d.]+)h-", bar.attrib["d"])]
+
+
+def test_a_spike_is_cut_and_has_its_number() -> None:
+    """The other bars stay in proportion and readable; every number in words and in the data is exact."""
+    rows = [(days, "/a", 7000 if days == 3 else 20 + days) for days in range(7)]
+    chart = stacked([*rows, (3, "/b", 26)], "7d", over=True)[0]
+    for size in SIZES:
+        svg = svgs(chart)[size.name]
+        bars = heights(svg)[:7]
+        others = [26, 25, 24, 22, 21, 20]
+        assert "7,026" in words(svg)
+        assert max(bars) == bars[3]
+        for height, visits in zip(bars[:3] + bars[4:], others, strict=True):
+            assert height == pytest.approx(bars[0] * visits / 26, abs=0.05)
+        assert bars[0] > size.height_px / 2
+        assert painted(svg, fill="var(--paper)") >= 1
+    assert sum(row["visits"] for row in chart.rows["visits"]) == 7026 + 138
+    assert "most on Fri 20 Nov 2026: 7,026." in chart.alt
+    assert chart.alt.endswith("The bar of Fri 20 Nov 2026 is cut.")
+
+
+@pytest.mark.parametrize("visits", [
+    [100, 20, 20, 20],  # today first
+    [20, 100, 20, 20],
+    [3, 100],  # today has just begun
+    [3, 100, 9],
+    [0, 100, 0, 0],
+])  # fmt: skip
+def test_no_bar_is_cut_without_need(visits: list[int]) -> None:
+    chart = stacked([(days, "/a", count) for days, count in enumerate(visits)], "7d")[0]
+    assert "cut" not in chart.rows
+
+
 def test_other_is_named_if_it_has_visits() -> None:
     chart = stacked([(1, f"/{n}", 20 - n) for n in range(9)], "7d")[0]
     assert list(scale(chart))[-1] == "Other"
@@ -252,8 +297,7 @@ def test_below_a_narrow_stack_the_legend_begins_with_its_highest_bar(usual: list
     chart = usual[1]
     names = list(scale(chart))
     for size, order in (("wide", names), ("narrow", names[::-1])):
-        legend = chart.specs[size]["layer"][0]["encoding"]["color"]["legend"]
-        assert legend["values"] == order
+        assert list(series_names(chart, size).values()) == order
         assert [word for word in words(svgs(chart)[size]) if word in names] == order
 
 
@@ -400,8 +444,10 @@ def test_there_is_no_comparison_if_only_today_has_rows() -> None:
 def lines(chart: Chart) -> dict[str, list[tuple[str, int]]]:
     """Return the day of the month and the visits of each point, by line."""
     found: dict[str, list[tuple[str, int]]] = {}
+    names = series_names(chart)
     for row in chart.rows["visits"]:
-        found.setdefault(f"{row['part']} {row['series']}", []).append((row["date"][-2:], row["visits"]))
+        line = f"{row['part']} {names[row['series']]}"
+        found.setdefault(line, []).append((row["date"][-2:], row["visits"]))
     return found
 
 
@@ -542,7 +588,7 @@ def test_an_axis_follows_the_locale_and_abbreviates_from_100_000_on(
 def test_dates_and_counts_of_a_chart_follow_the_locale() -> None:
     bars, comparison = drawn([(1, "/", 1234), (8, "/", 1000)], "7d", formatter=LocaleFormatter.of("de"))
     assert bars.rows["visits"][0] | {"order": 0} == {
-        "date": "2026-11-22", "series": "/", "order": 0, "visits": 1234, "running": False,
+        "date": "2026-11-22", "series": "s0", "order": 0, "visits": 1234, "running": False,
         "day": "So., 22. Nov. 2026", "path": "/", "count": "1.234", "outline": "var(--paper)",
     }  # fmt: skip
     assert comparison.rows["dates"][-2]["previous"] == "1.000 on So., 15. Nov. 2026"
@@ -560,6 +606,33 @@ def test_hostile_paths_are_drawn_as_text_one_by_one(hostile: list[Chart]) -> Non
     colours = scale(hostile[1])
     assert len(colours) == len(set(colours.values())) == len(HOSTILE)
     assert [row["visits"] for row in hostile[0].rows["visits"]] == [100 - n for n in range(len(HOSTILE))]
+
+
+OF_OBJECTS = ["constructor", "toString", "__proto__", "hasOwnProperty", "valueOf", "", " "]
+"""Names that each JavaScript object has as keys, and paths without a visible character."""
+
+
+@pytest.mark.parametrize("first", OF_OBJECTS)
+def test_paths_that_are_keys_of_each_javascript_object_are_drawn(first: str) -> None:
+    """Each is the most visited once: Vega treats the first value of a scale apart."""
+    paths = [first, *(path for path in OF_OBJECTS if path != first)]
+    for chart in drawn(
+        [(days, path, 100 - n) for n, path in enumerate(paths) for days in (0, 1)], "today", "2d"
+    )[:2]:
+        for svg in svgs(chart).values():
+            shown = {"": "(empty)", " ": "\u2420"}
+            assert {shown.get(path, path) for path in paths} <= set(words(svg))
+        assert sum(row["visits"] for row in chart.rows["visits"]) in {679, 2 * 679}
+        assert painted(svgs(chart)["wide"], fill="var(--series-1)") >= 1
+
+
+def test_a_drawing_that_lacks_its_rows_is_refused(usual: list[Chart]) -> None:
+    """A scale that knows none of the series leaves the bars out without an error of Vega."""
+    spec = json.loads(usual[0].spec_json("wide"))
+    for layer in spec["layer"]:
+        layer["transform"] = [{"filter": "false"}]
+    with pytest.raises(RenderError, match="has rows, but its drawing lacks them"):
+        svg_of(json.dumps(spec))
 
 
 def test_a_path_named_other_has_another_label_than_other() -> None:
