@@ -103,12 +103,8 @@ def serve_sites(
 ) -> int:
     """Serve and build many sites until a signal arrives; return the exit status.
 
-    Args:
-        sites: the settings of all sites.
-        arguments: the options of ``reportgen build`` for the builds.
-        environ: the environment, with ``REPORTGEN_PASSWORD`` and ``REPORTGEN_LOG``.
-        scheduled: whether to build by schedule.
-        processes: the number of sites that are built at once.
+    ``arguments`` are the options of the builds. ``scheduled`` says whether to build by schedule, at most
+    ``processes`` sites at once.
 
     Raises:
         ConfigError: the address cannot be listened on, or must not be without a password.
@@ -117,16 +113,16 @@ def serve_sites(
     service = Service(sites.common, arguments, environ, sites.secrets, processes=processes)
     caches = SiteCaches(sites)
     caches.refresh_index()
-    builds = [
-        ScheduledSite(
-            site.config, service.worker(site.config, "--only", "site", "--site", site.name), site.name
-        )
-        for site in (sites.all if scheduled else [])
-    ]
+
+    def build_of(site: Site) -> ScheduledSite:
+        worker = service.worker(site.config, "--only", "site", "--site", site.name)
+        return ScheduledSite(site.config, worker, site.name)
+
     # A new machine: the page, and the releases of all sites, come from the bucket.
     restore = scheduled and caches.index.cache is None and bool(sites.common.output.bucket)
     return service.run(
-        caches.index, lambda: caches.status, caches.follow, builds,
+        caches.index, lambda: caches.status, caches.follow,
+        [build_of(site) for site in sites.all] if scheduled else [],
         page=service.worker(sites.common, "--only", "page"), page_at_once=restore,
         sites={site.prefix: caches.mount(site, service.visible) for site in sites.all},
     )  # fmt: skip

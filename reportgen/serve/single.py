@@ -70,18 +70,16 @@ class Service:
         ``status`` returns the whole document of ``/status.json``. The other arguments are those of
         :class:`Schedule`, :func:`application` and :func:`run_server`.
         """
-        schedule = Schedule(
-            builds, page=page, processes=self._processes, stop_builds=self._commands.stop
-        )  # fmt: skip
+        server, address = self._server, address_of(self._listening)
+        schedule = Schedule(builds, page=page, processes=self._processes, stop_builds=self._commands.stop)
 
         def start() -> None:
             event(
-                "listening", address=address_of(self._listening), version=__version__,
-                password=bool(self._password), sites=len(sites) if sites else None,
+                "listening", address=address, version=__version__, password=bool(self._password),
+                sites=len(sites) if sites else None,
             )  # fmt: skip
             schedule.start(page_at_once=page_at_once)
 
-        server = self._server
         app = application(
             current, lambda: self.visible(status()),
             password=self._password, client_header=server.client_header, sites=sites,
@@ -97,11 +95,7 @@ def serve_site(
 ) -> int:
     """Serve and build one site until a signal arrives; return the exit status.
 
-    Args:
-        config: the settings of the site.
-        arguments: the options of ``reportgen build`` for the builds.
-        environ: the environment, with ``REPORTGEN_PASSWORD`` and ``REPORTGEN_LOG``.
-        scheduled: whether to build by schedule.
+    ``arguments`` are the options of the builds. ``scheduled`` says whether to build by schedule.
 
     Raises:
         ConfigError: the address cannot be listened on, or must not be without a password.
