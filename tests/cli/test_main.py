@@ -199,9 +199,9 @@ def test_the_demo_reports_a_wrong_option_as_the_other_commands_do(run: Run, tmp_
 
 def test_the_message_on_a_wrong_source_shows_the_example_url_whole(run: Run) -> None:
     """Logins are masked in all messages, but not the one of the example."""
-    done = run("build", "--source", "mysql://user:geheim@host/stats")
+    done = run("build", "--source", "oracle://user:geheim@host/stats")
     assert (done.returncode, done.stdout) == (2, "")
-    assert 'no engine for "mysql://…"; it can be: postgresql://user@host/database, sqlite:///' in done.stderr
+    assert 'no engine for "oracle://…"; it can be: postgresql://user@host/database, sqlite:///' in done.stderr
     assert "geheim" not in done.stderr
 
 

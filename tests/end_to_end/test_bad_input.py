@@ -920,7 +920,7 @@ def test_the_traceback_is_shown_on_demand_without_the_password(site: Site, close
     ("source", "code", "error", "says"),
     [
         ("no.csv", 1, "SourceUnavailable", "no.csv: no such file"),
-        (f"mysql://app:{SECRET}@db/stats", 2, "ConfigError", "no engine"),
+        (f"oracle://app:{SECRET}@db/stats", 2, "ConfigError", "no engine"),
     ],
     ids=["source", "settings"],
 )
@@ -978,8 +978,8 @@ def test_check_names_every_problem_of_source_and_output(site: Site, closed_port:
 
 
 def test_check_names_an_engine_that_does_not_exist(site: Site) -> None:
-    lines = site.checks(code=1, DATABASE_URL=f"mysql://app:{SECRET}@db/stats")
-    assert any(level == "error" and 'no engine for "mysql://…"' in message for level, message in lines)
+    lines = site.checks(code=1, DATABASE_URL=f"oracle://app:{SECRET}@db/stats")
+    assert any(level == "error" and 'no engine for "oracle://…"' in message for level, message in lines)
 
 
 def test_check_as_json_holds_the_same_findings(site: Site) -> None:
