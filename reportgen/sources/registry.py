@@ -71,10 +71,13 @@ def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
 
 
 def _engine_of_file(url: str) -> str | None:
-    """Return the engine whose database file has this path, by the first bytes of the file."""
-    if "://" in url:
-        return None
-    with suppress(OSError, ValueError), Path(url).open("rb") as file:
-        head = file.read(16)
-        return next((name for name, (at, text) in HEADS.items() if head[at:].startswith(text)), None)
+    """Return the engine whose database file has this path, by the first bytes of the file.
+
+    ``sample`` is never a file, and a pipe is not opened: that would wait for its writer.
+    """
+    with suppress(OSError, ValueError):
+        if url != "sample" and Path(url).is_file():
+            with Path(url).open("rb") as file:
+                head = file.read(16)
+            return next((name for name, (at, text) in HEADS.items() if head[at:].startswith(text)), None)
     return None

@@ -1,12 +1,13 @@
 """Which engine a source's URL or path means, in the spellings of other tools."""
 
+import os
 import shutil
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from reportgen.core.errors import ConfigError, SourceError
+from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.sources.statements import read_daily
 from tests.support.engines import SPAN, Engine, day, make_engine
 
@@ -89,3 +90,20 @@ def test_a_file_of_another_kind_is_not_a_source(tmp_path: Path, request: pytest.
             engine.open(str(path)),
         ):
             pass
+
+
+def test_the_sample_is_not_a_file_of_that_name(
+    tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = make_engine("sqlite", request, tmp_path)
+    shutil.move(engine.load([(day(1), "/", 7)]).partition(":///")[2], tmp_path / "sample")
+    monkeypatch.chdir(tmp_path)
+    with engine.open("sample") as source:
+        assert source.site == "jarv.is"
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    engine = make_engine("csv", request, tmp_path)
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(SourceUnavailable, match="no such file"), engine.open(str(tmp_path / "pipe.csv")):
+        pass
