@@ -11,7 +11,7 @@ from reportgen.config.settings import Config
 from reportgen.core.errors import RenderError
 from reportgen.core.processes import processors, run_in_child
 from reportgen.core.timing import Stopwatch, peak_memory_bytes
-from reportgen.metrics.dataset import Dataset, read_dataset
+from reportgen.metrics.dataset import Dataset, note_list, read_dataset
 from reportgen.pages.exports import paths_csv
 from reportgen.pages.templates import templates_digest
 from reportgen.publish.history import BuildResult
@@ -170,7 +170,7 @@ def _about(dataset: Dataset, watch: Stopwatch, shown: str, peak_bytes: int) -> d
         "content": shown,
         "source": dataset.source,
         "rows": dataset.daily.rows,
-        "notes": [{"kind": kind, "rows": rows} for kind, rows in sorted(dataset.notes.items())],
+        "notes": note_list(dataset.notes, dataset.examples),
         "timings_s": dict(watch.seconds),
         "peak_memory_bytes": peak_bytes,
     }

@@ -7,11 +7,11 @@ from pathlib import Path
 from reportgen.config.settings import Config
 from reportgen.core.errors import OutputBusy, PublishError, ReportgenError
 from reportgen.core.windows import look_back, make_window
+from reportgen.metrics.dataset import read_days, read_examples
 from reportgen.pages.templates import TEMPLATES
 from reportgen.publish.release import current_release, lock_output
 from reportgen.sources.base import Finding
 from reportgen.sources.registry import open_source
-from reportgen.sources.statements import read_daily, read_rows_out_of_range
 
 
 def check_settings(config: Config, today: date) -> Iterator[Finding]:
@@ -43,7 +43,7 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
         yield Finding("ok", "source", source.name)
         yield Finding("ok", "table", f'{what} has "{columns.date}", "{columns.path}", "{columns.visits}"')
         yield from source.inspect()
-        daily = read_daily(source, span)
+        daily, notes = read_days(source, span, include_future=True, thorough=True)
         dates = f"{span.first.isoformat()} to {span.last.isoformat()}, the dates a build reads"
         if daily.rows:
             yield Finding("ok", "rows", f"{daily.rows:,} rows on {dates}")
@@ -51,9 +51,10 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
             yield Finding(
                 "warning", "rows", f"none on {dates}: the report will say that nothing was recorded"
             )
-        out_of_range = read_rows_out_of_range(source, span, include_future=True)
-        for kind, rows in sorted((daily.notes + out_of_range).items()):
-            yield Finding("warning", "rows", f"{rows:,} will be left out: {kind.replace('_', ' ')}")
+        examples = read_examples(source, span, notes)
+        for kind, rows in notes.items():
+            such = f", such as: {examples[kind]}" if kind in examples else ""
+            yield Finding("warning", "rows", f"{rows:,} will be left out: {kind.replace('_', ' ')}{such}")
 
 
 def _templates(folder: Path) -> Finding:

@@ -92,7 +92,8 @@ def print_result(result: BuildResult, root: Path) -> None:
         from reportgen.core.formatting import ENGLISH  # needs Babel
         from reportgen.metrics.dataset import note_sentences
 
-        for sentence in note_sentences({note["kind"]: note["rows"] for note in notes}, ENGLISH):
+        examples = {note["kind"]: note["example"] for note in notes if "example" in note}
+        for sentence in note_sentences({note["kind"]: note["rows"] for note in notes}, ENGLISH, examples):
             typer.echo(f"left out: {sentence}")
 
 

@@ -4,6 +4,7 @@
 problem, each with its key and its place. Secrets are ``SecretStr``: no repr, message or traceback shows them.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,10 @@ from reportgen.config.problems import Problem, problem_lines, problems_of, url_s
 from reportgen.config.types import (
     BasePath,
     BucketAddress,
+    Column,
+    DateFormat,
     Directory,
+    Encoding,
     ExistingDirectory,
     HeaderName,
     Intro,
@@ -25,6 +29,7 @@ from reportgen.config.types import (
     Schedule,
     Seconds,
     Text,
+    Thousands,
     VariableName,
     WebAddress,
     WindowName,
@@ -39,11 +44,23 @@ class _Section(BaseModel):
 
 
 class Columns(_Section):
-    """``[source.columns]``: the names of the three columns in the table or the query's result."""
+    """``[source.columns]``: the names of the three columns in the table or the query's result.
 
-    date: Text = "date"
-    path: Text = "path"
-    visits: Text = "visits"
+    Of a CSV file without a header they are positions, from 1 on.
+    """
+
+    date: Column = "date"
+    path: Column = "path"
+    visits: Column = "visits"
+
+    @property
+    def positions(self) -> tuple[int, int, int] | None:
+        """The positions of date, path and visits, from 0 on, or ``None`` if they are names."""
+        names = (self.date, self.path, self.visits)
+        if not all(re.fullmatch("[1-9][0-9]{0,3}", name) for name in names):
+            return None
+        date, path, visits = (int(name) - 1 for name in names)
+        return date, path, visits
 
 
 class SourceSettings(_Section):
@@ -55,6 +72,9 @@ class SourceSettings(_Section):
     table: Text = "metrics"
     columns: Columns = Columns()
     query: Text | None = None
+    date_format: DateFormat | None = None
+    thousands: Thousands | None = None
+    encoding: Encoding | None = None
     connect_timeout_s: Seconds = 10
     statement_timeout_s: Seconds = 60
 

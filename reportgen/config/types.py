@@ -3,6 +3,7 @@
 The message of each ``ValueError`` is the rest of a sentence that begins with the setting and its value.
 """
 
+import codecs
 import difflib
 import re
 from datetime import UTC, datetime
@@ -192,6 +193,40 @@ def _bucket(text: str) -> str:
     return parts.scheme + text[len(parts.scheme) :].rstrip("/")
 
 
+def _date_format(text: str) -> str:
+    written = datetime(2026, 11, 26, 1, 2, 3, tzinfo=UTC)
+    codes = set(re.findall("%(.)", text.replace("%%", "")))
+    try:
+        read = datetime.strptime(written.strftime(text), text).date() == written.date()  # noqa: DTZ007
+    except ValueError:
+        read = False
+    if not read or not codes <= set("YymdBbAaHIMSfpz"):
+        raise ValueError(
+            "is not a format with year, month and day. Write one of the codes of strptime, such as"
+            ' "%d/%m/%Y" or "%b %d, %Y %H:%M".'
+        )
+    return text
+
+
+def _encoding(name: str) -> str:
+    try:
+        "".encode(name)
+        return codecs.lookup(name).name
+    except LookupError:
+        message = 'is not a known encoding. Write one such as "utf-8", "latin-1" or "cp1252".'
+        raise ValueError(message) from None
+
+
+def _thousands(text: str) -> str:
+    if text not in {".", ",", "'", "\N{RIGHT SINGLE QUOTATION MARK}"}:
+        raise ValueError('is not a separator of thousands. Write ".", "," or "\'"; blanks need no setting.')
+    return text
+
+
+def _column(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
 def _existing(value: Path) -> Path:
     if not value.is_dir():
         raise ValueError("is not an existing directory. Create it, or write the path of another one.")
@@ -206,6 +241,10 @@ def _directory(value: object) -> Path:
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
+Column = Annotated[Text, BeforeValidator(_column)]
+DateFormat = Annotated[str, AfterValidator(_date_format)]
+Encoding = Annotated[str, AfterValidator(_encoding)]
+Thousands = Annotated[str, AfterValidator(_thousands)]
 ZoneName = Annotated[str, AfterValidator(_zone)]
 WindowName = Annotated[str, AfterValidator(_window)]
 WindowNames = Annotated[

@@ -20,6 +20,7 @@ from reportgen.sources.statements import (
     PathTotals,
     read_cells,
     read_daily,
+    read_example,
     read_paths,
     read_rows_out_of_range,
 )
@@ -45,6 +46,8 @@ NOTE_WORDS = {
     "invalid_date": ("row whose date is not a date", "rows whose date is not a date"),
     "null_date": ("row without a date", "rows without a date"),
     "future_date": ("row dated after today", "rows dated after today"),
+    "totals_row": ("row of totals", "rows of totals"),
+    "second_table": ("row of another table in the file", "rows of another table in the file"),
 }
 """The singular and the plural of each kind of rows that are left out."""
 
@@ -69,7 +72,8 @@ class Dataset:
     """All that a build reads, from one snapshot of the source.
 
     ``paths`` has an entry for each of ``windows``; ``read`` holds the dates that were read; ``cells`` are the
-    visits by date and path of the listed paths; ``notes`` counts rows that were left out, by kind.
+    visits by date and path of the listed paths; ``notes`` counts rows that were left out, by kind, and
+    ``examples`` has one of each.
     """
 
     windows: Sequence[Window]
@@ -78,6 +82,7 @@ class Dataset:
     paths: Sequence[WindowPaths]
     cells: Sequence[Cell]
     notes: Counter[str]
+    examples: Mapping[str, str]
     source: str
     site: str | None
     notice: str | None
@@ -109,9 +114,7 @@ def read_windows(
 ) -> Dataset:
     """Return what ``windows`` show, read from an open source. Paths become CSV while they are read."""
     span = look_back(windows)
-    daily = read_daily(source, span)
-    out_of_range = read_rows_out_of_range(source, span, include_future=not windows[0].today_complete)
-    notes = Counter(dict(sorted((daily.notes + out_of_range).items())))  # engines group in any order
+    daily, notes = read_days(source, span, include_future=not windows[0].today_complete)
     paths = []
     for window in windows:
         total = daily.sum_over(window.span)
@@ -125,7 +128,36 @@ def read_windows(
     }
     longest = max(windows, key=lambda window: window.days)
     cells = read_cells(source, longest.span, sorted(charted))
-    return Dataset(windows, span, daily, paths, cells, notes, source.name, source.site, source.notice)
+    examples = read_examples(source, span, notes)
+    return Dataset(
+        windows, span, daily, paths, cells, notes, examples, source.name, source.site, source.notice
+    )
+
+
+def read_days(
+    source: Source, span: Span, *, include_future: bool, thorough: bool = False
+) -> tuple[DailyReading, Counter[str]]:
+    """Return the visits of each date of ``span``, and the number of rows that are left out, by kind.
+
+    With ``thorough`` every row of the source is looked at, which may take long.
+    """
+
+    def read() -> tuple[DailyReading, Counter[str]]:
+        daily = read_daily(source, span)
+        notes = daily.notes + read_rows_out_of_range(source, span, include_future=include_future)
+        return daily, notes + source.left_out
+
+    daily, notes = read()
+    doubtful = len(daily.visits) < span.days or notes["invalid_date"] > 0
+    if source.read_all_spellings(doubtful=doubtful, thorough=thorough):
+        daily, notes = read()
+    return daily, Counter(dict(sorted(notes.items())))  # engines group in any order
+
+
+def read_examples(source: Source, span: Span, notes: Mapping[str, int]) -> dict[str, str]:
+    """Return one row of each kind in ``notes`` as text to show."""
+    found = {kind: source.examples.get(kind) or read_example(source, span, kind) for kind in notes}
+    return {kind: example for kind, example in found.items() if example is not None}
 
 
 def smallest_named_change(total: int) -> int:
@@ -160,10 +192,21 @@ def sort_paths(reading: PathsReading, total: int, top_paths: int, paths_csv: Pat
     return WindowPaths(listed, changed_paths, reading.path_count, csv, place, visits)
 
 
-def note_sentences(notes: Mapping[str, int], formatter: "LocaleFormatter") -> list[str]:
+def note_list(notes: Mapping[str, int], examples: Mapping[str, str]) -> list[dict[str, object]]:
+    """Return the notes as ``report.json`` and the manifest hold them."""
+    return [
+        {"kind": kind, "rows": rows} | ({"example": examples[kind]} if kind in examples else {})
+        for kind, rows in sorted(notes.items())
+    ]
+
+
+def note_sentences(
+    notes: Mapping[str, int], formatter: "LocaleFormatter", examples: Mapping[str, str] | None = None
+) -> list[str]:
     """Return one phrase for each kind of row that was left out, such as "2 rows without a path"."""
     return [
         f"{formatter.number(rows)} {NOTE_WORDS[kind][rows != 1]}"
+        + (f" (such as: {examples[kind]})" if examples and kind in examples else "")
         for kind, rows in sorted(notes.items())
         if rows
     ]

@@ -62,6 +62,7 @@ class SiteHeader:
     as_of: date
     read: Span
     notes: Mapping[str, int]
+    examples: Mapping[str, str]
     version: str
 
 
@@ -123,7 +124,7 @@ def page_variables(site: SiteHeader, page: Page, *, root: str, here: str) -> dic
         "all_unrecorded": len(metrics.unrecorded) == metrics.window.days,
         "unrecorded": [formatter.span(span) for span in runs(metrics.unrecorded)],
         "unrecorded_before": [formatter.span(span) for span in runs(metrics.previous_unrecorded)],
-        "left_out": note_sentences(site.notes, formatter),
+        "left_out": note_sentences(site.notes, formatter, site.examples),
     }
 
 

@@ -21,7 +21,10 @@ FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def report_json(
-    metrics: "WindowMetrics", changes: Sequence[str], notes: Mapping[str, int], about: Mapping[str, Any]
+    metrics: "WindowMetrics",
+    changes: Sequence[str],
+    notes: Sequence[Mapping[str, object]],
+    about: Mapping[str, Any],
 ) -> bytes:
     """Return ``report.json`` of one window.
 
@@ -69,7 +72,7 @@ def report_json(
         "path_count": metrics.path_count,
         "other": metrics.other,
         "changes": list(changes),
-        "notes": [{"kind": kind, "rows": rows} for kind, rows in sorted(notes.items())],
+        "notes": list(notes),
     }
     return (json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 

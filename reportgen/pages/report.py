@@ -20,7 +20,7 @@ from reportgen.core.release_files import ASSETS
 from reportgen.core.text import bare, visible
 from reportgen.core.timing import Stopwatch
 from reportgen.metrics import highlights
-from reportgen.metrics.dataset import Dataset
+from reportgen.metrics.dataset import Dataset, note_list
 from reportgen.metrics.figures import (
     WindowMetrics,
     by_date,
@@ -154,6 +154,7 @@ def site_header(config: Config, dataset: Dataset, now: datetime, as_of: date | N
         as_of=dataset.read.last,
         read=dataset.read,
         notes=dataset.notes,
+        examples=dataset.examples,
         version=__version__,
     )
 
@@ -187,12 +188,13 @@ def _data_files(site: SiteHeader, content: Sequence[Page], dataset: Dataset) -> 
         "as_of": site.as_of.isoformat(),
         "sample": site.notice is not None,
     }
+    notes = note_list(dataset.notes, dataset.examples)
     files = {}
     for page in content:
         name = page.metrics.window.name
         files[f"{name}/daily.csv"] = exports.daily_csv(page.metrics)
         files[f"{name}/report.json"] = exports.report_json(
-            page.metrics, list(map(bare, page.changes)), dataset.notes, about
+            page.metrics, list(map(bare, page.changes)), notes, about
         )
     return files
 

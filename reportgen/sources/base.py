@@ -7,6 +7,7 @@ computes nothing itself. :func:`reportgen.sources.registry.open_source` chooses 
 
 import threading
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -23,16 +24,21 @@ from reportgen.sources.errors import to_source_error
 ROWS_PER_FETCH = 5_000
 """Number of rows that are read from a driver at a time."""
 
+CSV_ENDS = tuple(f"{end}{packed}" for packed in (".gz", "") for end in (".csv", ".tsv", ".txt"))
+FILE_ENDS = (*CSV_ENDS, ".parquet")
+"""How the path of a file ends that DuckDB reads."""
+
 
 @dataclass(frozen=True)
 class Dialect:
     """How one engine writes the parts of the shared statements that differ.
 
-    All fields but the last two are SQL:
+    All fields but ``placeholder`` and ``date_value`` are SQL:
 
     - ``relation`` is the table or query that is read.
     - ``stored_date`` and ``stored_visits`` are the columns as stored. Ranges of dates are compared with
       ``stored_date``, so that the engine can use an index on it.
+    - ``raw_date`` is the date as stored if ``stored_date`` is a date that was read from it.
     - ``day`` is the date, NULL if the stored value is not a date. ``visits`` is the number, NULL if the
       stored value is not a whole number. With the stored columns, a statement can tell NULL from a bad value.
     - ``path`` is the path as text.
@@ -52,6 +58,7 @@ class Dialect:
     code_point_order: str
     placeholder: Callable[[str, Any], str]
     date_value: Callable[[date], Any]
+    raw_date: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,8 @@ class Source(ABC):
     """One table or query of one engine.
 
     ``name`` is the source's URL without secrets. ``site`` is the name of the site if the source knows it.
-    ``notice`` is shown on every page if it is set. An adapter defines the abstract methods, and names in
+    ``notice`` is shown on every page if it is set. ``left_out`` counts rows that no statement reads, by kind,
+    and ``examples`` has one of each. An adapter defines the abstract methods, and names in
     ``driver_errors`` the classes of errors that its driver raises.
     """
 
@@ -85,6 +93,8 @@ class Source(ABC):
     def __init__(self, settings: SourceSettings, name: str) -> None:
         self.settings = settings
         self.name = name
+        self.left_out: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
         self._opened = ExitStack()
 
     def __enter__(self) -> Self:
@@ -129,6 +139,14 @@ class Source(ABC):
     @abstractmethod
     def cancel(self) -> None:
         """End the running statement. This is called from another thread, perhaps several times."""
+
+    def read_all_spellings(self, *, doubtful: bool, thorough: bool) -> bool:  # noqa: ARG002
+        """Return whether rows with other spellings of dates were found, which the statements now read too.
+
+        Only a source that at first reads ISO text alone looks for them: if its result is ``doubtful``, for
+        two seconds, and as long as it takes if it must be ``thorough``.
+        """
+        return False
 
     @abstractmethod
     def inspect(self) -> Iterator[Finding]:

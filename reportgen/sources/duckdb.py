@@ -3,6 +3,10 @@
 The connection can read only the named files: it loads no extension, has no access to the network, and its
 settings are locked. A CSV file is read into memory once, with only the dates that the build reads, because
 otherwise each statement would parse the whole file again.
+
+Dates and numbers may be text in the spellings of :mod:`reportgen.sources.spellings`. DuckDB itself reads CSV
+files in UTF-8 in which every row has the columns of the header and a date. All other CSV files are first
+written anew by :mod:`reportgen.sources.csv_files`.
 """
 
 import glob
@@ -11,13 +15,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
 
 from reportgen.config.settings import SourceSettings
-from reportgen.core.errors import SourceUnavailable
+from reportgen.core.errors import SourceError, SourceUnavailable
+from reportgen.sources import csv_files, spellings
 from reportgen.sources.base import (
+    CSV_ENDS,
+    FILE_ENDS,
     ROWS_PER_FETCH,
     Dialect,
     Finding,
@@ -26,14 +34,16 @@ from reportgen.sources.base import (
     file_from_url,
     quoted_identifier,
 )
+from reportgen.sources.spellings import row_example, unreadable_dates
 
 INTEGER_TYPES = {
     "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT",
     "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
 }  # fmt: skip
 FRACTIONAL_TYPES = {"FLOAT", "DOUBLE", "DECIMAL", "UHUGEINT"}
-CSV_TABLE = "reportgen_csv"
-"""The temporary table that holds the rows of CSV files."""
+NUMBER_TYPES = INTEGER_TYPES | FRACTIONAL_TYPES
+ROWS = "reportgen_rows"
+"""The temporary table or view that holds the rows with the dates that were read from text or numbers."""
 
 
 class DuckdbSource(Source):
@@ -50,9 +60,8 @@ class DuckdbSource(Source):
         self._timezone = timezone
         self._first = first
         self._is_database = url.lower().startswith("duckdb://")
-        self._kind = next(
-            (end for end in (".csv.gz", ".csv", ".parquet") if url.lower().endswith(end)), "DuckDB"
-        )
+        self._kind = next((end for end in FILE_ENDS if url.lower().endswith(end)), "DuckDB")
+        self._is_csv = self._kind in CSV_ENDS
         self._types = ("DATE", "BIGINT")
         self._file_states: list[tuple[int, int, int]] = []
         if self._is_database:
@@ -61,7 +70,7 @@ class DuckdbSource(Source):
         else:
             self._files = _matching_files(url)
             super().__init__(settings, url)
-        self._relation = self.relation("main") if self._is_database or settings.query else self._view
+        self._relation = ""
         self.advice = f"Check that the file is what its name says ({self._kind})"
 
     def connect(self, opened: ExitStack) -> None:
@@ -72,14 +81,42 @@ class DuckdbSource(Source):
             kind = "no file matches" if glob.has_magic(self.name) else "no such file"
             raise SourceUnavailable(f"{self.name}: {kind}. The path is relative to {Path.cwd()}")
         self._file_states = _file_states(self._files)
+        if not self._is_csv:
+            self._open_files(opened, self._files)
+            return
+        forms = [csv_files.find_form(file, self.settings) for file in self._files]
+        if all(form.is_utf8 for form in forms) and self._read_as_is(opened, forms):
+            return
+        folder = Path(opened.enter_context(TemporaryDirectory(prefix="reportgen-csv-")))
+        reader = csv_files.CsvWriter(self.settings, self._timezone)
+        copies = [reader.write(form, folder / f"{number}.csv") for number, form in enumerate(forms)]
+        self.left_out, self.examples = reader.left_out, reader.examples
+        self._open_files(opened, [copy.file for copy in copies], copies)
+
+    def _read_as_is(self, opened: ExitStack, forms: "Sequence[csv_files.CsvForm]") -> bool:
+        """Let DuckDB read the CSV files; return false if a row has other columns, or no date."""
+        with ExitStack() as attempt:
+            try:
+                self._open_files(attempt, self._files, forms)
+            except duckdb.InvalidInputException:
+                return False
+            if self.settings.query is None and self._has_row("day IS NULL"):
+                return False
+            opened.push(attempt.pop_all())
+        return True
+
+    def _open_files(
+        self, opened: ExitStack, files: "Sequence[str]", forms: "Sequence[csv_files.CsvForm]" = ()
+    ) -> None:
+        """Connect, and make the relation that the statements read; ``forms`` are those of CSV files."""
         self._connection = opened.enter_context(
             duckdb.connect(
-                self._files[0] if self._is_database else ":memory:",
+                files[0] if self._is_database else ":memory:",
                 read_only=self._is_database,
                 config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"},
             )
         )
-        listed = ", ".join(map(_literal, self._files))
+        listed = ", ".join(map(_literal, files))
         if not self._is_database:
             self._connection.execute(f"SET allowed_paths = [{listed}]")
         self._connection.execute("SET temp_directory = ''")
@@ -89,17 +126,86 @@ class DuckdbSource(Source):
         with self.timeout():
             self._connection.execute("BEGIN TRANSACTION")
             if not self._is_database:
-                reader = (
-                    f"read_parquet([{listed}], union_by_name = true)"
-                    if self._kind == ".parquet"
-                    # The format is fixed (RFC 4180): DuckDB's guess would depend on the first lines.
-                    else f"read_csv([{listed}], header = true, all_varchar = true, delim = ',', quote = '\"',"
-                    " escape = '\"', allow_quoted_nulls = false, union_by_name = true)"
+                selected = (
+                    " UNION ALL BY NAME ".join(map(_read_csv, forms))
+                    if forms
+                    else f"SELECT * FROM read_parquet([{listed}], union_by_name = true)"
                 )
-                self._connection.execute(f"CREATE TEMP VIEW {self._view} AS SELECT * FROM {reader}")
+                self._connection.execute(f"CREATE TEMP VIEW {self._view} AS {selected}")
+            is_named = self._is_database or self.settings.query
+            self._relation = self.relation("main") if is_named else self._view
             self._types = self._column_types()
-            if self._kind.startswith(".csv"):
-                self._load_csv()
+            if self._uses_rows:
+                self._read_spellings()
+
+    def _read_spellings(self) -> None:
+        """Make :data:`ROWS`, in which each date is a date, or NULL if it cannot be read.
+
+        It is a table of the rows of CSV files, from the first date on. Of other files it is a view.
+        """
+        stored, path, visits = map(quoted_identifier, self.columns)
+        if self._types[0] == "VARCHAR":
+            day = self._day_of_text(stored)
+        else:
+            day = _day_of_number(stored) if self._types[0] in NUMBER_TYPES else f"CAST({stored} AS DATE)"
+        rows = f"SELECT {day} AS day, {stored} AS raw_date, {path} AS path, {visits} AS visits"
+        rows += f" FROM {self._relation}"
+        if self._is_csv:
+            from_first = f"WHERE day >= DATE '{self._first.isoformat()}' OR day IS NULL"
+            self._connection.execute(f"CREATE TEMP TABLE {ROWS} AS SELECT * FROM ({rows}) {from_first}")
+        else:
+            self._connection.execute(f"CREATE TEMP VIEW {ROWS} AS {rows}")
+        unreadable = "day IS NULL AND raw_date IS NOT NULL"
+        if self._has_row("day IS NOT NULL") or not self._has_row(unreadable):
+            return
+        if self._is_csv and self._has_row(f"{day} IS NOT NULL", self._relation):
+            return  # all rows with a date are older
+        found = self._connection.execute(
+            f"SELECT CAST(raw_date AS VARCHAR), path, visits FROM {ROWS} WHERE {unreadable} LIMIT 1000"
+        ).fetchall()
+        texts = [str(row[0]) for row in found]
+        message = unreadable_dates(self.name, self.columns[0], texts, row_example(found[0]))
+        raise SourceError(message)
+
+    def _has_row(self, condition: str, relation: str = ROWS) -> bool:
+        found = self._connection.execute(f"SELECT 1 FROM {relation} WHERE {condition} LIMIT 1")
+        return found.fetchone() is not None
+
+    def _day_of_text(self, column: str) -> str:
+        """Return the SQL of the date that a text spells: see :class:`spellings.DateReader`."""
+        text = f"trim({column}, {_literal(spellings.BLANKS)})"
+
+        def groups(pattern: str, form: str) -> str:
+            return f"regexp_replace({text}, {_literal(f'^{pattern}$')}, {_literal(form)})"
+
+        def instant(pattern: str, form: str) -> str:
+            # An offset without minutes leaves a colon at the end.
+            return f"CAST(TRY_CAST(rtrim({groups(pattern, form)}, ':') AS TIMESTAMPTZ) AS DATE)"
+
+        local = groups(spellings.LOCAL, r"\1")
+        cases = [
+            (spellings.LOCAL, f"TRY_CAST({local} AS DATE)"),
+            (spellings.ZULU, instant(spellings.ZULU, r"\1 \2+00")),
+            (spellings.OFFSET, instant(spellings.OFFSET, r"\1 \2\3:\4")),
+        ]
+        date_format = self.settings.date_format
+        if date_format is None:
+            compact, seconds = groups(spellings.COMPACT, r"\1-\2-\3"), groups(spellings.EPOCH, r"\1")
+            cases += [
+                (spellings.COMPACT, f"TRY_CAST({compact} AS DATE)"),
+                (spellings.EPOCH, f"CAST(to_timestamp(TRY_CAST({seconds} AS BIGINT)) AS DATE)"),
+            ]
+        whens = " ".join(
+            f"WHEN regexp_full_match({text}, {_literal(pattern)}) THEN {day}" for pattern, day in cases
+        )
+        # Plain dates first: the patterns take three times as long. A cast alone accepts other texts, too.
+        plain = f"TRY_CAST({column} AS DATE)"
+        plain = f"CASE WHEN length({column}) = 10 AND CAST({plain} AS VARCHAR) = {column} THEN {plain} END"
+        default = f"coalesce({plain}, CASE {whens} END)"
+        if date_format is None:
+            return default
+        formatted = f"CAST(try_strptime({text}, {_literal(date_format)}) AS DATE)"
+        return formatted if date_format.startswith("%Y") else f"coalesce({formatted}, {default})"
 
     def check_unchanged(self) -> None:
         """Check that no Parquet or CSV file, which has no snapshot, changed since the start."""
@@ -110,26 +216,41 @@ class DuckdbSource(Source):
     def dialect(self) -> Dialect:
         """DuckDB's SQL; dates are compared as dates, or as ISO text if the column is text."""
         day, path, visits = map(quoted_identifier, self.columns)
-        text_dates = self._types[0] == "VARCHAR"
-        # The cast also accepts 2026-1-5: a text is an ISO date if it stays the same.
-        iso = (
-            f"CASE WHEN CAST(TRY_CAST(substr({day}, 1, 10) AS DATE) AS VARCHAR) = substr({day}, 1, 10)"
-            f" AND substr({day}, 11, 1) IN ('', ' ', 'T') THEN substr({day}, 1, 10) END"
-        )
+        if self._uses_rows:
+            day, path, visits = "day", "path", "visits"
         is_text = self._types[1] == "VARCHAR"
-        is_whole = f"regexp_full_match({visits}, '-?[0-9]+')" if is_text else f"{visits} = trunc({visits})"
-        whole = f"CASE WHEN {is_whole} THEN TRY_CAST({visits} AS HUGEINT) END"
+        whole = self._whole_number(visits) if is_text else (
+            f"CASE WHEN {visits} = trunc({visits}) THEN TRY_CAST({visits} AS HUGEINT) END"
+        )  # fmt: skip
         return Dialect(
-            relation=self._relation,
+            relation=ROWS if self._uses_rows else self._relation,
             stored_date=day,
-            day=iso if text_dates else f"CAST({day} AS DATE)",
+            day=f"CAST({day} AS DATE)",
             path=f"CAST({path} AS VARCHAR)",
             visits=visits if self._types[1] in INTEGER_TYPES else whole,
             stored_visits=visits,
             code_point_order="",
             placeholder="${}".format,
-            date_value=date.isoformat if text_dates else lambda day: day,
+            date_value=lambda day: day,
+            raw_date="raw_date" if self._uses_rows else "",
         )
+
+    def _whole_number(self, column: str) -> str:
+        """Return the SQL of the whole number that a text spells: see :func:`spellings.number_of`."""
+        thousands = self.settings.thousands
+        text = f"trim({column}, {_literal(spellings.BLANKS)})"
+        whole = f"regexp_replace({text}, '{spellings.decimal_point(thousands)}0+$', '')"
+        digits = f"regexp_replace({whole}, '[^0-9-]', '', 'g')"
+        pattern = _literal(spellings.number_pattern(thousands))
+        return (
+            f"CASE WHEN regexp_full_match({column}, '-?[0-9]+') THEN TRY_CAST({column} AS HUGEINT)"
+            f" WHEN regexp_full_match({text}, {pattern}) THEN TRY_CAST({digits} AS HUGEINT) END"
+        )
+
+    @property
+    def _uses_rows(self) -> bool:
+        """Whether the statements read :data:`ROWS`: files are CSV, or dates are stored as text or numbers."""
+        return self._is_csv or self._types[0] == "VARCHAR" or self._types[0] in NUMBER_TYPES
 
     def execute(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
         """Run one statement and yield its rows."""
@@ -141,6 +262,11 @@ class DuckdbSource(Source):
         """End the running statement."""
         self._connection.interrupt()
 
+    def message_of(self, exc: BaseException) -> str:
+        """Return the error's message in one line; all of it if it is about a line of a CSV file."""
+        whole = self._is_csv and isinstance(exc, duckdb.InvalidInputException)
+        return " ".join(str(exc).split()) if whole else super().message_of(exc)
+
     def inspect(self) -> Iterator[Finding]:
         """Yield that neither an index nor rights are needed."""
         yield Finding("ok", "index", "none needed: DuckDB keeps the range of each block")
@@ -151,28 +277,18 @@ class DuckdbSource(Source):
         """The view that a query names to read the files."""
         return quoted_identifier(self.settings.table)
 
-    def _load_csv(self) -> None:
-        """Read the rows of CSV files, from the first date on, into a temporary table."""
-        day, path, visits = map(quoted_identifier, self.columns)
-        self._connection.execute(
-            f"CREATE TEMP TABLE {CSV_TABLE} AS SELECT {day}, {path}, {visits} FROM {self._relation}"
-            f" WHERE {day} >= $first OR {day} IS NULL",
-            {"first": self.dialect.date_value(self._first)},
-        )
-        self._relation = CSV_TABLE
-
     def _column_types(self) -> tuple[str, str]:
         """Return the type names of the date and the visits column."""
         described = self._connection.execute(f"DESCRIBE SELECT * FROM {self._relation}").fetchall()
         stored = {str(row[0]).lower(): str(row[1]).partition("(")[0] for row in described}
         for name in self.columns:
             if name.lower() not in stored:
-                header = "; a CSV file needs a header row" if self._kind.startswith(".csv") else ""
-                raise self.missing_column(name, list(stored), header)
+                raise self.missing_column(name, list(stored), csv_files.HEADER_HINT if self._is_csv else "")
         day, _, visits = (stored[name.lower()] for name in self.columns)
-        if day not in {"DATE", "VARCHAR"} and not day.startswith("TIMESTAMP"):
-            raise self.wrong_type(self.columns[0], day, "a date, timestamp or ISO text")
-        if visits not in INTEGER_TYPES | FRACTIONAL_TYPES | {"VARCHAR"}:
+        types = {"DATE", "VARCHAR"} | NUMBER_TYPES
+        if day not in types and not day.startswith("TIMESTAMP"):
+            raise self.wrong_type(self.columns[0], day, "a date, a timestamp, text or a number")
+        if visits not in NUMBER_TYPES | {"VARCHAR"}:
             raise self.wrong_type(self.columns[2], visits, "a number")
         return day, visits
 
@@ -187,6 +303,29 @@ def _file_states(files: Sequence[str]) -> list[tuple[int, int, int]]:
     """Return inode, size and time of the last change (ns) of each file: one changes if the file does."""
     stats = [os.stat(file) for file in files]  # noqa: PTH116
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
+
+
+def _day_of_number(column: str) -> str:
+    """Return the SQL of the date that a number means: see :meth:`spellings.DateReader.day_of`."""
+    digits = f"CAST(TRY_CAST({column} AS BIGINT) AS VARCHAR)"
+    seconds = f"CASE WHEN {column} < 1e11 THEN CAST({column} AS DOUBLE) ELSE {column} / 1000.0 END"
+    return (
+        f"CASE WHEN {column} >= 2.4e6 AND {column} < 2.5e6"
+        f" THEN DATE '1858-11-16' + CAST(floor({column} - 2399999.5) AS INTEGER)"
+        f" WHEN {column} >= 1e7 AND {column} < 1e8 THEN TRY_CAST("
+        f"{digits}[1:4] || '-' || {digits}[5:6] || '-' || {digits}[7:8] AS DATE)"
+        f" WHEN {column} >= 1e8 AND {column} < 1e14 THEN CAST(to_timestamp({seconds}) AS DATE) END"
+    )
+
+
+def _read_csv(form: "csv_files.CsvForm") -> str:
+    """Return the SQL that reads a CSV file (RFC 4180, all columns as text) without guessing its form."""
+    columns = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in form.names)
+    return (
+        f"SELECT * FROM read_csv({_literal(form.file)}, auto_detect = false, columns = {{{columns}}},"
+        f" header = false, skip = {form.skipped_lines}, delim = {_literal(form.separator)}, quote = '\"',"
+        " escape = '\"', allow_quoted_nulls = false, strict_mode = true)"
+    )
 
 
 def _literal(text: str) -> str:

@@ -9,12 +9,12 @@ from pydantic import SecretStr
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError
 from reportgen.core.windows import Span
-from reportgen.sources.base import Source
+from reportgen.sources.base import FILE_ENDS, Source
 
 URL_FORMS = (
     "postgresql://user@host/database, sqlite:///file.db, duckdb:///file.duckdb, "
-    "the path of such a file, a path that ends in .parquet, .csv or .csv.gz, sample, "
-    "or ibis+ENGINE://… (docs/engines.md)"
+    "the path of such a file, a path that ends in .parquet, .csv, .tsv, .txt or one of these with .gz, "
+    "sample, or ibis+ENGINE://… (docs/engines.md)"
 )
 
 HEADS = {"sqlite": (0, b"SQLite format 3\0"), "duckdb": (8, b"DUCK")}
@@ -44,8 +44,8 @@ def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
     if scheme == "sqlite":
         from reportgen.sources.sqlite import SqliteSource
 
-        return SqliteSource.from_settings(settings)
-    if scheme == "duckdb" or (not scheme and url.lower().endswith((".parquet", ".csv", ".csv.gz"))):
+        return SqliteSource.from_settings(settings, timezone, span.first)
+    if scheme == "duckdb" or (not scheme and url.lower().endswith(FILE_ENDS)):
         from reportgen.sources.duckdb import DuckdbSource
 
         return DuckdbSource(settings, timezone, span.first)

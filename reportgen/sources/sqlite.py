@@ -1,15 +1,17 @@
 """SQLite through the standard library: opened read-only, with one read transaction per build.
 
-A column of SQLite may hold values of any type, so each value is classified by its own type. A date is ISO
-text. A number of visits is a whole number, or a text of one, which ``.import`` produces.
+A column of SQLite may hold values of any type, so each value is classified by its own type. At first dates
+are compared as ISO text, so that an index on them is used. Where other texts or numbers are found, Python
+reads the dates once, into a temporary table. A number of visits is a whole number, or a text of one.
 """
 
 import sqlite3
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
-from datetime import date
-from pathlib import Path
-from typing import Any, Self
+from contextlib import ExitStack, closing, suppress
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock
+from typing import TYPE_CHECKING, Any, Self
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import SourceError
@@ -22,6 +24,17 @@ from reportgen.sources.base import (
     index_finding,
     quoted_identifier,
 )
+from reportgen.sources.spellings import DateReader, number_of, number_reader, row_example, unreadable_dates
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROWS = "reportgen_rows"
+"""The temporary table that holds the rows with the dates that Python has read."""
+PROBE_S = 2
+"""Maximum number of seconds in which a build looks for dates that are not ISO text."""
+PROBED_ROWS = 20
+"""Number of the first and of the last rows whose dates are looked at when a build begins."""
 
 
 class SqliteSource(Source):
@@ -30,17 +43,25 @@ class SqliteSource(Source):
     driver_errors = (sqlite3.Error, sqlite3.Warning, UnicodeEncodeError)
     _connection: sqlite3.Connection
 
-    def __init__(self, name: str, uri: str, settings: SourceSettings, file: Path | None = None) -> None:
+    def __init__(self, name: str, uri: str, settings: SourceSettings) -> None:
         super().__init__(settings, name)
-        self._file = file
+        self._file: Path | None = None
         self._uri = uri
         self._raw_texts: dict[str, bytes] = {}
+        self._timezone = "UTC"
+        self._first = date.min
+        self._uses_rows = False
 
     @classmethod
-    def from_settings(cls, settings: SourceSettings) -> Self:
-        """Return the source of ``sqlite:///relative.db`` or ``sqlite:////absolute.db``."""
+    def from_settings(cls, settings: SourceSettings, timezone: str, first: date) -> Self:
+        """Return the source of ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
+
+        ``first`` is the first date that the build reads. Instants are converted to dates in ``timezone``.
+        """
         file = file_from_url(settings.url.get_secret_value(), "sqlite")
-        return cls(f"sqlite:///{file}", f"{file.absolute().as_uri()}?mode=ro", settings, file)
+        source = cls(f"sqlite:///{file}", f"{file.absolute().as_uri()}?mode=ro", settings)
+        source._file, source._timezone, source._first = file, timezone, first
+        return source
 
     def connect(self, opened: ExitStack) -> None:
         """Open the file, begin the read transaction and check the columns."""
@@ -51,6 +72,9 @@ class SqliteSource(Source):
             self._connection.execute("PRAGMA query_only = ON")
             self._connection.execute("BEGIN")
             self._check_columns()
+            self._create_functions()
+            if self.settings.date_format or self._finds_other_spellings():
+                self._read_spellings()
 
     def open_database(self) -> sqlite3.Connection:
         """Return a new connection that decodes texts with :meth:`_decode`."""
@@ -73,14 +97,13 @@ class SqliteSource(Source):
     @property
     def dialect(self) -> Dialect:
         """SQLite's SQL; dates are compared as ISO text."""
-        day, path, visits = map(quoted_identifier, self.columns)
+        stored, path, visits = ("raw_date", "path", "visits") if self._uses_rows else self._stored_columns
         digits = f"ltrim({visits}, '-')"
         return Dialect(
-            relation=self.relation("main"),
-            stored_date=day,
-            # With a modifier, date() turns 2026-02-30 into 2026-03-02: a text is a date if it stays the same.
-            day=f"CASE WHEN date(substr({day}, 1, 10), '+0 days') = substr({day}, 1, 10)"
-            f" AND substr({day}, 11, 1) IN ('', ' ', 'T') THEN substr({day}, 1, 10) END",
+            relation=ROWS if self._uses_rows else self.relation("main"),
+            stored_date="day" if self._uses_rows else stored,
+            raw_date=stored,
+            day="day" if self._uses_rows else _iso_day(stored),
             path=f"CAST({path} AS TEXT)",
             # Whole numbers beyond 64 bits stay REAL, so that their sum is REAL too and is refused.
             visits=f"CASE typeof({visits}) WHEN 'integer' THEN {visits}"
@@ -90,7 +113,7 @@ class SqliteSource(Source):
             f" AND length({visits}) - length({digits}) <= 1 THEN"
             f" CASE WHEN length({digits}) <= 18 THEN CAST({visits} AS INTEGER)"
             f" ELSE CAST({visits} AS REAL) END"
-            f" END END",
+            f" ELSE reportgen_number(CAST({visits} AS BLOB)) END END",
             stored_visits=visits,
             code_point_order=" COLLATE BINARY",
             placeholder=lambda name, value: (
@@ -108,6 +131,16 @@ class SqliteSource(Source):
         """End the running statement."""
         self._connection.interrupt()
 
+    def read_all_spellings(self, *, doubtful: bool, thorough: bool) -> bool:
+        """Read the dates by Python if there are others than ISO text; return whether there are."""
+        if self._uses_rows or not (doubtful or thorough):
+            return False
+        with self.translate_errors(), self.timeout():
+            if not self._finds_unread_date(None if thorough else PROBE_S):
+                return False
+            self._read_spellings()
+        return True
+
     def inspect(self) -> Iterator[Finding]:
         """Yield whether an index begins with the date column."""
         yield Finding("ok", "rights", "opened read-only")
@@ -115,24 +148,133 @@ class SqliteSource(Source):
             yield Finding("ok", "index", "not checked: the source is a query")
             return
         table, column = self.settings.table, self.settings.columns.date
+        create = f"CREATE INDEX metrics_date ON {quoted_identifier(table)} ({quoted_identifier(column)})"
+        yield index_finding(column, None if self._has_index() else create)
+
+    @property
+    def _stored_columns(self) -> tuple[str, str, str]:
+        day, path, visits = map(quoted_identifier, self.columns)
+        return day, path, visits
+
+    def _has_index(self) -> bool:
+        """Whether an index of the table begins with the date column."""
         leading = "SELECT i.name FROM pragma_index_list(:t) l, pragma_index_info(l.name) i WHERE i.seqno = 0"
         keyed = "SELECT name FROM pragma_table_info(:t) WHERE pk = 1"
-        names = {str(row[0]).lower() for row in self.rows(f"{leading} UNION {keyed}", {"t": table})}
-        create = f"CREATE INDEX metrics_date ON {quoted_identifier(table)} ({quoted_identifier(column)})"
-        yield index_finding(column, None if column.lower() in names else create)
+        found = self._connection.execute(f"{leading} UNION {keyed}", {"t": self.settings.table})
+        return self.settings.columns.date.lower() in {str(row[0]).lower() for row in found}
+
+    def _create_functions(self) -> None:
+        """Let SQL call Python for a date or a number that SQL cannot read. Texts are passed as bytes."""
+        dates, thousands = DateReader(self._timezone, self.settings.date_format), self.settings.thousands
+        pattern = number_reader(thousands)
+
+        def number(raw: bytes) -> float | None:
+            found = number_of(raw.decode(errors="replace"), pattern, thousands)
+            return found if found is None or -(2**63) <= found < 2**63 else float(found)
+
+        def day(value: object) -> str | None:
+            if isinstance(value, bytes):  # SQLite's own functions end a text at its first NUL
+                value = value.partition(b"\0")[0].decode(errors="replace")
+            return dates.day_of(value)
+
+        self._connection.create_function("reportgen_number", 1, number, deterministic=True)
+        self._connection.create_function("reportgen_day", 1, day, deterministic=True)
+
+    def _finds_other_spellings(self) -> bool:
+        """Whether one of the first, last, smallest or largest dates cannot be read as ISO text."""
+        day = self._stored_columns[0]
+        ends = [f"LIMIT {PROBED_ROWS}"]
+        if self.settings.query is None:
+            ends.append(f"ORDER BY rowid DESC LIMIT {PROBED_ROWS}")
+            if self._has_index():
+                ends += [
+                    f"WHERE {day} IS NOT NULL ORDER BY {day} {order} LIMIT 1" for order in ("ASC", "DESC")
+                ]
+        for end in ends:
+            # A view has no rowid, and a table may have none.
+            with suppress(sqlite3.OperationalError):
+                found = self._connection.execute(
+                    f"SELECT {day} IS NOT NULL AND {_iso_day(day)} IS NULL FROM {self.relation('main')} {end}"
+                )
+                if any(row[0] for row in found):
+                    return True
+        return False
+
+    def _finds_unread_date(self, limit_s: float | None) -> bool:
+        """Whether a date of any row is not ISO text; false if that is not known after ``limit_s``."""
+        day = self._stored_columns[0]
+        if limit_s is not None:
+            end = time.monotonic() + limit_s
+            self._connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)
+        try:
+            unread = f"{day} IS NOT NULL AND {_iso_day(day)} IS NULL"
+            return self._has_row(self.relation("main"), unread)
+        except sqlite3.OperationalError:
+            if limit_s is None or time.monotonic() < end:
+                raise
+            return False
+        finally:
+            self._connection.set_progress_handler(None, 0)
+
+    def _read_spellings(self) -> None:
+        """Let Python read the dates, once, into a temporary table of the rows from the first date on."""
+        stored, path, visits = self._stored_columns
+        day = (
+            f"reportgen_day(CASE typeof({stored}) WHEN 'text' THEN CAST({stored} AS BLOB) ELSE {stored} END)"
+        )
+        relation, first = self.relation("main"), self._first.isoformat()
+        # An offset moves an instant by at most two days.
+        limit = self._first - timedelta(days=min(3, (self._first - date.min).days))
+        seconds = int(datetime.combine(limit, clock(), UTC).timestamp())
+        is_old = (
+            f"CASE typeof({stored}) WHEN 'text' THEN"
+            f" {stored} < '{limit.isoformat()}' AND {_iso_day(stored, any_end=True)} IS NOT NULL"
+            f" WHEN 'integer' THEN +{stored} BETWEEN 100000000 AND {seconds}"
+            f" OR +{stored} BETWEEN 100000000000 AND {seconds}000 END"
+        )
+        if self.settings.date_format:
+            is_old = "false"
+        self._connection.execute("PRAGMA query_only = OFF")
+        self._connection.execute(
+            f"CREATE TEMP TABLE {ROWS} AS SELECT {day} AS day, {stored} AS raw_date, {path} AS path,"
+            f" {visits} AS visits FROM {relation} WHERE ({is_old}) IS NOT TRUE"
+            f" AND ({day} >= '{first}' OR {day} IS NULL)"
+        )
+        self._connection.execute("PRAGMA query_only = ON")
+        self._uses_rows = True
+        unread = "day IS NULL AND raw_date IS NOT NULL"
+        if (
+            self._has_row(ROWS, unread)
+            and not self._has_row(ROWS, "day IS NOT NULL")
+            and not self._has_row(relation, f"{day} IS NOT NULL")
+        ):
+            found = self._connection.execute(
+                f"SELECT raw_date, path, visits FROM {ROWS} WHERE {unread} LIMIT 1000"
+            ).fetchall()
+            texts = [str(row[0]) for row in found]
+            raise SourceError(unreadable_dates(self.name, self.columns[0], texts, row_example(found[0])))
+
+    def _has_row(self, relation: str, condition: str) -> bool:
+        found = self._connection.execute(f"SELECT 1 FROM {relation} WHERE {condition} LIMIT 1")
+        return found.fetchone() is not None
 
     def _check_columns(self) -> None:
         """Read one row, so that a wrong column fails with a clear message."""
         # SQLite takes a quoted name that is not a column as a string, unless it is qualified by the table.
         alias = "metrics" if self.settings.query else quoted_identifier(self.settings.table)
         listed = ", ".join(f"{alias}.{quoted_identifier(name)}" for name in self.columns)
-        relation, day = self.relation("main"), quoted_identifier(self.settings.columns.date)
-        self._connection.execute(f"SELECT {listed} FROM {relation} LIMIT 0")
-        found = self._connection.execute(
-            f"SELECT typeof({day}) FROM {relation} WHERE {day} IS NOT NULL LIMIT 1"
-        ).fetchone()
-        if found is not None and found[0] != "text":
-            raise SourceError(
-                f"{self.name}: the column {day} holds {found[0]} values, not ISO dates such as 2026-11-23. "
-                f"Convert them with [source] query, for example: SELECT date({day}, 'unixepoch') AS date, …"
-            )
+        self._connection.execute(f"SELECT {listed} FROM {self.relation('main')} LIMIT 0")
+
+
+def _iso_day(column: str, *, any_end: bool = False) -> str:
+    """Return the SQL of the date of an ISO text that has a time without a zone, or no time; or NULL.
+
+    With ``any_end`` the time may have a zone, or be any text.
+    """
+    begin = f"substr({column}, 1, 10)"
+    local = "" if any_end else f" AND substr({column}, 12) NOT GLOB '*[^0-9:.]*'"
+    # With a modifier, date() turns 2026-02-30 into 2026-03-02: a text is a date if it stays the same.
+    return (
+        f"CASE WHEN date({begin}, '+0 days') = {begin} AND (substr({column}, 11) = ''"
+        f" OR substr({column}, 11, 1) IN (' ', 'T'){local}) THEN {begin} END"
+    )

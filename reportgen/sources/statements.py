@@ -6,8 +6,9 @@ statement             result                                      run by
 ``DAILY``             visits and number of rows of each date      :func:`read_daily`
 ``PATHS``             visits of each path in a window             :func:`read_paths`
 ``CELLS``             visits of each date and path, for few paths :func:`read_cells`
-``ROWS_WITHOUT_DATE`` number of rows whose date is NULL           :func:`read_rows_out_of_range`
+``ROWS_WITHOUT_DATE`` number of rows whose date cannot be read    :func:`read_rows_out_of_range`
 ``ROWS_AFTER_END``    number of rows dated after today            :func:`read_rows_out_of_range`
+``EXAMPLE``           one bad row of a kind, if there is one      :func:`read_example`
 ===================== =========================================== ==============================
 
 The engine sums and counts. Only the sums and counts arrive here, so the memory of a build does not grow with
@@ -18,7 +19,7 @@ No name in the statements is a reserved word of a tested engine.
 The first three statements begin with ``CLASSIFIED``, which gives each row between two dates a number, its
 *kind*. Kind 0 is a good row: it has a date, a path and a whole number of visits that is not negative. Every
 other kind is a bad row, and :data:`KINDS` names the reason. A bad row adds no visits. Bad rows are counted by
-kind, and the report shows the counts as notes.
+kind, and the report shows the counts as notes, each with a row as an example.
 """
 
 from collections import Counter
@@ -32,32 +33,36 @@ from typing import Any, NamedTuple
 from reportgen.core.errors import SourceError
 from reportgen.core.windows import Span, Window
 from reportgen.sources.base import Source
+from reportgen.sources.spellings import row_example
 
 GOOD = 0
 """The kind of a good row."""
+INVALID_DATE, NULL_DATE, FUTURE_DATE = 1, 6, 7
 KINDS = {
-    1: "invalid_date",
+    INVALID_DATE: "invalid_date",
     2: "null_path",
     3: "null_visits",
     4: "invalid_visits",
     5: "negative_visits",
-    6: "null_date",
-    7: "future_date",
+    NULL_DATE: "null_date",
+    FUTURE_DATE: "future_date",
 }
 """The name of each kind of bad row, as notes and ``report.json`` show it."""
 MAX_INT64 = 2**63 - 1
 
-CLASSIFIED = """
-WITH classified AS (
-    SELECT {day} AS day, {path} AS path, {visits} AS visits,
-           CASE WHEN {day} IS NULL THEN 1
+KIND = """CASE WHEN {day} IS NULL THEN 1
                 WHEN {path} IS NULL THEN 2
                 WHEN {stored_visits} IS NULL THEN 3
                 WHEN {visits} IS NULL THEN 4
                 WHEN {visits} < 0 THEN 5
-                ELSE 0 END AS kind
-    FROM {relation}
-    WHERE {stored_date} >= {first} AND {stored_date} < {end}
+                ELSE 0 END"""
+IN_RANGE = "{stored_date} >= {first} AND {stored_date} < {end}"
+CLASSIFIED = f"""
+WITH classified AS (
+    SELECT {{day}} AS day, {{path}} AS path, {{visits}} AS visits,
+           {KIND} AS kind
+    FROM {{relation}}
+    WHERE {IN_RANGE}
 )"""
 
 DAILY = (
@@ -99,10 +104,28 @@ WHERE kind = 0 AND path IN ({paths}) GROUP BY day, path"""
 )
 
 # Rows that are in no window. Two statements, because an engine uses its index on the date for each of them.
-ROWS_WITHOUT_DATE = "SELECT 6 AS kind, COUNT(*) AS stored_rows FROM {relation} WHERE {stored_date} IS NULL"
+# ``stored_date`` may be the day that was read from ``raw_date``, and NULL if that is not a date.
+ROWS_WITHOUT_DATE = """
+SELECT CASE WHEN {raw_date} IS NULL THEN 6 ELSE 1 END AS kind, COUNT(*) AS stored_rows
+FROM {relation} WHERE {stored_date} IS NULL GROUP BY CASE WHEN {raw_date} IS NULL THEN 6 ELSE 1 END"""
 ROWS_AFTER_END = """
 SELECT CASE WHEN {day} IS NULL THEN 1 ELSE 7 END AS kind, COUNT(*) AS stored_rows
 FROM {relation} WHERE {stored_date} >= {end} GROUP BY CASE WHEN {day} IS NULL THEN 1 ELSE 7 END"""
+
+# The first bad row of a kind, by its stored date and path.
+EXAMPLE = """
+WITH bad AS (
+    SELECT {raw_date} AS bad_date, {path} AS path, {stored_visits} AS bad_visits,
+           ROW_NUMBER() OVER (ORDER BY {raw_date}, {path}{code_point_order}) AS place
+    FROM {relation} WHERE {condition}
+)
+SELECT bad_date, path, bad_visits FROM bad WHERE place = 1"""
+WITHOUT_DATE = {
+    "invalid_date": "{raw_date} IS NOT NULL AND {day} IS NULL",
+    "null_date": "{raw_date} IS NULL",
+    "future_date": "{stored_date} >= {end} AND {day} IS NOT NULL",
+}
+"""The conditions of the kinds of bad rows that may be outside the dates that are read."""
 
 
 @dataclass(frozen=True)
@@ -248,13 +271,25 @@ def read_rows_out_of_range(source: Source, span: Span, *, include_future: bool) 
     return +notes
 
 
+def read_example(source: Source, span: Span, kind: str) -> str | None:
+    """Return a bad row of ``kind`` as text to show, or ``None`` if there is none."""
+    condition = WITHOUT_DATE.get(kind)
+    if condition is None:
+        number = next(number for number, name in KINDS.items() if name == kind)
+        condition = f"{IN_RANGE} AND {KIND} = {number}"
+    bounds = _span_bounds(source, span).items()
+    used = {name: value for name, value in bounds if f"{{{name}}}" in condition}
+    row = next(_execute(source, EXAMPLE.replace("{condition}", condition), **used), None)
+    return None if row is None else row_example(row)
+
+
 def _execute(
     source: Source, statement: str, parts: Mapping[str, str] | None = None, **values: Any
 ) -> Iterator[Sequence[Any]]:
     """Run ``statement`` in the engine's SQL with ``values`` bound by name; ``parts`` are inserted as SQL."""
     dialect = source.dialect
     sql = statement.format(
-        **vars(dialect),
+        **vars(dialect) | {"raw_date": dialect.raw_date or dialect.stored_date},
         **{name: dialect.placeholder(name, value) for name, value in values.items()},
         **(parts or {}),
     )

@@ -130,9 +130,9 @@ def test_the_output_of_a_build_has_the_notes_on_its_data(run: Run, tmp_path: Pat
     )
     done = run("build", "--source", "m.csv", "--as-of", "2026-11-23")
     assert done.stdout.splitlines()[1:] == [
-        "left out: 1 row with negative visits",
-        "left out: 1 row without a date",
-        "left out: 1 row without a path",
+        "left out: 1 row with negative visits (such as: 2026-11-22, /a, -1)",
+        "left out: 1 row without a date (such as: (nothing), /x, 1)",
+        "left out: 1 row without a path (such as: 2026-11-21, (nothing), 1)",
     ]
 
 

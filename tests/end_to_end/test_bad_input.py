@@ -451,13 +451,13 @@ BAD_FILES = {
         "sqlite:///a.db", in_sqlite("CREATE TABLE metrics (date text, path text, hits integer)"),
         ("no such column", "visits", "Set columns in [source]"),
     ),
-    "sqlite: dates as numbers": BadFile(
+    "sqlite: dates that mean two days": BadFile(
         "sqlite:///a.db",
         in_sqlite(
-            "CREATE TABLE metrics (date integer, path text, visits integer);"
-            "INSERT INTO metrics VALUES (1795449600, '/', 3)"
+            "CREATE TABLE metrics (date text, path text, visits integer);"
+            "INSERT INTO metrics VALUES ('11/06/2026', '/', 3)"
         ),
-        ('"date" holds integer values', "ISO dates", "[source] query", "unixepoch"),
+        ("no row has a date that can be read", "11/06/2026, /, 3", 'date_format to "%m/%d/%Y" or "%d/%m/%Y"'),
     ),
     "sqlite: sum beyond 64 bits": BadFile(
         "sqlite:///a.db", in_sqlite(SQLITE_HUGE), ("64 bits", "Look for a wrong count")
@@ -483,8 +483,8 @@ BAD_FILES = {
         ("metrics does not exist", "Set schema and table in [source]"),
     ),
     "duckdb: dates as numbers": BadFile(
-        "duckdb:///a.duckdb", in_duckdb("CREATE TABLE metrics (date integer, path text, visits integer)"),
-        ('"date" is of type INTEGER', "[source] columns"),
+        "duckdb:///a.duckdb", in_duckdb("CREATE TABLE metrics (date boolean, path text, visits integer)"),
+        ('"date" is of type BOOLEAN', "[source] columns"),
     ),
     "duckdb: a query that writes": BadFile(
         "duckdb:///a.duckdb", in_duckdb(TABLE), ("duckdb:///a.duckdb", "[source] query"),
@@ -520,7 +520,7 @@ BAD_FILES = {
     ),
     "csv.gz: plain text": BadFile(
         "a.csv.gz", text("a.csv.gz", "date,path,visits\n2026-11-20,/,3\n"),
-        ("a.csv.gz", "not a GZIP", "Check that the file is what its name says (.csv.gz)"),
+        ("a.csv.gz", "Not a gzipped file", "Check that the file is what its name says (.csv.gz)"),
     ),
     "parquet: a glob without matches": BadFile(
         "*.parquet", nothing, ("*.parquet: no file matches", "relative to")

@@ -130,6 +130,9 @@ def read(site: Path, window: str) -> Files:
     """Return a published window; check that its JSON is valid by its schema and adds up."""
     report = json.loads((site / window / "report.json").read_bytes())
     Draft202012Validator(SCHEMA).validate(report)
+    for note in report["notes"]:
+        assert note["kind"] == "future_date"
+        assert note.pop("example").partition(",")[0] > report["end"]
     listed = sum(row["visits"] for row in report["paths"])
     assert sum(day["visits"] for day in report["daily"]) == report["total"] == listed + report["other"]
     figures = {name: value for name, value in report.items() if name not in {"site", "built_at", "changes"}}

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from hypothesis import strategies as st
 
+from reportgen.sources.spellings import DateReader
 from tests.support import hostile
 
 Stored = tuple[str | None, str | bytes | None, int | float | str | None]
@@ -138,8 +139,8 @@ def moved(day: date, back: int) -> date:
     return date.fromordinal(min(max(day.toordinal() - back, 1), date.max.toordinal()))
 
 
-class TooMuchError(Exception):
-    """The visits add up to more than 64 bits hold."""
+class RefusedError(Exception):
+    """The build fails, with these words in its message."""
 
 
 @dataclass(frozen=True)
@@ -159,27 +160,38 @@ class Truth:
         return total
 
 
-def truth(case: Case) -> Truth:
+def truth(case: Case) -> Truth:  # noqa: C901 - the rules, one by one
     """Return the truth: sort each row by the documented rules.
 
     Raises:
-        TooMuchError: what is read does not add up in 64 bits.
+        RefusedError: what is read does not add up in 64 bits, or no row has a date.
 
     """
     longest = max(map(length, case.windows))
     first = min(moved(case.today, 7), moved(case.today, 2 * longest - 1))
     visits: dict[date, Counter[str]] = defaultdict(Counter)
     recorded, notes, total, rows = set(), Counter[str](), 0, 0
+    reads_all = reads_all_spellings(case, first)
+    spelled = DateReader(case.timezone, None)
+    read_day = {
+        stored: spelled.day_of(stored.partition("\0")[0]) for stored, _, _ in case.rows if stored is not None
+    }
     for stored, path, count in case.rows:
-        day = day_of(stored)
         if stored is None:
             notes["null_date"] += 1
             continue
-        if stored.encode() >= (case.today + timedelta(1)).isoformat().encode():
-            if case.as_of is None:
-                notes["future_date" if day else "invalid_date"] += 1
+        if reads_all:
+            if iso_day(stored, any_end=True) and stored < moved(first, 3).isoformat():
+                continue
+            found = read_day[stored]
+            day = date.fromisoformat(found) if found else None
+        elif (day := iso_day(stored)) is None:
             continue
-        if stored.encode() < first.isoformat().encode():
+        if day and day > case.today:
+            if case.as_of is None:
+                notes["future_date"] += 1
+            continue
+        if day and day < first:
             continue
         if day:
             recorded.add(day)
@@ -194,8 +206,10 @@ def truth(case: Case) -> Truth:
             continue
         visits[day][hostile.read(path)] += number
         total, rows = total + number, rows + 1
+    if reads_all and not any(read_day.values()) and notes["invalid_date"]:
+        raise RefusedError("no row has a date")
     if total > MAX:
-        raise TooMuchError
+        raise RefusedError("64 bits")
     return Truth(visits, recorded, notes, rows)
 
 
@@ -204,10 +218,24 @@ def length(window: str) -> int:
     return 1 if window == "today" else int(window.removesuffix("d"))
 
 
-def day_of(stored: str | None) -> date | None:
-    """Return the date of ISO text, with a time or without."""
-    stored = stored and stored.partition("\0")[0]  # where SQLite's functions see the end of a text
-    if stored is None or stored[10:11] not in {"", " ", "T"} or len(stored[:10]) < 10 or stored[4] != "-":
+def reads_all_spellings(case: Case, first: date) -> bool:
+    """Whether SQLite finds that there are other dates than ISO text."""
+    stored = [row[0] for row in case.rows]
+    other = [text for text in stored if text is not None and iso_day(text) is None]
+    begin, end = first.isoformat().encode(), (case.today + timedelta(1)).isoformat().encode()
+    recorded = {iso_day(text) for text in stored if text is not None and begin <= text.encode() < end}
+    return bool(other) and (
+        any(text in other for text in (*stored[:20], *stored[-20:]))
+        or any(begin <= text.encode() and (case.as_of is None or text.encode() < end) for text in other)
+        or len(recorded) < (case.today - first).days + 1
+    )
+
+
+def iso_day(stored: str, *, any_end: bool = False) -> date | None:
+    """Return the date of ISO text, with a time or without; with ``any_end`` any text may follow."""
+    stored = stored.partition("\0")[0]  # where SQLite's functions see the end of a text
+    is_local = any_end or not set(stored[11:]) - set("0123456789:.")
+    if stored[10:11] not in {"", " ", "T"} or not is_local or len(stored[:10]) < 10 or stored[4] != "-":
         return None
     try:
         return date.fromisoformat(stored[:10])

@@ -201,7 +201,7 @@ def page(rows: list[tuple[int, str, int]], name: str = "7d", site: str = "exampl
     whole = SiteHeader(
         name=site, url=None, intro="", timezone="UTC", formatter=ENGLISH, notice=None, windows=[name],
         default_window=name, built_at=datetime(2026, 11, 23, tzinfo=UTC), due=None, as_of=TODAY,
-        read=Span(TODAY, TODAY), notes={}, version="1",
+        read=Span(TODAY, TODAY), notes={}, examples={}, version="1",
     )  # fmt: skip
     return page_variables(whole, Page(metrics_of(rows, name), [], [], {}), root="", here="")
 

@@ -859,14 +859,20 @@ def test_a_template_that_is_not_utf8_fails_the_build_with_its_name(table: Path, 
 def test_dates_without_rows_and_rows_left_out_are_named(site: Path) -> None:
     """In words on the page; the rows also in the report and in the manifest, by kind."""
     kinds = {"future_date": 1, "negative_visits": 1, "null_path": 2}
-    notes = [{"kind": kind, "rows": rows} for kind, rows in kinds.items()]
+    examples = ("2026-11-24, /, 3", "2026-11-21, /, -1", "2026-11-18, (nothing), 3")
+    notes = [
+        {"kind": kind, "rows": rows, "example": example}
+        for (kind, rows), example in zip(kinds.items(), examples, strict=True)
+    ]
     assert json.loads((site / "manifest.json").read_bytes())["notes"] == notes
     dates = "Thu 19 \u2013 Fri 20 Nov 2026"
     for name, spans in {"today": [], "7d": [dates], "30d": [f"Thu 12 Nov 2026; {dates}"]}.items():
         said = _Page(site / name / "index.html").texts("main")[0]
         assert (
-            "Left out of every figure: 1 row dated after today; 1 row with negative visits; "
-            "2 rows without a path. Dates read: Fri 25 Sep \u2013 Mon 23 Nov 2026."
+            "Left out of every figure: 1 row dated after today (such as: 2026-11-24, /, 3); "
+            "1 row with negative visits (such as: 2026-11-21, /, -1); "
+            "2 rows without a path (such as: 2026-11-18, (nothing), 3). "
+            "Dates read: Fri 25 Sep \u2013 Mon 23 Nov 2026."
         ) in said
         assert "Dates are in the zone Europe/Berlin. Today is not over" in said
         assert re.findall(r"No rows for any path on (.*?), marked below the axis\. ", said) == spans

@@ -15,6 +15,7 @@ import pytest
 from reportgen.config.settings import load_config
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.core.windows import Span, Window, make_window
+from reportgen.metrics.dataset import read_days, read_examples
 from reportgen.sources.base import Source
 from reportgen.sources.registry import open_source
 from reportgen.sources.sample import open_sample
@@ -147,22 +148,24 @@ def test_rows_without_a_date_or_after_today_are_counted(engine: Engine) -> None:
 
 
 def test_text_that_is_not_a_date_is_counted(text_engine: Engine) -> None:
-    """A text is counted if it sorts between, or after, the dates that are read."""
+    """It is counted wherever it sorts; through Ibis, only between the dates that are read, or after them."""
     url = text_engine.load(
-        [("2026-11-20", "/a", 1), ("2026-11-21T10:00:00Z", "/a", 2), ("2026-11-22 23:59", "/a", 4),
-         ("2026-11-31", "/a", 8), ("2026-11-2", "/a", 16), ("2026-11-20x", "/a", 32),
-         ("2026-11-1?", "/a", 64), ("yesterday", "/a", 128), ("2026-12-01", "/a", 256)],
+        [("2026-11-20", "/a", 1), ("2026-11-21T10:00:00", "/a", 2), ("2026-11-22 23:59", "/a", 4),
+         ("2026-11-31", "/a", 8), ("2026-11-2x", "/a", 16), ("2026-11-20x", "/a", 32),
+         ("2026-11-1?", "/a", 64), ("yesterday", "/a", 128), ("11/06/2026", "/a", 1),
+         ("2026-12-01", "/a", 256)],
         dates="text",
     )  # fmt: skip
     with text_engine.open(url) as source:
-        reading = read_daily(source, SPAN)
-        out_of_range = read_rows_out_of_range(source, SPAN, include_future=True)
+        reading, notes = read_days(source, SPAN, include_future=True)
+        examples = read_examples(source, SPAN, notes)
     assert reading.visits == {date(2026, 11, 20): 1, date(2026, 11, 21): 2, date(2026, 11, 22): 4}
-    assert reading.notes["invalid_date"] == 3  # 2026-11-2, 2026-11-20x, 2026-11-1?
-    assert out_of_range == {
-        "future_date": 1,
-        "invalid_date": 2,
-    }  # 2026-11-31 sorts after today, as "yesterday" does
+    reads_all = text_engine.name not in IBIS_ENGINES
+    assert notes == {"future_date": 1, "invalid_date": 6 if reads_all else 5}
+    assert examples == {
+        "future_date": "2026-12-01, /a, 256",
+        "invalid_date": "11/06/2026, /a, 1" if reads_all else "2026-11-1?, /a, 64",
+    }
 
 
 def test_an_empty_table_gives_empty_readings(engine: Engine) -> None:
@@ -361,6 +364,7 @@ def test_sqlite_reads_by_the_index_on_date(tmp_path: Path, jarvis: list[tuple[st
         connection.execute("CREATE TABLE metrics (date TEXT, path TEXT, visits INTEGER)")
         connection.execute("CREATE INDEX by_date ON metrics (date)")
         connection.executemany("INSERT INTO metrics VALUES (?, ?, ?)", jarvis)
+        connection.create_function("reportgen_number", 1, int)
     config = load_config(None, {}, {"source": {"url": f"sqlite:///{tmp_path}/m.db"}})
     window = make_window("7d", date(2026, 8, 21), today_complete=False)
     span = Span(window.previous.first, window.span.last)

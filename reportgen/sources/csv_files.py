@@ -1,0 +1,324 @@
+"""CSV files as other programs export them: their encoding, separator and header, and what is not a row.
+
+:func:`find_form` looks at the beginning of a file. DuckDB reads a regular file itself. :class:`CsvWriter`
+writes any other file anew as regular CSV. It leaves out lines of totals and other tables in the file, and
+counts them. A line that cannot be read is an error that names the line: to leave it out could hide visits.
+"""
+
+import csv
+import gzip
+import io
+import re
+import zlib
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import IO, cast
+
+from reportgen.config.settings import SourceSettings
+from reportgen.core.errors import SourceError
+from reportgen.sources.spellings import DateReader, number_of, number_reader, row_example
+
+HEAD_BYTES = 256 * 1024
+"""Number of bytes at the beginning of a file in which its form is looked for."""
+MAX_PREAMBLE = 100
+"""Maximum number of lines before the header."""
+MAX_FIELD = 10_000_000
+"""Maximum number of characters of one field."""
+SEPARATORS = ",;\t|"
+TOTALS = re.compile(r"\s*(?:(?:grand|sub)[ -]?)?totals?\b", re.IGNORECASE)
+HEADER_HINT = (
+    "; a CSV file needs a header row, or columns by position: columns = { date = 1, path = 2, visits = 3 }"
+)
+
+
+@dataclass(frozen=True)
+class CsvForm:
+    """How one CSV file is written. Its rows begin after ``skipped_lines`` lines, and have these columns."""
+
+    file: str
+    encoding: str
+    separator: str
+    names: Sequence[str]
+    skipped_lines: int
+
+    @property
+    def is_utf8(self) -> bool:
+        """Whether DuckDB can read the file's encoding."""
+        return self.encoding == "utf-8-sig"
+
+
+def find_form(file: str, settings: SourceSettings) -> CsvForm:
+    """Return the form of a file: the row with the configured names is its header.
+
+    Raises:
+        SourceError: the file is empty, has another encoding, or has no such row.
+
+    """
+    encoding = _encoding_of(file, settings.encoding)
+    with _translate_errors(file, encoding), _open_text(file, encoding) as stream:
+        lines = list(islice(io.StringIO(stream.read(HEAD_BYTES), newline=""), MAX_PREAMBLE))
+    separators, start = SEPARATORS, 0
+    if lines and (match := re.fullmatch(r'"?sep=(.)"?\s*', lines[0], re.IGNORECASE)):
+        separators, start = match[1], 1
+    rows = [
+        (number, separator, [cell.strip() for cell in _cells(line, separator)])
+        for number, line in enumerate(lines)
+        for separator in separators
+        if number >= start and line.strip()
+    ]
+    if not rows:
+        raise SourceError(f"{file}: is empty. A CSV file needs a header row")
+    if settings.columns.positions and settings.query is None:
+        return _form_without_header(file, encoding, rows, settings)
+    wanted = {name.casefold() for name in _column_names(settings)}
+    if settings.query is None:
+        for number, separator, cells in rows:
+            if wanted <= {cell.casefold() for cell in cells}:
+                return CsvForm(file, encoding, separator, _unique(cells), number + 1)
+    number, separator, cells = _widest(rows)
+    if settings.query is None:
+        known = {cell.casefold() for cell in cells}
+        missing = next((name for name in _column_names(settings) if name.casefold() not in known), "date")
+        raise SourceError(
+            f'{file}: there is no column "{missing}"; it has: {row_example(cells)}. '
+            f"Set columns in [source] to the names the data has{HEADER_HINT}"
+        )
+    return CsvForm(file, encoding, separator, _unique(cells), number + 1)
+
+
+class CsvWriter:
+    """Writes files as CSV in UTF-8, and counts the lines that it leaves out by kind, with one of each."""
+
+    def __init__(self, settings: SourceSettings, timezone: str) -> None:
+        self.left_out: Counter[str] = Counter()
+        self.examples: dict[str, str] = {}
+        self._settings = settings
+        self._dates = DateReader(timezone, settings.date_format)
+        self._number = number_reader(settings.thousands)
+
+    def write(self, form: CsvForm, target: Path) -> CsvForm:
+        """Write the rows of a file into ``target``, and return its form.
+
+        Raises:
+            SourceError: a line cannot be read.
+
+        """
+        table = _Table(form, self._settings)
+        with (
+            _open_text(form.file, form.encoding) as stream,
+            target.open("w", encoding="utf-8", newline="") as written,
+        ):
+            writer = csv.writer(written, lineterminator="\n")
+            writer.writerows(
+                [cells[index] for index in table.kept] for cells in self._rows(table, _Lines(stream))
+            )
+        names = [form.names[index] for index in table.kept]
+        return CsvForm(str(target), "utf-8-sig", ",", names, 0)
+
+    def _rows(self, table: "_Table", lines: "_Lines") -> Iterator[list[str]]:
+        after_gap = in_other_table = False
+        for cells in lines.rows(table.form):
+            is_comment = cells[:1] != [] and cells[0].startswith("#") and len(cells) < len(table.form.names)
+            if is_comment or not any(map(str.strip, cells)):
+                after_gap = True
+                continue
+            if table.is_header(cells):
+                after_gap = in_other_table = False
+            elif self._is_total(table, cells):
+                self._leave_out("totals_row", cells)
+            elif in_other_table or (after_gap and self._begins_other_table(table, cells)):
+                in_other_table = True
+                self._leave_out("second_table", cells)
+            else:
+                after_gap = False
+                yield table.checked(cells, lines)
+
+    def _is_total(self, table: "_Table", cells: Sequence[str]) -> bool:
+        """Whether a row has no date, but the word total, or nothing but a number."""
+        if table.date is None or table.path is None:
+            return False
+        day, path = (cells[index].strip() if index < len(cells) else "" for index in (table.date, table.path))
+        if self._dates.day_of(day):
+            return False
+        return any(TOTALS.match(cell) for cell in (day, path)) or (
+            not day and not path and any(map(self._is_number, cells))
+        )
+
+    def _begins_other_table(self, table: "_Table", cells: Sequence[str]) -> bool:
+        """Whether a row is the header of another table, or a text: it has neither a date nor a number."""
+        is_row = len(cells) == len(table.form.names) and table.date is None
+        return not is_row and not any(self._dates.day_of(cell) or self._is_number(cell) for cell in cells)
+
+    def _is_number(self, cell: str) -> bool:
+        return number_of(cell, self._number, self._settings.thousands) is not None
+
+    def _leave_out(self, kind: str, cells: Sequence[str]) -> None:
+        self.left_out[kind] += 1
+        self.examples.setdefault(kind, row_example(cells))
+
+
+class _Table:
+    """The columns of a file: ``kept`` are written, ``date`` and ``path`` known unless a query names them."""
+
+    def __init__(self, form: CsvForm, settings: SourceSettings) -> None:
+        self.form = form
+        self._folded = [name.casefold() for name in form.names]
+        self.date: int | None = None
+        self.path: int | None = None
+        self.kept: Sequence[int] = range(len(form.names))
+        if settings.query is None:
+            self.kept = [self._folded.index(name.casefold()) for name in _column_names(settings)]
+            self.date, self.path = self.kept[:2]
+
+    def is_header(self, cells: Sequence[str]) -> bool:
+        """Whether a row repeats the header, as in files that were joined."""
+        return [cell.strip().casefold() for cell in cells[: len(self._folded)]] == self._folded
+
+    def checked(self, cells: list[str], lines: "_Lines") -> list[str]:
+        """Return a row of the table without separators at its end."""
+        width = len(self._folded)
+        if len(cells) < width or any(map(str.strip, cells[width:])):
+            more = len(cells) > width
+            raise lines.error(
+                f"has {len(cells)} {'field' if len(cells) == 1 else 'fields'}, and the header has {width}",
+                f'Put a field with "{self.form.separator}" in double quotes' if more else "Complete the line",
+            )
+        return cells[:width]
+
+
+class _Lines:
+    """The lines of a file, and the one at which the current row began."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        self._number = 0
+        self._first = 0
+        self._text = ""
+        self._form: CsvForm
+
+    def rows(self, form: CsvForm) -> Iterator[list[str]]:
+        """Yield the cells of each row after the header."""
+        self._form = form
+        csv.field_size_limit(MAX_FIELD)
+        with _translate_errors(form.file, form.encoding, self):
+            for _ in islice(self, form.skipped_lines):
+                self._first = 0
+            self._first = 0
+            for cells in csv.reader(self, delimiter=form.separator, strict=True):
+                yield cells
+                self._first = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._stream)
+        self._number += 1
+        if not self._first:
+            self._first, self._text = self._number, line.rstrip("\r\n")
+        return line
+
+    @property
+    def next_number(self) -> int:
+        """The number of the line after those that were read."""
+        return self._number + 1
+
+    def error(self, what: str, advice: str) -> SourceError:
+        """Return the error of the current row."""
+        return SourceError(
+            f'{self._form.file}: line {self._first} {what}: "{row_example([self._text])}". {advice}'
+        )
+
+
+def _form_without_header(
+    file: str, encoding: str, rows: Sequence[tuple[int, str, list[str]]], settings: SourceSettings
+) -> CsvForm:
+    """Return the form of a file whose columns are named by positions. Its rows begin at the first number."""
+    day, path, visits = settings.columns.positions or (0, 1, 2)
+    pattern = number_reader(settings.thousands)
+    for number, separator, cells in rows:
+        if (
+            len(cells) > max(day, path, visits)
+            and number_of(cells[visits], pattern, settings.thousands) is not None
+        ):
+            names = [str(position + 1) for position in range(len(cells))]
+            return CsvForm(file, encoding, separator, names, number)
+    raise SourceError(
+        f"{file}: no line has a number in column {visits + 1}, which [source] columns names for visits. "
+        f"A line: {row_example(_widest(rows)[2])}"
+    )
+
+
+def _column_names(settings: SourceSettings) -> tuple[str, str, str]:
+    return settings.columns.date, settings.columns.path, settings.columns.visits
+
+
+def _widest(rows: Sequence[tuple[int, str, list[str]]]) -> tuple[int, str, list[str]]:
+    """Return the first of the rows with the most cells that is not a comment."""
+    likely = [row for row in rows if not row[2][0].startswith("#")] or rows
+    return max(likely, key=lambda row: len(row[2]))
+
+
+def _unique(names: Sequence[str]) -> list[str]:
+    """Return the names without empty ones at the end, each once, as DuckDB names columns."""
+    width = max((at for at, name in enumerate(names, start=1) if name), default=len(names))
+    found: list[str] = []
+    for number, name in enumerate(names[:width]):
+        unique, again = name or f"column{number}", 0
+        while unique.casefold() in map(str.casefold, found):
+            again += 1
+            unique = f"{name}_{again}"
+        found.append(unique)
+    return found
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    return next(csv.reader([line], delimiter=separator), [])
+
+
+def _encoding_of(file: str, configured: str | None) -> str:
+    """Return the encoding: as configured, or UTF-16 if the file begins with its mark, or UTF-8."""
+    with _translate_errors(file, ""), _open_bytes(file) as stream:
+        begin = stream.read(2)
+    if begin in {BOM_UTF16_LE, BOM_UTF16_BE} and configured in {None, "utf-8", "utf-16"}:
+        return "utf-16"
+    return "utf-8-sig" if configured in {None, "utf-8"} else str(configured)
+
+
+def _open_bytes(file: str) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(file)) if file.lower().endswith(".gz") else Path(file).open("rb")
+
+
+@contextmanager
+def _open_text(file: str, encoding: str) -> Iterator[IO[str]]:
+    with _open_bytes(file) as stream, io.TextIOWrapper(stream, encoding, newline="") as text:
+        yield text
+
+
+@contextmanager
+def _translate_errors(file: str, encoding: str, lines: _Lines | None = None) -> Iterator[None]:
+    """Raise what Python's readers raise as a SourceError that names file and line."""
+    try:
+        yield
+    except UnicodeDecodeError as exc:
+        name = encoding.removesuffix("-sig").upper()
+        place = f"{file}: near line {lines.next_number}" if lines else file
+        raise SourceError(
+            f"{place}: the byte 0x{exc.object[exc.start]:02X} is not {name}. Set source.encoding, such as "
+            '"latin-1", "cp1252" or "utf-16". '
+            f"Check that the file is what its name says ({Path(file).suffix})"
+        ) from None
+    except csv.Error as exc:
+        if lines is None:
+            raise SourceError(f"{file}: {exc}") from None
+        raise lines.error(
+            f"cannot be read as CSV ({exc})", "Close each quote, and write a quote twice"
+        ) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error) as exc:
+        ends = "".join(Path(file).suffixes[-2:])
+        raise SourceError(f"{file}: {exc}. Check that the file is what its name says ({ends})") from None

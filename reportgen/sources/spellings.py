@@ -1,0 +1,178 @@
+"""How dates and numbers are spelled as text, and which spellings are read.
+
+The patterns are those of RE2, which DuckDB uses, and of Python's ``re``, which the SQLite source uses. A date
+that can mean two days (11/06/2026) and a number that can mean two numbers (1.210) are not read, unless
+``source.date_format`` or ``source.thousands`` says what they mean.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from reportgen.core.errors import mask_logins
+
+BLANKS = " \t\r\n\u00a0\u202f\u2009"
+"""Characters that may stand around a date or a number, and between the groups of a number."""
+
+_YEAR = "(?:[1-9][0-9]{3}|0[0-9]{2}[1-9]|0[0-9][1-9]0|0[1-9]00)"
+_DATE = f"({_YEAR}-[0-9]{{1,2}}-[0-9]{{1,2}}|{_YEAR}/[0-9]{{1,2}}/[0-9]{{1,2}})"
+_MINUTES = "(?:[01]?[0-9]|2[0-3]):[0-5][0-9]"
+_FRACTION = "(?:[.,][0-9]+)?"
+_TIME = f"(?:{_MINUTES}(?::[0-5][0-9]{_FRACTION})?|[01][0-9]|2[0-3])"
+_CLOCK = f"[Tt ] *({_MINUTES}(?::[0-5][0-9])?){_FRACTION} *"
+LOCAL = f"{_DATE}(?:[Tt ] *{_TIME}(?: ?[AaPp][Mm])?)?"
+"""A date, perhaps with a time that has no zone. Group 1 is the date."""
+ZULU = f"{_DATE}{_CLOCK}(?:[Zz]|UTC|GMT)"
+"""A time in UTC. Groups: date, time."""
+OFFSET = f"{_DATE}{_CLOCK}([+-](?:0[0-9]|1[0-4])):?([0-5][0-9])?(?: [A-Z]{{3,4}})?"
+"""A time with its offset, and perhaps the name of its zone. Groups: date, time, hours, minutes."""
+COMPACT = "([1-9][0-9]{3})([0-9]{2})([0-9]{2})"
+"""Year, month and day without separators."""
+EPOCH = "(1[0-9]{9})([0-9]{3})?"
+"""Seconds or milliseconds since 1970, from 2001 to 2033. Group 1 is the seconds.
+
+Ten digits that begin with 20 may be a date with its hour, 2026110612.
+"""
+
+FORMATS = (
+    "%Y%m%d%H", "%Y%m%d%H%M", "%Y%m%d%H%M%S",
+    *(f"{day}{clock}"
+    for day in (
+        "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y", "%m/%d/%y", "%d/%m/%y", "%d.%m.%y",
+        "%Y.%m.%d", "%d%m%Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y",
+        "%d/%b/%Y", "%A, %B %d, %Y", "%a, %d %b %Y",
+    )
+    for clock in ("", " %H:%M", " %H:%M:%S", ", %H:%M", ", %H:%M:%S", " %I:%M %p", " %I:%M:%S %p",
+                 ", %I:%M %p", ", %I:%M:%S %p", ":%H:%M:%S %z", " %H:%M:%S %z")),
+)  # fmt: skip
+"""Formats to offer for a text that is not read without one."""
+
+LONGEST_EXAMPLE = 100
+"""Maximum columns of a row that is shown as an example."""
+
+
+class DateReader:
+    """Reads dates in one zone, as ``source.date_format`` says if it is set."""
+
+    def __init__(self, zone: str, date_format: str | None) -> None:
+        self._zone = ZoneInfo(zone)
+        self._format = date_format
+        self.day_of_text = lru_cache(4096)(self._day_of_text)
+
+    def day_of(self, value: object) -> str | None:
+        """Return the ISO date of a stored text or number, or ``None`` if it cannot be read."""
+        try:
+            if isinstance(value, str):
+                return self.day_of_text(value)
+            return self._day_of_number(value) if isinstance(value, int | float) else None
+        except (ValueError, OverflowError):
+            return None
+
+    def _day_of_text(self, text: str) -> str | None:
+        text = text.strip(BLANKS)
+        if self._format:
+            try:
+                return self._day_of_instant(datetime.strptime(text, self._format))  # noqa: DTZ007
+            except ValueError:
+                if self._format.startswith("%Y"):
+                    return None
+        if match := re.fullmatch(LOCAL, text):
+            return _iso_date(match[1]).isoformat()
+        if match := re.fullmatch(ZULU, text) or re.fullmatch(OFFSET, text):
+            hours, minutes = (match[3], match[4]) if match.re.groups > 2 else ("+00", "00")  # noqa: PLR2004
+            sign = -1 if hours[0] == "-" else 1
+            offset = sign * timedelta(hours=int(hours[1:]), minutes=int(minutes or 0))
+            hour, minute, second = [*map(int, match[2].split(":")), 0][:3]
+            clock = time(hour, minute, second, tzinfo=timezone(offset))
+            return self._day_of_instant(datetime.combine(_iso_date(match[1]), clock))
+        if self._format:  # digits alone may be spelled in another order
+            return None
+        if match := re.fullmatch(COMPACT, text):
+            return date(*map(int, match.groups())).isoformat()
+        if match := re.fullmatch(EPOCH, text):
+            return self._day_of_instant(datetime.fromtimestamp(int(match[1]), UTC))
+        return None
+
+    def _day_of_number(self, number: float) -> str | None:
+        if 2.4e6 <= number < 2.5e6:  # noqa: PLR2004 - Julian days of the years 1858 to 2132
+            return date.fromordinal(int(number - 1721424.5)).isoformat()  # as SQLite's date(): no zone
+        if 1e7 <= number < 1e8:  # noqa: PLR2004
+            return self.day_of_text(str(int(number)))
+        seconds = number if abs(number) < 1e11 else number / 1000  # noqa: PLR2004
+        if not 1e8 <= seconds < 1e11:  # noqa: PLR2004
+            return None
+        return self._day_of_instant(datetime.fromtimestamp(seconds, UTC))
+
+    def _day_of_instant(self, moment: datetime) -> str:
+        return (moment.astimezone(self._zone) if moment.tzinfo else moment).date().isoformat()
+
+
+def _iso_date(text: str) -> date:
+    return date(*map(int, text.replace("/", "-").split("-")))
+
+
+def number_pattern(thousands: str | None) -> str:
+    """Return the pattern of a whole number.
+
+    It may have the sign, digits in groups of three and zeros after the decimal point. Without ``thousands``
+    a comma or a blank separates groups, and 1.210 and 1.000 do not match.
+    """
+    point = decimal_point(thousands)
+    groups = "|".join(f"(?:{mark}[0-9]{{3}})+" for mark in (re.escape(thousands or ","), f"[{BLANKS}]"))
+    plain = f"[0-9]+(?:{point}0+)?" if thousands else f"[0-9]+(?:{point}(?:00?|0000+))?|[0-9]{{4,}}{point}0+"
+    return f"[+-]?(?:{plain}|[0-9]{{1,3}}(?:{groups})(?:{point}0+)?)"
+
+
+def decimal_point(thousands: str | None) -> str:
+    """Return the pattern of the character before the fraction: a comma if points separate groups."""
+    return "," if thousands == "." else "[.]"
+
+
+def number_reader(thousands: str | None) -> "re.Pattern[str]":
+    """Return the compiled pattern of :func:`number_pattern`, for :func:`number_of`."""
+    return re.compile(number_pattern(thousands))
+
+
+def number_of(text: str, pattern: "re.Pattern[str]", thousands: str | None) -> int | None:
+    """Return the whole number that a text spells, or ``None``."""
+    text = text.strip(BLANKS)
+    if not pattern.fullmatch(text):
+        return None
+    whole = re.sub(f"{decimal_point(thousands)}0+$", "", text)
+    return int(re.sub("[^0-9-]", "", whole))
+
+
+def fitting_formats(texts: Iterable[str]) -> list[str]:
+    """Return the formats of :data:`FORMATS` that every text fits, in their order: at most two."""
+    fitting = list(FORMATS)
+    for text in texts:
+        fitting = [each for each in fitting if _fits(text.strip(BLANKS), each)]
+    return fitting[:2]
+
+
+def _fits(text: str, date_format: str) -> bool:
+    try:
+        moment = datetime.strptime(text, date_format)  # noqa: DTZ007
+    except ValueError:
+        return False
+    return not text.isdigit() or moment.strftime(date_format) == text
+
+
+def row_example(cells: Sequence[object]) -> str:
+    """Return a row to show in a message or on a page: visible, cut, and without logins."""
+    from reportgen.core.text import shorten, visible  # takes 40 ms to import
+
+    texts = ("(nothing)" if cell is None else visible(str(cell)) for cell in cells)
+    return shorten(mask_logins(", ".join(texts)), LONGEST_EXAMPLE)
+
+
+def unreadable_dates(name: str, column: str, texts: Sequence[str], example: str) -> str:
+    """Return the message that no row of the source ``name`` has a date that can be read."""
+    formats = " or ".join(f'"{each}"' for each in fitting_formats(texts))
+    advice = f"Set source.date_format to {formats}" if formats else (
+        'Set source.date_format (such as "%d/%m/%Y"), name another column in [source] columns, or convert '
+        "it with [source] query"
+    )  # fmt: skip
+    return f'{name}: no row has a date that can be read in "{column}". A row: {example}. {advice}'
