@@ -1,0 +1,164 @@
+"""Each recipe of docs/sources.md builds the right report from a small file as that tool writes it."""
+
+import gzip
+import json
+import re
+import sqlite3
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from reportgen.build.pipeline import build
+from reportgen.config.settings import load_config
+from reportgen.publish.release import lock_output
+
+TEXT = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
+RECIPES = {
+    heading: blocks
+    for heading, section in re.findall(r"^## How do I read (.+)\?\n((?:(?!## ).*\n)*)", TEXT, re.MULTILINE)
+    if (blocks := re.findall(r"^```toml\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
+}
+"""The settings in each section that begins with "How do I read"."""
+NOW, LAST = datetime(2026, 11, 27, 12, tzinfo=UTC), date(2026, 11, 26)
+
+
+def write(name: str, text: str, encoding: str = "utf-8") -> None:
+    """Write a file below the working directory; gzip it if it is named so."""
+    Path(name).parent.mkdir(exist_ok=True)
+    data = text.encode(encoding)
+    Path(name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+
+
+def goatcounter_export() -> None:
+    """Write the columns of GoatCounter's exportcsv.go; its versions write true or 1."""
+    write(
+        "goatcounter-export-example-20261127T000000Z-0.csv.gz",
+        "2Path,Title,Event,UserAgent,Browser,System,Session,Bot,Referrer,Referrer scheme,Screen size,"
+        "Location,FirstVisit,Date\n"
+        '/,"A ""quoted"", title",false,,Firefox,Linux,s1,0,,,"1280,768,1",DE,true,2026-11-26T10:15:00Z\n'
+        '/,"Two\nlines",0,,Firefox,Linux,s2,0,,,,DE,1,2026-11-25T23:15:00Z\n'
+        "/,,false,,Firefox,Linux,s2,0,,,,DE,false,2026-11-26T10:15:00Z\n"
+        "/,,false,,Firefox,Linux,s3,150,,,,DE,true,2026-11-26T10:15:00Z\n"
+        "click-x,,true,,Firefox,Linux,s4,0,,,,DE,true,2026-11-26T10:15:00Z\n"
+        "/a,,false,,Firefox,Linux,s5,0,,,,DE,true,2026-11-20T12:00:00Z\n"
+        "/a,,false,,Firefox,Linux,s5,0,,,,DE,true,2026-11-26T23:15:00Z\n",
+    )
+
+
+def goatcounter_database() -> None:
+    """Write the tables of GoatCounter's db/schema.gotxt, with the columns that matter."""
+    Path("goatcounter-data").mkdir()
+    with closing(sqlite3.connect("goatcounter-data/db.sqlite3")) as connection, connection:
+        connection.execute("PRAGMA journal_mode = wal")
+        connection.executescript(
+            "CREATE TABLE paths (path_id integer primary key, site_id integer not null,"
+            " path varchar not null, title varchar not null default '', event integer default 0);"
+            "CREATE TABLE hit_counts (site_id integer not null, path_id integer not null,"
+            " hour timestamp not null check(hour = strftime('%Y-%m-%d %H:%M:%S', hour)),"
+            " total integer not null, UNIQUE (site_id, path_id, hour) ON CONFLICT REPLACE);"
+            'CREATE INDEX "hit_counts#hour" ON hit_counts(hour);'
+            "INSERT INTO paths VALUES (1, 1, '/', 'T', 0), (2, 1, '/a', '', 0), (3, 1, 'click', '', 1),"
+            " (4, 2, '/other', '', 0);"
+            "INSERT INTO hit_counts VALUES (1, 1, '2026-11-25 23:00:00', 1),"
+            " (1, 1, '2026-11-26 10:00:00', 1), (1, 2, '2026-11-20 12:00:00', 1),"
+            " (1, 2, '2026-11-26 23:00:00', 7),"
+            " (1, 3, '2026-11-26 10:00:00', 9), (2, 4, '2026-11-26 10:00:00', 9)"
+        )
+
+
+def ga4() -> None:
+    write(
+        "free-form.csv",
+        "# ----------------------------------------\n# Free form 1\n# Account: Example\n"
+        "# ----------------------------------------\n#\n# All Users\n# Start date: 20261101\n"
+        "# End date: 20261126\n\nDate,Page path and screen class,Views,Totals\n,,2012,Grand total\n"
+        '20261126,/,"1,210",\n20261126,"/a,b",2,\n20261119,/,800,\n',
+    )
+
+
+def matomo() -> None:
+    """Write what Matomo's core/DataTable/Renderer/Csv.php writes for several days."""
+    write(
+        "matomo.csv",
+        "date,label,nb_visits,nb_hits,sum_time_spent,avg_time_on_page,bounce_rate,metadata_url\n"
+        "2026-11-25,/index,2,3,60,00:00:30,50%,https://example.com/\n"
+        '2026-11-25,"/über, uns",1,1,5,00:00:05,0%,"https://example.com/über, uns"\n'
+        "2026-11-26,/index,4,5,60,00:00:15,25%,https://example.com/\n",
+        "utf-16",
+    )
+
+
+def plausible() -> None:
+    """Write the columns of Plausible's lib/plausible/exports.ex."""
+    write(
+        "plausible/imported_pages_20261106_20261126.csv",
+        '"date","hostname","page","visits","visitors","pageviews","total_scroll_depth",'
+        '"total_scroll_depth_visits","total_time_on_page","total_time_on_page_visits"\n'
+        '"2026-11-20","example.com","/",5,4,9,0,0,60,2\n'
+        '"2026-11-26","example.com","/blog/hello,world",5,4,11,\\N,\\N,60,2\n'
+        '"2026-11-19","example.com","/",5,4,100,0,0,60,2\n',
+    )
+    write(
+        "plausible/imported_visitors_20261106_20261126.csv",
+        '"date","visitors","pageviews","bounces","visits","visit_duration"\n"2026-11-26",1,2,3,4,5\n',
+    )
+
+
+def simple_analytics() -> None:
+    write(
+        "simple-analytics.csv",
+        "added_iso,hostname,path,is_unique,is_robot,duration_seconds\n"
+        "2026-11-25T23:10:11.023Z,example.com,/,true,false,30\n"
+        '2026-11-26T08:10:11.123Z,example.com,"/hello, world",false,false,\n'
+        "2026-11-26T08:10:11.123Z,example.com,/,true,true,\n"
+        "2026-11-26T23:10:11.123Z,example.com,/,true,false,1\n",
+    )
+
+
+def wide() -> None:
+    write(
+        "wide.csv",
+        '"Date","Cat","Dog (animal)"\n2026-11-26,100,50\n2026-11-25,"1,000",\n2026-11-19,7,7\n',
+    )
+
+
+def built(heading: str, environ: Mapping[str, str] | None = None) -> list[dict[str, int]]:
+    """Build with a section's settings; return the visits of each path in 7 days, and rows left out."""
+    Path("reportgen.toml").write_text("\n".join(RECIPES[heading]))
+    config = load_config(None, environ or {}, {"windows": ["7d"]})
+    with lock_output(config.output.dir) as lock:
+        release = build(config, lock, now=NOW, as_of=LAST)
+    report = json.loads((release.path / "7d" / "report.json").read_bytes())
+    return [
+        {path["path"]: path["visits"] for path in report["paths"]},
+        {note["kind"]: note["rows"] for note in report["notes"]},
+    ]
+
+
+FILES: dict[str, tuple[Callable[[], None], dict[str, int], dict[str, int]]] = {
+    "GoatCounter's CSV export": (goatcounter_export, {"/": 2, "/a": 1}, {}),
+    "GoatCounter's database": (goatcounter_database, {"/": 2, "/a": 1}, {}),
+    "a Google Analytics 4 export": (ga4, {"/": 1210, "/a,b": 2}, {"totals_row": 1}),
+    "Matomo's page URLs": (matomo, {"/index": 8, "/über, uns": 1}, {}),
+    "Plausible's export": (plausible, {"/": 9, "/blog/hello,world": 11}, {}),
+    "Simple Analytics' export": (simple_analytics, {"/": 1, "/hello, world": 1}, {}),
+    "a table with one column for each path": (wide, {"Cat": 1100, "Dog (animal)": 50}, {}),
+}
+"""What writes the file, the visits of each path in the 7 days to :data:`LAST`, and the rows left out."""
+
+
+def test_each_recipe_is_run() -> None:
+    assert RECIPES.keys() == FILES.keys()
+
+
+@pytest.mark.parametrize("heading", FILES)
+def test_a_recipe_for_a_file_gives_the_report(
+    heading: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_file, *figures = FILES[heading]
+    write_file()
+    assert built(heading) == figures
