@@ -28,8 +28,6 @@ class BuildOptions:
     if_changed: bool = False
     allow_empty: bool = False
     wait: bool = True
-    follow: bool = False
-    """Whether other machines build the same site, so that its bucket may hold a newer release."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def _attempt(
         with lock_output(root, wait=options.wait, on_wait=on_wait) as lock:
             start_time()
             now = datetime.now(UTC)
-            known = _last_release_is_known(config, lock, watch, follow=options.follow, warm=warm)
+            known = _last_release_is_known(config, lock, watch, warm=warm)
             built = build(
                 config, lock, now=now, as_of=options.as_of, if_changed=options.if_changed and known,
                 allow_empty=options.allow_empty, watch=watch, kept=kept, warm=warm,
@@ -139,11 +137,9 @@ def _attempt(
         return result, exc
 
 
-def _last_release_is_known(
-    config: Config, lock: OutputLock, watch: Stopwatch, *, follow: bool, warm: bool
-) -> bool:
+def _last_release_is_known(config: Config, lock: OutputLock, watch: Stopwatch, *, warm: bool) -> bool:
     """Download the last release if only the bucket may hold it; return whether it is here for certain."""
-    if config.output.bucket is None or (current_release(lock.root) is not None and not follow):
+    if config.output.bucket is None or current_release(lock.root) is not None:
         return True
     from reportgen.publish.bucket.download import restore_release  # only a bucket needs it
 

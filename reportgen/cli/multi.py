@@ -14,8 +14,7 @@ from reportgen.config.sites import Sites
 from reportgen.core.processes import processors
 from reportgen.core.windows import today_in
 from reportgen.publish.history import BuildResult, record
-from reportgen.sites.runner import SitesRun, build_index, build_sites, open_cluster, open_pool
-from reportgen.sites.sync import from_bucket
+from reportgen.sites.runner import SitesRun, build_index, build_sites, from_bucket, open_cluster, open_pool
 
 
 def build_all(
@@ -47,9 +46,8 @@ def build_all(
         chosen = [site for site in chosen if wants_a_build(site.config, datetime.now(UTC))]
     count = max(1, min(processes or processors(), len(chosen)))
     with open_cluster(executor) if executor is not None else open_pool(count) as submit:
-        build_options = BuildOptions(**options, follow=executor is not None)
         show = partial(_print_site, quiet=quiet or as_json)
-        ended = build_sites(sites, chosen, build_options, submit, show, whole=not names)
+        ended = build_sites(sites, chosen, BuildOptions(**options), submit, show, whole=not names)
     if as_json:
         print_json(summary(ended, only_failed=quiet))
     elif not quiet and ended.index.succeeded:

@@ -159,9 +159,8 @@ def read_runs(root: Path) -> Runs:
 def record(root: Path, result: BuildResult) -> Runs:
     """Write how a build ended into the record of ``root``, and return the record as it is now.
 
-    A build that found the output busy or was stopped leaves no trace. A result that another machine has
-    recorded itself, which has the same time, is not written again. If the file cannot be written, the record
-    is returned, but not stored.
+    A build that found the output busy or was stopped leaves no trace. If the file cannot be written, the
+    record is returned, but not stored.
     """
     if result.state in {"busy", "stopped"}:
         return read_runs(root)
@@ -183,10 +182,7 @@ def record(root: Path, result: BuildResult) -> Runs:
 
 
 def _with_result(runs: Runs, result: BuildResult) -> Runs:
-    """Return a record with one more result, unless it has that already."""
-    last = runs.last_success if result.succeeded else runs.last_failure
-    if last and last.at == result.at:
-        return runs
+    """Return a record with one more result."""
     kept = _loaded(result.recorded(), result.state)
     if result.succeeded:
         return Runs(kept, runs.last_failure, 0)

@@ -189,11 +189,6 @@ def is_newer(release_id: str, than: str, now: datetime) -> bool:
     return build_time(than) < build_time(release_id) <= now + MAX_CLOCK_SKEW
 
 
-def is_same_or_newer(release_id: str, other: str, now: datetime) -> bool:
-    """Return whether a release is the other one or was built after it."""
-    return release_id == other or is_newer(release_id, other, now)
-
-
 def matches_entry(content: bytes, entry: object) -> bool:
     """Return whether a file's content is the one that its entry in a manifest describes."""
     return isinstance(entry, Mapping) and hashlib.sha256(content).hexdigest() == entry.get("sha256")

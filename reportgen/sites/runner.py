@@ -1,11 +1,11 @@
 """Build many sites: each in a process of a pool or of a cluster, and then the page over all of them.
 
-A site that fails, hangs or crashes is one line of the result.
+A site that fails, hangs or crashes is one line of the result. All processes share the output directory.
 """
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -22,22 +22,29 @@ from reportgen.build.job import BuildJob, BuildOptions, build_site
 from reportgen.build.pipeline import into_bucket
 from reportgen.build.status import SITES_FAILED
 from reportgen.charts import vega_bundle
+from reportgen.config.settings import Config
 from reportgen.config.sites import NAMED_AT_MOST, Site, Sites
-from reportgen.core.errors import ClusterError, ConfigError, OutputBusy, RenderError, TimedOut, mask
+from reportgen.core.errors import (
+    BucketUnavailable,
+    ClusterError,
+    ConfigError,
+    OutputBusy,
+    PublishError,
+    RenderError,
+    ReportgenError,
+    TimedOut,
+    mask,
+)
 from reportgen.core.processes import begin_pool_process, exit_in_words, without_sigint
 from reportgen.core.timing import Stopwatch
 from reportgen.publish.history import BuildResult, State, record
-from reportgen.publish.release import Release, lock_output, publish
-from reportgen.sites.sync import MAX_FETCHES, collected, from_bucket
+from reportgen.publish.release import Release, current_release, lock_output, publish
 
 RENEW_AFTER = 500
 """Number of sites that a process builds before it is replaced."""
 
 NO_RESULT_S = 60.0
 """Seconds without any result, beyond the time limits of the sites, after which the rest is given up."""
-
-INDEX_EVERY_S = 30.0
-"""Minimum seconds between two publications of the page over all sites while sites are built."""
 
 MESSAGE_LETTERS = 200
 """Maximum letters of each site's message in the message of a run."""
@@ -47,6 +54,9 @@ SCHEMES = {"dask": "tcp", "dask+tls": "tls"}
 
 CONNECT_S = 10
 """Maximum seconds until the scheduler of a cluster responds."""
+
+MAX_DOWNLOADS = 4
+"""Maximum number of sites whose releases are downloaded at the same time."""
 
 Submit = Callable[[BuildJob], "Future[BuildResult]"]
 """Lets a process of a pool or of a cluster build a site."""
@@ -111,18 +121,44 @@ def build_sites(
     """
     begun, start = datetime.now(UTC), time.monotonic()
     from_bucket(sites)
-    results, published_at = {}, start
+    results = {}
     for result in _results(sites, chosen, options, submit):
         on_result(result)
         results[result.site] = result
-        if len(results) < len(chosen) and time.monotonic() - published_at > INDEX_EVERY_S:
-            build_index(sites)  # the last publication reports the error
-            published_at = time.monotonic()
     in_order, index = [results[site.name] for site in chosen], build_index(sites)
     ended = SitesRun(in_order, index, begun, time.monotonic() - start)
     if whole and options.as_of is None:
         record(sites.root, ended.result)
     return ended
+
+
+def from_bucket(sites: Sites) -> None:
+    """Download all current releases if there is no page over all sites here, as on a new machine.
+
+    The sites come first, so that the page shows those that this run does not build. What cannot be downloaded
+    is left to the builds, which report it.
+    """
+    if current_release(sites.root):
+        return
+    answers = True
+
+    def download(config: Config, links: Mapping[str, str] | None = None) -> None:
+        nonlocal answers
+        if not answers or config.output.bucket is None:
+            return
+        from reportgen.publish.bucket.download import restore_release  # only a bucket needs it
+
+        try:
+            with lock_output(config.output.dir, wait=False) as lock:
+                restore_release(config, lock, links=links)
+        except BucketUnavailable:  # every other site would wait for it as well
+            answers = False
+        except ReportgenError:
+            pass
+
+    with ThreadPoolExecutor(MAX_DOWNLOADS) as pool:
+        list(pool.map(download, [site.config for site in sites.all]))
+    download(sites.common, sites.links)
 
 
 def build_index(sites: Sites) -> BuildResult:
@@ -221,7 +257,7 @@ def open_cluster(address: str) -> Iterator[Submit]:
 def _results(
     sites: Sites, chosen: Sequence[Site], options: BuildOptions, submit: Submit
 ) -> Iterator[BuildResult]:
-    """Yield the result of each chosen site as soon as it is known, and its release is here."""
+    """Yield the result of each chosen site as soon as it is known."""
     kept = (sites.root / "state").absolute()
     with suppress(RenderError, OSError):  # make the charts' script once; a build that lacks it reports that
         kept.mkdir(parents=True, exist_ok=True)
@@ -230,26 +266,15 @@ def _results(
     left = {submit(_job(site, options, kept)): site for site in chosen}
     for future in left:
         future.add_done_callback(done.put)
-
-    def collect(future: "Future[BuildResult]", site: Site) -> BuildResult:
-        return collected(site, site_result(future, site), past=options.as_of is not None)
-
     # For a cluster, whose workers may all be gone. The pool ends each build itself.
     limit_s = NO_RESULT_S + 2 * max((site.config.build_timeout_s for site in chosen), default=0)
-    with ThreadPoolExecutor(MAX_FETCHES, thread_name_prefix="collect") as fetching:
-        while left:
-            futures = _all_of(done, limit_s) or list(left)  # without any result, the rest is given up
-            yield from fetching.map(collect, futures, [left.pop(future) for future in futures])
-
-
-def _all_of(queue: "SimpleQueue[Future[BuildResult]]", within_s: float) -> "list[Future[BuildResult]]":
-    """Wait some seconds for the first item of a queue, and return all that are in it by then."""
-    found = []
-    with suppress(Empty):
-        found.append(queue.get(timeout=within_s))
-        while True:
-            found.append(queue.get_nowait())
-    return found
+    while left:
+        try:
+            futures = [done.get(timeout=limit_s)]
+        except Empty:  # the rest is given up
+            futures = list(left)
+        for future in futures:
+            yield site_result(future, left.pop(future))
 
 
 def _job(site: Site, options: BuildOptions, kept: Path) -> BuildJob:
@@ -263,13 +288,20 @@ def _job(site: Site, options: BuildOptions, kept: Path) -> BuildJob:
 
 
 def site_result(future: "Future[BuildResult]", site: Site) -> BuildResult:
-    """Return the result of a site, or a failed one if its process was lost or no worker took it."""
-    error, timeout_s = "NotStarted", site.config.build_timeout_s
+    """Return the result of a site that a process has built and recorded.
+
+    If the process was lost, no worker took the site, or its release is not here, record that it failed.
+    """
+    root, error, timeout_s = site.config.output.dir, "NotStarted", site.config.build_timeout_s
     if not future.done():
         message = "no worker accepted the job, or answered, in time"
     else:
         try:
-            return future.result()
+            result = future.result()
+            if not result.succeeded or (root / "releases" / result.release).is_dir():
+                return result
+            error = PublishError.__name__
+            message = f"{root}: the worker's release is not here. Let all workers share this directory"
         except CancelledError:
             message = "the executor cancelled the job"
         except TimeoutError:
@@ -279,4 +311,7 @@ def site_result(future: "Future[BuildResult]", site: Site) -> BuildResult:
         except Exception as exc:  # noqa: BLE001 - of the pool or the cluster, and of any kind
             error, message = type(exc).__name__, mask(str(exc), site.config.secrets)
             message = f"the worker was lost, or could not build: {message or error}"
-    return BuildResult("failed", datetime.now(UTC), error=error, message=message, retry=True, site=site.name)
+    now = datetime.now(UTC)
+    failed = BuildResult("failed", now, error=error, message=message, retry=True, site=site.name)
+    record(root, failed)
+    return failed

@@ -310,17 +310,6 @@ def test_a_release_that_another_machine_uploads_is_not_deleted(tmp_path: Path, b
 # Two machines.
 
 
-@pytest.mark.parametrize(("ago_s", "wanted"), [(60, True), (-1, False), (-86_400, True)])
-def test_a_release_is_downloaded_only_if_it_is_newer_than_the_local_one(
-    tmp_path: Path, bucket: Bucket, ago_s: float, wanted: bool
-) -> None:
-    release = publish_files(tmp_path / "a", site_files("there"))
-    put_release(bucket, release, keep=10)
-    here = publish_files(tmp_path / "b", site_files("here"), ago_s=ago_s)
-    assert (download_release(bucket, here) is not None) is wanted
-    assert download_release(bucket, release) is None
-
-
 def test_a_newer_release_of_another_machine_stays(tmp_path: Path, bucket: Bucket) -> None:
     old = publish_files(tmp_path / "a", site_files("old"), ago_s=60)
     new = publish_files(tmp_path / "b", site_files("new"))

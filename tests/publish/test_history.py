@@ -85,12 +85,6 @@ def test_writers_at_the_same_time_lose_nothing(tmp_path: Path) -> None:
     assert read_runs(tmp_path).failures == 80
 
 
-def test_a_result_that_its_own_process_has_recorded_is_not_recorded_again(tmp_path: Path) -> None:
-    """The same result has the same time."""
-    record(tmp_path, FAILURE)
-    assert record(tmp_path, replace(FAILURE, seconds=3.0)).failures == 1
-
-
 @pytest.mark.parametrize("state", ["busy", "stopped"])
 def test_a_build_that_did_not_run_is_not_recorded(tmp_path: Path, state: State) -> None:
     assert record(tmp_path, BuildResult(state, NOON)) == Runs() == read_runs(tmp_path)

@@ -1,6 +1,5 @@
 """Sites on a cluster: a real Dask scheduler and two worker processes, one of them killed."""
 
-import json
 import os
 import re
 import signal
@@ -9,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -135,42 +133,13 @@ SEPARATE_DIRECTORIES = '[output]\ndir = "/proc/self/cwd/output"\n'
 """A path that leads each process to its own working directory, as on machines that share no directory."""
 
 
-def test_workers_that_share_no_directory_publish_through_the_bucket(
-    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The machine that asked receives releases and records, for the page over all sites and ``status``."""
-    names, url = NAMES[:4], f"s3://{NAME}/separate"
-    with running(tmp_path, **use_store(store, monkeypatch)) as cluster:
-        sites = {name: table(tmp_path, name) for name in names}
-        top = SMALL + f'{SEPARATE_DIRECTORIES}bucket = "{url}"\n'
-        written(tmp_path, sites | {"broken": "sqlite:////no/such.db"}, top)
-        build = (tmp_path, "build", "--json", "--executor", cluster.address)
-        first = reportgen(*build)
-        assert first.states == dict.fromkeys(names, "published") | {"broken": "failed"}, first.err
-        assert sound(tmp_path, *names, "") == [*names, ""]
-        elsewhere = [sound(tmp_path / "dask" / worker, *names) for worker in cluster.workers]
-        assert sorted(chain(*elsewhere)) == list(names)
-        assert [] not in elsewhere
-        page = json.loads((tmp_path / "output" / "current" / "sites.json").read_text())["sites"]
-        assert [row["total"] is not None for row in page] == [*[True] * len(names), False]
-        records = [read_runs(tmp_path / "output" / name) for name in (*names, "broken")]
-        ended_well = [(bool(runs.last_success), runs.failures) for runs in records]
-        assert ended_well == [(True, 0)] * len(names) + [(False, 1)]
-        table(tmp_path, "s0", visits=99)
-        again = reportgen(*build, "--if-changed")
-        assert again.states == dict.fromkeys(names, "unchanged") | {"s0": "published", "broken": "failed"}
-        assert sound(tmp_path, *names) == list(names)
-        assert read_runs(tmp_path / "output" / "broken").failures == 2
-        assert in_bucket(url, *names, "") == here(tmp_path, *names, "")
-
-
-def test_workers_that_share_nothing_are_reported(tmp_path: Path) -> None:
+def test_workers_that_share_no_directory_are_reported(tmp_path: Path) -> None:
     """A page over all that leaves out what they built would be worse than an error."""
     with running(tmp_path) as cluster:
         written(tmp_path, {"a": table(tmp_path, "a")}, SMALL + SEPARATE_DIRECTORIES)
         done = reportgen(tmp_path, "build", "--json", "--executor", cluster.address)
     assert (done.code, done.states) == (1, {"a": "failed"})
-    assert "share this directory under the same path, or set output.bucket" in done.err
+    assert "Let all workers share this directory" in done.document["sites"][0]["message"]
     assert read_runs(tmp_path / "output" / "a").failures == 1
 
 

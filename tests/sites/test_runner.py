@@ -19,7 +19,6 @@ from reportgen.core.errors import BucketUnavailable, OutputBusy, ProofError, Tim
 from reportgen.publish.history import BuildResult, read_runs, record
 from reportgen.publish.release import current_release, is_whole
 from reportgen.sites.runner import SitesRun, site_result
-from reportgen.sites.sync import collected
 from tests.support.manysites import (
     SMALL,
     begun,
@@ -368,7 +367,7 @@ def test_a_site_that_the_executor_loses_is_reported_and_on_record(
     monkeypatch.chdir(three)
     sites = load_settings(None, {}, {})
     assert isinstance(sites, Sites)
-    result = collected(sites.all[0], site_result(future, sites.all[0]), past=False)
+    result = site_result(future, sites.all[0])
     assert (result.site, result.state, result.retry) == ("a", "failed", True)
     assert message in result.message
     failure = read_runs(three / "output" / "a").last_failure

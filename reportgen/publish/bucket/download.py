@@ -6,8 +6,6 @@ that build ends.
 
 import gzip
 from collections.abc import Mapping
-from contextlib import suppress
-from datetime import UTC, datetime
 from typing import Any
 
 from reportgen.config.settings import Config
@@ -18,21 +16,18 @@ from reportgen.publish.bucket.layout import CURRENT, GZIP, RELEASES, current_id,
 from reportgen.publish.release import (
     MANIFEST,
     OutputLock,
-    Release,
     build_time,
     current_release,
-    is_same_or_newer,
     matches_entry,
     parse_manifest,
     publish,
-    read_published,
 )
 
 
 def restore_release(
     config: Config, lock: OutputLock, *, warm: bool = True, links: Mapping[str, str] | None = None
 ) -> None:
-    """Make the bucket's current release current in the output, unless the one there is the same or newer.
+    """Make the bucket's current release current in the output, unless the output has one.
 
     The settings must name a bucket. ``links`` are those of :func:`reportgen.publish.release.publish`; a
     bucket does not hold them. With ``warm``, this process itself sends the requests, and must not fork later;
@@ -42,10 +37,11 @@ def restore_release(
         PublishError: the release cannot be read, is not what was published, or cannot be written here.
 
     """
-    url, last = str(config.output.bucket), current_release(lock.root)
+    if current_release(lock.root):
+        return
 
     def download() -> tuple[dict[str, Any], dict[str, bytes]] | None:
-        return download_release(open_bucket(url), last)
+        return download_release(open_bucket(str(config.output.bucket)))
 
     # obstore starts threads. A child forked from a process with them would wait for them for ever.
     if (found := download() if warm else run_in_child(download)[0]) is not None:
@@ -55,43 +51,28 @@ def restore_release(
         publish(lock, files, about, built_at=built_at, keep=config.output.keep, links=links)
 
 
-def download_release(
-    bucket: Bucket, last: Release | None = None
-) -> tuple[dict[str, Any], dict[str, bytes]] | None:
-    """Return the manifest and all files of the bucket's current release.
-
-    Return ``None`` if there is none, or if ``last`` is the same or newer. Files that ``last`` has are not
-    downloaded again.
+def download_release(bucket: Bucket) -> tuple[dict[str, Any], dict[str, bytes]] | None:
+    """Return the manifest and all files of the bucket's current release, or ``None`` if there is none.
 
     Raises:
         PublishError: the release cannot be read, or is not what was published.
 
     """
     release_id = current_id(bucket.read(CURRENT))
-    if release_id is None or (last and is_same_or_newer(last.id, release_id, datetime.now(UTC))):
+    if release_id is None:
         return None
     folder = f"{RELEASES}/{release_id}"
     manifest = parse_manifest(_read(bucket, f"{folder}/{MANIFEST}"))
     if manifest is None or manifest.get("id") != release_id:
         raise PublishError(f"{bucket.url}/{folder}/{MANIFEST}: is not a manifest of that release")
-    return manifest, _read_files(bucket, folder, manifest["files"], last)
+    return manifest, _read_files(bucket, folder, manifest["files"])
 
 
-def _read_files(
-    bucket: Bucket, folder: str, entries: Mapping[str, Any], last: Release | None
-) -> dict[str, bytes]:
-    """Return the files of these entries of a manifest, from the release ``last`` or from the bucket."""
-    names = stored_names(entries)
-
-    def body_of(name: str) -> bytes:
-        file = name + GZIP if names[name] else name
-        with suppress(OSError, ValueError):
-            if last and last.manifest["files"].get(file) == entries[file]:
-                return read_published(last, file)
-        return _read(bucket, f"{folder}/{name}")
-
-    files: dict[str, bytes] = {}
-    for (name, packed), body in zip(names.items(), in_parallel(body_of, names), strict=True):
+def _read_files(bucket: Bucket, folder: str, entries: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return the files of these entries of a manifest."""
+    names, files = stored_names(entries), dict[str, bytes]()
+    bodies = in_parallel(lambda name: _read(bucket, f"{folder}/{name}"), names)
+    for (name, packed), body in zip(names.items(), bodies, strict=True):
         files[name] = unpacked(body) if packed else body
         if packed:
             files[name + GZIP] = body if body != files[name] else gzip.compress(body, 6, mtime=0)
