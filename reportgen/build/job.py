@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
-from pathlib import Path
 
 from reportgen.build.pipeline import build
 from reportgen.config.settings import Config
@@ -34,13 +33,12 @@ class BuildOptions:
 class BuildJob:
     """One site to build, as plain values for another process or machine.
 
-    ``kept`` is the directory that keeps the charts' script for all sites. ``limited`` says that the build
-    itself keeps to its time limit, because nothing ends the process that builds.
+    ``limited`` says that the build itself keeps to its time limit, because nothing ends the process that
+    builds.
     """
 
     name: str
     config: Config
-    kept: Path
     options: BuildOptions = BuildOptions()
     limited: bool = True
 
@@ -53,21 +51,20 @@ def run_build(
     config: Config,
     options: BuildOptions,
     *,
-    kept: Path | None = None,
     on_wait: Callable[[str], None] = lambda _: None,
     watching: AbstractContextManager[Stopwatch] | None = None,
 ) -> BuildResult:
     """Build one site and record how it ended.
 
-    ``kept`` is as in :func:`reportgen.build.pipeline.build`. ``on_wait`` is called with the name of the
-    lock's holder before this waits for it; ``watching`` gives the stopwatch of the build.
+    ``on_wait`` is called with the name of the lock's holder before this waits for it; ``watching`` gives the
+    stopwatch of the build.
 
     Raises:
         ReportgenError: what :func:`reportgen.build.pipeline.build` raises, ``OutputBusy`` without ``wait``,
             or ``TimedOut``; after that the process must end.
 
     """
-    result, error = _attempt(config, options, on_wait=on_wait, watching=watching, kept=kept)
+    result, error = _attempt(config, options, on_wait=on_wait, watching=watching)
     if error:
         raise error
     return result
@@ -79,7 +76,7 @@ def build_site(job: BuildJob) -> BuildResult:
     The libraries that draw stay loaded for the next site.
     """
     with ONE_AT_A_TIME:
-        result, error = _attempt(job.config, job.options, kept=job.kept, warm=True, limited=job.limited)
+        result, error = _attempt(job.config, job.options, warm=True, limited=job.limited)
     if error and os.environ.get("REPORTGEN_DEBUG") == "1":
         text = mask("".join(traceback.format_exception(error)), job.config.secrets)
         result = replace(result, traceback=text)
@@ -90,7 +87,6 @@ def _attempt(
     config: Config,
     options: BuildOptions,
     *,
-    kept: Path | None,
     on_wait: Callable[[str], None] = lambda _: None,
     watching: AbstractContextManager[Stopwatch] | None = None,
     warm: bool = False,
@@ -98,8 +94,8 @@ def _attempt(
 ) -> tuple[BuildResult, Exception | None]:
     """Return how a build ended, and the exception if it failed.
 
-    ``kept`` and ``warm`` are as in :func:`reportgen.build.pipeline.build`. The time limit of a ``warm``
-    process, of which a pool or a cluster expects a result, includes the wait for the lock.
+    ``warm`` is as in :func:`reportgen.build.pipeline.build`. The time limit of a ``warm`` process, of which a
+    pool or a cluster expects a result, includes the wait for the lock.
     """
     root, start, used_s = config.output.dir, time.monotonic(), cpu_seconds() if warm else 0.0
 
@@ -116,7 +112,7 @@ def _attempt(
             known = _last_release_is_known(config, lock, watch, warm=warm)
             built = build(
                 config, lock, now=now, as_of=options.as_of, if_changed=options.if_changed and known,
-                allow_empty=options.allow_empty, watch=watch, kept=kept, warm=warm,
+                allow_empty=options.allow_empty, watch=watch, warm=warm,
             )  # fmt: skip
             result = measured(built)
             if options.as_of is None:  # the report of a past day does not make today's report up to date

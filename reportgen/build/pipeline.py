@@ -3,7 +3,6 @@
 import hashlib
 import os
 from datetime import date, datetime
-from pathlib import Path
 
 from reportgen import __version__
 from reportgen.charts import vega_bundle
@@ -18,7 +17,7 @@ from reportgen.publish.history import BuildResult
 from reportgen.publish.release import OutputLock, Release, current_release, is_whole, publish
 
 
-def build(  # noqa: PLR0913 - the options of a build
+def build(
     config: Config,
     lock: OutputLock,
     *,
@@ -27,16 +26,14 @@ def build(  # noqa: PLR0913 - the options of a build
     if_changed: bool = False,
     allow_empty: bool = False,
     watch: Stopwatch | None = None,
-    kept: Path | None = None,
     warm: bool = False,
 ) -> BuildResult:
     """Build all pages and publish them as one release, in the locked output and in the bucket if one is set.
 
     ``now`` (aware) is the build time. With ``as_of`` the report is as it would have been at the end of that
     day. With ``if_changed`` nothing is drawn if the current release shows the same; the bucket is completed.
-    With ``allow_empty`` a report without visits may replace one with some. ``kept`` is the directory that
-    keeps the charts' script, for all sites if there are many. A ``warm`` process builds many sites: it draws
-    in the process itself.
+    With ``allow_empty`` a report without visits may replace one with some. A ``warm`` process builds many
+    sites: it draws in the process itself.
 
     Raises:
         ConfigError: the sample site would replace a report.
@@ -61,7 +58,7 @@ def build(  # noqa: PLR0913 - the options of a build
     if not allow_empty:
         check_not_emptied(dataset, last, past=as_of is not None)
     check_sums(dataset)
-    live = interactive(kept or lock.root / "state", watch)
+    live = interactive(watch)
     vega = next(iter(live), None)
     files, held = draw_files(config, dataset, now, as_of, vega, watch, warm=warm)
     files |= live
@@ -133,10 +130,10 @@ def _result(
     )
 
 
-def interactive(folder: Path, watch: Stopwatch) -> dict[str, bytes]:
+def interactive(watch: Stopwatch) -> dict[str, bytes]:
     """Return the script that makes charts interactive, in each form, or nothing if it cannot be made."""
     try:
-        return vega_bundle.load(folder)
+        return vega_bundle.load()
     except RenderError as exc:
         watch.warn(f"{exc}. Charts are drawn, but not interactive")
         return {}

@@ -2,10 +2,11 @@
 
 Bundling takes seconds and more memory than a build, so it is done once for each version of vl-convert:
 when reportgen is installed (``python -m reportgen.charts.vega_bundle``), or else in a child process of the
-first build that finds no bundle. The bundle is then kept beside the releases.
+first build that finds no bundle. It is kept in the package, beside its licences.
 """
 
 import hashlib
+import os
 import subprocess
 import sys
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from reportgen.core.errors import RenderError
 from reportgen.core.release_files import ASSETS, BEST, SUFFIXES, packed
 
 LICENCES = Path(__file__).parents[1] / "assets" / "vega.LICENSES.txt"
+COMMAND = (sys.executable, "-P", "-m", "reportgen.charts.vega_bundle")
 TIMEOUT_S = 120
 FORMS = ("", *SUFFIXES.values())
 
@@ -30,19 +32,19 @@ def hashed(name: str, content: bytes) -> str:
     return f"{stem}.{hashlib.sha256(content).hexdigest()[:10]}.{suffix}"
 
 
-def load(folder: Path) -> dict[str, bytes]:
-    """Return the bundle, plain and compressed, by the path of each form in a release.
-
-    It is read from the installed package or from ``folder``; if neither has it, it is made in ``folder``.
+def load() -> dict[str, bytes]:
+    """Return the bundle, plain and compressed, by the path of each form in a release. Make it if need be.
 
     Raises:
         RenderError: it could not be made. Without it, charts are drawn but not interactive.
 
     """
-    kept = [place for place in (LICENCES.with_name(name()), folder / name()) if _is_whole(place)]
-    place = kept[0] if kept else _make_in_child_process(folder / name())
-    path = hashed(f"{ASSETS}vega.js", place.read_bytes())
-    return {path + suffix: place.with_name(place.name + suffix).read_bytes() for suffix in FORMS}
+    places = {suffix: LICENCES.with_name(name() + suffix) for suffix in FORMS}
+    if not all(place.is_file() for place in places.values()):
+        _make_in_child_process()
+    forms = {suffix: place.read_bytes() for suffix, place in places.items()}
+    path = hashed(f"{ASSETS}vega.js", forms[""])
+    return {path + suffix: content for suffix, content in forms.items()}
 
 
 def make(target: Path) -> None:
@@ -50,31 +52,27 @@ def make(target: Path) -> None:
     import vl_convert  # V8 takes more memory than everything else here, and `load` does not need it
 
     script = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    target.parent.mkdir(parents=True, exist_ok=True)
     # Inside a function, its hundreds of short top-level names cannot clash with those of a page.
     notices = LICENCES.read_text(encoding="utf-8")
     whole = f"/*!\n{notices}*/\n(() => {{\n{script}\n}})();\n".encode()
     forms = {target.name: whole} | packed({target.name: whole}, BEST)
-    for file, content in reversed(forms.items()):  # the plain form last: if it exists, all forms exist
-        staged = target.with_name(f"{file}.part")
+    for file, content in forms.items():
+        staged = target.with_name(f"{file}.{os.getpid()}")
         staged.write_bytes(content)
         staged.replace(target.with_name(file))
 
 
-def _is_whole(place: Path) -> bool:
-    return all(place.with_name(place.name + suffix).is_file() for suffix in FORMS)
-
-
-def _make_in_child_process(target: Path) -> Path:
-    command = [sys.executable, "-P", "-m", "reportgen.charts.vega_bundle", str(target)]
+def _make_in_child_process() -> None:
+    if not os.access(LICENCES.parent, os.W_OK):  # each build would try in vain
+        raise RenderError(
+            f"{LICENCES.parent}: cannot be written, and lacks the charts' script."
+            f" As a user who may write there, run this once: {' '.join(COMMAND)}"
+        )
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)  # noqa: S603 - our own module
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        raise RenderError(f"the interactive charts' script could not be made: {exc}") from exc
-    if done.returncode:
-        cause = (done.stderr.strip().splitlines() or [f"exit status {done.returncode} (out of memory?)"])[-1]
-        raise RenderError(f"the interactive charts' script could not be made: {cause}")
-    return target
+        subprocess.run(COMMAND, capture_output=True, text=True, timeout=TIMEOUT_S, check=True)  # noqa: S603 - our own module
+    except (OSError, subprocess.SubprocessError) as exc:
+        cause = [str(exc), *(getattr(exc, "stderr", "") or "").strip().splitlines()][-1]
+        raise RenderError(f"the interactive charts' script could not be made: {cause}") from exc
 
 
 if __name__ == "__main__":

@@ -123,12 +123,11 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
         settings = _settings(config, source, output)
         secrets.extend(settings.secrets)
         options = {"if_changed": if_changed, "allow_empty": allow_empty, "wait": not no_wait}
-        kept = None
         if isinstance(settings, Sites) and only:
             given = {"due": due, "executor": executor, "processes": processes}
             _check_only(only, **given, **({"site": site, "as-of": as_of} if only == "page" else {}))
         if isinstance(settings, Sites) and only == "site":
-            kept, settings = settings.root / "state", _only_site(settings, site or [])
+            settings = _only_site(settings, site or [])
         elif isinstance(settings, Sites):
             from reportgen.cli import multi
 
@@ -142,7 +141,7 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
             )  # fmt: skip
         else:
             _check_one_site(site=site, due=due, only=only, processes=processes, executor=executor)
-        built = _build(settings, as_of=as_of, kept=kept, quiet=quiet or as_json, **options)
+        built = _build(settings, as_of=as_of, quiet=quiet or as_json, **options)
         if as_json:
             print_json(built.document())
         elif not quiet:
@@ -365,7 +364,6 @@ def _build(
     settings: Config,
     *,
     as_of: str | None = None,
-    kept: Path | None = None,
     quiet: bool = False,
     **options: Any,
 ) -> BuildResult:
@@ -378,6 +376,4 @@ def _build(
         else lambda holder: typer.echo(f"waiting for another build ({holder})", err=True)
     )
     day = day_of(as_of, settings) if as_of is not None else None
-    return run_build(
-        settings, BuildOptions(day, **options), kept=kept, on_wait=on_wait, watching=progress(quiet=quiet)
-    )
+    return run_build(settings, BuildOptions(day, **options), on_wait=on_wait, watching=progress(quiet=quiet))

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from multiprocessing import get_context, resource_tracker
-from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -122,7 +121,7 @@ def build_sites(
     begun, start = datetime.now(UTC), time.monotonic()
     from_bucket(sites)
     results = {}
-    for result in _results(sites, chosen, options, submit):
+    for result in _results(chosen, options, submit):
         on_result(result)
         results[result.site] = result
     in_order, index = [results[site.name] for site in chosen], build_index(sites)
@@ -254,16 +253,12 @@ def open_cluster(address: str) -> Iterator[Submit]:
         yield lambda job: executor.submit(build_site, job)
 
 
-def _results(
-    sites: Sites, chosen: Sequence[Site], options: BuildOptions, submit: Submit
-) -> Iterator[BuildResult]:
+def _results(chosen: Sequence[Site], options: BuildOptions, submit: Submit) -> Iterator[BuildResult]:
     """Yield the result of each chosen site as soon as it is known."""
-    kept = (sites.root / "state").absolute()
-    with suppress(RenderError, OSError):  # make the charts' script once; a build that lacks it reports that
-        kept.mkdir(parents=True, exist_ok=True)
-        vega_bundle.load(kept)
+    with suppress(RenderError):  # make the charts' script once; a build that lacks it reports that
+        vega_bundle.load()
     done: SimpleQueue[Future[BuildResult]] = SimpleQueue()
-    left = {submit(_job(site, options, kept)): site for site in chosen}
+    left = {submit(_job(site, options)): site for site in chosen}
     for future in left:
         future.add_done_callback(done.put)
     # For a cluster, whose workers may all be gone. The pool ends each build itself.
@@ -277,14 +272,14 @@ def _results(
             yield site_result(future, left.pop(future))
 
 
-def _job(site: Site, options: BuildOptions, kept: Path) -> BuildJob:
+def _job(site: Site, options: BuildOptions) -> BuildJob:
     """Return the job of a site, with absolute directories: the worker may have another working directory."""
     config = site.config
     changed: dict[str, object] = {
         "output": config.output.model_copy(update={"dir": config.output.dir.absolute()}),
         "templates_dir": config.templates_dir and config.templates_dir.absolute(),
     }
-    return BuildJob(site.name, config.model_copy(update=changed), kept, options)
+    return BuildJob(site.name, config.model_copy(update=changed), options)
 
 
 def site_result(future: "Future[BuildResult]", site: Site) -> BuildResult:

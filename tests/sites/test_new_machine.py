@@ -45,7 +45,7 @@ class Machine:
 
     def build(self, name: str = "a") -> BuildResult:
         """Build a site as an executor would."""
-        job = BuildJob(name, self.site(name).config, self.folder, BuildOptions(if_changed=True))
+        job = BuildJob(name, self.site(name).config, BuildOptions(if_changed=True))
         return self.threads.submit(build_site, job).result(timeout=60)
 
     def current(self, name: str = "a") -> str | None:
