@@ -1,17 +1,22 @@
 """``reportgen check``: whether these settings can give a report, one line for each thing a build needs."""
 
-from collections.abc import Iterator
-from datetime import date
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
 from pathlib import Path
 
 from reportgen.config.settings import Config
 from reportgen.core.errors import OutputBusy, PublishError, ReportgenError
-from reportgen.core.windows import look_back, make_window
+from reportgen.core.text import LONGEST_NAME, shorten, visible
+from reportgen.core.windows import EARLIEST, Span, look_back, make_window
 from reportgen.metrics.dataset import read_days, read_examples
 from reportgen.pages.templates import TEMPLATES
 from reportgen.publish.release import current_release, lock_output
-from reportgen.sources.base import Finding
+from reportgen.sources.base import Finding, Source
 from reportgen.sources.registry import open_source
+from reportgen.sources.statements import MAX_INT64, DailyReading, read_newest_before, read_paths
+
+TOP_PATHS = 3
+"""Number of paths that are shown."""
 
 
 def check_settings(config: Config, today: date) -> Iterator[Finding]:
@@ -47,6 +52,7 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
         dates = f"{span.first.isoformat()} to {span.last.isoformat()}, the dates a build reads"
         if daily.rows:
             yield Finding("ok", "rows", f"{daily.rows:,} rows on {dates}")
+            yield from _sample(source, daily, today)
         else:
             yield Finding(
                 "warning", "rows", f"none on {dates}: the report will say that nothing was recorded"
@@ -55,6 +61,43 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
         for kind, rows in notes.items():
             such = f", such as: {examples[kind]}" if kind in examples else ""
             yield Finding("warning", "rows", f"{rows:,} will be left out: {kind.replace('_', ' ')}{such}")
+    if not daily.rows:
+        yield from _older(config, span, notes)
+
+
+def _sample(source: Source, daily: DailyReading, today: date) -> Iterator[Finding]:
+    """Yield what shows a person whether this is the right table: its newest rows and its top paths."""
+    newest = max(daily.good_rows)
+    recent = sum(rows for day, rows in daily.good_rows.items() if day > today - timedelta(days=7))
+    said = f"{newest}; rows in the last 7 days: {recent:,}"
+    if recent:
+        yield Finding("ok", "newest", said)
+    else:
+        yield Finding("warning", "newest", f"{said}. Check that the table is still written")
+    week = make_window("7d", newest, today_complete=True)
+    paths = read_paths(source, week, TOP_PATHS, MAX_INT64)
+    top = ", ".join(f"{shorten(visible(row.path), LONGEST_NAME)} ({row.visits:,})" for row in paths.rows)
+    said = f"{paths.path_count:,} from {week.span.first} to {newest}; most visits: {top or 'none'}"
+    yield Finding("ok", "paths", said)
+
+
+def _older(config: Config, span: Span, notes: Mapping[str, int]) -> Iterator[Finding]:
+    """Yield why a source has no rows on the dates that a build reads."""
+    # Opened again, because a build does not keep the older rows of a file.
+    with open_source(config.source, config.timezone, Span(EARLIEST, span.last)) as source:
+        source.read_all_spellings(doubtful=True, thorough=True)
+        newest = read_newest_before(source, span)
+    if newest:
+        said = f"{newest}, before all dates that a build reads. Name a newer table or file in [source], or"
+        said += f" build a past report: reportgen build --as-of {newest}"
+    elif notes["future_date"]:
+        said = f"all dates are after today, {span.last}. Check the clock of what writes them, timezone and"
+        said += " source.date_format"
+    elif not notes:
+        said = "no row with a date was found. Check [source] url, table and query"
+    else:
+        return  # the notes say what is wrong with the rows
+    yield Finding("warning", "newest", said)
 
 
 def _templates(folder: Path) -> Finding:

@@ -9,6 +9,7 @@ statement             result                                      run by
 ``ROWS_WITHOUT_DATE`` number of rows whose date cannot be read    :func:`read_rows_out_of_range`
 ``ROWS_AFTER_END``    number of rows dated after today            :func:`read_rows_out_of_range`
 ``EXAMPLE``           one bad row of a kind, if there is one      :func:`read_example`
+``NEWEST``            the newest date before a date               :func:`read_newest_before`
 ===================== =========================================== ==============================
 
 The engine sums and counts. Only the sums and counts arrive here, so the memory of a build does not grow with
@@ -127,18 +128,29 @@ WITHOUT_DATE = {
 }
 """The conditions of the kinds of bad rows that may be outside the dates that are read."""
 
+# For ``reportgen check``. Written so that an engine finds the date at the end of its index.
+NEWEST = """
+SELECT MAX({day}) AS newest FROM {relation} WHERE {stored_date} = (
+    SELECT MAX({stored_date}) FROM {relation} WHERE {stored_date} < {first}
+)"""
+
 
 @dataclass(frozen=True)
 class DailyReading:
     """The result of :func:`read_daily`.
 
     ``visits`` maps each date that has a row, good or bad, to its visits, by ascending date. ``notes`` maps a
-    kind of bad row to the number of such rows. ``rows`` is the number of good rows.
+    kind of bad row to the number of such rows. ``good_rows`` maps each date to its number of good rows.
     """
 
     visits: Mapping[date, int]
     notes: Counter[str]
-    rows: int
+    good_rows: Counter[date]
+
+    @property
+    def rows(self) -> int:
+        """The number of good rows."""
+        return self.good_rows.total()
 
     def sum_over(self, span: Span) -> int:
         """Return the sum of the visits on the dates of ``span``."""
@@ -208,17 +220,24 @@ def read_daily(source: Source, span: Span) -> DailyReading:
     """
     visits: dict[date, int] = {}
     notes: Counter[str] = Counter()
-    good_rows = 0
+    good_rows: Counter[date] = Counter()
     for stored_day, kind, total, stored_rows in _execute(source, DAILY, **_span_bounds(source, span)):
         if stored_day is not None:
             day = _date(stored_day)
             visits[day] = visits.get(day, 0) + (_int64(total, source) if kind == GOOD else 0)
         if kind == GOOD:
-            good_rows += int(stored_rows)
+            good_rows[day] += int(stored_rows)
         else:
             notes[KINDS[kind]] += int(stored_rows)
     _int64(sum(visits.values()), source)  # visits are never negative, so every other sum is smaller
     return DailyReading(dict(sorted(visits.items())), notes, good_rows)
+
+
+def read_newest_before(source: Source, span: Span) -> date | None:
+    """Return the newest date before ``span``, or ``None`` if there is none."""
+    first = _span_bounds(source, span)["first"]
+    ((newest,),) = _execute(source, NEWEST, first=first)
+    return None if newest is None else _date(newest)
 
 
 def read_paths(source: Source, window: Window, limit: int, min_change: int) -> PathsReading:

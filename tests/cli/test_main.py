@@ -142,7 +142,7 @@ def test_check_lists_what_is_correct(run: Run, pg: str) -> None:
     assert done.returncode == 0
     assert {finding["level"] for finding in found} == {"ok"}
     assert [finding["subject"] for finding in found] == [
-        "config", "zone", "source", "table", "rights", "index", "rows", "output",
+        "config", "zone", "source", "table", "rights", "index", "rows", "newest", "paths", "output",
     ]  # fmt: skip
 
 

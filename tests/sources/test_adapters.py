@@ -19,7 +19,13 @@ from reportgen.metrics.dataset import read_days, read_examples
 from reportgen.sources.base import Source
 from reportgen.sources.registry import open_source
 from reportgen.sources.sample import open_sample
-from reportgen.sources.statements import read_cells, read_daily, read_paths, read_rows_out_of_range
+from reportgen.sources.statements import (
+    read_cells,
+    read_daily,
+    read_newest_before,
+    read_paths,
+    read_rows_out_of_range,
+)
 from tests.support.engines import (
     ENGINES,
     IBIS_ENGINES,
@@ -145,6 +151,13 @@ def test_rows_without_a_date_or_after_today_are_counted(engine: Engine) -> None:
         assert read_rows_out_of_range(source, SPAN, include_future=True) == {"null_date": 1, "future_date": 2}
         assert read_rows_out_of_range(source, SPAN, include_future=False) == {"null_date": 1}
         assert read_daily(source, SPAN).rows == 1
+
+
+def test_the_newest_date_before_a_span_is_found(engine: Engine) -> None:
+    url = engine.load([(None, "/a", 1), (day(14), "/a", 1), (day(900), "/b", 1), (day(0), "/a", 1)])
+    with engine.open(url, span=Span(day(900), TODAY)) as source:
+        assert read_newest_before(source, SPAN) == day(14)
+        assert read_newest_before(source, Span(day(900), TODAY)) is None
 
 
 def test_text_that_is_not_a_date_is_counted(text_engine: Engine) -> None:

@@ -1,0 +1,103 @@
+"""What ``reportgen check`` says of the rows of a source."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from reportgen.build.preflight import check_settings
+from reportgen.config.settings import config_from_options
+from tests.support.engines import ENGINES, TODAY, Row, day, make_engine
+
+OWN_ENGINES = [name for name in ENGINES if not name.startswith("ibis")]
+ENDS = "2026-09-25 to 2026-11-23, the dates a build reads"
+NONE = f"none on {ENDS}: the report will say that nothing was recorded"
+
+OLD = (
+    "2026-09-14, before all dates that a build reads. Name a newer table or file in [source], or build a "
+    "past report: reportgen build --as-of 2026-09-14"
+)
+FUTURE = (
+    "all dates are after today, 2026-11-23. Check the clock of what writes them, timezone and "
+    "source.date_format"
+)
+
+
+def said(url: str, folder: Path, today: date = TODAY, **source: object) -> list[tuple[str, str, str]]:
+    """Return what is said of the rows: level, subject and message."""
+    config = config_from_options({"source": {"url": url, **source}, "output": {"dir": str(folder / "out")}})
+    found = [
+        (each.level, each.subject, each.message)
+        for each in check_settings(config, today)
+        if each.subject in {"rows", "newest", "paths"}
+    ]
+    assert all(message.isprintable() for _, _, message in found)
+    return found
+
+
+RECENT: list[Row] = [
+    (day(0), "/", 1200), (day(1), "/", 10), (day(2), "/a", 300), (day(6), "/b", 300), (day(7), "/a", 9),
+    (day(3), "/c", 1), (day(20), "/d", 5000),
+]  # fmt: skip
+CASES: dict[str, tuple[list[Row], list[tuple[str, str, str]]]] = {
+    "rows of this week": (RECENT, [
+        ("ok", "rows", f"7 rows on {ENDS}"),
+        ("ok", "newest", "2026-11-23; rows in the last 7 days: 5"),
+        ("ok", "paths", "4 from 2026-11-17 to 2026-11-23; most visits: / (1,210), /a (300), /b (300)"),
+    ]),
+    "rows of last week": ([(day(8), "/old", 3), (day(9), "/old", 4), (day(9), None, 1)], [
+        ("ok", "rows", f"2 rows on {ENDS}"),
+        ("warning", "newest",
+         "2026-11-15; rows in the last 7 days: 0. Check that the table is still written"),
+        ("ok", "paths", "1 from 2026-11-09 to 2026-11-15; most visits: /old (7)"),
+        ("warning", "rows", "1 will be left out: null path, such as: 2026-11-14, (nothing), 1"),
+    ]),
+    "older rows": ([(day(70), "/old", 3), (day(300), "/old", 4)], [
+        ("warning", "rows", NONE),
+        ("warning", "newest", OLD),
+    ]),
+    "rows of the future": ([(day(-1), "/", 3)], [
+        ("warning", "rows", NONE),
+        ("warning", "rows", "1 will be left out: future date, such as: 2026-11-24, /, 3"),
+        ("warning", "newest", FUTURE),
+    ]),
+    "no rows": ([], [
+        ("warning", "rows", NONE),
+        ("warning", "newest", "no row with a date was found. Check [source] url, table and query"),
+    ]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OWN_ENGINES)
+@pytest.mark.parametrize("rows", CASES)
+def test_check_shows_whether_it_is_the_right_table(
+    name: str, rows: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    stored, expected = CASES[rows]
+    assert said(make_engine(name, request, tmp_path).load(stored), tmp_path) == expected
+
+
+def test_older_rows_are_found_in_any_spelling(tmp_path: Path) -> None:
+    older = date(2024, 2, 29)
+    for text, settings in (
+        ("29/02/2024", {"date_format": "%d/%m/%Y"}),
+        ("20240229", {}),
+        ("1709164800", {}),
+        ("2024-02-29T08:00:00Z", {}),
+    ):
+        (tmp_path / "m.csv").write_text(f"date,path,visits\n{text},/,1\n2024-02-28,/,1\n")
+        found = said(str(tmp_path / "m.csv"), tmp_path, **settings)
+        assert found[1][2].startswith(f"{older}, before all dates")
+
+
+def test_a_path_cannot_change_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(f'date,path,visits\n{TODAY},"/\x1b[2J\u202e\r\n{"x" * 500}",1\n')
+    ((_, _, message),) = [each for each in said(str(tmp_path / "m.csv"), tmp_path) if each[1] == "paths"]
+    assert (len(message) < 150, "␛[2J<U+202E>" in message, message.endswith("x (1)")) == (True, True, True)
+
+
+def test_check_ends_after_the_statement_timeout(pg: str, tmp_path: Path) -> None:
+    query = "SELECT current_date AS date, pg_sleep(100)::text AS path, 1 AS visits"
+    config = config_from_options({"source": {"url": pg, "query": query, "statement_timeout_s": 1}})
+    last = list(check_settings(config, TODAY + timedelta(days=1)))[-2]
+    assert (last.level, "longer than statement_timeout_s (1 s)" in last.message) == ("error", True)
