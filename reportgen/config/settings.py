@@ -73,6 +73,7 @@ class SourceSettings(_Section):
     columns: Columns = Columns()
     query: Text | None = None
     date_format: DateFormat | None = None
+    timestamp_zone: ZoneName | None = None
     thousands: Thousands | None = None
     encoding: Encoding | None = None
     connect_timeout_s: Seconds = 10

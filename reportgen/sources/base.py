@@ -5,17 +5,19 @@ reads one snapshot of the data. It runs the shared statements of :mod:`reportgen
 computes nothing itself. :func:`reportgen.sources.registry.open_source` chooses the adapter by URL.
 """
 
+import json
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
 from urllib.parse import unquote
+from zoneinfo import ZoneInfo
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, ReportgenError, SourceError, SourceUnavailable
@@ -29,11 +31,22 @@ FILE_ENDS = (*CSV_ENDS, ".parquet")
 """How the path of a file ends that DuckDB reads."""
 
 
+LISTED_NAMES = 30
+"""Maximum number of tables or columns that a message lists."""
+
+USUAL_NAMES = {
+    "date": ("date", "day", "createdat", "insertedat", "timestamp", "time", "visitedat", "viewedat"),
+    "path": ("path", "urlpath", "pathname", "pagepath", "requestpath", "page", "url"),
+    "visits": ("visits", "counter", "count", "hits", "views", "pageviews"),
+}
+"""Names that the three columns often have, without underscores."""
+
+
 @dataclass(frozen=True)
 class Dialect:
     """How one engine writes the parts of the shared statements that differ.
 
-    All fields but ``placeholder`` and ``date_value`` are SQL:
+    All fields but the last three functions are SQL:
 
     - ``relation`` is the table or query that is read.
     - ``stored_date`` and ``stored_visits`` are the columns as stored. Ranges of dates are compared with
@@ -44,9 +57,9 @@ class Dialect:
     - ``path`` is the path as text.
     - ``code_point_order`` follows ``path`` in ORDER BY and makes the order that of Unicode code points.
 
-    ``date_value`` returns the value to bind for a date. ``placeholder`` returns what stands for a named value
-    in a statement: a placeholder, or the value itself as a literal. The values ``first`` and ``end`` are
-    compared with ``stored_date``, all other dates with ``day``.
+    ``placeholder`` returns what stands for a named value in a statement: a placeholder, or the value itself
+    as a literal. ``date_value`` returns the value to bind for a date that is compared with ``day``, and
+    ``stored_date_value`` for one that is compared with ``stored_date``.
     """
 
     relation: str
@@ -58,6 +71,7 @@ class Dialect:
     code_point_order: str
     placeholder: Callable[[str, Any], str]
     date_value: Callable[[date], Any]
+    stored_date_value: Callable[[date], Any]
     raw_date: str = ""
 
 
@@ -214,10 +228,43 @@ class Source(ABC):
 
     def missing_column(self, column: str, found: Sequence[str], hint: str = "") -> SourceError:
         """Return the error for a column that is not among those that were ``found``."""
+        advice = self._columns_advice(found) or "Set columns in [source] to the names the data has"
         return SourceError(
-            f"{self.name}: there is no column {quoted_identifier(column)}; it has: {', '.join(found)}. "
-            f"Set columns in [source] to the names the data has{hint}"
+            f"{self.name}: there is no column {quoted_identifier(column)}; it has: {name_list(found)}. "
+            f"{advice}{hint}"
         )
+
+    def _columns_advice(self, found: Sequence[str]) -> str | None:
+        """Return the setting that names the columns, if their usual names are among ``found``."""
+        by_name = {name.lower().replace("_", ""): name for name in reversed(found)}
+        stored = {
+            key: name if name in found else next((by_name[each] for each in usual if each in by_name), "")
+            for (key, usual), name in zip(USUAL_NAMES.items(), self.columns, strict=True)
+        }
+        if all(stored.values()):
+            pairs = (f"{key} = {json.dumps(name)}" for key, name in stored.items() if name != key)
+            return f"Set columns in [source]: columns = {{ {', '.join(pairs)} }}"
+        if self.settings.query or not (stored["date"] and stored["path"]):
+            return None
+        names = (self.settings.schema_, self.settings.table)
+        quoted = map(quoted_identifier, (stored["date"], stored["path"], *self.columns))
+        table = ".".join(quoted_identifier(name) for name in names if name)
+        query = "SELECT {0} AS {2}, {1} AS {3}, 1 AS {4} FROM {table}".format(*quoted, table=table)
+        toml = json.dumps(query) if "'" in query else f"'{query}'"
+        return f"If each row is one hit, set query in [source]: query = {toml}"
+
+    def zone_findings(self, kind: str, timezone: str) -> Iterator[Finding]:
+        """Yield whether ``timestamp_zone`` fits the type of the date column, ``kind``."""
+        column, zone = quoted_identifier(self.columns[0]), self.settings.timestamp_zone
+        is_local = kind.lower().startswith("timestamp") and "z" not in kind.lower()
+        if zone and not is_local:
+            yield Finding("warning", "zone", f"timestamp_zone is not used: {column} is of type {kind}")
+        elif is_local and not zone and timezone != "UTC":
+            yield Finding(
+                "warning", "zone",
+                f"{column} has no zone, so its dates are read as stored. Set timestamp_zone in [source]: to "
+                f'"UTC" if it is stored in UTC, as Ecto and Rails do, or to "{timezone}"',
+            )  # fmt: skip
 
     def wrong_type(self, column: str, found: object, expected: str) -> SourceError:
         """Return the error for a column whose type cannot hold the values."""
@@ -225,6 +272,12 @@ class Source(ABC):
             f"{self.name}: the column {quoted_identifier(column)} is of type {found}, not {expected}. "
             "Name another in [source] columns, or cast it with query"
         )
+
+
+def name_list(names: Sequence[str]) -> str:
+    """Return names to show, at most :data:`LISTED_NAMES`, with the number of the others."""
+    more = len(names) - LISTED_NAMES
+    return ", ".join(names[:LISTED_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def index_finding(column: str, create: str | None) -> Finding:
@@ -235,6 +288,12 @@ def index_finding(column: str, create: str | None) -> Finding:
     return Finding(
         "warning", "index", f"no index begins with {column}: every build reads the whole table. {create};"
     )
+
+
+def first_moment(day: date, timezone: str, stored_zone: str | None = None) -> datetime:
+    """Return when ``day`` begins in ``timezone``; in ``stored_zone`` and without a zone if that is given."""
+    moment = datetime.combine(day, time(), ZoneInfo(timezone))
+    return moment.astimezone(ZoneInfo(stored_zone)).replace(tzinfo=None) if stored_zone else moment
 
 
 def quoted_identifier(name: str) -> str:

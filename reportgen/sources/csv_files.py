@@ -98,7 +98,7 @@ class CsvWriter:
         self.left_out: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
         self._settings = settings
-        self._dates = DateReader(timezone, settings.date_format)
+        self._dates = DateReader(timezone, settings.date_format, settings.timestamp_zone)
         self._number = number_reader(settings.thousands)
 
     def write(self, form: CsvForm, target: Path) -> CsvForm:

@@ -32,6 +32,7 @@ from reportgen.sources.base import (
     Source,
     check_file,
     file_from_url,
+    first_moment,
     quoted_identifier,
 )
 from reportgen.sources.spellings import row_example, unreadable_dates
@@ -146,8 +147,10 @@ class DuckdbSource(Source):
         stored, path, visits = map(quoted_identifier, self.columns)
         if self._types[0] == "VARCHAR":
             day = self._day_of_text(stored)
+        elif self._types[0] in NUMBER_TYPES:
+            day = _day_of_number(stored)
         else:
-            day = _day_of_number(stored) if self._types[0] in NUMBER_TYPES else f"CAST({stored} AS DATE)"
+            day = _day_in_zone(stored, self._stored_zone)
         rows = f"SELECT {day} AS day, {stored} AS raw_date, {path} AS path, {visits} AS visits"
         rows += f" FROM {self._relation}"
         if self._is_csv:
@@ -182,12 +185,18 @@ class DuckdbSource(Source):
             # An offset without minutes leaves a colon at the end.
             return f"CAST(TRY_CAST(rtrim({groups(pattern, form)}, ':') AS TIMESTAMPTZ) AS DATE)"
 
-        local = groups(spellings.LOCAL, r"\1")
+        stored_zone = self.settings.timestamp_zone
+        dated = spellings.DATE if stored_zone else spellings.LOCAL
+        local = groups(dated, r"\1")
         cases = [
-            (spellings.LOCAL, f"TRY_CAST({local} AS DATE)"),
+            (dated, f"TRY_CAST({local} AS DATE)"),
             (spellings.ZULU, instant(spellings.ZULU, r"\1 \2+00")),
             (spellings.OFFSET, instant(spellings.OFFSET, r"\1 \2\3:\4")),
         ]
+        if stored_zone:
+            local_time = groups(spellings.LOCAL_TIME, r"\1 \2")
+            moment = f"TRY_CAST({local_time} AS TIMESTAMP)"
+            cases.append((spellings.LOCAL_TIME, _day_in_zone(moment, stored_zone)))
         date_format = self.settings.date_format
         if date_format is None:
             compact, seconds = groups(spellings.COMPACT, r"\1-\2-\3"), groups(spellings.EPOCH, r"\1")
@@ -204,7 +213,9 @@ class DuckdbSource(Source):
         default = f"coalesce({plain}, CASE {whens} END)"
         if date_format is None:
             return default
-        formatted = f"CAST(try_strptime({text}, {_literal(date_format)}) AS DATE)"
+        moment = f"try_strptime({text}, {_literal(date_format)})"
+        is_local = stored_zone and spellings.has_time(date_format) and "%z" not in date_format
+        formatted = _day_in_zone(moment, stored_zone if is_local else None)
         return formatted if date_format.startswith("%Y") else f"coalesce({formatted}, {default})"
 
     def check_unchanged(self) -> None:
@@ -218,6 +229,7 @@ class DuckdbSource(Source):
         day, path, visits = map(quoted_identifier, self.columns)
         if self._uses_rows:
             day, path, visits = "day", "path", "visits"
+        stored_zone = None if self._uses_rows else self._stored_zone
         is_text = self._types[1] == "VARCHAR"
         whole = self._whole_number(visits) if is_text else (
             f"CASE WHEN {visits} = trunc({visits}) THEN TRY_CAST({visits} AS HUGEINT) END"
@@ -225,15 +237,24 @@ class DuckdbSource(Source):
         return Dialect(
             relation=ROWS if self._uses_rows else self._relation,
             stored_date=day,
-            day=f"CAST({day} AS DATE)",
+            day=_day_in_zone(day, stored_zone),
             path=f"CAST({path} AS VARCHAR)",
             visits=visits if self._types[1] in INTEGER_TYPES else whole,
             stored_visits=visits,
             code_point_order="",
             placeholder="${}".format,
             date_value=lambda day: day,
+            stored_date_value=lambda day: (
+                first_moment(day, self._timezone, stored_zone) if stored_zone else day
+            ),
             raw_date="raw_date" if self._uses_rows else "",
         )
+
+    @property
+    def _stored_zone(self) -> str | None:
+        """The zone of the stored timestamps, if they have none of their own and it is set."""
+        is_local = self._types[0].startswith("TIMESTAMP") and "ZONE" not in self._types[0]
+        return self.settings.timestamp_zone if is_local else None
 
     def _whole_number(self, column: str) -> str:
         """Return the SQL of the whole number that a text spells: see :func:`spellings.number_of`."""
@@ -269,6 +290,8 @@ class DuckdbSource(Source):
 
     def inspect(self) -> Iterator[Finding]:
         """Yield that neither an index nor rights are needed."""
+        if self._types[0] != "VARCHAR":
+            yield from self.zone_findings(self._types[0], self._timezone)
         yield Finding("ok", "index", "none needed: DuckDB keeps the range of each block")
         yield Finding("ok", "rights", "opened read-only")
 
@@ -303,6 +326,13 @@ def _file_states(files: Sequence[str]) -> list[tuple[int, int, int]]:
     """Return inode, size and time of the last change (ns) of each file: one changes if the file does."""
     stats = [os.stat(file) for file in files]  # noqa: PTH116
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
+
+
+def _day_in_zone(moment: str, stored_zone: str | None) -> str:
+    """Return the SQL of the date of a timestamp; one without a zone is of ``stored_zone`` if that is set."""
+    if stored_zone:
+        moment = f"CAST({moment} AS TIMESTAMP) AT TIME ZONE {_literal(stored_zone)}"
+    return f"CAST({moment} AS DATE)"
 
 
 def _day_of_number(column: str) -> str:

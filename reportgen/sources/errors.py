@@ -27,7 +27,7 @@ ADVICE: tuple[tuple[str, type[SourceError], str], ...] = (
     ("QueryCanceled", SourceUnavailable, TIMEOUT),
     ("UndefinedTable|InvalidSchemaName|CatalogException|TableNotFound", SourceError, TABLE),
     ("UndefinedColumn", SourceError, COLUMNS),
-    ("InvalidParameterValue", SourceError, "Set timezone to a zone that this server knows"),
+    ("InvalidParameterValue", SourceError, "Set timezone and timestamp_zone to zones that this server knows"),
     ("InsufficientPrivilege", SourceError,
      "Let the role read: GRANT USAGE on the schema, GRANT SELECT on the table"),
     ("ReadOnlySqlTransaction|FeatureNotSupported|PermissionException", SourceError, READ_ONLY),

@@ -14,13 +14,23 @@ from typing import Any
 from urllib.parse import unquote
 
 import psycopg
-from psycopg import IsolationLevel
+from psycopg import IsolationLevel, errors
 
 from reportgen.config.problems import url_secrets
 from reportgen.config.settings import SourceSettings
-from reportgen.core.errors import ConfigError, scrub
-from reportgen.sources.base import ROWS_PER_FETCH, Dialect, Finding, Source, index_finding, quoted_identifier
-from reportgen.sources.errors import to_source_error
+from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable, scrub
+from reportgen.core.windows import Span
+from reportgen.sources.base import (
+    ROWS_PER_FETCH,
+    Dialect,
+    Finding,
+    Source,
+    first_moment,
+    index_finding,
+    name_list,
+    quoted_identifier,
+)
+from reportgen.sources.errors import QUERY, to_source_error
 
 DATE_TYPES = {"date", "timestamp", "timestamptz"}
 INTEGER_TYPES = {"int2", "int4", "int8"}
@@ -32,6 +42,36 @@ FOREIGN_PARAMETERS = {
     "statement_cache_size", "statement_timeout", "supa", "timeout", "workaround",
 }  # fmt: skip
 """Parameters that other tools read from a URL of PostgreSQL, and that its own library refuses."""
+
+
+LEADING_INDEX = """
+SELECT c.relkind::text, EXISTS (
+    SELECT FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+    WHERE i.indrelid = c.oid AND a.attname = %(day)s AND i.indisvalid AND i.indpred IS NULL)
+FROM pg_class c WHERE c.oid = %(table)s::regclass"""
+"""The kind of a table, and whether an index begins with the column ``day``."""
+
+SCANNED_TABLES = """
+SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint, bool_and(relispartition AND
+    (SELECT count(*) FROM pg_partition_tree(pg_partition_root(oid)) WHERE isleaf) > %(count)s)
+FROM pg_class WHERE oid = ANY (%(tables)s::text[]::regclass[])"""
+"""The number of rows of tables (estimated), and whether they are some of the partitions of a table."""
+
+TABLES = """
+SELECT CASE n.nspname WHEN 'public' THEN '' ELSE n.nspname || '.' END || c.relname
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
+    AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+GROUP BY n.nspname, c.relname
+ORDER BY coalesce(bool_or(a.atttypid IN ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype))
+    AND bool_or(a.attname ~* 'path|url|page'), false) DESC, n.nspname <> 'public', 1"""
+"""The tables and views of a database; first those with a date and a path."""
+
+REFRESH = """
+SELECT string_agg(format('REFRESH MATERIALIZED VIEW %%s;', oid::regclass), ' ') FROM pg_class
+WHERE relkind = 'm' AND NOT relispopulated AND position(relname in %(message)s) > 0"""
+"""The statements that fill the materialized views which an error's message names."""
 
 
 class PostgresSource(Source):
@@ -47,11 +87,11 @@ class PostgresSource(Source):
     _socket: socket.socket
     _types: tuple[str, str]
 
-    def __init__(self, settings: SourceSettings, timezone: str) -> None:
+    def __init__(self, settings: SourceSettings, timezone: str, span: Span) -> None:
         url, schema, self._ignored = _understood(_checked_url(settings.url.get_secret_value()))
         if schema and settings.schema_ is None:
             settings = settings.model_copy(update={"schema_": schema})
-        self._url, self._timezone = url, timezone
+        self._url, self._timezone, self._span = url, timezone, span
         super().__init__(settings, _public_name(url))
 
     def connect(self, opened: ExitStack) -> None:
@@ -74,7 +114,12 @@ class PostgresSource(Source):
         self._socket = opened.enter_context(socket.socket(fileno=os.dup(connection.fileno())))
         connection.read_only = True
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
-        self._types = self._begin_snapshot()
+        try:
+            self._types = self._begin_snapshot()
+        except (errors.UndefinedColumn, errors.UndefinedTable, errors.ObjectNotInPrerequisiteState) as exc:
+            connection.rollback()
+            self._set_limits()
+            raise self._explained(exc) from None
 
     @property
     def dialect(self) -> Dialect:
@@ -85,17 +130,28 @@ class PostgresSource(Source):
             f"CASE WHEN {visits} < 1e30 AND {visits} = trunc({visits}::numeric) THEN {visits}::numeric END"
         )
         fractional = f"CASE WHEN {visits} < 1e30 AND {visits} > -1e30 THEN {whole} END"
+        stored_zone = self._stored_zone
+        is_instant = stored_zone or self._types[0] == "timestamptz"
+        in_zone = f"{day} AT TIME ZONE '{stored_zone}'" if stored_zone else day
         return Dialect(
             relation=_escape_percent(self.relation("public")),
             stored_date=day,
-            day=f"CAST({day} AS date)",
+            day=f"CAST({in_zone} AS date)",
             path=f"CAST({path} AS text)",
             visits=visits if self._types[1] in INTEGER_TYPES else fractional,
             stored_visits=visits,
             code_point_order=' COLLATE "C"',
             placeholder="%({})s".format,
             date_value=lambda day: day,
+            stored_date_value=lambda day: (
+                first_moment(day, self._timezone, stored_zone) if is_instant else day
+            ),
         )
+
+    @property
+    def _stored_zone(self) -> str | None:
+        """The zone of the stored timestamps, if they have none of their own and it is set."""
+        return self.settings.timestamp_zone if self._types[0] == "timestamp" else None
 
     def execute(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
         """Run one statement and yield its rows as they arrive."""
@@ -112,8 +168,9 @@ class PostgresSource(Source):
             yield Finding(
                 "ok", "source", f"parameters of other tools are ignored: {', '.join(self._ignored)}"
             )
+        yield from self.zone_findings(self._types[0], self._timezone)
+        yield self._index_finding()
         if self.settings.query:
-            yield Finding("ok", "index", "not checked: the source is a query")
             if self._query_value("SELECT rolsuper FROM pg_roles WHERE rolname = current_user", {}):
                 yield Finding(
                     "warning", "rights", "the role is a superuser; give reportgen one that may only read"
@@ -121,14 +178,7 @@ class PostgresSource(Source):
             else:
                 yield Finding("ok", "rights", "the role is not a superuser")
             return
-        table, day = self.relation("public"), self.settings.columns.date
-        indexed = self._query_value(
-            "SELECT count(*) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
-            " AND a.attnum = i.indkey[0] WHERE i.indrelid = %(table)s::regclass AND a.attname = %(day)s"
-            " AND i.indisvalid AND i.indpred IS NULL",
-            {"table": table, "day": day},
-        )
-        yield index_finding(day, None if indexed else f"CREATE INDEX ON {table} ({quoted_identifier(day)})")
+        table = self.relation("public")
         writes = self._query_value(
             "SELECT string_agg(p, ', ') FROM unnest(ARRAY['INSERT','UPDATE','DELETE','TRUNCATE']) p"
             " WHERE has_table_privilege(%(table)s::regclass, p)",
@@ -143,6 +193,77 @@ class PostgresSource(Source):
             )  # fmt: skip
         else:
             yield Finding("ok", "rights", "the role may read, and cannot write to the table")
+
+    def _index_finding(self) -> Finding:
+        """Return whether an index finds the dates that a build reads."""
+        table, day = self.relation("public"), self.columns[0]
+        kind, has_index = "v", False
+        if self.settings.query is None:
+            kind, has_index = next(iter(list(self.rows(LEADING_INDEX, {"table": table, "day": day}))))
+        if kind == "f":
+            return Finding("ok", "index", "not checked: a foreign table has its indexes on its own server")
+        if has_index or kind not in {"v", "p"}:
+            create = None if has_index else f"CREATE INDEX ON {table} ({quoted_identifier(day)})"
+            return index_finding(day, create)
+        return self._plan_finding()
+
+    def _plan_finding(self) -> Finding:
+        """Return how the planner finds the dates that a build reads in the tables of a query or view."""
+        dialect, day = self.dialect, self.dialect.stored_date
+        first, end = map(dialect.stored_date_value, (self._span.first, self._span.end))
+        # Otherwise the planner reads a small table without its index.
+        self._connection.execute("SET LOCAL enable_seqscan = off")
+        plan = self._query_value(
+            f"EXPLAIN (VERBOSE, FORMAT JSON) SELECT * FROM {dialect.relation}"
+            f" WHERE {day} >= %(first)s AND {day} < %(end)s",
+            {"first": first, "end": end},
+        )
+        self._connection.execute("SET LOCAL enable_seqscan TO DEFAULT")
+        nodes = list(_plan_nodes(plan[0]["Plan"]))
+        if any(re.search("[<>]", node.get("Index Cond", "")) for node in nodes):
+            return Finding("ok", "index", "an index finds the dates")
+        scans = [node for node in nodes if "Relation Name" in node]
+        names = sorted({(node["Schema"], node["Relation Name"]) for node in scans})
+        tables = [".".join(map(quoted_identifier, name)) for name in names]
+        scanned = {"tables": tables, "count": len(tables)}
+        rows, pruned = next(iter(list(self.rows(SCANNED_TABLES, scanned))))
+        if pruned or not tables:
+            read = (
+                "only the partitions of these dates are read" if pruned else "not checked: no table is read"
+            )
+            return Finding("ok", "index", read)
+        read = f"each statement of a build reads all of {', '.join(name for _, name in names)}"
+        read += f", {rows:,} rows (estimated)" if rows else ""
+        filters = " ".join(node.get("Filter", "") for node in scans)
+        if column := re.search(r'\((?:(?:"[^"]+"|\w+)\.)?("[^"]+"|\w+) >= ', filters):
+            table = tables[0] if self.settings.query or len(tables) == 1 else self.relation("public")
+            return Finding("warning", "index", f"{read}. CREATE INDEX ON {table} ({column[1]});")
+        return Finding(
+            "warning", "index",
+            f"rows are grouped, or their dates computed, before dates are chosen, so {read}. Write the "
+            "query flat, with the date as stored: SELECT created_at AS date, path, 1 AS visits FROM hits",
+        )  # fmt: skip
+
+    def _explained(self, exc: psycopg.Error) -> Exception:
+        """Return the error of a missing name with the names that exist, or of a view with what to run."""
+        text = f"{self.name}: {self.message_of(exc)}"
+        if isinstance(exc, errors.UndefinedTable):
+            found = [name for (name,) in self.rows(TABLES, {})]
+            if not found:
+                return SourceError(f"{text}. The database has no tables: check its name in the URL")
+            advice = "Set schema and table in [source]" if self.settings.query is None else QUERY
+            return SourceError(f"{text}; there are: {name_list(found)}. {advice}")
+        if isinstance(exc, errors.ObjectNotInPrerequisiteState):
+            refresh = self._query_value(REFRESH, {"message": str(exc)})
+            return SourceUnavailable(f"{text}. Run: {refresh}") if refresh else exc
+        try:
+            cursor = self._connection.execute(f"SELECT * FROM {self.relation('public')} LIMIT 0".encode())
+        except psycopg.Error:  # a column of the query's own tables, or not all columns may be read
+            hint = f"{exc.diag.message_hint or ''} {QUERY}".strip()
+            return SourceError(f"{text}. {hint}") if self.settings.query else exc
+        names = [column.name for column in cursor.description or []]
+        missing = next((name for name in self.columns if name not in names), None)
+        return self.missing_column(missing, names) if missing else exc
 
     def message_of(self, exc: BaseException) -> str:
         """Return the first line of the error's message, without secrets."""
@@ -199,6 +320,13 @@ class PostgresSource(Source):
         if types[2] not in INTEGER_TYPES | FRACTIONAL_TYPES:
             raise self.wrong_type(self.columns[2], types[2], "a number")
         return types[0], types[2]
+
+
+def _plan_nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield every node of a plan."""
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from _plan_nodes(child)
 
 
 def _escape_percent(sql: str) -> str:

@@ -40,7 +40,7 @@ def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
     if scheme.partition("+")[0] in {"postgresql", "postgres", "ecto"}:
         from reportgen.sources.postgres import PostgresSource
 
-        return PostgresSource(settings, timezone)
+        return PostgresSource(settings, timezone, span)
     if scheme == "sqlite":
         from reportgen.sources.sqlite import SqliteSource
 

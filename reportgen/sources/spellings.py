@@ -17,16 +17,18 @@ BLANKS = " \t\r\n\u00a0\u202f\u2009"
 """Characters that may stand around a date or a number, and between the groups of a number."""
 
 _YEAR = "(?:[1-9][0-9]{3}|0[0-9]{2}[1-9]|0[0-9][1-9]0|0[1-9]00)"
-_DATE = f"({_YEAR}-[0-9]{{1,2}}-[0-9]{{1,2}}|{_YEAR}/[0-9]{{1,2}}/[0-9]{{1,2}})"
+DATE = f"({_YEAR}-[0-9]{{1,2}}-[0-9]{{1,2}}|{_YEAR}/[0-9]{{1,2}}/[0-9]{{1,2}})"
 _MINUTES = "(?:[01]?[0-9]|2[0-3]):[0-5][0-9]"
 _FRACTION = "(?:[.,][0-9]+)?"
 _TIME = f"(?:{_MINUTES}(?::[0-5][0-9]{_FRACTION})?|[01][0-9]|2[0-3])"
 _CLOCK = f"[Tt ] *({_MINUTES}(?::[0-5][0-9])?){_FRACTION} *"
-LOCAL = f"{_DATE}(?:[Tt ] *{_TIME}(?: ?[AaPp][Mm])?)?"
+LOCAL = f"{DATE}(?:[Tt ] *{_TIME}(?: ?[AaPp][Mm])?)?"
 """A date, perhaps with a time that has no zone. Group 1 is the date."""
-ZULU = f"{_DATE}{_CLOCK}(?:[Zz]|UTC|GMT)"
+LOCAL_TIME = f"{DATE}{_CLOCK}"
+"""A time without a zone that can be converted. Groups: date, time."""
+ZULU = f"{DATE}{_CLOCK}(?:[Zz]|UTC|GMT)"
 """A time in UTC. Groups: date, time."""
-OFFSET = f"{_DATE}{_CLOCK}([+-](?:0[0-9]|1[0-4])):?([0-5][0-9])?(?: [A-Z]{{3,4}})?"
+OFFSET = f"{DATE}{_CLOCK}([+-](?:0[0-9]|1[0-4])):?([0-5][0-9])?(?: [A-Z]{{3,4}})?"
 """A time with its offset, and perhaps the name of its zone. Groups: date, time, hours, minutes."""
 COMPACT = "([1-9][0-9]{3})([0-9]{2})([0-9]{2})"
 """Year, month and day without separators."""
@@ -54,11 +56,12 @@ LONGEST_EXAMPLE = 100
 
 
 class DateReader:
-    """Reads dates in one zone, as ``source.date_format`` says if it is set."""
+    """Reads dates in one zone, as ``source.date_format`` and ``source.timestamp_zone`` say."""
 
-    def __init__(self, zone: str, date_format: str | None) -> None:
+    def __init__(self, zone: str, date_format: str | None, timestamp_zone: str | None = None) -> None:
         self._zone = ZoneInfo(zone)
         self._format = date_format
+        self._timestamp_zone = ZoneInfo(timestamp_zone) if timestamp_zone else None
         self.day_of_text = lru_cache(4096)(self._day_of_text)
 
     def day_of(self, value: object) -> str | None:
@@ -74,19 +77,15 @@ class DateReader:
         text = text.strip(BLANKS)
         if self._format:
             try:
-                return self._day_of_instant(datetime.strptime(text, self._format))  # noqa: DTZ007
+                read = datetime.strptime(text, self._format)  # noqa: DTZ007
+                return self._day_of_instant(read) if has_time(self._format) else read.date().isoformat()
             except ValueError:
                 if self._format.startswith("%Y"):
                     return None
-        if match := re.fullmatch(LOCAL, text):
+        if match := re.fullmatch(DATE if self._timestamp_zone else LOCAL, text):
             return _iso_date(match[1]).isoformat()
-        if match := re.fullmatch(ZULU, text) or re.fullmatch(OFFSET, text):
-            hours, minutes = (match[3], match[4]) if match.re.groups > 2 else ("+00", "00")  # noqa: PLR2004
-            sign = -1 if hours[0] == "-" else 1
-            offset = sign * timedelta(hours=int(hours[1:]), minutes=int(minutes or 0))
-            hour, minute, second = [*map(int, match[2].split(":")), 0][:3]
-            clock = time(hour, minute, second, tzinfo=timezone(offset))
-            return self._day_of_instant(datetime.combine(_iso_date(match[1]), clock))
+        if moment := self._moment_of(text):
+            return self._day_of_instant(moment)
         if self._format:  # digits alone may be spelled in another order
             return None
         if match := re.fullmatch(COMPACT, text):
@@ -94,6 +93,19 @@ class DateReader:
         if match := re.fullmatch(EPOCH, text):
             return self._day_of_instant(datetime.fromtimestamp(int(match[1]), UTC))
         return None
+
+    def _moment_of(self, text: str) -> datetime | None:
+        """Return the time that a text has with its zone, or without one if ``timestamp_zone`` is set."""
+        zone: timezone | None = UTC
+        if match := re.fullmatch(OFFSET, text):
+            sign = -1 if match[3][0] == "-" else 1
+            zone = timezone(sign * timedelta(hours=int(match[3][1:]), minutes=int(match[4] or 0)))
+        elif not (match := re.fullmatch(ZULU, text)) and self._timestamp_zone:
+            match, zone = re.fullmatch(LOCAL_TIME, text), None
+        if not match:
+            return None
+        hour, minute, second = [*map(int, match[2].split(":")), 0][:3]
+        return datetime.combine(_iso_date(match[1]), time(hour, minute, second, tzinfo=zone))
 
     def _day_of_number(self, number: float) -> str | None:
         if 2.4e6 <= number < 2.5e6:  # noqa: PLR2004 - Julian days of the years 1858 to 2132
@@ -106,7 +118,15 @@ class DateReader:
         return self._day_of_instant(datetime.fromtimestamp(seconds, UTC))
 
     def _day_of_instant(self, moment: datetime) -> str:
+        if not moment.tzinfo and (zone := self._timestamp_zone):
+            # PostgreSQL and DuckDB, too, take the later of the two instants when the clocks are set back.
+            moment = max(moment.replace(tzinfo=zone, fold=fold).astimezone(UTC) for fold in (0, 1))
         return (moment.astimezone(self._zone) if moment.tzinfo else moment).date().isoformat()
+
+
+def has_time(date_format: str) -> bool:
+    """Return whether a format of strptime has hours."""
+    return bool(re.search("%[HI]", date_format))
 
 
 def _iso_date(text: str) -> date:

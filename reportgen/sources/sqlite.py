@@ -73,7 +73,7 @@ class SqliteSource(Source):
             self._connection.execute("BEGIN")
             self._check_columns()
             self._create_functions()
-            if self.settings.date_format or self._finds_other_spellings():
+            if self.settings.date_format or self.settings.timestamp_zone or self._finds_other_spellings():
                 self._read_spellings()
 
     def open_database(self) -> sqlite3.Connection:
@@ -120,6 +120,7 @@ class SqliteSource(Source):
                 f"CAST(:{name} AS TEXT)" if value in self._raw_texts else f":{name}"
             ),
             date_value=date.isoformat,
+            stored_date_value=date.isoformat,
         )
 
     def execute(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
@@ -165,7 +166,9 @@ class SqliteSource(Source):
 
     def _create_functions(self) -> None:
         """Let SQL call Python for a date or a number that SQL cannot read. Texts are passed as bytes."""
-        dates, thousands = DateReader(self._timezone, self.settings.date_format), self.settings.thousands
+        settings = self.settings
+        dates = DateReader(self._timezone, settings.date_format, settings.timestamp_zone)
+        thousands = settings.thousands
         pattern = number_reader(thousands)
 
         def number(raw: bytes) -> float | None:
@@ -259,11 +262,12 @@ class SqliteSource(Source):
         return found.fetchone() is not None
 
     def _check_columns(self) -> None:
-        """Read one row, so that a wrong column fails with a clear message."""
-        # SQLite takes a quoted name that is not a column as a string, unless it is qualified by the table.
-        alias = "metrics" if self.settings.query else quoted_identifier(self.settings.table)
-        listed = ", ".join(f"{alias}.{quoted_identifier(name)}" for name in self.columns)
-        self._connection.execute(f"SELECT {listed} FROM {self.relation('main')} LIMIT 0")
+        """Check that the columns exist: SQLite takes a quoted name that is not a column as a string."""
+        cursor = self._connection.execute(f"SELECT * FROM {self.relation('main')} LIMIT 0")
+        found = [str(column[0]) for column in cursor.description]
+        for name in self.columns:
+            if name.lower() not in map(str.lower, found):
+                raise self.missing_column(name, found)
 
 
 def _iso_day(column: str, *, any_end: bool = False) -> str:

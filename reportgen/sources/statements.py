@@ -283,7 +283,7 @@ def read_rows_out_of_range(source: Source, span: Span, *, include_future: bool) 
     """Count rows without a date and, with ``include_future``, rows dated after ``span``, by kind."""
     counted = list(_execute(source, ROWS_WITHOUT_DATE))
     if include_future:
-        counted += _execute(source, ROWS_AFTER_END, end=source.dialect.date_value(span.end))
+        counted += _execute(source, ROWS_AFTER_END, end=source.dialect.stored_date_value(span.end))
     notes: Counter[str] = Counter()
     for kind, stored_rows in counted:
         notes[KINDS[kind]] += int(stored_rows)
@@ -316,7 +316,7 @@ def _execute(
 
 
 def _span_bounds(source: Source, span: Span) -> dict[str, Any]:
-    value = source.dialect.date_value
+    value = source.dialect.stored_date_value
     return {"first": value(span.first), "end": value(span.end)}
 
 

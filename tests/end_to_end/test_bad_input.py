@@ -323,7 +323,8 @@ DELETING = f"""{A_ROW};
 CREATE FUNCTION spoil() RETURNS SETOF metrics LANGUAGE sql VOLATILE AS 'DELETE FROM metrics RETURNING *'"""
 BAD_TABLES = {
     "unknown table": BadTable(
-        NO_TABLE, "", ('relation "public.metrics" does not exist', "Set schema and table in [source]")
+        NO_TABLE, "",
+        ('"public.metrics" does not exist', "there are: something", "Set schema and table in [source]"),
     ),
     "unknown schema": BadTable(
         A_ROW, 'schema = "nowhere"', ("nowhere", "does not exist", "Set schema and table in [source]")
@@ -331,7 +332,7 @@ BAD_TABLES = {
     "unknown column": BadTable(
         A_ROW,
         'columns = { visits = "hits" }',
-        ('column "hits" does not exist', "Set columns in [source]"),
+        ('no column "hits"; it has: date, path, visits', "Set columns in [source]"),
     ),
     "dates as numbers": BadTable(
         "CREATE TABLE metrics (date integer, path text, visits integer)",
@@ -449,7 +450,7 @@ BAD_FILES = {
     ),
     "sqlite: missing column": BadFile(
         "sqlite:///a.db", in_sqlite("CREATE TABLE metrics (date text, path text, hits integer)"),
-        ("no such column", "visits", "Set columns in [source]"),
+        ('no column "visits"; it has: date, path, hits', 'columns = { visits = "hits" }'),
     ),
     "sqlite: dates that mean two days": BadFile(
         "sqlite:///a.db",

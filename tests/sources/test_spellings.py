@@ -63,6 +63,15 @@ DATES: dict[str, tuple[Callable[[date], str], dict[str, str]]] = {
     "European": (lambda day: f"{day:%d.%m.%Y} 10:15", {"date_format": "%d.%m.%Y %H:%M"}),
     "month": (lambda day: f"{day:%b} {day.day}, {day.year}", {"date_format": "%b %d, %Y"}),
     "hours": (lambda day: f"{day:%Y%m%d}23", {"date_format": "%Y%m%d%H"}),
+    "local": (lambda day: f"{instant(day).astimezone(UTC):%Y-%m-%dT%H:%M:%S}", {"timestamp_zone": "UTC"}),
+    "local date": (lambda day: f"{day:%Y/%m/%d}", {"timestamp_zone": "UTC"}),
+    "local US": (
+        lambda day: f"{instant(day).astimezone(WEST):%m/%d/%Y %I:%M %p}",
+        {"timestamp_zone": "Etc/GMT+9", "date_format": "%m/%d/%Y %I:%M %p"},
+    ),
+    "local US date": (
+        lambda day: f"{day:%m/%d/%Y}", {"timestamp_zone": "Etc/GMT+9", "date_format": "%m/%d/%Y"}
+    ),
     "log": (lambda day: f"{instant(day).astimezone(UTC):{LOG}}", {"date_format": LOG}),
 }  # fmt: skip
 NUMBERS: dict[str, tuple[Callable[[int], str], dict[str, str]]] = {

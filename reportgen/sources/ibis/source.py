@@ -12,12 +12,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from reportgen.config.problems import url_secrets
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, scrub
-from reportgen.sources.base import ROWS_PER_FETCH, Dialect, Finding, Source
+from reportgen.sources.base import ROWS_PER_FETCH, Dialect, Finding, Source, first_moment
 
 PREFIX = "ibis+"
 NO_SNAPSHOT = (
@@ -124,6 +123,10 @@ class IbisSource(Source):
         self._url = settings.url.get_secret_value()
         super().__init__(settings, public_name(self._url))
         self._timezone = timezone
+        if settings.timestamp_zone:
+            raise ConfigError(
+                "source.timestamp_zone: not possible through Ibis. Convert the column with source.query"
+            )
         self._backend_name = load_backend(self._url)
         self._engine = ENGINES.get(self._backend_name, UNTESTED)
         self._secrets = (*url_secrets(self._url), self._url)
@@ -253,13 +256,6 @@ class IbisSource(Source):
         else:
             raise self.wrong_type(names[2], numbers, "a number")
 
-        def literal(name: str, value: Any) -> str:
-            # A limit of the stored dates is of their type, so that no engine has to cast the column.
-            if name in {"first", "end"} and days.is_timestamp():
-                value = datetime.combine(value, time(), ZoneInfo(self._timezone) if is_instant else None)
-                value = value.astimezone(UTC) if is_instant else value
-            return sql.literal(value, dialect)
-
         return Dialect(
             relation=relation,
             stored_date=day,
@@ -268,8 +264,9 @@ class IbisSource(Source):
             visits=whole,
             stored_visits=visits,
             code_point_order="",
-            placeholder=literal,
+            placeholder=lambda _, value: sql.literal(value, dialect),
             date_value=date.isoformat if days.is_string() else lambda day: day,
+            stored_date_value=lambda day: _first_value(day, days, self._timezone),
         )
 
     def _stored_name(self, name: str, schema: Mapping[str, Any]) -> str:
@@ -288,6 +285,15 @@ def public_name(url: str) -> str:
         return f"{scheme.lower()}://…"
     authority, slash, path = rest.partition("/")
     return f"{scheme.lower()}://{authority.rpartition('@')[2]}{slash}{path}"
+
+
+def _first_value(day: date, kind: Any, timezone: str) -> str | date:
+    """Return the first value of a day in the type of the stored dates: no engine has to cast the column."""
+    if kind.is_string():
+        return day.isoformat()
+    if kind.is_timestamp() and kind.timezone is not None:
+        return first_moment(day, timezone).astimezone(UTC)
+    return datetime.combine(day, time()) if kind.is_timestamp() else day
 
 
 def _plain_value(value: Any) -> Any:
