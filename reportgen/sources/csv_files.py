@@ -38,18 +38,22 @@ HEADER_HINT = (
 
 @dataclass(frozen=True)
 class CsvForm:
-    """How one CSV file is written. Its rows begin after ``skipped_lines`` lines, and have these columns."""
+    """How one CSV file is written. Its rows begin after ``skipped_lines`` lines, and have these columns.
+
+    If it ``is_padded``, a blank follows each separator, and is not a part of the field.
+    """
 
     file: str
     encoding: str
     separator: str
     names: Sequence[str]
     skipped_lines: int
+    is_padded: bool = False
 
     @property
-    def is_utf8(self) -> bool:
-        """Whether DuckDB can read the file's encoding."""
-        return self.encoding == "utf-8-sig"
+    def is_regular(self) -> bool:
+        """Whether DuckDB can read the file's encoding and separators."""
+        return self.encoding == "utf-8-sig" and not self.is_padded
 
 
 def find_form(file: str, settings: SourceSettings) -> CsvForm:
@@ -79,7 +83,8 @@ def find_form(file: str, settings: SourceSettings) -> CsvForm:
     if settings.query is None:
         for number, separator, cells in rows:
             if wanted <= {cell.casefold() for cell in cells}:
-                return CsvForm(file, encoding, separator, _unique(cells), number + 1)
+                is_padded = all(cell.startswith(" ") for cell in lines[number].split(separator)[1:])
+                return CsvForm(file, encoding, separator, _unique(cells), number + 1, is_padded)
     number, separator, cells = _widest(rows)
     if settings.query is None:
         known = {cell.casefold() for cell in cells}
@@ -209,7 +214,9 @@ class _Lines:
             for _ in islice(self, form.skipped_lines):
                 self._first = 0
             self._first = 0
-            for cells in csv.reader(self, delimiter=form.separator, strict=True):
+            for cells in csv.reader(
+                self, delimiter=form.separator, strict=True, skipinitialspace=form.is_padded
+            ):
                 yield cells
                 self._first = 0
 
@@ -217,7 +224,7 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = next(self._stream)
+        line = next(self._stream).removeprefix("\ufeff")  # the mark of a file that was joined to another
         self._number += 1
         if not self._first:
             self._first, self._text = self._number, line.rstrip("\r\n")
@@ -278,15 +285,18 @@ def _unique(names: Sequence[str]) -> list[str]:
 
 
 def _cells(line: str, separator: str) -> list[str]:
-    return next(csv.reader([line], delimiter=separator), [])
+    return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
 
 
 def _encoding_of(file: str, configured: str | None) -> str:
-    """Return the encoding: as configured, or UTF-16 if the file begins with its mark, or UTF-8."""
+    """Return the encoding: as configured, or UTF-8; but UTF-16 if the first two bytes say so."""
     with _translate_errors(file, ""), _open_bytes(file) as stream:
         begin = stream.read(2)
-    if begin in {BOM_UTF16_LE, BOM_UTF16_BE} and configured in {None, "utf-8", "utf-16"}:
-        return "utf-16"
+    if configured in {None, "utf-8", "utf-16", "utf-16-le", "utf-16-be"}:
+        if begin in {BOM_UTF16_LE, BOM_UTF16_BE}:
+            return "utf-16"
+        if b"\0" in begin:
+            return "utf-16-le" if begin.endswith(b"\0") else "utf-16-be"
     return "utf-8-sig" if configured in {None, "utf-8"} else str(configured)
 
 
@@ -305,11 +315,14 @@ def _translate_errors(file: str, encoding: str, lines: _Lines | None = None) -> 
     """Raise what Python's readers raise as a SourceError that names file and line."""
     try:
         yield
-    except UnicodeDecodeError as exc:
+    except UnicodeError as exc:
         name = encoding.removesuffix("-sig").upper()
         place = f"{file}: near line {lines.next_number}" if lines else file
+        what = (
+            f"the byte 0x{exc.object[exc.start]:02X}" if isinstance(exc, UnicodeDecodeError) else "the file"
+        )
         raise SourceError(
-            f"{place}: the byte 0x{exc.object[exc.start]:02X} is not {name}. Set source.encoding, such as "
+            f"{place}: {what} is not {name}. Set source.encoding, such as "
             '"latin-1", "cp1252" or "utf-16". '
             f"Check that the file is what its name says ({Path(file).suffix})"
         ) from None

@@ -43,6 +43,8 @@ INTEGER_TYPES = {
 }  # fmt: skip
 FRACTIONAL_TYPES = {"FLOAT", "DOUBLE", "DECIMAL", "UHUGEINT"}
 NUMBER_TYPES = INTEGER_TYPES | FRACTIONAL_TYPES
+LONGEST_MESSAGE = 2_000
+"""Maximum columns of an error about a line of a CSV file: it quotes the line."""
 ROWS = "reportgen_rows"
 """The temporary table or view that holds the rows with the dates that were read from text or numbers."""
 
@@ -86,7 +88,7 @@ class DuckdbSource(Source):
             self._open_files(opened, self._files)
             return
         forms = [csv_files.find_form(file, self.settings) for file in self._files]
-        if all(form.is_utf8 for form in forms) and self._read_as_is(opened, forms):
+        if all(form.is_regular for form in forms) and self._read_as_is(opened, forms):
             return
         folder = Path(opened.enter_context(TemporaryDirectory(prefix="reportgen-csv-")))
         reader = csv_files.CsvWriter(self.settings, self._timezone)
@@ -99,7 +101,9 @@ class DuckdbSource(Source):
         with ExitStack() as attempt:
             try:
                 self._open_files(attempt, self._files, forms)
-            except duckdb.InvalidInputException:
+            except SourceUnavailable:  # it took too long
+                raise
+            except (duckdb.InvalidInputException, SourceError):
                 return False
             if self.settings.query is None and self._has_row("day IS NULL"):
                 return False
@@ -286,7 +290,9 @@ class DuckdbSource(Source):
     def message_of(self, exc: BaseException) -> str:
         """Return the error's message in one line; all of it if it is about a line of a CSV file."""
         whole = self._is_csv and isinstance(exc, duckdb.InvalidInputException)
-        return " ".join(str(exc).split()) if whole else super().message_of(exc)
+        return (
+            row_example([" ".join(str(exc).split())], LONGEST_MESSAGE) if whole else super().message_of(exc)
+        )
 
     def inspect(self) -> Iterator[Finding]:
         """Yield that neither an index nor rights are needed."""

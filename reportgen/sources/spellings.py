@@ -180,12 +180,12 @@ def _fits(text: str, date_format: str) -> bool:
     return not text.isdigit() or moment.strftime(date_format) == text
 
 
-def row_example(cells: Sequence[object]) -> str:
+def row_example(cells: Sequence[object], limit: int = LONGEST_EXAMPLE) -> str:
     """Return a row to show in a message or on a page: visible, cut, and without logins."""
     from reportgen.core.text import shorten, visible  # takes 40 ms to import
 
     texts = ("(nothing)" if cell is None else visible(str(cell)) for cell in cells)
-    return shorten(mask_logins(", ".join(texts)), LONGEST_EXAMPLE)
+    return shorten(mask_logins(", ".join(texts)), limit)
 
 
 def unreadable_dates(name: str, column: str, texts: Sequence[str], example: str) -> str:

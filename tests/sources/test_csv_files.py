@@ -27,6 +27,8 @@ OTHER = "\n\nDay Index,Users,Sessions\n20261101,5,7\n20261102,6,8\n"
         (f"date,path,visits\n{DAY},/,1,,\n{DAY},/a,2,\n", {}),
         (f"date,path,visits\n{DAY},/,1\n\n,,\n{DAY},/a,2\n\n", {}),
         (f"date,path,visits\n{DAY},/,1\ndate,path,visits\n{DAY},/a,2\n", {}),
+        (f"\ufeffdate,path,visits\n{DAY},/,1\n\ufeffdate,path,visits\n{DAY},/a,2\n", {}),
+        (f"date,path,visits\n{DAY},/,1\n\ufeff{DAY},/a,2\n", {}),
         (f",date,path,visits\n0,{DAY},/,1\n1,{DAY},/a,2\n", {}),
         (f'"date","path","visits"\n"{DAY}","/","1"\n"{DAY}","/a","2"\n', {}),
         (f"date,path,visits\n,,99\n{ROWS}", {"totals_row": 1}),
@@ -84,6 +86,7 @@ def test_files_of_different_forms_are_read_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (f"date,path,visits\n{ROWS}{DAY},/{'x' * 3_000_000},3\n", "Maximum line size of 2000000 bytes"),
         (f"date,path,visits\n{ROWS}{DAY},/a,b,3\n{ROWS}",
          f'line 4 has 4 fields, and the header has 3: "{DAY},/a,b,3". Put a field with "," in double quotes'),
         (f"date;path;visits\n{DAY};/a\n",
@@ -104,6 +107,29 @@ def test_an_error_names_file_line_and_rule(content: str | bytes, message: str, t
         read(str(tmp_path / "m.csv"))
     assert str(tmp_path / "m.csv") in str(caught.value)
     assert message in str(caught.value)
+    assert len(str(caught.value)) < 3000
+
+
+def test_a_file_of_nothing_but_a_total_has_no_rows(tmp_path: Path) -> None:
+    for line in (",,3", "Total,,3"):
+        (tmp_path / "m.csv").write_text(f"date,path,visits\n{line}\n")
+        data = read(str(tmp_path / "m.csv"))
+        assert (data.daily.rows, data.notes) == (0, {"totals_row": 1})
+
+
+def test_a_blank_after_each_separator_is_not_a_part_of_the_field(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(f'"date", "path", "visits"\n"{DAY}", "/a, b", "1,210"\n{DAY}, /, 5\n')
+    data = read(str(tmp_path / "m.csv"))
+    assert {row.path: row.visits for row in data.paths[0].listed} == {"/a, b": 1210, "/": 5}
+
+
+def test_utf_16_is_read_by_its_mark_whatever_the_setting_says(tmp_path: Path) -> None:
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        (tmp_path / "m.csv").write_bytes(f"date,path,visits\n{ROWS}".encode("utf-16"))
+        assert read(str(tmp_path / "m.csv"), encoding=encoding).daily.rows == 2
+    (tmp_path / "m.csv").write_text(f"date,path,visits\n{ROWS}")
+    with pytest.raises(SourceError, match=r"m\.csv: the file is not UTF-16\. Set source\.encoding"):
+        read(str(tmp_path / "m.csv"), encoding="utf-16")
 
 
 def test_latin_1_is_read_by_its_name(tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ ENCODINGS: dict[str, tuple[str, dict[str, str]]] = {
     "BOM": ("utf-8-sig", {}),
     "UTF-16": ("utf-16", {}),
     "UTF-16 by name": ("utf-16-le", {"encoding": "utf-16-le"}),
+    "UTF-16 without mark": ("utf-16-be", {}),
     "Shift JIS": ("shift_jisx0213", {"encoding": "shift_jisx0213"}),
 }
 
