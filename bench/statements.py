@@ -19,7 +19,7 @@ from common import LAST
 Statements = list[tuple[str, dict[str, Any]]]
 
 
-def record(url: str) -> Statements:
+def record(url: str, **source: str) -> Statements:
     """Read as a build does; return its statements with their values."""
     from reportgen.config.settings import load_config
     from reportgen.metrics import dataset
@@ -40,8 +40,9 @@ def record(url: str) -> Statements:
         return source
 
     dataset.open_source = open_recorded
-    config = load_config(None, {}, {"source": {"url": url}})
+    config = load_config(None, {}, {"source": {"url": url, **source}})
     dataset.read_dataset(config, datetime.now(UTC), LAST, paths_csv)
+    dataset.open_source = opened
     return found
 
 
