@@ -6,6 +6,7 @@ computes nothing itself. :func:`reportgen.sources.registry.open_source` chooses 
 """
 
 import json
+import re
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -35,11 +36,11 @@ LISTED_NAMES = 30
 """Maximum number of tables or columns that a message lists."""
 
 USUAL_NAMES = {
-    "date": ("date", "day", "createdat", "insertedat", "timestamp", "time", "visitedat", "viewedat"),
-    "path": ("path", "urlpath", "pathname", "pagepath", "requestpath", "page", "url"),
-    "visits": ("visits", "counter", "count", "hits", "views", "pageviews"),
+    "date": "date day createdat insertedat timestamp time visitedat viewedat addediso",
+    "path": "path urlpath pathname pagepath pagepathandscreenclass requestpath page 2path label url",
+    "visits": "visits counter count hits nbhits views pageviews",
 }
-"""Names that the three columns often have, without underscores."""
+"""Names that the three columns often have, in lower case, without blanks and underscores."""
 
 
 @dataclass(frozen=True)
@@ -228,30 +229,10 @@ class Source(ABC):
 
     def missing_column(self, column: str, found: Sequence[str], hint: str = "") -> SourceError:
         """Return the error for a column that is not among those that were ``found``."""
-        advice = self._columns_advice(found) or "Set columns in [source] to the names the data has"
         return SourceError(
             f"{self.name}: there is no column {quoted_identifier(column)}; it has: {name_list(found)}. "
-            f"{advice}{hint}"
+            f"{columns_advice(self.settings, found, hint)}"
         )
-
-    def _columns_advice(self, found: Sequence[str]) -> str | None:
-        """Return the setting that names the columns, if their usual names are among ``found``."""
-        by_name = {name.lower().replace("_", ""): name for name in reversed(found)}
-        stored = {
-            key: name if name in found else next((by_name[each] for each in usual if each in by_name), "")
-            for (key, usual), name in zip(USUAL_NAMES.items(), self.columns, strict=True)
-        }
-        if all(stored.values()):
-            pairs = (f"{key} = {json.dumps(name)}" for key, name in stored.items() if name != key)
-            return f"Set columns in [source]: columns = {{ {', '.join(pairs)} }}"
-        if self.settings.query or not (stored["date"] and stored["path"]):
-            return None
-        names = (self.settings.schema_, self.settings.table)
-        quoted = map(quoted_identifier, (stored["date"], stored["path"], *self.columns))
-        table = ".".join(quoted_identifier(name) for name in names if name)
-        query = "SELECT {0} AS {2}, {1} AS {3}, 1 AS {4} FROM {table}".format(*quoted, table=table)
-        toml = json.dumps(query) if "'" in query else f"'{query}'"
-        return f"If each row is one hit, set query in [source]: query = {toml}"
 
     def zone_findings(self, kind: str, timezone: str) -> Iterator[Finding]:
         """Yield whether ``timestamp_zone`` fits the type of the date column, ``kind``."""
@@ -272,6 +253,26 @@ class Source(ABC):
             f"{self.name}: the column {quoted_identifier(column)} is of type {found}, not {expected}. "
             "Name another in [source] columns, or cast it with query"
         )
+
+
+def columns_advice(settings: SourceSettings, found: Sequence[str], hint: str = "") -> str:
+    """Return the setting that names the columns if their usual names are among ``found``; else ``hint``."""
+    by_name = {re.sub("[ _]", "", name.lower()): name for name in reversed(found)}
+    columns = (settings.columns.date, settings.columns.path, settings.columns.visits)
+    stored = {
+        key: name if name in found else next((by_name[each] for each in usual.split() if each in by_name), "")
+        for (key, usual), name in zip(USUAL_NAMES.items(), columns, strict=True)
+    }
+    if all(stored.values()):
+        pairs = (f"{key} = {json.dumps(name)}" for key, name in stored.items() if name != key)
+        return f"Set columns in [source]: columns = {{ {', '.join(pairs)} }}"
+    if settings.query or not (stored["date"] and stored["path"]):
+        return f"Set columns in [source] to the names the data has{hint}"
+    quoted = map(quoted_identifier, (stored["date"], stored["path"], *columns))
+    table = ".".join(quoted_identifier(name) for name in (settings.schema_, settings.table) if name)
+    query = "SELECT {0} AS {2}, {1} AS {3}, 1 AS {4} FROM {table}".format(*quoted, table=table)
+    toml = json.dumps(query) if "'" in query else f"'{query}'"
+    return f"If each row is one hit, set query in [source]: query = {toml}"
 
 
 def name_list(names: Sequence[str]) -> str:

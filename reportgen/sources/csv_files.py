@@ -21,6 +21,7 @@ from typing import IO, cast
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import SourceError
+from reportgen.sources.base import columns_advice
 from reportgen.sources.spellings import DateReader, number_of, number_reader, row_example
 
 HEAD_BYTES = 256 * 1024
@@ -91,7 +92,7 @@ def find_form(file: str, settings: SourceSettings) -> CsvForm:
         missing = next((name for name in _column_names(settings) if name.casefold() not in known), "date")
         raise SourceError(
             f'{file}: there is no column "{missing}"; it has: {row_example(cells)}. '
-            f"Set columns in [source] to the names the data has{HEADER_HINT}"
+            f"{columns_advice(settings, cells, HEADER_HINT)}"
         )
     return CsvForm(file, encoding, separator, _unique(cells), number + 1)
 

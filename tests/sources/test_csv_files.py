@@ -98,7 +98,12 @@ def test_files_of_different_forms_are_read_together(tmp_path: Path) -> None:
          'the byte 0xE9 is not UTF-8. Set source.encoding, such as "latin-1"'),
         ("", "m.csv: is empty"), ("\n\n", "m.csv: is empty"),
         (ROWS, f'there is no column "date"; it has: {DAY}, /, 1. Set columns'),
-        ("date,url,visits\n", 'there is no column "path"; it has: date, url, visits.'),
+        ("date,url,visits\n",
+         'no column "path"; it has: date, url, visits. Set columns in [source]: columns = { path = "url" }'),
+        ("# GA\n\nDate,Page path and screen class,Views\n",
+         '[source]: columns = { date = "Date", path = "Page path and screen class", visits = "Views" }'),
+        ("added_iso,hostname,path,is_unique\n",
+         """'SELECT "added_iso" AS "date", "path" AS "path", 1 AS "visits" FROM "metrics"'"""),
     ],
 )  # fmt: skip
 def test_an_error_names_file_line_and_rule(content: str | bytes, message: str, tmp_path: Path) -> None:
