@@ -32,55 +32,18 @@ BUCKET_FORM = 'Write "s3://bucket/prefix", "gs://bucket/prefix" or "az://contain
 SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:|//", re.IGNORECASE)
 """The beginning of an address that names its scheme, its host, or both."""
 
-ZONES_OF_ABBREVIATIONS = {
-    "AKDT": "America/Anchorage", "AKST": "America/Anchorage", "AWST": "Australia/Perth",
-    "CDT": "America/Chicago", "CEST": "Europe/Berlin", "EDT": "America/New_York", "EEST": "Europe/Helsinki",
-    "HKT": "Asia/Hong_Kong", "JST": "Asia/Tokyo", "KST": "Asia/Seoul", "MDT": "America/Denver",
-    "MSK": "Europe/Moscow", "NZDT": "Pacific/Auckland", "NZST": "Pacific/Auckland",
-    "PDT": "America/Los_Angeles", "PST": "America/Los_Angeles", "SGT": "Asia/Singapore",
-    "WEST": "Europe/Lisbon",
-}  # fmt: skip
-"""Abbreviations that are not names of zones, and the zone that each means.
-
-Left out are those of zones with different hours: CST (also China), BST (also Bangladesh), IST (also Israel),
-AEST and AEDT (Brisbane has no summer time).
-"""
-
 
 def _zone(name: str) -> str:
     try:
         ZoneInfo(name)
     except (KeyError, ValueError, OSError):  # KeyError: not found; the others: not a possible name
-        meant = _similar_zone(name)
-        hint = f"Did you mean {meant}?" if meant else 'Use an IANA name such as "UTC" or "Europe/Berlin".'
+        # Only close names: the zone nearest to "CEST" or "UTC+8" has other hours.
+        zones = {zone.casefold(): zone for zone in available_timezones() if not re.search(r"\d", zone)}
+        near = difflib.get_close_matches(name.casefold(), zones, n=1, cutoff=0.9)
+        names = 'Use an IANA name such as "UTC" or "Europe/Berlin".'
+        hint = f'Did you mean "{zones[near[0]]}"?' if near else names
         raise ValueError(f"is not a known time zone. {hint}") from None
     return name
-
-
-def _similar_zone(name: str) -> str | None:
-    """Return the quoted zone that a wrong name most likely means.
-
-    A zone with other hours would move visits to other dates: only abbreviations, offsets and names with one
-    wrong letter are answered.
-    """
-    zones = available_timezones()
-    if zone := ZONES_OF_ABBREVIATIONS.get(name.upper()):
-        return f'"{zone}"'
-    if offset := re.fullmatch(r"(?:UTC|GMT)?\s*([+-])0?(\d{1,2})(?::?00)?", name.strip(), re.IGNORECASE):
-        sign, hours = offset[1], int(offset[2])
-        zone = f"Etc/GMT{'-' if sign == '+' else '+'}{hours}"  # POSIX counts hours behind UTC
-        side = "ahead of" if sign == "+" else "behind"
-        return f'"{zone}" ({hours} h {side} UTC)' if zone in zones else None
-    if re.search(r"\d", name):
-        return None
-    plain = {re.sub("[ _-]", "", zone).casefold(): zone for zone in zones if not re.search(r"\d", zone)}
-    wanted = re.sub("[ _-]", "", name).casefold()
-    if wanted in plain:
-        return f'"{plain[wanted]}"'
-    if "/" not in wanted:
-        return None
-    near = difflib.get_close_matches(wanted, plain, n=1, cutoff=1 - 1.01 / len(wanted))
-    return f'"{plain[near[0]]}"' if near and abs(len(near[0]) - len(wanted)) <= 1 else None
 
 
 def _window(name: str) -> str:

@@ -13,7 +13,6 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from reportgen.config.settings import Config, load_config
-from reportgen.config.types import ZONES_OF_ABBREVIATIONS
 from reportgen.core.errors import ConfigError
 from reportgen.core.formatting import LocaleFormatter
 
@@ -293,14 +292,6 @@ def test_zones_are_those_of_the_zone_database(load: Load, name: str) -> None:
         ("europe/berlin", 'Did you mean "Europe/Berlin"?'),
         ("America/NewYork", 'Did you mean "America/New_York"?'),
         ("utc", 'Did you mean "UTC"?'),
-        ("GMT+8", 'Did you mean "Etc/GMT-8" (8 h ahead of UTC)?'),
-        ("UTC+8", 'Did you mean "Etc/GMT-8" (8 h ahead of UTC)?'),
-        ("UTC-05:00", 'Did you mean "Etc/GMT+5" (5 h behind UTC)?'),
-        ("+02:00", 'Did you mean "Etc/GMT-2" (2 h ahead of UTC)?'),
-        ("PST", 'Did you mean "America/Los_Angeles"?'),
-        ("pdt", 'Did you mean "America/Los_Angeles"?'),
-        ("EDT", 'Did you mean "America/New_York"?'),
-        ("JST", 'Did you mean "Asia/Tokyo"?'),
     ],
 )
 def test_an_unknown_zone_is_answered_with_the_one_that_is_meant(load: Load, name: str, hint: str) -> None:
@@ -308,22 +299,17 @@ def test_an_unknown_zone_is_answered_with_the_one_that_is_meant(load: Load, name
     assert problem == f'reportgen.toml:1: timezone "{name}" is not a known time zone. {hint}'
 
 
-@pytest.mark.parametrize("zone", ZONES_OF_ABBREVIATIONS.values())
-def test_each_suggested_zone_exists(load: Load, zone: str) -> None:
-    assert load(f'timezone = "{zone}"').timezone == zone
-
-
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
         ("Mars/Olympus", '"UTC" or "Europe/Berlin"'),
-        ("Europe/Bern", '"UTC" or "Europe/Berlin"'),
         ("Europe", '"UTC" or "Europe/Berlin"'),
         ("IST", '"UTC" or "Europe/Berlin"'),
-        ("CST", '"UTC" or "Europe/Berlin"'),
-        ("BST", '"UTC" or "Europe/Berlin"'),
-        ("AEST", '"UTC" or "Europe/Berlin"'),
+        ("CEST", '"UTC" or "Europe/Berlin"'),
+        ("EEST", '"UTC" or "Europe/Berlin"'),
+        ("PST", '"UTC" or "Europe/Berlin"'),
         ("ABC", '"UTC" or "Europe/Berlin"'),
+        ("GMT+8", '"UTC" or "Europe/Berlin"'),
         ("UTC+5:30", '"UTC" or "Europe/Berlin"'),
         ("GMT+15", '"UTC" or "Europe/Berlin"'),
         ("Etc/GMT+18", '"UTC" or "Europe/Berlin"'),
