@@ -22,8 +22,7 @@ from reportgen.charts.spec import (
     unrecorded,
     visits_axis,
 )
-from reportgen.core.formatting import LocaleFormatter
-from reportgen.core.text import LONGEST_NAME, shorten, visible
+from reportgen.core.text import LONGEST_NAME, LocaleFormatter, shorten, visible
 from reportgen.core.windows import runs
 from reportgen.metrics.figures import OTHER, Day, WindowMetrics
 

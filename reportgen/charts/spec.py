@@ -15,8 +15,7 @@ from altair.utils.schemapi import debug_mode
 
 from reportgen.charts import theme
 from reportgen.charts.svg import translate_chart_errors
-from reportgen.core.formatting import LocaleFormatter
-from reportgen.core.text import columns, shorten, visible
+from reportgen.core.text import LocaleFormatter, columns, shorten, visible
 from reportgen.metrics.figures import OTHER
 
 Rows = Sequence[Mapping[str, Any]]

@@ -89,7 +89,7 @@ def print_result(result: BuildResult, root: Path) -> None:
     else:
         typer.echo(f"unchanged since {result.release}: nothing published")
     if notes := result.details["notes"]:
-        from reportgen.core.formatting import ENGLISH  # needs Babel
+        from reportgen.core.text import ENGLISH  # needs Babel
         from reportgen.metrics.dataset import note_sentences
 
         examples = {note["kind"]: note["example"] for note in notes if "example" in note}

@@ -1,9 +1,22 @@
-"""Paths as text for readers: invisible characters are made visible, long texts are cut in the middle."""
+"""Numbers, dates and paths as text for readers.
+
+Numbers and dates follow a locale, from Unicode's CLDR through Babel: separators, signs, the order of a date
+and the names of weekdays and months. The locale ``en`` without a country writes dates as "Tue 17 Nov 2026".
+In paths invisible characters are made visible, and long ones are cut in the middle.
+"""
 
 import unicodedata
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
 
+from babel import Locale
+from babel.dates import format_date, format_interval, format_skeleton
+from babel.numbers import format_decimal
 from wcwidth import iter_graphemes, iter_graphemes_reverse, wcswidth
+
+from reportgen.core.windows import Span
 
 JOINERS = "\u200c\u200d"
 FILLERS = "\u115f\u1160\u3164\uffa0\u2800\u034f"
@@ -20,6 +33,141 @@ LETTERS_A_COLUMN = 2
 
 No script needs more on average. Combining marks take no column, so the columns alone do not limit a text.
 """
+
+
+@dataclass(frozen=True)
+class LocaleFormatter:
+    """Formats numbers and dates in one locale."""
+
+    locale: Locale
+
+    @classmethod
+    def of(cls, name: str) -> "LocaleFormatter":
+        """Return the formatter of a locale such as ``en``, ``de`` or ``pt-BR``."""
+        return cls(Locale.parse(name, sep="-"))
+
+    @property
+    def tag(self) -> str:
+        """The locale as a language tag (BCP 47)."""
+        return str(self.locale).replace("_", "-")
+
+    @property
+    def direction(self) -> str:
+        """``ltr`` or ``rtl``."""
+        return str(self.locale.text_direction)
+
+    def number(self, value: int) -> str:
+        """Return a whole number with thousands separators."""
+        return self._signed_text(value, format_decimal(abs(value), locale=self.locale), plus=False)
+
+    def decimal(self, value: float) -> str:
+        """Return a number with at most one decimal."""
+        return self._signed_text(value, self._rounded(abs(value), "0.#"), plus=False)
+
+    def signed(self, value: int) -> str:
+        """Return a whole number with its sign; 0 has none."""
+        return self._signed_text(value, format_decimal(abs(value), locale=self.locale), plus=True)
+
+    def percent(self, value: float | None) -> str:
+        """Return a relative change in percent with its sign, or "new" for ``None``.
+
+        It has one decimal below 10 % and none from there on.
+        """
+        if value is None or value != value:  # noqa: PLR0124 - NaN stands for None in a frame
+            return "new"
+        points = round(value * 100, 1)
+        shown = round(value * 100) if abs(points) >= 10 else points  # noqa: PLR2004
+        digits = "0.0" if 0 < abs(points) < 10 else "0"  # noqa: PLR2004
+        return self._signed_text(shown, self._percent(abs(shown), digits), plus=True)
+
+    def share(self, value: float) -> str:
+        """Return a share of 1 in percent with one decimal."""
+        least = 0 < value < 0.0005  # noqa: PLR2004 - rounds to 0.0
+        return f"< {self._percent(0.1, '0.0')}" if least else self._percent(value * 100, "0.0")
+
+    def count(self, value: int, noun: str) -> str:
+        """Return a number with its noun: "1 visit", "2 visits"."""
+        return f"{self.number(value)} {noun}{'' if value == 1 else 's'}"
+
+    def day(self, value: date) -> str:
+        """Return a date with its weekday: "Tue 17 Nov 2026"."""
+        return self._date(value, "EEE d MMM y", "yMMMEd")
+
+    def tick(self, value: date, *, weekday: bool) -> str:
+        """Return the label of a date on an axis: "17 Nov", "Tue 17 Nov"."""
+        if weekday:
+            return self._date(value, "EEE d MMM", "MMMEd")
+        return self._date(value, "d MMM", "MMMd")
+
+    def span(self, value: Span) -> str:
+        """Return first and last date, with their common month and year once: "Tue 17 - Mon 23 Nov 2026"."""
+        first, last = value.first, value.last
+        if first == last:
+            return self.day(last)
+        if not self._plain:
+            return self._apart(format_interval(first, last, "yMMMEd", locale=self.locale))
+        shared = "EEE d MMM y" if first.year != last.year else "EEE d MMM"
+        shared = "EEE d" if (first.year, first.month) == (last.year, last.month) else shared
+        return f"{format_date(first, shared, locale=self.locale)} \N{EN DASH} {self.day(last)}"
+
+    def clock(self, value: datetime) -> str:
+        """Return the time of day of ``value``, without a change of zone: "16:00"."""
+        return str(format_skeleton("Hm", value.replace(tzinfo=None), locale=self.locale))
+
+    def moment(self, value: datetime) -> str:
+        """Return date and time of ``value``, without a change of zone: "Mon 23 Nov 2026, 16:00"."""
+        return f"{self.day(value.date())}, {self.clock(value)}"
+
+    def vega_locale(self) -> dict[str, Any]:
+        """Return Vega's number locale (https://github.com/d3/d3-format#formatLocale)."""
+        symbols = self.locale.number_symbols["latn"]
+        last, others = self.locale.decimal_formats[None].grouping
+        return {
+            "decimal": symbols["decimal"],
+            "thousands": symbols["group"],
+            "grouping": [last] + [others] * 6,
+            "currency": ["", ""],
+        }
+
+    @property
+    def _plain(self) -> bool:
+        return str(self.locale) == "en"
+
+    def _date(self, value: date, pattern: str, skeleton: str) -> str:
+        if self._plain:
+            return str(format_date(value, pattern, locale=self.locale))
+        return self._apart(format_skeleton(skeleton, value, locale=self.locale))
+
+    def _apart(self, text: str) -> str:
+        """Return a text isolated from the page's direction if the locale is written from right to left."""
+        if self.direction == "ltr":
+            return text
+        return f"\N{RIGHT-TO-LEFT ISOLATE}{text}\N{POP DIRECTIONAL ISOLATE}"
+
+    def _rounded(self, value: float, digits: str) -> str:
+        pattern = self.locale.decimal_formats[None].pattern.replace("0.###", digits)
+        return str(format_decimal(round(value, 1), pattern, locale=self.locale))
+
+    def _percent(self, points: float, digits: str) -> str:
+        """Return percentage points with the locale's percent sign at the locale's place."""
+        around = self.locale.percent_formats[None]
+        sign = self.locale.number_symbols["latn"]["percentSign"]
+        before, after = (part.replace("%", sign) for part in (around.prefix[0], around.suffix[0]))
+        return f"{before}{self._rounded(points, digits)}{after}"
+
+    def _signed_text(self, value: float, text: str, *, plus: bool) -> str:
+        symbols = self.locale.number_symbols["latn"]
+        if value < 0:
+            return f"{symbols['minusSign']}{text}".replace("-", "\N{MINUS SIGN}")
+        return f"{symbols['plusSign']}{text}" if plus and value > 0 else text
+
+
+ENGLISH = LocaleFormatter.of("en")
+
+
+def window_title(name: str, formatter: LocaleFormatter) -> str:
+    """Return the title of a window: "Today", "7 days"."""
+    return "Today" if name == "today" else formatter.count(int(name.removesuffix("d")), "day")
 
 
 def isolated(path: str) -> str:

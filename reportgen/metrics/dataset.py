@@ -26,7 +26,7 @@ from reportgen.sources.statements import (
 )
 
 if TYPE_CHECKING:  # it loads Babel
-    from reportgen.core.formatting import LocaleFormatter
+    from reportgen.core.text import LocaleFormatter
 
 NAMED_ONE_IN = 20
 NAMED_VISITS = 5

@@ -7,8 +7,7 @@ gone paths, and a day with unusually many visits. Small changes are not mentione
 import statistics
 from collections.abc import Sequence
 
-from reportgen.core.formatting import LocaleFormatter
-from reportgen.core.text import isolated
+from reportgen.core.text import LocaleFormatter, isolated
 from reportgen.metrics.dataset import NAMED_VISITS, smallest_named_change
 from reportgen.metrics.figures import WindowMetrics
 from reportgen.sources.statements import PathTotals

@@ -14,8 +14,7 @@ from reportgen.charts.sparklines import Spark
 from reportgen.charts.spec import Chart
 from reportgen.charts.svg import placeholder
 from reportgen.core.cron import Due
-from reportgen.core.formatting import LocaleFormatter
-from reportgen.core.text import CLOSE, LONGEST_NAME, OPEN, cut, visible
+from reportgen.core.text import CLOSE, LONGEST_NAME, OPEN, LocaleFormatter, cut, visible
 from reportgen.core.windows import Span, runs
 from reportgen.metrics.dataset import note_sentences
 from reportgen.metrics.figures import WindowMetrics

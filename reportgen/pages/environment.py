@@ -29,7 +29,7 @@ from reportgen.charts import theme
 from reportgen.charts.sparklines import HEIGHT
 from reportgen.config.types import markdown
 from reportgen.core.errors import RenderError
-from reportgen.core.formatting import LocaleFormatter, window_title
+from reportgen.core.text import LocaleFormatter, window_title
 from reportgen.pages.templates import packaged_templates
 
 

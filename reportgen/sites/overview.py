@@ -15,9 +15,8 @@ from reportgen.charts import sparklines
 from reportgen.charts.sparklines import Spark
 from reportgen.config.sites import Site, Sites
 from reportgen.core.cron import next_due
-from reportgen.core.formatting import LocaleFormatter
 from reportgen.core.release_files import packed
-from reportgen.core.text import visible
+from reportgen.core.text import LocaleFormatter, visible
 from reportgen.core.windows import Span
 from reportgen.pages.environment import environment, translate_template_errors
 from reportgen.publish.history import read_runs

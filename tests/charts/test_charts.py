@@ -21,8 +21,7 @@ from reportgen.charts.charts import against_previous
 from reportgen.charts.spec import SIZES, Chart, text_width_px
 from reportgen.charts.svg import ChartFile, PageDraft, insert_svgs, placeholder, svg_file, svg_of
 from reportgen.core.errors import RenderError
-from reportgen.core.formatting import ENGLISH, LocaleFormatter
-from reportgen.core.text import columns
+from reportgen.core.text import ENGLISH, LocaleFormatter, columns
 from reportgen.core.windows import make_window
 from reportgen.pages.report import make_pages
 from tests.support.figures import read_figures

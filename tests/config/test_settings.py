@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from reportgen.config.settings import Config, load_config
 from reportgen.core.errors import ConfigError
-from reportgen.core.formatting import LocaleFormatter
+from reportgen.core.text import LocaleFormatter
 
 Load = Callable[..., Config]
 

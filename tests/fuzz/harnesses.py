@@ -28,7 +28,7 @@ from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, par
 from reportgen.config.settings import Config, SourceSettings, load_config, url_secrets
 from reportgen.core.cron import next_due
 from reportgen.core.errors import ConfigError, SourceError, mask_logins, scrub
-from reportgen.core.formatting import LocaleFormatter
+from reportgen.core.text import LocaleFormatter
 from reportgen.core.windows import Span, look_back, make_window, window_days
 from reportgen.metrics.dataset import read_windows
 from reportgen.pages.context import PATH_SAFE

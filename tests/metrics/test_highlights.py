@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reportgen.core.formatting import ENGLISH, LocaleFormatter
-from reportgen.core.text import CLOSE, OPEN, bare
+from reportgen.core.text import CLOSE, ENGLISH, OPEN, LocaleFormatter, bare
 from reportgen.core.windows import make_window
 from reportgen.metrics.highlights import sentences
 from tests.support.figures import read_figures

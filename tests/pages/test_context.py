@@ -7,8 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportgen.core.formatting import ENGLISH, LocaleFormatter, window_title
-from reportgen.core.text import LONGEST_NAME, bare, columns, isolated, visible
+from reportgen.core.text import (
+    ENGLISH,
+    LONGEST_NAME,
+    LocaleFormatter,
+    bare,
+    columns,
+    isolated,
+    visible,
+    window_title,
+)
 from reportgen.core.windows import Span, make_window
 from reportgen.metrics.dataset import note_sentences
 from reportgen.metrics.figures import WindowMetrics

@@ -5,7 +5,7 @@ from pathlib import Path
 import jinja2
 import pytest
 
-from reportgen.core.formatting import LocaleFormatter
+from reportgen.core.text import LocaleFormatter
 from reportgen.pages.environment import environment
 
 CONSTANT = "{{ 12345|number }}"

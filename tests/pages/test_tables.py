@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator
 
-from reportgen.core.formatting import ENGLISH
+from reportgen.core.text import ENGLISH
 from tests.pages.test_browser import report
 from tests.support.releases import TODAY, USUAL, WINDOWS, Published, Sites
 from tests.support.visits import Open, Visit

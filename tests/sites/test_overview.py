@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reportgen.config.sites import Sites, load_settings
-from reportgen.core.formatting import ENGLISH
+from reportgen.core.text import ENGLISH
 from reportgen.publish.history import BuildResult, record
 from reportgen.publish.release import current_release
 from reportgen.sites.overview import age_of, index_files, row_of

@@ -10,8 +10,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.config.settings import Config
-from reportgen.core.formatting import ENGLISH, LocaleFormatter
-from reportgen.core.text import CLOSE, LONGEST_NAME, OPEN, bare, columns, cut, isolated, shorten, visible
+from reportgen.core.text import (
+    CLOSE,
+    ENGLISH,
+    LONGEST_NAME,
+    OPEN,
+    LocaleFormatter,
+    bare,
+    columns,
+    cut,
+    isolated,
+    shorten,
+    visible,
+)
 from reportgen.core.windows import Span
 
 LOCALES = ("en", "en-US", "de", "fr", "pt-BR", "ja", "ar", "tr", "hi")
