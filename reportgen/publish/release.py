@@ -6,13 +6,18 @@ complete new one after it. Old releases are deleted after the switch.
 
 Old releases are moved to ``state/staging/`` before they are deleted. So ``releases/`` only ever contains
 complete directories, and what a killed build has left is all in one place.
+
+A file, or a name in a directory, is certain to be on the disk only after it is synced (fsync). Before that, a
+power cut may keep one and lose the other.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,15 +25,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from reportgen.core.errors import OutputBusy
-from reportgen.publish.filesystem import (
-    delete_contents,
-    make_directory,
-    sync_directory,
-    sync_tree,
-    translate_disk_errors,
-    write_file,
-)
+from reportgen.core.errors import OutputBusy, PublishError
 
 MANIFEST = "manifest.json"
 RELEASE_ID = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}")
@@ -36,6 +33,20 @@ RELEASE_ID = re.compile(r"\d{8}T\d{6}\.\d{3}Z-[0-9a-f]{8}")
 
 MAX_CLOCK_SKEW = timedelta(minutes=1)
 """Maximum difference between the clocks of machines. Later dates mean a wrong clock."""
+
+ADVICE = {
+    errno.ENOSPC: "The disk is full: free some space",
+    errno.EDQUOT: "The disk quota is used up: free some space",
+    errno.EIO: "The disk fails: read the system's log, and name another disk with --output",
+    errno.EACCES: "Let this user write there, or name another directory with --output",
+    errno.EPERM: "Let this user write there, or name another directory with --output",
+    errno.EROFS: "The file system is read-only: name another directory with --output",
+    errno.ENOTDIR: "A part of this path is a file: name a directory with --output",
+    errno.EEXIST: "Something else has this name: move it away, or name another directory with --output",
+    errno.EISDIR: "current must be a link that reportgen created: move the directory of that name away",
+    errno.EXDEV: "state and releases must be on one file system: neither may be a link or a mount",
+}
+"""What to do, by the number of the system's error."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +91,9 @@ def lock_output(
     """
     lock = OutputLock(root)
     with ExitStack() as stack:
-        with translate_disk_errors(root):
+        with _translate_disk_errors(root):
             for directory in (lock.staging, lock.releases, root):
-                make_directory(directory)
+                _make_directory(directory)
             file = stack.enter_context((root / "state" / "lock").open("ab+", buffering=0))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,7 +109,7 @@ def lock_output(
             file.truncate(0)
             file.write(f"process {os.getpid()}\n".encode())
             # This process has the lock, so a killed build has left what is staged now.
-            delete_contents(lock.staging)
+            _delete_contents(lock.staging)
         yield lock
 
 
@@ -131,7 +142,7 @@ def publish(
     stamp = f"{built_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     manifest = {"id": release_id, "built_at": stamp, **about, "files": entries}
     target = lock.releases / release_id
-    with translate_disk_errors(lock.root):
+    with _translate_disk_errors(lock.root):
         existing = _read_manifest(target)  # the same files at the same time are the same release
         try:
             if existing is None:
@@ -139,17 +150,17 @@ def publish(
                 _stage(staged, files, entries, current_release(lock.root))
                 for name, link_target in (links or {}).items():
                     (staged / name).symlink_to(link_target)
-                write_file(staged / MANIFEST, _json(manifest))
-                sync_tree(staged)
+                _write_file(staged / MANIFEST, _json(manifest))
+                _sync_tree(staged)
                 staged.rename(target)
-                sync_directory(lock.releases)
+                _sync_directory(lock.releases)
             _switch(lock, release_id)
         except BaseException:
             with suppress(OSError):  # the next build deletes what cannot be deleted now
                 link = lock.root / "current"  # it may lead to the new release if only the last sync failed
                 if existing is None and not (link.is_symlink() and link.readlink().name == release_id):
                     _move_to_staging(lock, [release_id])
-                delete_contents(lock.staging)
+                _delete_contents(lock.staging)
             raise
     with suppress(OSError):  # the release is published, and the next build deletes what is left
         _prune(lock, keep, release_id)
@@ -252,7 +263,7 @@ def _stage(
         file.parent.mkdir(parents=True, exist_ok=True)
         if last and before.get(name) == entries[name] and _link_if_equal(last.path / name, file, content):
             continue
-        write_file(file, content)
+        _write_file(file, content)
 
 
 def _link_if_equal(old: Path, new: Path, content: bytes) -> bool:
@@ -270,7 +281,7 @@ def _switch(lock: OutputLock, release_id: str) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(Path("releases") / release_id)
     fresh.replace(lock.root / "current")
-    sync_directory(lock.root)
+    _sync_directory(lock.root)
 
 
 def _prune(lock: OutputLock, keep: int, current: str) -> None:
@@ -280,7 +291,7 @@ def _prune(lock: OutputLock, keep: int, current: str) -> None:
     )
     old = sorted((path.name for path in releases if path.name != current and path.is_dir()), reverse=True)
     _move_to_staging(lock, old[keep - 1 :])
-    delete_contents(lock.staging)
+    _delete_contents(lock.staging)
 
 
 def _move_to_staging(lock: OutputLock, ids: Iterable[str]) -> None:
@@ -288,4 +299,64 @@ def _move_to_staging(lock: OutputLock, ids: Iterable[str]) -> None:
     for release_id in ids:
         with suppress(OSError):
             (lock.releases / release_id).rename(lock.staging / release_id)
-    sync_directory(lock.releases)
+    _sync_directory(lock.releases)
+
+
+@contextmanager
+def _translate_disk_errors(root: Path) -> Iterator[None]:
+    """Raise the errors of the file system in this block as :class:`PublishError`."""
+    try:
+        yield
+    except OSError as exc:
+        place = exc.filename2 or exc.filename or root
+        advice = ADVICE.get(exc.errno or 0, "Check the output directory")
+        raise PublishError(f"{place}: cannot be written: {exc.strerror}. {advice}") from exc
+
+
+def _make_directory(directory: Path) -> None:
+    """Create a directory and its missing parents, and sync its name to the disk."""
+    try:
+        directory.mkdir(exist_ok=True)
+    except FileNotFoundError:
+        _make_directory(directory.parent)
+        directory.mkdir(exist_ok=True)
+    with suppress(PermissionError):  # this user may be unable to read the parents of the output
+        _sync_directory(directory.parent)  # also if it existed: its creator may have been killed
+
+
+def _write_file(file: Path, content: bytes) -> None:
+    """Create a file and sync its content to the disk. The caller syncs the directory."""
+    with file.open("xb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync_directory(directory: Path) -> None:
+    """Sync the names in a directory to the disk."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_tree(top: Path) -> None:
+    """Sync the names in a directory and in all directories below it to the disk."""
+    for directory, _, _ in os.walk(top, onerror=_raise):
+        _sync_directory(Path(directory))
+
+
+def _delete_contents(directory: Path) -> None:
+    """Delete all that is in a directory, except what cannot be deleted."""
+    for entry in directory.iterdir():
+        with suppress(OSError):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                entry.unlink()
+
+
+def _raise(error: OSError) -> None:
+    """Raise an error that os.walk would ignore: a directory that cannot be read is not synced."""
+    raise error
