@@ -55,9 +55,7 @@ print([name for name in {LIBRARIES!r} if name in sys.modules])
     assert found == "[]"
 
 
-@pytest.mark.parametrize(
-    "module", ["build.pipeline", "build.job", "build.status", "sites.runner", "__main__"]
-)
+@pytest.mark.parametrize("module", ["build.pipeline", "build.status", "sites.runner", "__main__"])
 def test_a_build_that_finds_nothing_new_loads_no_drawing_library(module: str) -> None:
     code = f"import sys, reportgen.{module}; print([name for name in {LIBRARIES!r} if name in sys.modules])"
     assert python(code) == "[]"

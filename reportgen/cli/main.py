@@ -368,7 +368,7 @@ def _build(
     **options: Any,
 ) -> BuildResult:
     """Build in this process, and show the progress."""
-    from reportgen.build.job import BuildOptions, day_of, run_build
+    from reportgen.build.pipeline import BuildOptions, day_of, run_build
 
     on_wait = (
         (lambda _: None)

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from reportgen.build.job import BuildOptions, day_of
+from reportgen.build.pipeline import BuildOptions, day_of
 from reportgen.build.status import STALE, status_of_all, wants_a_build
 from reportgen.cli.output import print_findings, print_json
 from reportgen.config.sites import Sites

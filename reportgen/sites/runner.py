@@ -17,8 +17,7 @@ from typing import Any
 from pebble import ProcessExpired, ProcessPool
 
 from reportgen import __version__
-from reportgen.build.job import BuildJob, BuildOptions, build_site
-from reportgen.build.pipeline import into_bucket
+from reportgen.build.pipeline import BuildJob, BuildOptions, build_site, into_bucket
 from reportgen.build.status import SITES_FAILED
 from reportgen.charts import vega_bundle
 from reportgen.config.settings import Config

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from reportgen import __version__
-from reportgen.build.job import BuildOptions, run_build
+from reportgen.build.pipeline import BuildOptions, run_build
 from reportgen.build.status import due as due_of
 from reportgen.build.status import is_due, is_stale, site_status, status_lines, wants_a_build
 from reportgen.config.settings import Config
@@ -123,7 +123,7 @@ def test_the_text_of_an_unexpected_error_is_not_recorded(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("geheim")
 
-    monkeypatch.setattr("reportgen.build.job.build", broken)
+    monkeypatch.setattr("reportgen.build.pipeline.build", broken)
     with pytest.raises(ZeroDivisionError):
         run_build(config(tmp_path), BuildOptions())
     failure = read_runs(tmp_path).last_failure

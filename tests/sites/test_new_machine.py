@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from reportgen.build.job import BuildJob, BuildOptions, build_site
+from reportgen.build.pipeline import BuildJob, BuildOptions, build_site
 from reportgen.config.settings import Config
 from reportgen.config.sites import Site, Sites
 from reportgen.publish.bucket import client

@@ -137,9 +137,9 @@ def _main() -> None:
         coverage.Coverage(config_file=sys.argv[2]).start()
     for name in (
         "duckdb", "psycopg", "sqlite3", "rich.progress", "typer.rich_utils", "reportgen.build.verify",
-        "reportgen.build.preflight", "reportgen.build.job", "reportgen.build.status", "reportgen.cli.main",
-        "reportgen.core.release_files", "reportgen.pages.report", "reportgen.sites.runner",
-        "reportgen.sources.duckdb", "reportgen.sources.postgres", "reportgen.sources.sample",
+        "reportgen.build.pipeline", "reportgen.build.preflight", "reportgen.build.status",
+        "reportgen.cli.main", "reportgen.core.release_files", "reportgen.pages.report",
+        "reportgen.sites.runner", "reportgen.sources.duckdb", "reportgen.sources.postgres", "reportgen.sources.sample",
         "reportgen.sources.sqlite",
     ):  # fmt: skip
         importlib.import_module(name)
