@@ -7,14 +7,17 @@ what is wrong, and what to do. A value that may hold a secret is left out.
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from pydantic import BaseModel, ValidationError
 
-from reportgen.config.layers import ENV_PREFIX, Keys, Layer, origin
+ENV_PREFIX = "REPORTGEN_"
+
+Keys = tuple[str | int, ...]
+"""The nested keys of a setting, such as ``("source", "url")`` or ``("sites", 0, "name")``."""
 
 SECRET_WORD = re.compile(r"pass|secret|token|key", re.IGNORECASE)
 """Names whose values are never shown."""
@@ -106,16 +109,15 @@ def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Prob
 
 
 def problem_lines(
-    problems: Iterable[Problem], layers: Sequence[Layer], *, prefix: str = "", default_place: str = ""
+    problems: Iterable[Problem], place_of: Callable[[Keys], str], *, prefix: str = "", default_place: str = ""
 ) -> Iterator[str]:
-    """Yield one line for each problem of settings that were merged from ``layers``.
+    """Yield one line for each problem of settings.
 
-    ``prefix`` stands before each key. ``default_place`` is the place of keys that no layer sets.
+    ``place_of`` returns where a setting was written; empty for a default, whose place is ``default_place``.
+    ``prefix`` stands before each key.
     """
     for problem in problems:
-        place = (
-            origin(layers, problem.keys) or origin(layers, DECIDED_BY.get(problem.keys, ())) or default_place
-        )
+        place = place_of(problem.keys) or place_of(DECIDED_BY.get(problem.keys, ())) or default_place
         key = prefix + ".".join(map(str, problem.keys)) or quoted("")
         subject = f"{key} {problem.value}".rstrip()
         yield f"{place}: {subject} {problem.message}" if place else f"{subject} {problem.message}"

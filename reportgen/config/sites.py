@@ -8,12 +8,22 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reportgen.config.layers import Keys, Layer, option_layer, read_file, read_variables
-from reportgen.config.problems import Problem, problem_lines, quoted
-from reportgen.config.settings import Config, MergedSettings, checked_config, merge_settings
+from reportgen.config.problems import Keys, Problem, problem_lines, quoted
+from reportgen.config.settings import (
+    Config,
+    Layer,
+    MergedSettings,
+    checked_config,
+    merge_settings,
+    option_layer,
+    origin,
+    read_file,
+    read_variables,
+)
 from reportgen.core.errors import ConfigError
 
 SLUG = re.compile(r"[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?")
@@ -103,7 +113,7 @@ def load_settings(
     top = merge_settings(layers, environ)
     if tables is None:
         return checked_config(top, environ)
-    lines = list(problem_lines(top.problems, layers))
+    lines = list(problem_lines(top.problems, partial(origin, layers)))
     if "source" in options:
         lines.append("--source would make all sites show the same. Set the source of each site in the file.")
     sites, more = _sites(tables, top, environ)
@@ -189,8 +199,8 @@ def _config(
         return merged.config, []
     key_prefix = f"sites.{name}." if isinstance(name, str) and SLUG.fullmatch(name) else f"sites[{number}]."
     texts = {"prefix": key_prefix, "default_place": place_of(())}
-    lines = problem_lines(misplaced, [Layer(table, place_of)], **texts)
-    return merged.config, [*lines, *problem_lines(invalid, merged.layers, **texts)]
+    lines = problem_lines(misplaced, place_of, **texts)
+    return merged.config, [*lines, *problem_lines(invalid, partial(origin, merged.layers), **texts)]
 
 
 def _misplaced(table: Mapping[str, Any]) -> Iterator[Problem]:

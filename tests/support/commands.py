@@ -139,8 +139,8 @@ def _main() -> None:
         "duckdb", "psycopg", "sqlite3", "rich.progress", "typer.rich_utils", "reportgen.build.verify",
         "reportgen.build.pipeline", "reportgen.build.preflight", "reportgen.build.status",
         "reportgen.cli.main", "reportgen.core.release_files", "reportgen.pages.report",
-        "reportgen.sites.runner", "reportgen.sources.duckdb", "reportgen.sources.postgres", "reportgen.sources.sample",
-        "reportgen.sources.sqlite",
+        "reportgen.sites.runner", "reportgen.sources.duckdb", "reportgen.sources.postgres",
+        "reportgen.sources.sample", "reportgen.sources.sqlite",
     ):  # fmt: skip
         importlib.import_module(name)
     requests = socket.socket(fileno=int(sys.argv[1]))

@@ -1,6 +1,6 @@
 """The lines on which a TOML text sets its keys."""
 
-from reportgen.config.layers import lines_of_keys
+from reportgen.config.settings import lines_of_keys
 
 TABLES = """\
 [a."b.c".d]
