@@ -15,8 +15,14 @@ from reportgen import __version__
 from reportgen.charts import vega_bundle
 from reportgen.config.settings import Config
 from reportgen.core.errors import ConfigError, RenderError, ReportgenError, mask
-from reportgen.core.processes import processors, run_in_child
-from reportgen.core.timing import Stopwatch, cpu_seconds, peak_memory_bytes, within
+from reportgen.core.processes import (
+    Stopwatch,
+    cpu_seconds,
+    peak_memory_bytes,
+    processors,
+    run_in_child,
+    within,
+)
 from reportgen.core.windows import EARLIEST, today_in
 from reportgen.metrics.dataset import Dataset, note_list, read_dataset
 from reportgen.pages.exports import paths_csv

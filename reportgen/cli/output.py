@@ -13,7 +13,7 @@ import typer
 
 from reportgen.config.problems import cloud_secrets, url_secrets
 from reportgen.core.errors import ReportgenError, mask_logins, scrub
-from reportgen.core.timing import Stopwatch
+from reportgen.core.processes import Stopwatch
 from reportgen.publish.history import BuildResult
 
 if TYPE_CHECKING:

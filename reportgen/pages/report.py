@@ -15,9 +15,9 @@ from reportgen.charts.theme import SERIES_COUNT
 from reportgen.charts.vega_bundle import hashed
 from reportgen.config.settings import Config
 from reportgen.core.cron import next_due
+from reportgen.core.processes import Stopwatch
 from reportgen.core.release_files import ASSETS
 from reportgen.core.text import LocaleFormatter, bare, visible
-from reportgen.core.timing import Stopwatch
 from reportgen.metrics import highlights
 from reportgen.metrics.dataset import Dataset, note_list
 from reportgen.metrics.figures import (

@@ -33,8 +33,7 @@ from reportgen.core.errors import (
     TimedOut,
     mask,
 )
-from reportgen.core.processes import begin_pool_process, exit_in_words, without_sigint
-from reportgen.core.timing import Stopwatch
+from reportgen.core.processes import Stopwatch, begin_pool_process, exit_in_words, without_sigint
 from reportgen.publish.history import BuildResult, State, record
 from reportgen.publish.release import Release, current_release, lock_output, publish
 

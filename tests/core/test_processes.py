@@ -1,4 +1,4 @@
-"""Work in a forked child: what it returns, what it raises, how it may end."""
+"""Time limits, memory, and work in a forked child: what it returns, what it raises, how it may end."""
 
 import os
 import signal
@@ -6,14 +6,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
 import pytest
 
-from reportgen.core.errors import RenderError, RenderKilled
-from reportgen.core.processes import run_in_child
+from reportgen.core import processes
+from reportgen.core.errors import RenderError, RenderKilled, TimedOut
+from reportgen.core.processes import run_in_child, within
 from tests.support.manysites import begun, ended
 from tests.support.services import children as children_of
 from tests.support.services import eventually
@@ -146,3 +149,51 @@ def open_files() -> list[str]:
 def children() -> list[int]:
     """Return the processes that this one has started."""
     return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("darwin", 1), ("linux", 1024)])
+def test_peak_memory_without_proc_is_in_bytes(
+    monkeypatch: pytest.MonkeyPatch, platform: str, unit: int
+) -> None:
+    """``ru_maxrss`` counts bytes on macOS and KiB elsewhere."""
+
+    def missing(*_: object, **__: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(Path, "read_text", missing)
+    monkeypatch.setattr(processes.resource, "getrusage", lambda _: SimpleNamespace(ru_maxrss=100_000))
+    assert processes.peak_memory_bytes() == 100_000 * unit
+    assert processes.held_bytes() == 100_000 * unit
+
+
+def test_work_in_time_returns_its_result_and_its_error() -> None:
+    assert within(5, lambda start: [start(), "done"][1]) == "done"
+
+    def fails(_: Callable[[], None]) -> None:
+        raise TimeoutError("of a library, before the time has started")
+
+    with pytest.raises(TimeoutError, match="of a library"):
+        within(5, fails)
+
+
+def test_work_that_takes_too_long_is_not_awaited() -> None:
+    def hangs(start: Callable[[], None]) -> None:
+        start()
+        time.sleep(5)
+
+    begun = time.monotonic()
+    with pytest.raises(TimedOut, match=r"not finished after 0.2 s"):
+        within(0.2, hangs)
+    assert time.monotonic() - begun < 4
+
+
+def test_the_time_before_the_start_does_not_count() -> None:
+    """A build may wait for another one as long as that takes."""
+
+    def waits(start: Callable[[], None]) -> str:
+        time.sleep(0.5)
+        start()
+        return "done"
+
+    assert within(0.2, waits) == "done"

@@ -14,8 +14,8 @@ from jinja2.defaults import DEFAULT_FILTERS, DEFAULT_NAMESPACE
 from reportgen.charts.sparklines import Spark
 from reportgen.config.settings import Config
 from reportgen.config.sites import Sites, load_settings
+from reportgen.core.processes import Stopwatch
 from reportgen.core.text import ENGLISH
-from reportgen.core.timing import Stopwatch
 from reportgen.core.windows import Window
 from reportgen.metrics.dataset import read_dataset
 from reportgen.metrics.figures import WindowMetrics
