@@ -52,10 +52,12 @@ FROM pg_class c WHERE c.oid = %(table)s::regclass"""
 """The kind of a table, and whether an index begins with the column ``day``."""
 
 SCANNED_TABLES = """
-SELECT coalesce(sum(greatest(reltuples, 0)), 0)::bigint, bool_and(relispartition AND
-    (SELECT count(*) FROM pg_partition_tree(pg_partition_root(oid)) WHERE isleaf) > %(count)s)
+SELECT sum(greatest(reltuples, 0))::bigint, bool_and(relispartition AND
+    (SELECT count(*) FROM pg_partition_tree(pg_partition_root(oid)) WHERE isleaf) > %(count)s),
+    coalesce(pg_partition_root(%(table)s::regclass), %(table)s::regclass)::text,
+    array_agg(oid::regclass::text ORDER BY relname)
 FROM pg_class WHERE oid = ANY (%(tables)s::text[]::regclass[])"""
-"""The number of rows of tables (estimated), and whether they are some of the partitions of a table."""
+"""Rows of tables (estimated), whether they are some of the partitions, one's whole table, and their names."""
 
 TABLES = """
 SELECT CASE n.nspname WHEN 'public' THEN '' ELSE n.nspname || '.' END || c.relname
@@ -199,7 +201,7 @@ class PostgresSource(Source):
         table, day = self.relation("public"), self.columns[0]
         kind, has_index = "v", False
         if self.settings.query is None:
-            kind, has_index = next(iter(list(self.rows(LEADING_INDEX, {"table": table, "day": day}))))
+            kind, has_index = self._query_row(LEADING_INDEX, {"table": table, "day": day})
         if kind == "f":
             return Finding("ok", "index", "not checked: a foreign table has its indexes on its own server")
         if has_index or kind not in {"v", "p"}:
@@ -212,32 +214,33 @@ class PostgresSource(Source):
         dialect, day = self.dialect, self.dialect.stored_date
         first, end = map(dialect.stored_date_value, (self._span.first, self._span.end))
         # Otherwise the planner reads a small table without its index.
-        self._connection.execute("SET LOCAL enable_seqscan = off")
+        self._query_value("SELECT set_config('enable_seqscan', 'off', true)", {})
         plan = self._query_value(
             f"EXPLAIN (VERBOSE, FORMAT JSON) SELECT * FROM {dialect.relation}"
             f" WHERE {day} >= %(first)s AND {day} < %(end)s",
             {"first": first, "end": end},
         )
-        self._connection.execute("SET LOCAL enable_seqscan TO DEFAULT")
+        self._query_value("SELECT set_config('enable_seqscan', 'on', true)", {})
         nodes = list(_plan_nodes(plan[0]["Plan"]))
         if any(re.search("[<>]", node.get("Index Cond", "")) for node in nodes):
             return Finding("ok", "index", "an index finds the dates")
-        scans = [node for node in nodes if "Relation Name" in node]
-        names = sorted({(node["Schema"], node["Relation Name"]) for node in scans})
-        tables = [".".join(map(quoted_identifier, name)) for name in names]
-        scanned = {"tables": tables, "count": len(tables)}
-        rows, pruned = next(iter(list(self.rows(SCANNED_TABLES, scanned))))
-        if pruned or not tables:
-            read = (
-                "only the partitions of these dates are read" if pruned else "not checked: no table is read"
-            )
-            return Finding("ok", "index", read)
-        read = f"each statement of a build reads all of {', '.join(name for _, name in names)}"
+        scans = {_table_of(node): node.get("Filter", "") for node in nodes if "Relation Name" in node}
+        if not scans:
+            return Finding("ok", "index", "not checked: no table is read")
+        # A filter by the column itself, not by a value that is computed from it.
+        compared = {
+            table: re.search(r'\((?:\w+\.|"[^"]+"\.)?(\w+|"[^"]+") >= ', scans[table]) for table in scans
+        }
+        table, column = next(((table, found[1]) for table, found in compared.items() if found), ("", ""))
+        rows, pruned, whole, names = self._query_row(
+            SCANNED_TABLES, {"tables": list(scans), "count": len(scans), "table": table or None}
+        )
+        if pruned:
+            return Finding("ok", "index", "only the partitions of these dates are read")
+        read = f"each statement of a build reads all of {name_list(names)}"
         read += f", {rows:,} rows (estimated)" if rows else ""
-        filters = " ".join(node.get("Filter", "") for node in scans)
-        if column := re.search(r'\((?:(?:"[^"]+"|\w+)\.)?("[^"]+"|\w+) >= ', filters):
-            table = tables[0] if self.settings.query or len(tables) == 1 else self.relation("public")
-            return Finding("warning", "index", f"{read}. CREATE INDEX ON {table} ({column[1]});")
+        if table:
+            return Finding("warning", "index", f"{read}. CREATE INDEX ON {whole} ({column});")
         return Finding(
             "warning", "index",
             f"rows are grouped, or their dates computed, before dates are chosen, so {read}. Write the "
@@ -257,7 +260,8 @@ class PostgresSource(Source):
             refresh = self._query_value(REFRESH, {"message": str(exc)})
             return SourceUnavailable(f"{text}. Run: {refresh}") if refresh else exc
         try:
-            cursor = self._connection.execute(f"SELECT * FROM {self.relation('public')} LIMIT 0".encode())
+            with self.timeout():
+                cursor = self._connection.execute(f"SELECT * FROM {self.relation('public')} LIMIT 0".encode())
         except psycopg.Error:  # a column of the query's own tables, or not all columns may be read
             hint = f"{exc.diag.message_hint or ''} {QUERY}".strip()
             return SourceError(f"{text}. {hint}") if self.settings.query else exc
@@ -272,7 +276,10 @@ class PostgresSource(Source):
         return (text.strip().splitlines() or [type(exc).__name__])[0]
 
     def _query_value(self, sql: str, values: Mapping[str, Any]) -> Any:
-        return next(iter(list(self.rows(sql, values))))[0]
+        return self._query_row(sql, values)[0]
+
+    def _query_row(self, sql: str, values: Mapping[str, Any]) -> Sequence[Any]:
+        return list(self.rows(sql, values))[0]  # noqa: RUF015 - all rows are read, so that the statement ends
 
     def _begin_snapshot(self) -> tuple[str, str]:
         """Begin the transaction with a snapshot newer than any rewrite of the table; return the types.
@@ -320,6 +327,11 @@ class PostgresSource(Source):
         if types[2] not in INTEGER_TYPES | FRACTIONAL_TYPES:
             raise self.wrong_type(self.columns[2], types[2], "a number")
         return types[0], types[2]
+
+
+def _table_of(node: Mapping[str, Any]) -> str:
+    """Return the quoted name of the table that a node of a plan reads."""
+    return f"{quoted_identifier(node['Schema'])}.{quoted_identifier(node['Relation Name'])}"
 
 
 def _plan_nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:

@@ -203,7 +203,7 @@ KINDS_OF_TABLES = {
         ("CREATE TABLE metrics (date date, path text, visits integer) PARTITION BY HASH (path);"
         "CREATE TABLE metrics_0 PARTITION OF metrics FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
         "CREATE TABLE metrics_1 PARTITION OF metrics FOR VALUES WITH (MODULUS 2, REMAINDER 1)"), {},
-        "warning", 'CREATE INDEX ON "public"."metrics" (date)',
+        "warning", "CREATE INDEX ON metrics (date);",
     ),
     "partitions with an index": (
         ("CREATE TABLE metrics (date date, path text, visits integer) PARTITION BY HASH (path);"
@@ -223,6 +223,12 @@ KINDS_OF_TABLES = {
         f"{HITS}; {SOME_HITS}; CREATE INDEX ON hits (created_at)",
         {"query": "SELECT created_at::date AS date, path, 1 AS visits FROM hits"},
         "warning", "Write the query flat, with the date as stored",
+    ),
+    "query of partitions": (
+        (HITS.replace("bigserial PRIMARY KEY", "bigint") + " PARTITION BY HASH (path);"
+         'CREATE TABLE "Part 0" PARTITION OF hits FOR VALUES WITH (MODULUS 1, REMAINDER 0);'
+         "CREATE TABLE a (path text)"), {"query": f"{FLAT} JOIN a USING (path)"},
+        "warning", "CREATE INDEX ON hits (created_at);",
     ),
     "query with an index on the cast": (
         "CREATE TABLE hits (path text, created_at timestamp); CREATE INDEX ON hits (date(created_at))",
