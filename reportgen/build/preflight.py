@@ -85,7 +85,7 @@ def _older(config: Config, span: Span, notes: Mapping[str, int]) -> Iterator[Fin
     """Yield why a source has no rows on the dates that a build reads."""
     # Opened again, because a build does not keep the older rows of a file.
     with open_source(config.source, config.timezone, Span(EARLIEST, span.last)) as source:
-        source.read_all_spellings(doubtful=True, thorough=True)
+        source.read_all_spellings(thorough=True)
         newest = read_newest_before(source, span)
     if newest:
         said = f"{newest}, before all dates that a build reads. Name a newer table or file in [source], or"

@@ -149,7 +149,7 @@ def read_days(
 
     daily, notes = read()
     doubtful = len(daily.visits) < span.days or notes["invalid_date"] > 0
-    if source.read_all_spellings(doubtful=doubtful, thorough=thorough):
+    if (doubtful or thorough) and source.read_all_spellings(thorough=thorough):
         daily, notes = read()
     return daily, Counter(dict(sorted(notes.items())))  # engines group in any order
 

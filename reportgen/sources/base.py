@@ -155,11 +155,11 @@ class Source(ABC):
     def cancel(self) -> None:
         """End the running statement. This is called from another thread, perhaps several times."""
 
-    def read_all_spellings(self, *, doubtful: bool, thorough: bool) -> bool:  # noqa: ARG002
-        """Return whether rows with other spellings of dates were found, which the statements now read too.
+    def read_all_spellings(self, *, thorough: bool) -> bool:  # noqa: ARG002
+        """Return whether dates that are not ISO text were found, which the statements now read or count too.
 
-        Only a source that at first reads ISO text alone looks for them: if its result is ``doubtful``, for
-        two seconds, and as long as it takes if it must be ``thorough``.
+        Only a source that at first reads ISO text alone looks for them, and SQLite for two seconds unless
+        it must be ``thorough``.
         """
         return False
 

@@ -9,6 +9,7 @@ import csv
 import gzip
 import io
 import re
+import time
 import zlib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from reportgen.config.settings import SourceSettings
-from reportgen.core.errors import SourceError
+from reportgen.core.errors import SourceError, SourceUnavailable
 from reportgen.sources.base import columns_advice
 from reportgen.sources.spellings import DateReader, number_of, number_reader, row_example
 
@@ -31,6 +32,8 @@ MAX_PREAMBLE = 100
 MAX_FIELD = 10_000_000
 """Maximum number of characters of one field."""
 SEPARATORS = ",;\t|"
+EMPTY_TEXT = "\x1f"
+"""What stands for an empty text in quotes, because Python's reader takes it for a field without a value."""
 TOTALS = re.compile(r"\s*(?:(?:grand|sub)[ -]?)?totals?\b", re.IGNORECASE)
 HEADER_HINT = (
     "; a CSV file needs a header row, or columns by position: columns = { date = 1, path = 2, visits = 3 }"
@@ -106,6 +109,7 @@ class CsvWriter:
         self._settings = settings
         self._dates = DateReader(timezone, settings.date_format, settings.timestamp_zone)
         self._number = number_reader(settings.thousands)
+        self._end = time.monotonic() + settings.statement_timeout_s
 
     def write(self, form: CsvForm, target: Path) -> CsvForm:
         """Write the rows of a file into ``target``, and return its form.
@@ -119,16 +123,20 @@ class CsvWriter:
             _open_text(form.file, form.encoding) as stream,
             target.open("w", encoding="utf-8", newline="") as written,
         ):
-            writer = csv.writer(written, lineterminator="\n")
-            writer.writerows(
-                [cells[index] for index in table.kept] for cells in self._rows(table, _Lines(stream))
-            )
+            written.write("\n")  # by the first line DuckDB tells how lines end
+            for cells in self._rows(table, _Lines(stream)):
+                written.write(",".join(_quoted(cells[index]) for index in table.kept) + "\n")
         names = [form.names[index] for index in table.kept]
-        return CsvForm(str(target), "utf-8-sig", ",", names, 0)
+        return CsvForm(str(target), "utf-8-sig", ",", names, 1)
 
     def _rows(self, table: "_Table", lines: "_Lines") -> Iterator[list[str]]:
         after_gap = in_other_table = False
         for cells in lines.rows(table.form):
+            if time.monotonic() > self._end:
+                raise SourceUnavailable(
+                    f"{table.form.file}: reading the file took longer than statement_timeout_s "
+                    f"({self._settings.statement_timeout_s} s): raise it in [source]"
+                )
             is_comment = cells[:1] != [] and cells[0].startswith("#") and len(cells) < len(table.form.names)
             if is_comment or not any(map(str.strip, cells)):
                 after_gap = True
@@ -165,7 +173,7 @@ class CsvWriter:
 
     def _leave_out(self, kind: str, cells: Sequence[str]) -> None:
         self.left_out[kind] += 1
-        self.examples.setdefault(kind, row_example(cells))
+        self.examples.setdefault(kind, row_example([cell.strip(EMPTY_TEXT) for cell in cells]))
 
 
 class _Table:
@@ -205,11 +213,14 @@ class _Lines:
         self._number = 0
         self._first = 0
         self._text = ""
+        self._in_quotes = ""
         self._form: CsvForm
 
     def rows(self, form: CsvForm) -> Iterator[list[str]]:
         """Yield the cells of each row after the header."""
         self._form = form
+        separator = re.escape(form.separator)
+        self._empty_text = re.compile(f'("(?:[^"]|"")+")|(?:(?<={separator})|^)""(?={separator}|[\r\n]*$)')
         csv.field_size_limit(MAX_FIELD)
         with _translate_errors(form.file, form.encoding, self):
             for _ in islice(self, form.skipped_lines):
@@ -228,8 +239,14 @@ class _Lines:
         line = next(self._stream).removeprefix("\ufeff")  # the mark of a file that was joined to another
         self._number += 1
         if not self._first:
-            self._first, self._text = self._number, line.rstrip("\r\n")
-        return line
+            self._first, self._text, self._in_quotes = self._number, line.rstrip("\r\n"), ""
+        marked = line
+        if '""' in line:
+            marked = self._empty_text.sub(lambda found: found[1] or EMPTY_TEXT, self._in_quotes + line)
+            marked = marked.removeprefix(self._in_quotes)
+        if line.count('"') % 2:
+            self._in_quotes = "" if self._in_quotes else '"'
+        return marked
 
     @property
     def next_number(self) -> int:
@@ -283,6 +300,11 @@ def _unique(names: Sequence[str]) -> list[str]:
             unique = f"{name}_{again}"
         found.append(unique)
     return found
+
+
+def _quoted(cell: str) -> str:
+    """Return a cell as DuckDB reads it: an empty one has no value."""
+    return '"' + cell.replace('"', '""') + '"' if cell.strip(EMPTY_TEXT) else cell and '""'
 
 
 def _cells(line: str, separator: str) -> list[str]:

@@ -152,7 +152,7 @@ class DuckdbSource(Source):
         if self._types[0] == "VARCHAR":
             day = self._day_of_text(stored)
         elif self._types[0] in NUMBER_TYPES:
-            day = _day_of_number(stored)
+            day = self._day_of_number(stored)
         else:
             day = _day_in_zone(stored, self._stored_zone)
         rows = f"SELECT {day} AS day, {stored} AS raw_date, {path} AS path, {visits} AS visits"
@@ -217,10 +217,25 @@ class DuckdbSource(Source):
         default = f"coalesce({plain}, CASE {whens} END)"
         if date_format is None:
             return default
-        moment = f"try_strptime({text}, {_literal(date_format)})"
+        matches = f"regexp_full_match({text}, {_literal(spellings.format_pattern(date_format))})"
+        moment = f"CASE WHEN {matches} THEN try_strptime({text}, {_literal(date_format)}) END"
         is_local = stored_zone and spellings.has_time(date_format) and "%z" not in date_format
         formatted = _day_in_zone(moment, stored_zone if is_local else None)
         return formatted if date_format.startswith("%Y") else f"coalesce({formatted}, {default})"
+
+    def _day_of_number(self, column: str) -> str:
+        """Return the SQL of the date that a number means: see :class:`spellings.DateReader`."""
+        digits = f"CAST(TRY_CAST(floor({column}) AS BIGINT) AS VARCHAR)"
+        instant = f"CAST(to_timestamp(CAST({column} AS DOUBLE) / {{}}) AS DATE)".format
+        spelled = self._day_of_text(digits) if self.settings.date_format else "NULL"
+        return (
+            f"CASE WHEN {column} >= 2.4e6 AND {column} < 2.5e6"
+            f" THEN DATE '1858-11-16' + CAST(floor({column} - 2399999.5) AS INTEGER)"
+            f" WHEN {self.settings.date_format is not None} THEN {spelled}"
+            f" WHEN {column} >= 1e7 AND {column} < 1e8 THEN CAST(try_strptime({digits}, '%Y%m%d') AS DATE)"
+            f" WHEN {column} >= 1e8 AND {column} < 2e9 THEN {instant(1)}"
+            f" WHEN {column} >= 1e11 AND {column} < 2e12 THEN {instant(1000)} END"
+        )
 
     def check_unchanged(self) -> None:
         """Check that no Parquet or CSV file, which has no snapshot, changed since the start."""
@@ -339,19 +354,6 @@ def _day_in_zone(moment: str, stored_zone: str | None) -> str:
     if stored_zone:
         moment = f"CAST({moment} AS TIMESTAMP) AT TIME ZONE {_literal(stored_zone)}"
     return f"CAST({moment} AS DATE)"
-
-
-def _day_of_number(column: str) -> str:
-    """Return the SQL of the date that a number means: see :meth:`spellings.DateReader.day_of`."""
-    digits = f"CAST(TRY_CAST({column} AS BIGINT) AS VARCHAR)"
-    seconds = f"CASE WHEN {column} < 1e11 THEN CAST({column} AS DOUBLE) ELSE {column} / 1000.0 END"
-    return (
-        f"CASE WHEN {column} >= 2.4e6 AND {column} < 2.5e6"
-        f" THEN DATE '1858-11-16' + CAST(floor({column} - 2399999.5) AS INTEGER)"
-        f" WHEN {column} >= 1e7 AND {column} < 1e8 THEN TRY_CAST("
-        f"{digits}[1:4] || '-' || {digits}[5:6] || '-' || {digits}[7:8] AS DATE)"
-        f" WHEN {column} >= 1e8 AND {column} < 1e14 THEN CAST(to_timestamp({seconds}) AS DATE) END"
-    )
 
 
 def _read_csv(form: "csv_files.CsvForm") -> str:

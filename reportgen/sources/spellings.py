@@ -7,6 +7,7 @@ that can mean two days (11/06/2026) and a number that can mean two numbers (1.21
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -21,6 +22,7 @@ DATE = f"({_YEAR}-[0-9]{{1,2}}-[0-9]{{1,2}}|{_YEAR}/[0-9]{{1,2}}/[0-9]{{1,2}})"
 _MINUTES = "(?:[01]?[0-9]|2[0-3]):[0-5][0-9]"
 _FRACTION = "(?:[.,][0-9]+)?"
 _TIME = f"(?:{_MINUTES}(?::[0-5][0-9]{_FRACTION})?|[01][0-9]|2[0-3])"
+_HOURS = "[+-](?:0[0-9]|1[0-4])"
 _CLOCK = f"[Tt ] *({_MINUTES}(?::[0-5][0-9])?){_FRACTION} *"
 LOCAL = f"{DATE}(?:[Tt ] *{_TIME}(?: ?[AaPp][Mm])?)?"
 """A date, perhaps with a time that has no zone. Group 1 is the date."""
@@ -28,7 +30,7 @@ LOCAL_TIME = f"{DATE}{_CLOCK}"
 """A time without a zone that can be converted. Groups: date, time."""
 ZULU = f"{DATE}{_CLOCK}(?:[Zz]|UTC|GMT)"
 """A time in UTC. Groups: date, time."""
-OFFSET = f"{DATE}{_CLOCK}([+-](?:0[0-9]|1[0-4])):?([0-5][0-9])?(?: [A-Z]{{3,4}})?"
+OFFSET = f"{DATE}{_CLOCK}({_HOURS}):?([0-5][0-9])?(?: [A-Z]{{3,4}})?"
 """A time with its offset, and perhaps the name of its zone. Groups: date, time, hours, minutes."""
 COMPACT = "([1-9][0-9]{3})([0-9]{2})([0-9]{2})"
 """Year, month and day without separators."""
@@ -76,12 +78,10 @@ class DateReader:
     def _day_of_text(self, text: str) -> str | None:
         text = text.strip(BLANKS)
         if self._format:
-            try:
-                read = datetime.strptime(text, self._format)  # noqa: DTZ007
-                return self._day_of_instant(read) if has_time(self._format) else read.date().isoformat()
-            except ValueError:
-                if self._format.startswith("%Y"):
-                    return None
+            if moment := _strptime(text, self._format):
+                return self._day_of_instant(moment) if has_time(self._format) else moment.date().isoformat()
+            if self._format.startswith("%Y"):
+                return None
         if match := re.fullmatch(DATE if self._timestamp_zone else LOCAL, text):
             return _iso_date(match[1]).isoformat()
         if moment := self._moment_of(text):
@@ -110,10 +110,10 @@ class DateReader:
     def _day_of_number(self, number: float) -> str | None:
         if 2.4e6 <= number < 2.5e6:  # noqa: PLR2004 - Julian days of the years 1858 to 2132
             return date.fromordinal(int(number - 1721424.5)).isoformat()  # as SQLite's date(): no zone
-        if 1e7 <= number < 1e8:  # noqa: PLR2004
+        if self._format or 1e7 <= number < 1e8:  # noqa: PLR2004
             return self.day_of_text(str(int(number)))
-        seconds = number if abs(number) < 1e11 else number / 1000  # noqa: PLR2004
-        if not 1e8 <= seconds < 1e11:  # noqa: PLR2004
+        seconds = number if number < 1e11 else number / 1000  # noqa: PLR2004
+        if not 1e8 <= seconds < 2e9:  # noqa: PLR2004 - 1973 to 2033, as 2026110612 may be a date with its hour
             return None
         return self._day_of_instant(datetime.fromtimestamp(seconds, UTC))
 
@@ -168,16 +168,26 @@ def fitting_formats(texts: Iterable[str]) -> list[str]:
     """Return the formats of :data:`FORMATS` that every text fits, in their order: at most two."""
     fitting = list(FORMATS)
     for text in texts:
-        fitting = [each for each in fitting if _fits(text.strip(BLANKS), each)]
+        fitting = [each for each in fitting if _strptime(text.strip(BLANKS), each)]
     return fitting[:2]
 
 
-def _fits(text: str, date_format: str) -> bool:
-    try:
-        moment = datetime.strptime(text, date_format)  # noqa: DTZ007
-    except ValueError:
-        return False
-    return not text.isdigit() or moment.strftime(date_format) == text
+@lru_cache(512)
+def format_pattern(date_format: str) -> str:
+    """Return the pattern of the texts that are read by a format: each engine's strptime reads others."""
+    number = "[0-9]{2}" if re.search("%.%", date_format) else "[0-9]{1,2}"
+    codes = dict.fromkeys("mdHIMS", number) | {
+        "Y": _YEAR, "y": "[0-9]{2}", "f": "[0-9]{1,6}", "z": f"{_HOURS}:?[0-5][0-9]", "%": "%",
+    }  # fmt: skip
+    parts = re.findall("%(.)|([^%]+)", date_format)
+    return "".join(codes.get(code, "[A-Za-z]+") if code else re.escape(text) for code, text in parts)
+
+
+def _strptime(text: str, date_format: str) -> datetime | None:
+    with suppress(ValueError):
+        if re.fullmatch(format_pattern(date_format), text):
+            return datetime.strptime(text, date_format)  # noqa: DTZ007
+    return None
 
 
 def row_example(cells: Sequence[object], limit: int = LONGEST_EXAMPLE) -> str:

@@ -33,7 +33,7 @@ ROWS = "reportgen_rows"
 """The temporary table that holds the rows with the dates that Python has read."""
 PROBE_S = 2
 """Maximum number of seconds in which a build looks for dates that are not ISO text."""
-PROBED_ROWS = 20
+PROBED_ROWS = 10_000
 """Number of the first and of the last rows whose dates are looked at when a build begins."""
 
 
@@ -73,7 +73,9 @@ class SqliteSource(Source):
             self._connection.execute("BEGIN")
             self._check_columns()
             self._create_functions()
-            if self.settings.date_format or self.settings.timestamp_zone or self._finds_other_spellings():
+            settings = self.settings
+            has_format = settings.date_format or settings.timestamp_zone
+            if self._file and (has_format or self._finds_other_spellings()):
                 self._read_spellings()
 
     def open_database(self) -> sqlite3.Connection:
@@ -132,9 +134,9 @@ class SqliteSource(Source):
         """End the running statement."""
         self._connection.interrupt()
 
-    def read_all_spellings(self, *, doubtful: bool, thorough: bool) -> bool:
+    def read_all_spellings(self, *, thorough: bool) -> bool:
         """Read the dates by Python if there are others than ISO text; return whether there are."""
-        if self._uses_rows or not (doubtful or thorough):
+        if self._uses_rows:
             return False
         with self.translate_errors(), self.timeout():
             if not self._finds_unread_date(None if thorough else PROBE_S):
@@ -156,6 +158,11 @@ class SqliteSource(Source):
     def _stored_columns(self) -> tuple[str, str, str]:
         day, path, visits = map(quoted_identifier, self.columns)
         return day, path, visits
+
+    @property
+    def _is_unread(self) -> str:
+        day = self._stored_columns[0]
+        return f"{day} IS NOT NULL AND {_iso_day(day)} IS NULL"
 
     def _has_index(self) -> bool:
         """Whether an index of the table begins with the date column."""
@@ -185,33 +192,27 @@ class SqliteSource(Source):
 
     def _finds_other_spellings(self) -> bool:
         """Whether one of the first, last, smallest or largest dates cannot be read as ISO text."""
-        day = self._stored_columns[0]
+        day, relation = self._stored_columns[0], self.relation("main")
         ends = [f"LIMIT {PROBED_ROWS}"]
         if self.settings.query is None:
             ends.append(f"ORDER BY rowid DESC LIMIT {PROBED_ROWS}")
-            if self._has_index():
-                ends += [
-                    f"WHERE {day} IS NOT NULL ORDER BY {day} {order} LIMIT 1" for order in ("ASC", "DESC")
-                ]
+        ends += [f"WHERE {day} IS NOT NULL ORDER BY {day} {order} LIMIT 1" for order in ("ASC", "DESC")]
         for end in ends:
-            # A view has no rowid, and a table may have none.
-            with suppress(sqlite3.OperationalError):
-                found = self._connection.execute(
-                    f"SELECT {day} IS NOT NULL AND {_iso_day(day)} IS NULL FROM {self.relation('main')} {end}"
-                )
-                if any(row[0] for row in found):
+            sql = f"SELECT 1 FROM (SELECT {day} FROM {relation} {end}) WHERE {self._is_unread} LIMIT 1"
+            with suppress(sqlite3.OperationalError):  # a view has no rowid, and a table may have none
+                plan = self._connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall()
+                sorts = any("FOR ORDER BY" in str(row[3]) for row in plan)
+                if not sorts and self._connection.execute(sql).fetchone():
                     return True
         return False
 
     def _finds_unread_date(self, limit_s: float | None) -> bool:
         """Whether a date of any row is not ISO text; false if that is not known after ``limit_s``."""
-        day = self._stored_columns[0]
         if limit_s is not None:
             end = time.monotonic() + limit_s
             self._connection.set_progress_handler(lambda: time.monotonic() > end, 100_000)
         try:
-            unread = f"{day} IS NOT NULL AND {_iso_day(day)} IS NULL"
-            return self._has_row(self.relation("main"), unread)
+            return self._has_row(self.relation("main"), self._is_unread)
         except sqlite3.OperationalError:
             if limit_s is None or time.monotonic() < end:
                 raise
@@ -231,7 +232,8 @@ class SqliteSource(Source):
         seconds = int(datetime.combine(limit, clock(), UTC).timestamp())
         is_old = (
             f"CASE typeof({stored}) WHEN 'text' THEN"
-            f" {stored} < '{limit.isoformat()}' AND {_iso_day(stored, any_end=True)} IS NOT NULL"
+            f" {stored} < '{limit.isoformat()}' AND {_iso_day(f'substr({stored}, 1, 10)')} IS NOT NULL"
+            f" AND date({stored}) IS NOT NULL"
             f" WHEN 'integer' THEN +{stored} BETWEEN 100000000 AND {seconds}"
             f" OR +{stored} BETWEEN 100000000000 AND {seconds}000 END"
         )
@@ -270,15 +272,12 @@ class SqliteSource(Source):
                 raise self.missing_column(name, found)
 
 
-def _iso_day(column: str, *, any_end: bool = False) -> str:
-    """Return the SQL of the date of an ISO text that has a time without a zone, or no time; or NULL.
-
-    With ``any_end`` the time may have a zone, or be any text.
-    """
+def _iso_day(column: str) -> str:
+    """Return the SQL of the date of an ISO text that has a time without a zone, or no time; or NULL."""
     begin = f"substr({column}, 1, 10)"
-    local = "" if any_end else f" AND substr({column}, 12) NOT GLOB '*[^0-9:.]*'"
     # With a modifier, date() turns 2026-02-30 into 2026-03-02: a text is a date if it stays the same.
     return (
-        f"CASE WHEN date({begin}, '+0 days') = {begin} AND (substr({column}, 11) = ''"
-        f" OR substr({column}, 11, 1) IN (' ', 'T'){local}) THEN {begin} END"
+        f"CASE WHEN date({column}, '+0 days') = {begin} AND (substr({column}, 11) = ''"
+        f" OR substr({column}, 11, 1) IN (' ', 'T') AND substr({column}, 12) NOT GLOB '*[^0-9:.]*')"
+        f" AND {column} >= '0001' THEN {begin} END"
     )

@@ -113,11 +113,11 @@ ROWS_AFTER_END = """
 SELECT CASE WHEN {day} IS NULL THEN 1 ELSE 7 END AS kind, COUNT(*) AS stored_rows
 FROM {relation} WHERE {stored_date} >= {end} GROUP BY CASE WHEN {day} IS NULL THEN 1 ELSE 7 END"""
 
-# The first bad row of a kind, by its stored date and path.
+# The first bad row of a kind, by its stored values.
 EXAMPLE = """
 WITH bad AS (
     SELECT {raw_date} AS bad_date, {path} AS path, {stored_visits} AS bad_visits,
-           ROW_NUMBER() OVER (ORDER BY {raw_date}, {path}{code_point_order}) AS place
+           ROW_NUMBER() OVER (ORDER BY {raw_date}, {path}{code_point_order}, {stored_visits}) AS place
     FROM {relation} WHERE {condition}
 )
 SELECT bad_date, path, bad_visits FROM bad WHERE place = 1"""

@@ -20,7 +20,8 @@ from reportgen.build.pipeline import build
 from reportgen.core.errors import SourceError
 from reportgen.core.windows import today_in
 from reportgen.publish.release import current_release, lock_output
-from tests.fuzz.cases import MAX, Case, RefusedError, Stored, cases, iso_day, truth
+from reportgen.sources.spellings import DateReader
+from tests.fuzz.cases import MAX, Case, RefusedError, Stored, cases, truth
 from tests.fuzz.pipeline import check_case, check_files, config_of, store, undrawn
 from tests.support.engines import with_database
 
@@ -133,7 +134,7 @@ def typed(given_case: Case) -> Case:
         holds = not isinstance(path, bytes) and "\0" not in (path or "")
         return (
             holds
-            and (day is None or (len(day) == 10 and iso_day(day) is not None))
+            and (day is None or (len(day) == 10 and DateReader("UTC", None).day_of(day) == day))
             and (visits is None or (isinstance(visits, int) and visits <= MAX))
         )
 

@@ -160,7 +160,7 @@ class Truth:
         return total
 
 
-def truth(case: Case) -> Truth:  # noqa: C901 - the rules, one by one
+def truth(case: Case) -> Truth:
     """Return the truth: sort each row by the documented rules.
 
     Raises:
@@ -170,23 +170,15 @@ def truth(case: Case) -> Truth:  # noqa: C901 - the rules, one by one
     longest = max(map(length, case.windows))
     first = min(moved(case.today, 7), moved(case.today, 2 * longest - 1))
     visits: dict[date, Counter[str]] = defaultdict(Counter)
-    recorded, notes, total, rows = set(), Counter[str](), 0, 0
-    reads_all = reads_all_spellings(case, first)
+    recorded, notes, total, rows, dated = set(), Counter[str](), 0, 0, False
     spelled = DateReader(case.timezone, None)
-    read_day = {
-        stored: spelled.day_of(stored.partition("\0")[0]) for stored, _, _ in case.rows if stored is not None
-    }
     for stored, path, count in case.rows:
         if stored is None:
             notes["null_date"] += 1
             continue
-        if reads_all:
-            if iso_day(stored, any_end=True) and stored < moved(first, 3).isoformat():
-                continue
-            found = read_day[stored]
-            day = date.fromisoformat(found) if found else None
-        elif (day := iso_day(stored)) is None:
-            continue
+        found = spelled.day_of(stored.partition("\0")[0])  # where SQLite's functions see the end of a text
+        day = date.fromisoformat(found) if found else None
+        dated = dated or day is not None
         if day and day > case.today:
             if case.as_of is None:
                 notes["future_date"] += 1
@@ -206,7 +198,7 @@ def truth(case: Case) -> Truth:  # noqa: C901 - the rules, one by one
             continue
         visits[day][hostile.read(path)] += number
         total, rows = total + number, rows + 1
-    if reads_all and not any(read_day.values()) and notes["invalid_date"]:
+    if notes["invalid_date"] and not dated:
         raise RefusedError("no row has a date")
     if total > MAX:
         raise RefusedError("64 bits")
@@ -216,31 +208,6 @@ def truth(case: Case) -> Truth:  # noqa: C901 - the rules, one by one
 def length(window: str) -> int:
     """Return a window's days."""
     return 1 if window == "today" else int(window.removesuffix("d"))
-
-
-def reads_all_spellings(case: Case, first: date) -> bool:
-    """Whether SQLite finds that there are other dates than ISO text."""
-    stored = [row[0] for row in case.rows]
-    other = [text for text in stored if text is not None and iso_day(text) is None]
-    begin, end = first.isoformat().encode(), (case.today + timedelta(1)).isoformat().encode()
-    recorded = {iso_day(text) for text in stored if text is not None and begin <= text.encode() < end}
-    return bool(other) and (
-        any(text in other for text in (*stored[:20], *stored[-20:]))
-        or any(begin <= text.encode() and (case.as_of is None or text.encode() < end) for text in other)
-        or len(recorded) < (case.today - first).days + 1
-    )
-
-
-def iso_day(stored: str, *, any_end: bool = False) -> date | None:
-    """Return the date of ISO text, with a time or without; with ``any_end`` any text may follow."""
-    stored = stored.partition("\0")[0]  # where SQLite's functions see the end of a text
-    is_local = any_end or not set(stored[11:]) - set("0123456789:.")
-    if stored[10:11] not in {"", " ", "T"} or not is_local or len(stored[:10]) < 10 or stored[4] != "-":
-        return None
-    try:
-        return date.fromisoformat(stored[:10])
-    except ValueError:
-        return None
 
 
 def whole(count: float | str | None) -> int | None:

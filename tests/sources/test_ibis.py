@@ -19,6 +19,7 @@ import pytest
 from reportgen.config.settings import load_config
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.core.windows import Span
+from reportgen.metrics.dataset import read_days, read_examples
 from reportgen.sources.ibis.source import public_name
 from reportgen.sources.registry import open_source
 from reportgen.sources.statements import read_cells, read_daily
@@ -257,6 +258,21 @@ def test_text_is_a_date_where_the_calendar_has_one(dates: tuple[str, set[date]])
         reading = read_daily(source, span)
     assert set(reading.visits) == real
     assert reading.notes == {"invalid_date": 6 * 14 * 34 - len(real)}
+
+
+def test_text_with_a_zone_is_not_cut_as_it_is_written(engine: Engine) -> None:
+    """Of a text, an engine of Ibis reads ISO dates only; a query converts others."""
+    instant = "2026-11-20T23:30:00Z"
+    url = engine.load([(instant, "/a", 1), ("11/06/2026", "/a", 1)], dates="varchar(40)")
+    with engine.open(url) as source, pytest.raises(SourceError) as caught:
+        read_days(source, SPAN, include_future=True)
+    assert 'ISO date such as 2026-11-06 in "date". One is: 11/06/2026. Convert it' in str(caught.value)
+    rows = [(instant, "/a", 1), ("2026-11-20 23:30:00.5", "/a", 2), (None, "/b", 1)]
+    with engine.open(engine.load(rows, dates="varchar(40)", table="m2"), table="m2") as source:
+        reading, notes = read_days(source, SPAN, include_future=True)
+        assert read_examples(source, SPAN, notes)["invalid_date"] == f"{instant}, /a, 1"
+    assert reading.visits == {date(2026, 11, 20): 2}
+    assert notes == {"invalid_date": 1, "null_date": 1}
 
 
 def test_an_instant_of_mysql_is_refused(mysql: str, tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
-"""The same rows in every supported spelling, from every file format, give the same report."""
+"""The same rows in every supported spelling, from every file format, give the same report.
+
+``FUZZ=long`` (``make fuzz``) draws many more rows, and others each time.
+"""
 
 import csv
 import gzip
 import io
+import os
 import random
 import sqlite3
 from collections import Counter
@@ -19,11 +23,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reportgen.config.settings import config_from_options, load_config
-from reportgen.core.errors import ConfigError, SourceError
-from reportgen.metrics.dataset import Dataset, read_dataset
+from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
+from reportgen.metrics.dataset import Dataset, read_dataset, read_days
 from reportgen.pages.exports import paths_csv
+from reportgen.sources.base import CSV_ENDS
+from reportgen.sources.registry import open_source
 from reportgen.sources.spellings import DateReader, number_of, number_reader
-from tests.support.engines import TODAY
+from tests.support.engines import SPAN, TODAY
 
 Rows = Sequence[tuple[date, str, int]]
 NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
@@ -36,6 +42,14 @@ ROWS: Rows = [
 LOG = "%d/%b/%Y:%H:%M:%S %z"
 WEST = ZoneInfo("Etc/GMT+9")
 BERLIN = ZoneInfo("Europe/Berlin")
+
+
+def drawn(few: int) -> settings:
+    """Return the settings of Hypothesis: few examples, always the same, or many."""
+    is_long = os.environ.get("FUZZ") == "long"
+    return settings(
+        max_examples=2000 if is_long else few, derandomize=not is_long, deadline=None, database=None
+    )
 
 
 def instant(day: date, hours: float = 23.75) -> datetime:
@@ -113,6 +127,15 @@ def in_sqlite(rows: Sequence[Sequence[object]], folder: Path) -> str:
     return f"sqlite:///{file}"
 
 
+def in_duckdb(rows: Sequence[Sequence[object]], folder: Path, date_type: str = "VARCHAR") -> str:
+    file = folder / "m.duckdb"
+    file.unlink(missing_ok=True)
+    with duckdb.connect(str(file)) as connection:
+        connection.execute(f"CREATE TABLE metrics (date {date_type}, path VARCHAR, visits VARCHAR)")
+        connection.executemany("INSERT INTO metrics VALUES (?, ?, ?)", [list(row) for row in rows])
+    return f"duckdb:///{file}"
+
+
 def in_parquet(rows: Sequence[Sequence[object]], folder: Path, date_type: str = "VARCHAR") -> str:
     with duckdb.connect() as connection:
         connection.execute(f"CREATE TABLE m (date {date_type}, path VARCHAR, visits VARCHAR)")
@@ -182,11 +205,20 @@ def test_csv_gives_the_same_report_with_every_separator_and_encoding(
 ) -> None:
     codec, setting = ENCODINGS[encoding]
     rows, _ = written(ROWS, "iso", "plain")
-    content = csv_bytes(rows, separator, codec)
-    for number, end in enumerate((".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz")):
-        file = tmp_path / f"{number}{end}"
+    file = tmp_path / "m.csv"
+    file.write_bytes(csv_bytes(rows, separator, codec))
+    assert figures(read(str(file), **setting)) == expected
+
+
+@pytest.mark.parametrize("end", CSV_ENDS)
+def test_csv_gives_the_same_report_with_every_ending(
+    end: str, expected: tuple[Any, ...], tmp_path: Path
+) -> None:
+    rows, _ = written(ROWS, "iso", "plain")
+    for encoding in ("utf-8", "utf-16"):
+        file, content = tmp_path / f"{encoding}{end}", csv_bytes(rows, ";", encoding)
         file.write_bytes(gzip.compress(content) if end.endswith(".gz") else content)
-        assert figures(read(str(file), **setting)) == expected, end
+        assert figures(read(str(file))) == expected
 
 
 @pytest.mark.parametrize(
@@ -207,7 +239,7 @@ def test_dates_that_are_numbers_are_read_by_their_magnitude(
         assert figures(read(url)) == expected, url
 
 
-@settings(max_examples=15, deadline=None)
+@drawn(6)
 @given(
     st.lists(
         st.tuples(st.integers(-5, 40), st.sampled_from(["/", "/a;b", "/é,", "/日"]), st.integers(0, 10**7)),
@@ -229,9 +261,10 @@ def test_any_rows_give_the_same_report_in_any_combination(
     assert figures(read(str(folder / "m.csv"), **setting, **by_encoding)) == plain
     assert figures(read(in_sqlite(texts, folder), **setting)) == plain
     assert figures(read(in_parquet(texts, folder), **setting)) == plain
+    assert figures(read(in_duckdb(texts, folder), **setting)) == plain
 
 
-@settings(max_examples=40, deadline=None)
+@drawn(12)
 @given(st.integers(0, 2**32))
 def test_scrambled_lines_are_counted_or_the_build_fails(
     tmp_path_factory: pytest.TempPathFactory, seed: int
@@ -255,9 +288,60 @@ def test_scrambled_lines_are_counted_or_the_build_fails(
     days = [
         DateReader("Europe/Berlin", None).day_of(line.partition(",")[0]) for line in lines if is_row(line)
     ]
-    older = sum(day is not None and day < str(FIRST) for day in days)
-    assert data.daily.rows + sum(data.notes.values()) + older == len(days)
+    outside = sum(day is not None and not str(FIRST) <= day <= str(TODAY) for day in days)
+    assert data.daily.rows + data.notes.total() + outside == len(days)
     assert data.examples.keys() == data.notes.keys()
+
+
+@drawn(8)
+@given(st.integers(0, 2**32))
+def test_scrambled_cells_are_counted_alike_by_every_engine(
+    tmp_path_factory: pytest.TempPathFactory, seed: int
+) -> None:
+    """Figures and counted rows are together the rows that are stored, or every build fails."""
+    chance, folder = random.Random(seed), tmp_path_factory.mktemp("cells")
+    date_name, number_name = chance.choice(sorted(DATES)), chance.choice(sorted(NUMBERS))
+    setting = DATES[date_name][1] | NUMBERS[number_name][1]
+    moved = [
+        (day - timedelta(days=chance.choice([-1, 0, 9])), *rest) for day, *rest in chance.sample(ROWS, 12)
+    ]
+    rows: list[tuple[str | None, str | None, str | None]] = []
+    for day, path, visits in written(moved, date_name, number_name)[0]:
+        cells = cell_of(day, chance), cell_of(visits, chance)
+        # A CSV file's row with nothing but a number is a row of totals.
+        rows.append(
+            (cells[0], chance.choice([path, "", None]) if (cells[0] or "").strip() else path, cells[1])
+        )
+    lines = [
+        ",".join("" if cell is None else '"' + cell.replace('"', '""') + '"' for cell in row) for row in rows
+    ]
+    text = "\r\n".join(["date,path,visits", *lines, ""])
+    (folder / "m.csv").write_bytes(text.encode())
+    (folder / "16.csv").write_bytes(text.encode("utf-16"))
+    found: list[Any] = []
+    for url in (str(folder / "m.csv"), str(folder / "16.csv"), in_sqlite(rows, folder),
+                in_parquet(rows, folder), in_duckdb(rows, folder)):  # fmt: skip
+        try:
+            data = read(url, **setting)
+        except SourceError as exc:
+            assert "no row has a date" in str(exc)  # noqa: PT017 - a build may fail or not
+            found.append("no row has a date")
+            continue
+        reader = DateReader("Europe/Berlin", setting.get("date_format"))
+        days = [reader.day_of(day) for day, _, _ in rows]
+        outside = sum(day is not None and not str(FIRST) <= day <= str(TODAY) for day in days)
+        assert data.daily.rows + data.notes.total() + outside == len(rows), url
+        assert data.examples.keys() == data.notes.keys()
+        found.append(figures(data))
+    assert found == [found[0]] * len(found)
+
+
+def cell_of(text: str, chance: random.Random) -> str | None:
+    """Return the text of a date or number, most times with an error, or nothing."""
+    at = chance.randrange(len(text) + 1)
+    sign, begin = chance.choice("0123456789-/:., TZ+ax\u00a0'"), text[:at]
+    wrong = (begin + sign + text[at:], begin + text[at + 1 :], begin + sign + text[at + 1 :], begin, None)
+    return chance.choice([text, text, text, *wrong])
 
 
 def is_row(line: str) -> bool:
@@ -283,51 +367,75 @@ def scrambled(line: str, chance: random.Random) -> Iterator[str]:
     yield "Name,Users,Sessions"
 
 
+TEXTS = {
+    "2026-02-30": None, "2026-13-01": None, "11/06/2026": None, "06.11.2026": None, "2026110612": None,
+    "2026-11-06x": None, "2026-11-06 25:00": None, "2026-11-06T23:30:00 PST": None, "": None,
+    "yesterday": None, "0000-01-01": None, "26-11-06": None, "2026-11/06": None, "2026-11-20 99": None,
+    "2026-11-20T1:2": None, "infinity": None,
+    "2026-11-16T23:30:00z": "2026-11-17", "2026-11-16T23:30+00:00": "2026-11-17",
+    "2026/11/16 2:05": "2026-11-16", "2026-11-16 23": "2026-11-16", "2026-11-16 23:59:59.9999": "2026-11-16",
+    "2026-11-16t23:30:00,5 GMT": "2026-11-17", "2026-11-16 00:30:00+0200": "2026-11-15",
+}  # fmt: skip
+
+
+def test_every_engine_reads_the_same_dates(tmp_path: Path) -> None:
+    reader = DateReader("Europe/Berlin", None)
+    assert {text: reader.day_of(text) for text in TEXTS} == TEXTS
+    assert (reader.day_of("2024-02-29"), reader.day_of("2023-02-29")) == ("2024-02-29", None)
+    rows = [(text, f"/{number}", "1") for number, text in enumerate(TEXTS)]
+    days = {f"/{number}": day for number, day in enumerate(TEXTS.values()) if day}
+    for url in (in_sqlite(rows, tmp_path), in_parquet(rows, tmp_path)):
+        data = read(url)
+        assert data.daily.rows == len(days)
+        assert data.notes == {"invalid_date": len(TEXTS) - len(days)}
+        assert data.daily.visits == Counter(map(date.fromisoformat, days.values()))
+
+
 @pytest.mark.parametrize(
-    ("text", "day"),
+    ("value", "date_format", "day"),
     [
-        ("2026-02-30", None), ("2026-13-01", None), ("11/06/2026", None), ("06.11.2026", None),
-        ("2026110612", None),
-        ("2026-11-06x", None), ("2026-11-06 25:00", None), ("2026-11-06T23:30:00 PST", None), ("", None),
-        ("yesterday", None), ("0000-01-01", None), ("26-11-06", None), ("2026-11/06", None),
-        ("2026-11-06T23:30:00z", "2026-11-07"), ("2026-11-06T23:30+00:00", "2026-11-07"),
-        ("2026/11/6 2:05", "2026-11-06"), ("2024-02-29", "2024-02-29"), ("2023-02-29", None),
-        ("2026-11-06t23:30:00,5 GMT", "2026-11-07"), ("2026-11-06 00:30:00+0200", "2026-11-05"),
+        (11202026, "%m%d%Y", date(2026, 11, 20)), (2026112012, "%Y%m%d%H", date(2026, 11, 20)),
+        (20112026, None, None), (2026112012, None, None), ("infinity", "%m/%d/%y", None),
+        ("11/20/6", "%m/%d/%y", None), ("11/20/26", "%m/%d/%y", date(2026, 11, 20)),
+        ("1112026", "%d%m%Y", None), ("11/20/26 1:00 +6000", "%m/%d/%y %H:%M %z", None),
     ],
 )  # fmt: skip
-def test_python_and_duckdb_read_the_same_dates(text: str, day: str | None, tmp_path: Path) -> None:
-    rows = [(text, "/", 1), ("2026-11-01", "/", 1)]
-    assert DateReader("Europe/Berlin", None).day_of(text) == day
-    file = in_parquet(rows, tmp_path)
-    with_query = read(file, query=f"SELECT date, path, visits FROM metrics WHERE date = '{text}' OR true")
-    assert with_query.notes["invalid_date"] == (day is None)
+def test_every_engine_reads_the_same_dates_with_a_format(
+    value: int | str, date_format: str | None, day: date | None, tmp_path: Path
+) -> None:
+    rows = [(value, "/", "1")]
+    kind = "BIGINT" if isinstance(value, int) else "VARCHAR"
+    for url in (in_sqlite(rows, tmp_path), in_parquet(rows, tmp_path, kind)):
+        if day:
+            assert read(url, date_format=date_format).daily.visits == {day: 1}
+        else:
+            with pytest.raises(SourceError, match="no row has a date"):
+                read(url, date_format=date_format)
 
 
 @pytest.mark.parametrize(
-    ("text", "plain", "points"),
+    ("thousands", "texts"),
     [
-        ("1.210", None, 1210), ("1,210", 1210, None), ("1.000", None, 1000), ("5,0", None, 5),
-        ("1,21", None, None),
-        ("1,2100", None, None), ("1 210,00", None, 1210), ("1e3", None, None), ("", None, None),
-        ("-1,210", -1210, None),
-        ("+7", 7, 7), ("12,10", None, None), ("1,210 000", None, None), ("0.5", None, None),
-        ("12345.000", 12345, None),
+        (None, {"1.210": None, "1,210": 1210, "1.000": None, "5,0": None, "1,21": None, "1,2100": None,
+                "1 210,00": None, "1e3": None, "": None, "-1,210": -1210, "+7": 7, "12,10": None,
+                "1,210 000": None, "0.5": None, "12345.000": 12345}),
+        (".", {"1.210": 1210, "1,210": None, "1.000": 1000, "5,0": 5, "1 210,00": 1210, "12345.000": None,
+               "+7": 7}),
     ],
 )  # fmt: skip
 def test_a_number_with_two_meanings_is_not_read(
-    text: str, plain: int | None, points: int | None, tmp_path: Path
+    thousands: str | None, texts: dict[str, int | None], tmp_path: Path
 ) -> None:
-    for thousands, number in ((None, plain), (".", points)):
-        assert number_of(text, number_reader(thousands), thousands) == number
-        rows = [(str(TODAY), "/", text)]
-        for url in (in_parquet(rows, tmp_path), in_sqlite(rows, tmp_path)):
-            data = read(url, **({"thousands": thousands} if thousands else {}))
-            kind = "invalid_visits" if number is None else "negative_visits" if number < 0 else ""
-            assert (data.daily.visits[TODAY], data.notes) == (
-                0 if kind else number,
-                Counter([kind] if kind else []),
-            )
-            assert list(data.examples.values()) == ([f"{TODAY}, /, {text or '(empty)'}"] if kind else [])
+    pattern = number_reader(thousands)
+    assert {text: number_of(text, pattern, thousands) for text in texts} == texts
+    rows = [(str(TODAY), f"/{text}", text) for text in texts]
+    good = {f"/{text}": number for text, number in texts.items() if number is not None and number >= 0}
+    for url in (in_parquet(rows, tmp_path), in_sqlite(rows, tmp_path)):
+        data = read(url, thousands=thousands)
+        assert {row.path: row.visits for row in data.paths[0].listed} == good
+        assert data.notes["invalid_visits"] == list(texts.values()).count(None)
+        assert data.notes.total() == len(texts) - len(good)
+        assert data.examples["invalid_visits"].startswith(f"{TODAY}, /")
 
 
 @pytest.mark.parametrize(
@@ -355,12 +463,49 @@ def test_a_source_without_a_readable_date_is_an_error_that_offers_formats(
 
 
 def test_sqlite_finds_other_spellings_between_iso_dates(tmp_path: Path) -> None:
-    """With rows of every date before and after them, check finds them, and a build where a date has none."""
+    """In a large table a build finds them if a date has no rows, and check finds them always."""
     iso = [(str(day), path, visits) for day, path, visits in ROWS]
     middle = [("11/22/2026", "/a", "1"), (None, "/a", "1")]
-    for rows, found in (([*iso, *middle, *iso], {"null_date": 1}),
-                        ([*iso[:-4], *middle, *iso[:-4]], {"null_date": 1, "invalid_date": 1})):  # fmt: skip
-        assert read(in_sqlite(rows, tmp_path)).notes == found
+    both = {"null_date": 1, "invalid_date": 1}
+    assert read(in_sqlite([*iso, *middle, *iso], tmp_path)).notes == both
+    assert read(in_sqlite([*iso[:-4] * 200, *middle, *iso[:-4] * 200], tmp_path)).notes == both
+    url = in_sqlite([*iso * 200, *middle, *iso * 200], tmp_path)
+    assert read(url).notes == {"null_date": 1}
+    with open_source(config_from_options({"source": {"url": url}}).source, "UTC", SPAN) as source:
+        assert read_days(source, SPAN, include_future=True, thorough=True)[1] == both
+    with closing(sqlite3.connect(tmp_path / "m.db")) as connection, connection:
+        connection.execute("CREATE INDEX i ON metrics (date)")
+    assert read(url).notes == both
+    assert read(url, query="SELECT date, path, visits FROM metrics").notes == both
+
+
+def test_csv_is_read_alike_by_duckdb_and_by_python(tmp_path: Path) -> None:
+    """A quoted empty text is not a missing value, and line breaks in quotes are kept."""
+    day = str(TODAY)
+    rows = [
+        f'{day},"a\r\nb","2"',
+        f'{day},"",3',
+        f"{day},,4",
+        f'{day},"x\n"",""y",""',
+        f"{day},/a,",
+        '"",/a,5',
+    ]
+    for end in ("\n", "\r\n"):
+        (tmp_path / "m.csv").write_bytes(end.join(["date,path,visits", *rows[:5]]).encode())
+        (tmp_path / "16.csv").write_bytes(end.join(["date,path,visits", *rows[:5]]).encode("utf-16"))
+        (tmp_path / "last.csv").write_bytes(end.join(["date,path,visits", *rows]).encode())
+        data = [read(str(tmp_path / name)) for name in ("m.csv", "16.csv", "last.csv")]
+        assert {row.path: row.visits for row in data[0].paths[0].listed} == {"a\r\nb": 2, "": 3}
+        assert data[0].notes == {"null_path": 1, "invalid_visits": 1, "null_visits": 1}
+        assert figures(data[0]) == figures(data[1])
+        assert data[2].notes == data[0].notes + Counter(["invalid_date"])
+
+
+def test_a_csv_file_that_takes_too_long_is_an_error_that_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "m.csv"
+    file.write_bytes(("date,path,visits\n" + f"{TODAY},/,1\n" * 600_000).encode("utf-16"))
+    with pytest.raises(SourceUnavailable, match=r"m\.csv: reading .* statement_timeout_s \(1 s\)"):
+        read(str(file), statement_timeout_s=1)
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,15 @@ import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from typing import Any
 
 from reportgen.config.problems import url_secrets
 from reportgen.config.settings import SourceSettings
-from reportgen.core.errors import ConfigError, scrub
+from reportgen.core.errors import ConfigError, SourceError, scrub
 from reportgen.sources.base import ROWS_PER_FETCH, Dialect, Finding, Source, first_moment
+from reportgen.sources.spellings import row_example
 
 PREFIX = "ibis+"
 NO_SNAPSHOT = (
@@ -161,6 +162,22 @@ class IbisSource(Source):
         if self._backend_name == "duckdb":
             self._backend.con.interrupt()
 
+    def read_all_spellings(self, *, thorough: bool) -> bool:  # noqa: ARG002
+        """Find all texts that are not ISO dates, by one scan; compare dates as read if there are any."""
+        stored, day = self._dialect.stored_date, self._dialect.day
+        if not self._reads_text or self._dialect.raw_date:
+            return False
+        counted = f"SELECT COUNT({stored}), COUNT({day}), MIN({stored}) FROM {self._dialect.relation}"
+        stored_rows, dates, example = next(iter(list(self.rows(counted, {}))))
+        if stored_rows and not dates:
+            raise SourceError(
+                f'{self.name}: no row has an ISO date such as 2026-11-06 in "{self.columns[0]}". '
+                f"One is: {row_example([example])}. Convert it to a date with [source] query"
+            )
+        if stored_rows > dates:
+            self._dialect = replace(self._dialect, stored_date=day, raw_date=stored)
+        return bool(stored_rows > dates)
+
     def inspect(self) -> Iterator[Finding]:
         """Yield whether the engine is tested, whether a build reads one snapshot, and what is not checked."""
         if self._engine is UNTESTED:
@@ -235,7 +252,8 @@ class IbisSource(Source):
         day, path, visits = (f"stored.{sql.quoted(name, dialect)}" for name in names)
         exact = sql.EXACT_TEXT.get(dialect, "{}")
         is_instant = days.is_timestamp() and days.timezone is not None
-        if days.is_string():
+        self._reads_text = days.is_string()
+        if self._reads_text:
             day = exact.format(day)
             date_of_day = sql.write(sql.iso_date(), day, dialect)
         elif days.is_date():
@@ -265,7 +283,7 @@ class IbisSource(Source):
             stored_visits=visits,
             code_point_order="",
             placeholder=lambda _, value: sql.literal(value, dialect),
-            date_value=date.isoformat if days.is_string() else lambda day: day,
+            date_value=date.isoformat if self._reads_text else lambda day: day,
             stored_date_value=lambda day: _first_value(day, days, self._timezone),
         )
 

@@ -78,8 +78,14 @@ def _is_in(expression: str, texts: Iterable[str]) -> str:
     return f"{expression} IN ('{listed}')"
 
 
+def _without(expression: str, characters: str) -> str:
+    for character in characters:
+        expression = f"REPLACE({expression}, '{character}', '')"
+    return expression
+
+
 def iso_date() -> str:
-    """Return the template of the first ten characters of a text, or NULL if they are not an ISO date."""
+    """Return the template of the date of an ISO text, or NULL: a time may follow, but not a zone."""
     part = 'SUBSTRING("x", {}, {})'.format
     year, month, day = part(3, 2), part(6, 2), part(9, 2)
     numbers = [f"{number:02}" for number in range(100)]
@@ -94,7 +100,8 @@ def iso_date() -> str:
     )
     digits = " AND ".join(_is_in(part(place, 1), "0123456789") for place in (1, 2, 3, 4))
     # The length decides, because character 11 of a shorter text is '' in some engines and NULL in others.
-    end = f'(LENGTH("x") = 10 OR {_is_in(part(11, 1), " T")})'
+    time_left = _without('SUBSTRING("x", 12, LENGTH("x"))', "0123456789:.")
+    end = f'(LENGTH("x") = 10 OR {_is_in(part(11, 1), " T")} AND COALESCE(LENGTH({time_left}), 0) = 0)'
     dashes = f"{part(5, 1)} = '-' AND {part(8, 1)} = '-'"
     valid = f"{dashes} AND {digits} AND {_is_in(month, numbers[1:13])} AND {valid_day} AND {end}"
     return f"CASE WHEN {valid} THEN {part(1, 10)} END"
@@ -102,9 +109,7 @@ def iso_date() -> str:
 
 def whole_number() -> str:
     """Return the template of the whole number that a text holds, or NULL. Its only sign is a minus."""
-    rest = '"x"'
-    for digit in "0123456789":
-        rest = f"REPLACE({rest}, '{digit}', '')"
+    rest = _without('"x"', "0123456789")
     # In some engines an empty text is NULL.
     rest_length = f"COALESCE(LENGTH({rest}), 0)"
     positive = f'{rest_length} = 0 AND LENGTH("x") BETWEEN 1 AND {MAX_DIGITS}'
