@@ -170,9 +170,7 @@ class DuckdbSource(Source):
         found = self._connection.execute(
             f"SELECT CAST(raw_date AS VARCHAR), path, visits FROM {ROWS} WHERE {unreadable} LIMIT 1000"
         ).fetchall()
-        texts = [str(row[0]) for row in found]
-        message = unreadable_dates(self.name, self.columns[0], texts, row_example(found[0]))
-        raise SourceError(message)
+        raise SourceError(unreadable_dates(self.name, self.columns[0], found))
 
     def _has_row(self, condition: str, relation: str = ROWS) -> bool:
         found = self._connection.execute(f"SELECT 1 FROM {relation} WHERE {condition} LIMIT 1")

@@ -198,11 +198,12 @@ def row_example(cells: Sequence[object], limit: int = LONGEST_EXAMPLE) -> str:
     return shorten(mask_logins(", ".join(texts)), limit)
 
 
-def unreadable_dates(name: str, column: str, texts: Sequence[str], example: str) -> str:
-    """Return the message that no row of the source ``name`` has a date that can be read."""
-    formats = " or ".join(f'"{each}"' for each in fitting_formats(texts))
+def unreadable_dates(name: str, column: str, rows: Sequence[Sequence[object]]) -> str:
+    """Return the message that none of the ``rows``, which begin with a date, has one that can be read."""
+    formats = " or ".join(f'"{each}"' for each in fitting_formats(str(row[0]) for row in rows))
     advice = f"Set source.date_format to {formats}" if formats else (
         'Set source.date_format (such as "%d/%m/%Y"), name another column in [source] columns, or convert '
         "it with [source] query"
     )  # fmt: skip
+    example = row_example(rows[0])
     return f'{name}: no row has a date that can be read in "{column}". A row: {example}. {advice}'

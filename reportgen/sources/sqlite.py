@@ -24,7 +24,7 @@ from reportgen.sources.base import (
     index_finding,
     quoted_identifier,
 )
-from reportgen.sources.spellings import DateReader, number_of, number_reader, row_example, unreadable_dates
+from reportgen.sources.spellings import DateReader, number_of, number_reader, unreadable_dates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -256,8 +256,7 @@ class SqliteSource(Source):
             found = self._connection.execute(
                 f"SELECT raw_date, path, visits FROM {ROWS} WHERE {unread} LIMIT 1000"
             ).fetchall()
-            texts = [str(row[0]) for row in found]
-            raise SourceError(unreadable_dates(self.name, self.columns[0], texts, row_example(found[0])))
+            raise SourceError(unreadable_dates(self.name, self.columns[0], found))
 
     def _has_row(self, relation: str, condition: str) -> bool:
         found = self._connection.execute(f"SELECT 1 FROM {relation} WHERE {condition} LIMIT 1")

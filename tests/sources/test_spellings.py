@@ -239,7 +239,8 @@ def test_dates_that_are_numbers_are_read_by_their_magnitude(
         assert figures(read(url)) == expected, url
 
 
-@drawn(6)
+@pytest.mark.slow
+@drawn(40)
 @given(
     st.lists(
         st.tuples(st.integers(-5, 40), st.sampled_from(["/", "/a;b", "/é,", "/日"]), st.integers(0, 10**7)),
@@ -293,7 +294,8 @@ def test_scrambled_lines_are_counted_or_the_build_fails(
     assert data.examples.keys() == data.notes.keys()
 
 
-@drawn(8)
+@pytest.mark.slow
+@drawn(40)
 @given(st.integers(0, 2**32))
 def test_scrambled_cells_are_counted_alike_by_every_engine(
     tmp_path_factory: pytest.TempPathFactory, seed: int
