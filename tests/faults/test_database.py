@@ -451,7 +451,7 @@ def test_no_report_is_published_from_half_a_rewrite(site: Path, db: Database, re
         ),
         (
             "ALTER TABLE metrics RENAME visits TO hits", "ALTER TABLE metrics RENAME hits TO visits",
-            ['column "visits" does not exist', "Set columns"],
+            ['no column "visits"; it has: date, path, hits', "Set columns"],
         ),
         (
             "ALTER TABLE metrics ALTER visits TYPE text",
