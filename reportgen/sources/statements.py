@@ -221,7 +221,10 @@ def read_daily(source: Source, span: Span) -> DailyReading:
     visits: dict[date, int] = {}
     notes: Counter[str] = Counter()
     good_rows: Counter[date] = Counter()
-    for stored_day, kind, total, stored_rows in _execute(source, DAILY, **_span_bounds(source, span)):
+    # Engines group in any order, and the fingerprint of a build must not depend on it.
+    found = _execute(source, DAILY, **_span_bounds(source, span))
+    rows = sorted(found, key=lambda row: (str(row[0]), row[1]))
+    for stored_day, kind, total, stored_rows in rows:
         if stored_day is not None:
             day = _date(stored_day)
             visits[day] = visits.get(day, 0) + (_int64(total, source) if kind == GOOD else 0)
@@ -230,7 +233,7 @@ def read_daily(source: Source, span: Span) -> DailyReading:
         else:
             notes[KINDS[kind]] += int(stored_rows)
     _int64(sum(visits.values()), source)  # visits are never negative, so every other sum is smaller
-    return DailyReading(dict(sorted(visits.items())), notes, good_rows)
+    return DailyReading(visits, notes, good_rows)
 
 
 def read_newest_before(source: Source, span: Span) -> date | None:
