@@ -7,7 +7,6 @@ requested longest ago are dropped.
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -30,18 +29,15 @@ STATUS_EVERY_S = 5.0
 class SiteCaches:
     """The page over all sites, and the releases of the sites that are in memory.
 
-    Only the thread of the event loop changes which sites are in memory, and their size. Another thread reads
-    new releases.
+    Only the thread of the event loop changes which sites are in memory. Another thread reads new releases.
     """
 
     def __init__(self, sites: Sites, *, max_bytes: int = MAX_BYTES) -> None:
         self._sites, self._max_bytes = sites, max_bytes
         self.assets = Assets()
         self.index = CurrentRelease(sites.root, self.assets)
-        self._sizes: OrderedDict[CurrentRelease, int] = OrderedDict()
-        """The size in bytes of each release in memory, the one requested longest ago first."""
-        self.size_bytes = 0
-        """The sum of these sizes."""
+        self._loaded: dict[CurrentRelease, None] = {}
+        """The sites in memory, the one requested longest ago first."""
         self._status_due = 0.0
         self.status: dict[str, Any] = {}
 
@@ -54,23 +50,23 @@ class SiteCaches:
 
         return MountedSite(current, document, partial(self._fetch, current))
 
+    @property
+    def size_bytes(self) -> int:
+        """The size of the releases in memory."""
+        return sum(current.cache.size_bytes for current in self._loaded if current.cache)
+
     def _fetch(self, current: CurrentRelease) -> None:
         """Read a site's release if it is not in memory, and note that it was requested last."""
+        self._loaded.pop(current, None)
+        self._loaded[current] = None
         if current.cache is None:
             current.refresh()
-        if current.cache is not None:
-            self._add(current, current.cache.size_bytes)
-            self._sizes.move_to_end(current)
             self._drop_oldest()
 
-    def _add(self, current: CurrentRelease, size_bytes: int) -> None:
-        self.size_bytes += size_bytes - self._sizes.get(current, 0)
-        self._sizes[current] = size_bytes
-
     def _drop_oldest(self) -> None:
-        while len(self._sizes) > 1 and self.size_bytes > self._max_bytes:
-            oldest, size_bytes = self._sizes.popitem(last=False)
-            self.size_bytes -= size_bytes
+        while len(self._loaded) > 1 and self.size_bytes > self._max_bytes:
+            oldest = next(iter(self._loaded))
+            del self._loaded[oldest]
             oldest.drop()
 
     def refresh_index(self) -> None:
@@ -82,12 +78,10 @@ class SiteCaches:
 
     async def refresh_sites(self) -> None:
         """Serve the newest releases of the sites in memory. Another thread reads them."""
-        for current in list(self._sizes):
+        for current in list(self._loaded):
             await asyncio.to_thread(current.refresh)
-            if current not in self._sizes:  # a request for another site has dropped it meanwhile
+            if current not in self._loaded:  # a request for another site has dropped it meanwhile
                 current.drop()
-            elif current.cache:
-                self._add(current, current.cache.size_bytes)
         self._drop_oldest()
 
     async def follow(self) -> None:
