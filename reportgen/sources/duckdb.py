@@ -1,8 +1,8 @@
 """DuckDB: its own database files, Parquet files (also by a glob pattern), CSV and gzipped CSV.
 
 The connection can read only the named files: it loads no extension, has no access to the network, and its
-settings are locked. A CSV file is read into memory once, with only the dates that the build reads, because
-otherwise each statement would parse the whole file again.
+settings are locked. CSV files, and dates that are not plain ISO text, are read into memory once. Only the
+dates that the build reads are kept. Otherwise each statement would parse all rows again.
 
 Dates and numbers may be text in the spellings of :mod:`reportgen.sources.spellings`. DuckDB itself reads CSV
 files in UTF-8 in which every row has the columns of the header and a date. All other CSV files are first
@@ -146,26 +146,33 @@ class DuckdbSource(Source):
     def _read_spellings(self) -> None:
         """Make :data:`ROWS`, in which each date is a date, or NULL if it cannot be read.
 
-        It is a table of the rows of CSV files, from the first date on. Of other files it is a view.
+        It is a table of the rows from the first date on, because files and texts are slow to parse. If all
+        dates are plain ISO dates of a database or Parquet files, it is a view.
         """
         stored, path, visits = map(quoted_identifier, self.columns)
+        is_view = False
         if self._types[0] == "VARCHAR":
-            day = self._day_of_text(stored)
+            day, plain = self._day_of_text(stored), _plain_day(stored)
+            other = f"{stored} IS NOT NULL AND {plain} IS NULL"
+            if not (self._is_csv or self.settings.date_format or self._has_row(other, self._relation)):
+                day, is_view = plain, True
         elif self._types[0] in NUMBER_TYPES:
             day = self._day_of_number(stored)
         else:
             day = _day_in_zone(stored, self._stored_zone)
         rows = f"SELECT {day} AS day, {stored} AS raw_date, {path} AS path, {visits} AS visits"
         rows += f" FROM {self._relation}"
-        if self._is_csv:
-            from_first = f"WHERE day >= DATE '{self._first.isoformat()}' OR day IS NULL"
-            self._connection.execute(f"CREATE TEMP TABLE {ROWS} AS SELECT * FROM ({rows}) {from_first}")
-        else:
+        if is_view:
             self._connection.execute(f"CREATE TEMP VIEW {ROWS} AS {rows}")
+        else:
+            from_first = f"WHERE day >= DATE '{self._first.isoformat()}' OR day IS NULL"
+            # OFFSET 0 keeps the filter outside, where it does not compute each date again.
+            kept = f"SELECT * FROM ({rows} OFFSET 0) {from_first}"
+            self._connection.execute(f"CREATE TEMP TABLE {ROWS} AS {kept}")
         unreadable = "day IS NULL AND raw_date IS NOT NULL"
         if self._has_row("day IS NOT NULL") or not self._has_row(unreadable):
             return
-        if self._is_csv and self._has_row(f"{day} IS NOT NULL", self._relation):
+        if self._has_row(f"{day} IS NOT NULL", self._relation):
             return  # all rows with a date are older
         found = self._connection.execute(
             f"SELECT CAST(raw_date AS VARCHAR), path, visits FROM {ROWS} WHERE {unreadable} LIMIT 1000"
@@ -209,10 +216,8 @@ class DuckdbSource(Source):
         whens = " ".join(
             f"WHEN regexp_full_match({text}, {_literal(pattern)}) THEN {day}" for pattern, day in cases
         )
-        # Plain dates first: the patterns take three times as long. A cast alone accepts other texts, too.
-        plain = f"TRY_CAST({column} AS DATE)"
-        plain = f"CASE WHEN length({column}) = 10 AND CAST({plain} AS VARCHAR) = {column} THEN {plain} END"
-        default = f"coalesce({plain}, CASE {whens} END)"
+        # Plain dates first: the patterns take three times as long.
+        default = f"coalesce({_plain_day(column)}, CASE {whens} END)"
         if date_format is None:
             return default
         matches = f"regexp_full_match({text}, {_literal(spellings.format_pattern(date_format))})"
@@ -345,6 +350,12 @@ def _file_states(files: Sequence[str]) -> list[tuple[int, int, int]]:
     """Return inode, size and time of the last change (ns) of each file: one changes if the file does."""
     stats = [os.stat(file) for file in files]  # noqa: PTH116
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
+
+
+def _plain_day(column: str) -> str:
+    """Return the SQL of the date of a text as 2026-11-06. A cast alone accepts other texts, too."""
+    day = f"TRY_CAST({column} AS DATE)"
+    return f"CASE WHEN length({column}) = 10 AND CAST({day} AS VARCHAR) = {column} THEN {day} END"
 
 
 def _day_in_zone(moment: str, stored_zone: str | None) -> str:
