@@ -130,7 +130,7 @@ class CsvWriter:
         return CsvForm(str(target), "utf-8-sig", ",", names, 1)
 
     def _rows(self, table: "_Table", lines: "_Lines") -> Iterator[list[str]]:
-        after_gap = in_other_table = False
+        has_rows = after_gap = in_other_table = False
         for cells in lines.rows(table.form):
             if time.monotonic() > self._end:
                 raise SourceUnavailable(
@@ -139,7 +139,7 @@ class CsvWriter:
                 )
             is_comment = cells[:1] != [] and cells[0].startswith("#") and len(cells) < len(table.form.names)
             if is_comment or not any(map(str.strip, cells)):
-                after_gap = True
+                after_gap = has_rows
                 continue
             if table.is_header(cells):
                 after_gap = in_other_table = False
@@ -149,7 +149,7 @@ class CsvWriter:
                 in_other_table = True
                 self._leave_out("second_table", cells)
             else:
-                after_gap = False
+                has_rows, after_gap = True, False
                 yield table.checked(cells, lines)
 
     def _is_total(self, table: "_Table", cells: Sequence[str]) -> bool:
@@ -164,9 +164,13 @@ class CsvWriter:
         )
 
     def _begins_other_table(self, table: "_Table", cells: Sequence[str]) -> bool:
-        """Whether a row is the header of another table, or a text: it has neither a date nor a number."""
-        is_row = len(cells) == len(table.form.names) and table.date is None
-        return not is_row and not any(self._dates.day_of(cell) or self._is_number(cell) for cell in cells)
+        """Whether a row is the header of another table, or a text: it has neither a date nor a number.
+
+        A row with as many fields as the table is a bad row if a digit is in it, or if a query reads the file.
+        """
+        if len(cells) == len(table.form.names) and (table.date is None or re.search(r"\d", "".join(cells))):
+            return False
+        return not any(self._dates.day_of(cell) or self._is_number(cell) for cell in cells)
 
     def _is_number(self, cell: str) -> bool:
         return number_of(cell, self._number, self._settings.thousands) is not None

@@ -40,6 +40,9 @@ OTHER = "\n\nDay Index,Users,Sessions\n20261101,5,7\n20261102,6,8\n"
         (f"date,path,visits\n{ROWS}\nMade by a program, for you\n", {"second_table": 1}),
         (f"date,path,visits\n{ROWS}{DAY},/b,\n,/c,1\n{DAY},,1\nnone,/d,1\n",
          {"null_visits": 1, "null_date": 1, "null_path": 1, "invalid_date": 1}),
+        (f"date,path,visits\n{DAY},/,1\n\n11/26/2026,/a,1.210\n{DAY},/a,2\n", {"invalid_date": 1}),
+        (f"date,path,visits\n\nunknown,/,-\n{ROWS}", {"invalid_date": 1}),
+        (f"date,path,visits\n# all\n{ROWS}\nday,users,sessions\n{DAY},5,7\n", {"second_table": 2}),
     ],
 )  # fmt: skip
 def test_what_is_not_a_row_is_left_out_and_counted(text: str, notes: dict[str, int], tmp_path: Path) -> None:
