@@ -13,7 +13,14 @@ from reportgen.pages.templates import TEMPLATES
 from reportgen.publish.release import current_release, lock_output
 from reportgen.sources.base import Finding, Source
 from reportgen.sources.registry import open_source
-from reportgen.sources.statements import MAX_INT64, DailyReading, read_newest_before, read_paths
+from reportgen.sources.statements import (
+    MAX_INT64,
+    DailyReading,
+    read_bad_row,
+    read_newest_before,
+    read_paths,
+    setting_advice,
+)
 
 TOP_PATHS = 3
 """Number of paths that are shown."""
@@ -60,7 +67,10 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
         examples = read_examples(source, span, notes)
         for kind, rows in notes.items():
             such = f", such as: {examples[kind]}" if kind in examples else ""
-            yield Finding("warning", "rows", f"{rows:,} will be left out: {kind.replace('_', ' ')}{such}")
+            row = read_bad_row(source, span, kind) if kind in {"invalid_date", "invalid_visits"} else None
+            advice = row and setting_advice(source, kind, row)
+            left_out = f"{rows:,} will be left out: {kind.replace('_', ' ')}{such}"
+            yield Finding("warning", "rows", f"{left_out}. {advice}" if advice else left_out)
     if not daily.rows:
         yield from _older(config, span, notes)
 

@@ -10,19 +10,22 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING
 
 from reportgen.config.settings import Config
+from reportgen.core.errors import SourceError
 from reportgen.core.windows import Span, Window, look_back, make_window, today_in
 from reportgen.sources.base import Source
 from reportgen.sources.registry import open_source
+from reportgen.sources.spellings import row_example
 from reportgen.sources.statements import (
     Cell,
     DailyReading,
     PathsReading,
     PathTotals,
+    read_bad_row,
     read_cells,
     read_daily,
-    read_example,
     read_paths,
     read_rows_out_of_range,
+    setting_advice,
 )
 
 if TYPE_CHECKING:  # it loads Babel
@@ -140,6 +143,10 @@ def read_days(
     """Return the visits of each date of ``span``, and the number of rows that are left out, by kind.
 
     With ``thorough`` every row of the source is looked at, which may take long.
+
+    Raises:
+        SourceError: no row of ``span`` has a number of visits that can be read.
+
     """
 
     def read() -> tuple[DailyReading, Counter[str]]:
@@ -151,13 +158,26 @@ def read_days(
     doubtful = len(daily.visits) < span.days or notes["invalid_date"] > 0
     if (doubtful or thorough) and source.read_all_spellings(thorough=thorough):
         daily, notes = read()
+    if not daily.rows and daily.notes.keys() == {"invalid_visits"}:
+        raise SourceError(_unreadable_visits(source, span))
     return daily, Counter(dict(sorted(notes.items())))  # engines group in any order
 
 
 def read_examples(source: Source, span: Span, notes: Mapping[str, int]) -> dict[str, str]:
     """Return one row of each kind in ``notes`` as text to show."""
-    found = {kind: source.examples.get(kind) or read_example(source, span, kind) for kind in notes}
-    return {kind: example for kind, example in found.items() if example is not None}
+    rows = ((kind, read_bad_row(source, span, kind)) for kind in notes if kind not in source.examples)
+    return {**source.examples, **{kind: row_example(row) for kind, row in rows if row}}
+
+
+def _unreadable_visits(source: Source, span: Span) -> str:
+    row = read_bad_row(source, span, "invalid_visits") or (None, None, None)
+    advice = setting_advice(source, "invalid_visits", row) or (
+        "Name another column in [source] columns, or convert it with [source] query"
+    )
+    return (
+        f"{source.name}: no row of {span.first} to {span.last} has a whole number in "
+        f'"{source.columns[2]}". A row: {row_example(row)}. {advice}'
+    )
 
 
 def smallest_named_change(total: int) -> int:

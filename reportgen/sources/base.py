@@ -95,6 +95,8 @@ class Source(ABC):
     """
 
     driver_errors: ClassVar[tuple[type[BaseException], ...]]
+    reads_spellings = True
+    """Whether texts are read as ``date_format`` and ``thousands`` say."""
     advice = "Check [source] url, table, columns and query"
     """What to do after an error for which there is no other advice."""
     grace_s = 0

@@ -53,6 +53,9 @@ FORMATS = (
 )  # fmt: skip
 """Formats to offer for a text that is not read without one."""
 
+THOUSANDS = (".", ",", "'", "\N{RIGHT SINGLE QUOTATION MARK}")
+"""Characters that ``source.thousands`` can be."""
+
 LONGEST_EXAMPLE = 100
 """Maximum columns of a row that is shown as an example."""
 
@@ -200,10 +203,26 @@ def row_example(cells: Sequence[object], limit: int = LONGEST_EXAMPLE) -> str:
 
 def unreadable_dates(name: str, column: str, rows: Sequence[Sequence[object]]) -> str:
     """Return the message that none of the ``rows``, which begin with a date, has one that can be read."""
-    formats = " or ".join(f'"{each}"' for each in fitting_formats(str(row[0]) for row in rows))
-    advice = f"Set source.date_format to {formats}" if formats else (
+    advice = date_advice(str(row[0]) for row in rows) or (
         'Set source.date_format (such as "%d/%m/%Y"), name another column in [source] columns, or convert '
         "it with [source] query"
-    )  # fmt: skip
+    )
     example = row_example(rows[0])
     return f'{name}: no row has a date that can be read in "{column}". A row: {example}. {advice}'
+
+
+def date_advice(texts: Iterable[str]) -> str:
+    """Return which ``source.date_format`` reads all texts of dates; empty if none is known."""
+    formats = " or ".join(f'"{each}"' for each in fitting_formats(texts))
+    return formats and f"Set source.date_format to {formats}"
+
+
+def number_advice(text: str) -> str:
+    """Return which ``source.thousands`` reads the text of a number; empty if none does.
+
+    With a comma, 1.000 is 1.
+    """
+    possible = [mark for mark in THOUSANDS if mark in {*text, ","}]
+    fitting = [mark for mark in possible if number_of(text, number_reader(mark), mark) is not None]
+    marks = " or ".join(f'"{mark}"' for mark in fitting)
+    return marks and f"Set source.thousands to {marks}"

@@ -8,7 +8,7 @@ statement             result                                      run by
 ``CELLS``             visits of each date and path, for few paths :func:`read_cells`
 ``ROWS_WITHOUT_DATE`` number of rows whose date cannot be read    :func:`read_rows_out_of_range`
 ``ROWS_AFTER_END``    number of rows dated after today            :func:`read_rows_out_of_range`
-``EXAMPLE``           one bad row of a kind, if there is one      :func:`read_example`
+``EXAMPLE``           one bad row of a kind, if there is one      :func:`read_bad_row`
 ``NEWEST``            the newest date before a date               :func:`read_newest_before`
 ===================== =========================================== ==============================
 
@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 from reportgen.core.errors import SourceError
 from reportgen.core.windows import Span, Window
 from reportgen.sources.base import Source
-from reportgen.sources.spellings import row_example
+from reportgen.sources.spellings import date_advice, number_advice
 
 GOOD = 0
 """The kind of a good row."""
@@ -293,16 +293,25 @@ def read_rows_out_of_range(source: Source, span: Span, *, include_future: bool) 
     return +notes
 
 
-def read_example(source: Source, span: Span, kind: str) -> str | None:
-    """Return a bad row of ``kind`` as text to show, or ``None`` if there is none."""
+def read_bad_row(source: Source, span: Span, kind: str) -> Sequence[Any] | None:
+    """Return the stored date, path and visits of a bad row of ``kind``, or ``None`` if there is none."""
     condition = WITHOUT_DATE.get(kind)
     if condition is None:
         number = next(number for number, name in KINDS.items() if name == kind)
         condition = f"{IN_RANGE} AND {KIND} = {number}"
     bounds = _span_bounds(source, span).items()
     used = {name: value for name, value in bounds if f"{{{name}}}" in condition}
-    row = next(_execute(source, EXAMPLE.replace("{condition}", condition), **used), None)
-    return None if row is None else row_example(row)
+    return next(_execute(source, EXAMPLE.replace("{condition}", condition), **used), None)
+
+
+def setting_advice(source: Source, kind: str, row: Sequence[Any]) -> str:
+    """Return which setting would read a bad row; empty if none is known, or if one is set already."""
+    settings, (stored_date, _, stored_visits) = source.settings, row
+    if kind == "invalid_date" and source.reads_spellings and not settings.date_format:
+        return date_advice([str(stored_date)])
+    if kind == "invalid_visits" and source.reads_spellings and not settings.thousands:
+        return number_advice(stored_visits) if isinstance(stored_visits, str) else ""
+    return ""
 
 
 def _execute(

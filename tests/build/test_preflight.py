@@ -90,6 +90,26 @@ def test_older_rows_are_found_in_any_spelling(tmp_path: Path) -> None:
         assert found[1][2].startswith(f"{older}, before all dates")
 
 
+@pytest.mark.parametrize(
+    ("row", "settings", "advice"),
+    [
+        (f"{TODAY},/,1.210", {}, '1.210. Set source.thousands to "."'),
+        (f"{TODAY},/,1.000", {}, '1.000. Set source.thousands to "." or ","'),
+        (f"{TODAY},/,1'210", {}, """1'210. Set source.thousands to "'\""""),
+        (f"{TODAY},/,many", {}, "/, many"),
+        (f"{TODAY},/,1.210", {"thousands": ","}, "/, 1.210"),
+        ("11/23/2026,/,1", {}, '/, 1. Set source.date_format to "%m/%d/%Y"'),
+        ("11/06/2026,/,1", {}, '/, 1. Set source.date_format to "%m/%d/%Y" or "%d/%m/%Y"'),
+        ("11/23/2026,/,1", {"date_format": "%d/%m/%Y"}, "11/23/2026, /, 1"),
+    ],
+)
+def test_check_offers_the_setting_that_reads_a_bad_row(
+    row: str, settings: dict[str, str], advice: str, tmp_path: Path
+) -> None:
+    (tmp_path / "m.csv").write_text(f"date,path,visits\n{TODAY},/,1\n{row}\n")
+    assert said(str(tmp_path / "m.csv"), tmp_path, **settings)[-1][2].endswith(advice)
+
+
 def test_a_path_cannot_change_the_terminal(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(f'date,path,visits\n{TODAY},"/\x1b[2J\u202e\r\n{"x" * 500}",1\n')
     ((_, _, message),) = [each for each in said(str(tmp_path / "m.csv"), tmp_path) if each[1] == "paths"]

@@ -160,11 +160,11 @@ class Truth:
         return total
 
 
-def truth(case: Case) -> Truth:
+def truth(case: Case) -> Truth:  # noqa: C901 - one branch for each rule
     """Return the truth: sort each row by the documented rules.
 
     Raises:
-        RefusedError: what is read does not add up in 64 bits, or no row has a date.
+        RefusedError: what is read does not add up in 64 bits, or no row has a date, or a number.
 
     """
     longest = max(map(length, case.windows))
@@ -200,6 +200,8 @@ def truth(case: Case) -> Truth:
         total, rows = total + number, rows + 1
     if notes["invalid_date"] and not dated:
         raise RefusedError("no row has a date")
+    if not rows and notes.keys() - {"null_date", "invalid_date", "future_date"} == {"invalid_visits"}:
+        raise RefusedError("has a whole number")
     if total > MAX:
         raise RefusedError("64 bits")
     return Truth(visits, recorded, notes, rows)

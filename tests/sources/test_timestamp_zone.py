@@ -140,6 +140,9 @@ def test_a_zone_that_does_not_exist_is_refused_as_timezone_is() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["ibis+duckdb", "ibis+pyspark"])
-def test_the_setting_is_refused_through_ibis(scheme: str, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="timestamp_zone: not possible through Ibis"):
-        Engine(scheme, tmp_path).open(f"{scheme}:///m", timestamp_zone="UTC")
+@pytest.mark.parametrize(
+    ("setting", "value"), [("timestamp_zone", "UTC"), ("date_format", "%d/%m/%Y"), ("thousands", ".")]
+)
+def test_the_setting_is_refused_through_ibis(scheme: str, setting: str, value: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{setting}: not possible through Ibis"):
+        Engine(scheme, tmp_path).open(f"{scheme}:///m", **{setting: value})

@@ -118,16 +118,18 @@ class IbisSource(Source):
     """A table or query of an engine that Ibis connects to."""
 
     driver_errors = (Exception,)
+    reads_spellings = False
     _backend: Any
 
     def __init__(self, settings: SourceSettings, timezone: str) -> None:
         self._url = settings.url.get_secret_value()
         super().__init__(settings, public_name(self._url))
         self._timezone = timezone
-        if settings.timestamp_zone:
-            raise ConfigError(
-                "source.timestamp_zone: not possible through Ibis. Convert the column with source.query"
-            )
+        for name in ("timestamp_zone", "date_format", "thousands"):
+            if getattr(settings, name):
+                raise ConfigError(
+                    f"source.{name}: not possible through Ibis. Convert the column with source.query"
+                )
         self._backend_name = load_backend(self._url)
         self._engine = ENGINES.get(self._backend_name, UNTESTED)
         self._secrets = (*url_secrets(self._url), self._url)
