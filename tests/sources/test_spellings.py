@@ -440,6 +440,12 @@ def test_a_number_with_two_meanings_is_not_read(
         assert data.examples["invalid_visits"].startswith(f"{TODAY}, /")
 
 
+def test_an_old_row_whose_time_is_wrong_is_counted_by_sqlite_too(tmp_path: Path) -> None:
+    wrong = [(f"2020-01-02{text}", "/", "1") for text in ("T", " T10:00", "TT10:00", "T24:00", " 10")]
+    data = read(in_sqlite([(str(TODAY), "/", "1"), ("20200102", "/", "1"), *wrong], tmp_path))
+    assert (data.daily.rows, data.notes) == (1, {"invalid_date": 4})
+
+
 def test_a_source_without_a_readable_number_is_an_error_that_offers_a_setting(tmp_path: Path) -> None:
     rows = [(str(TODAY), "/", "1.210"), (str(TODAY), "/a", "2.420")]
     for url in (in_parquet(rows, tmp_path), in_sqlite(rows, tmp_path)):
