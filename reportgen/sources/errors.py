@@ -38,6 +38,7 @@ ADVICE: tuple[tuple[str, type[SourceError], str], ...] = (
     # Words of messages.
     (r"role \".*\" does not exist|pg_hba|authenti|password|access denied|not authorized", SourceError, LOGIN),
     (r"database \".*\" does not exist", SourceError, "Check the database's name in its URL"),
+    ("invalid sslmode", SourceError, "Write one that libpq knows, such as sslmode=require, in its URL"),
     ("cannot connect: |connection failed: ", SourceUnavailable,
      "Check host and port in its URL, and that the server runs"),
     ("Conflicting lock", SourceUnavailable, "Another program has the database open for writing. Try again"),

@@ -37,9 +37,14 @@ INTEGER_TYPES = {"int2", "int4", "int8"}
 FRACTIONAL_TYPES = {"numeric", "float4", "float8"}
 
 FOREIGN_PARAMETERS = {
-    "adapter", "charset", "connection_limit", "encoding", "pgbouncer", "pool", "pool_max_conns", "pool_size",
-    "pool_timeout", "prepared_statements", "reconnect", "socket_timeout", "sslaccept", "sslidentity",
-    "statement_cache_size", "statement_timeout", "supa", "timeout", "workaround",
+    "adapter", "ApplicationName", "binary_parameters", "charset", "connection_limit",
+    "default_query_exec_mode", "encoding", "idle_timeout", "max_lifetime", "max_overflow", "pgbouncer",
+    "pool", "pool_health_check_period", "pool_max_conn_idle_time", "pool_max_conn_lifetime",
+    "pool_max_conns", "pool_min_conns", "pool_mode", "pool_pre_ping", "pool_recycle", "pool_size",
+    "pool_timeout", "prepare", "prepared_statement_cache_size", "prepared_statements",
+    "preparedStatementCacheQueries", "prepareThreshold", "queue_interval", "queue_target", "reconnect",
+    "socket_timeout", "sslaccept", "sslidentity", "statement_cache_capacity", "statement_cache_mode",
+    "statement_cache_size", "statement_timeout", "supa", "timeout", "uselibpqcompat", "workaround",
 }  # fmt: skip
 """Parameters that other tools read from a URL of PostgreSQL, and that its own library refuses."""
 
@@ -107,7 +112,9 @@ class PostgresSource(Source):
                 fallback_application_name="reportgen",
             )
         except psycopg.ProgrammingError as exc:
-            raise ConfigError(f"source.url: not a PostgreSQL URL: {self.message_of(exc)}") from None
+            text = self.message_of(exc)
+            advice = ". Correct its name, or leave the parameter out" if "query parameter" in text else ""
+            raise ConfigError(f"source.url: not a PostgreSQL URL: {text}{advice}") from None
         except (psycopg.Error, UnicodeError, ValueError) as exc:
             text = f"cannot connect: {self.message_of(exc).removeprefix('connection failed: ')}"
             # Without the cause, which would show the password.

@@ -36,8 +36,8 @@ def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
         url = f"{engine}:///{quote(url)}"
         settings = settings.model_copy(update={"url": SecretStr(url)})
     scheme = url.partition("://")[0].lower() if "://" in url else ""
-    # Ecto and SQLAlchemy name a driver, which is not used here.
-    if scheme.partition("+")[0] in {"postgresql", "postgres", "ecto"}:
+    system = scheme.partition("+")[0]  # SQLAlchemy names a driver after it, which is not used here
+    if system in {"postgresql", "postgres", "ecto"}:
         from reportgen.sources.postgres import PostgresSource
 
         return PostgresSource(settings, timezone, span)
@@ -61,12 +61,13 @@ def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
         from reportgen.sources.sample import open_sample
 
         return open_sample(span.last)
-    if scheme in {"mysql", "mariadb"}:
+    if system in {"mysql", "mysql2", "mariadb"}:
         raise ConfigError(
             f"source.url: {scheme}:// needs the extra ibis, with the driver that docs/engines.md names. "
             "Install it, and write ibis+mysql://user@host/database"
         )
-    what = f'no engine for "{scheme}://…"' if scheme else "not understood"
+    no_file = f"neither a URL nor the path of an existing SQLite or DuckDB file (seen from {Path.cwd()})"
+    what = f'no engine for "{scheme}://…"' if scheme else no_file
     raise ConfigError(f"source.url: {what}; it can be: {URL_FORMS}")
 
 

@@ -589,10 +589,11 @@ def test_a_duckdb_database_that_another_program_writes_to(site: Site) -> None:
     ("url", "says"),
     [
         (f"mysql://app:{SECRET}@db/stats", "write ibis+mysql://user@host/database"),
+        (f"mysql+pymysql://app:{SECRET}@db/stats", "mysql+pymysql:// needs the extra ibis"),
         (f"mariadb://app:{SECRET}@db/stats", "needs the extra ibis, with the driver"),
         (f"oracle://app:{SECRET}@db/stats", 'no engine for "oracle://…"'),
         (f"https://app:{SECRET}@host/stats.csv", 'no engine for "https://…"'),
-        (f"host=db user=app password={SECRET}", "not understood"),
+        (f"host=db user=app password={SECRET}", "neither a URL nor the path of an existing SQLite"),
         ("sqlite:///", "names no file"),
         ("duckdb:///", "names no file"),
     ],
