@@ -266,7 +266,8 @@ def _href(site: SiteHeader, path: str) -> str | None:
     """
     if not site.url or len(path) > MAX_LINK:
         return None
-    whole = path.startswith(("https://", "http://")) and path.split("/")[2] == urlsplit(site.url).netloc
+    host = re.match("https?://([^/?#]*)", path, re.IGNORECASE)
+    whole = host and host[1].lower() == urlsplit(site.url).netloc.lower()
     if not whole and path[:1] != "/":
         return None
     href = f"{'' if whole else site.url}{quote(path, safe=PATH_SAFE)}"

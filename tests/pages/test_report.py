@@ -333,6 +333,18 @@ def test_paths_link_to_the_site_if_its_address_is_set(tmp_path: Path) -> None:
     assert len(page.texts("bdi")) >= len(LINKED) + len(UNLINKED)
 
 
+def test_a_stored_url_on_the_host_of_the_site_is_its_own_link(tmp_path: Path) -> None:
+    urls = {
+        "https://example.com?q=1",
+        "https://example.com#/route",
+        "HTTP://Example.COM/a",
+        "https://example.com",
+    }
+    store(tmp_path, [(1, url, 1) for url in urls])
+    page = week(built(tmp_path, site_url="https://example.com").path)
+    assert {link["href"] for link in page.all("a") if ":" in link["href"]} == urls
+
+
 def test_paths_are_text_if_no_address_is_set(site: Path) -> None:
     assert [link for link in week(site).all("a") if ":" in link["href"]] == []
 
