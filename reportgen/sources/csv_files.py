@@ -13,9 +13,10 @@ import time
 import zlib
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, cast
@@ -44,11 +45,13 @@ HEADER_HINT = (
 class CsvForm:
     """How one CSV file is written. Its rows begin after ``skipped_lines`` lines, and have these columns.
 
-    If it ``is_padded``, a blank follows each separator, and is not a part of the field.
+    ``line_ends`` is the number of different ends (LF, CR LF, CR) of its first lines. If it ``is_padded``, a
+    blank follows each separator, and is not a part of the field.
     """
 
     file: str
     encoding: str
+    line_ends: int
     separator: str
     names: Sequence[str]
     skipped_lines: int
@@ -56,8 +59,8 @@ class CsvForm:
 
     @property
     def is_regular(self) -> bool:
-        """Whether DuckDB can read the file's encoding and separators."""
-        return self.encoding == "utf-8-sig" and not self.is_padded
+        """Whether DuckDB can read the file. With several line ends, it may skip all rows as one line."""
+        return self.encoding == "utf-8-sig" and self.line_ends == 1 and not self.is_padded
 
 
 def find_form(file: str, settings: SourceSettings) -> CsvForm:
@@ -70,6 +73,8 @@ def find_form(file: str, settings: SourceSettings) -> CsvForm:
     encoding = _encoding_of(file, settings.encoding)
     with _translate_errors(file, encoding), _open_text(file, encoding) as stream:
         lines = list(islice(io.StringIO(stream.read(HEAD_BYTES), newline=""), MAX_PREAMBLE))
+    ends = {line[len(line.rstrip("\r\n")) :] for line in lines[:-1]}
+    new_form = partial(CsvForm, file, encoding, max(len(ends), 1))
     separators, start = SEPARATORS, 0
     if lines and (match := re.fullmatch(r'"?sep=(.)"?\s*', lines[0], re.IGNORECASE)):
         separators, start = match[1], 1
@@ -82,13 +87,13 @@ def find_form(file: str, settings: SourceSettings) -> CsvForm:
     if not rows:
         raise SourceError(f"{file}: is empty. A CSV file needs a header row")
     if settings.columns.positions and settings.query is None:
-        return _form_without_header(file, encoding, rows, settings)
+        return _form_without_header(file, new_form, rows, settings)
     wanted = {name.casefold() for name in _column_names(settings)}
     if settings.query is None:
         for number, separator, cells in rows:
             if wanted <= {cell.casefold() for cell in cells}:
                 is_padded = all(cell.startswith(" ") for cell in lines[number].split(separator)[1:])
-                return CsvForm(file, encoding, separator, _unique(cells), number + 1, is_padded)
+                return new_form(separator, _unique(cells), number + 1, is_padded)
     number, separator, cells = _widest(rows)
     if settings.query is None:
         known = {cell.casefold() for cell in cells}
@@ -97,7 +102,7 @@ def find_form(file: str, settings: SourceSettings) -> CsvForm:
             f'{file}: there is no column "{missing}"; it has: {row_example(cells)}. '
             f"{columns_advice(settings, cells, HEADER_HINT)}"
         )
-    return CsvForm(file, encoding, separator, _unique(cells), number + 1)
+    return new_form(separator, _unique(cells), number + 1)
 
 
 class CsvWriter:
@@ -127,7 +132,7 @@ class CsvWriter:
             for cells in self._rows(table, _Lines(stream)):
                 written.write(",".join(_quoted(cells[index]) for index in table.kept) + "\n")
         names = [form.names[index] for index in table.kept]
-        return CsvForm(str(target), "utf-8-sig", ",", names, 1)
+        return CsvForm(str(target), "utf-8-sig", 1, ",", names, 1)
 
     def _rows(self, table: "_Table", lines: "_Lines") -> Iterator[list[str]]:
         has_rows = after_gap = in_other_table = False
@@ -265,18 +270,25 @@ class _Lines:
 
 
 def _form_without_header(
-    file: str, encoding: str, rows: Sequence[tuple[int, str, list[str]]], settings: SourceSettings
+    file: str,
+    new_form: Callable[[str, Sequence[str], int], CsvForm],
+    rows: Sequence[tuple[int, str, list[str]]],
+    settings: SourceSettings,
 ) -> CsvForm:
-    """Return the form of a file whose columns are named by positions. Its rows begin at the first number."""
+    """Return the form of a file whose columns are named by positions.
+
+    The first number of visits shows the separator. The rows begin at the first digit in the column of dates
+    or visits: a row before that number may be a bad one.
+    """
     day, path, visits = settings.columns.positions or (0, 1, 2)
     pattern = number_reader(settings.thousands)
-    for number, separator, cells in rows:
-        if (
-            len(cells) > max(day, path, visits)
-            and number_of(cells[visits], pattern, settings.thousands) is not None
-        ):
-            names = [str(position + 1) for position in range(len(cells))]
-            return CsvForm(file, encoding, separator, names, number)
+    wide = [row for row in rows if len(row[2]) > max(day, path, visits)]
+    for _, separator, found in wide:
+        if number_of(found[visits], pattern, settings.thousands) is None:
+            continue
+        for number, its_separator, cells in wide:
+            if its_separator == separator and re.search(r"\d", cells[day] + cells[visits]):
+                return new_form(separator, [str(at) for at in range(1, len(found) + 1)], number)
     raise SourceError(
         f"{file}: no line has a number in column {visits + 1}, which [source] columns names for visits. "
         f"A line: {row_example(_widest(rows)[2])}"

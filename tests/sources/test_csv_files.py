@@ -64,12 +64,29 @@ def test_a_file_without_a_header_has_columns_by_position(tmp_path: Path) -> None
         (f"date,path,visits\n{ROWS}", {"date": 1, "path": 2, "visits": 3}),
         (f"# all\n\n1;/;x;{DAY}\n2;/a;x;{DAY}\n;;;\n", {"date": 4, "path": 2, "visits": 1}),
         (f"{ROWS}Total,,3\n", {"date": 1, "path": 2, "visits": 3}),
+        (f"{DAY};/;1.210\n11/26/2026;/;-\n{ROWS.replace(',', ';')}", {"date": 1, "path": 2, "visits": 3}),
     ):
         file.write_text(text)
-        assert read(str(file), columns=columns).daily.visits == {TODAY: 3}
+        data = read(str(file), columns=columns)
+        assert data.daily.visits == {TODAY: 3}
+    assert data.notes == {"invalid_visits": 1, "invalid_date": 1}
     file.write_text(ROWS)
     with pytest.raises(SourceError, match=r"no line has a number in column 4"):
         read(str(file), columns={"date": 1, "path": 2, "visits": 4})
+
+
+@pytest.mark.parametrize("ends", [("\r\n", "\n"), ("\n", "\r\n"), ("\r", "\n"), ("\r", "\r\n")])
+def test_lines_of_one_file_may_end_differently(ends: tuple[str, str], tmp_path: Path) -> None:
+    first, second = ends
+    rows = f"{ROWS}{DAY},/b,4\n".replace("\n", second)
+    for head in (
+        f"My site{first}date,path,visits{second}",
+        f"date,path,visits{first}",
+        f"# a{first}# b{second}",
+    ):
+        text = head if "date" in head else f"{head}date,path,visits{first}"
+        (tmp_path / "m.csv").write_bytes((text + rows).encode())
+        assert read(str(tmp_path / "m.csv")).daily.visits == {TODAY: 7}
 
 
 def test_a_query_reads_a_file_with_a_preamble_and_its_own_names(tmp_path: Path) -> None:
