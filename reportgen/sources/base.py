@@ -266,8 +266,8 @@ def columns_advice(settings: SourceSettings, found: Sequence[str], hint: str = "
         for (key, usual), name in zip(USUAL_NAMES.items(), columns, strict=True)
     }
     if all(stored.values()):
-        pairs = (f"{key} = {json.dumps(name)}" for key, name in stored.items() if name != key)
-        return f"Set columns in [source]: columns = {{ {', '.join(pairs)} }}"
+        pairs = ", ".join(f"{key} = {json.dumps(name)}" for key, name in stored.items() if name != key)
+        return f"Set columns in [source]: columns = {{ {pairs} }}" if pairs else "Leave source.columns out"
     if settings.query or not (stored["date"] and stored["path"]):
         return f"Set columns in [source] to the names the data has{hint}"
     quoted = map(quoted_identifier, (stored["date"], stored["path"], *columns))

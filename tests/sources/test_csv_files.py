@@ -135,6 +135,12 @@ def test_an_error_names_file_line_and_rule(content: str | bytes, message: str, t
     assert len(str(caught.value)) < 3000
 
 
+def test_names_that_are_not_needed_are_to_be_left_out(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(f"date,path,visits\n{ROWS}")
+    with pytest.raises(SourceError, match=r"it has: date, path, visits\. Leave source.columns out"):
+        read(str(tmp_path / "m.csv"), columns={"visits": "hits"})
+
+
 def test_a_file_of_nothing_but_a_total_has_no_rows(tmp_path: Path) -> None:
     for line in (",,3", "Total,,3"):
         (tmp_path / "m.csv").write_text(f"date,path,visits\n{line}\n")
