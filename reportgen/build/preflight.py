@@ -52,7 +52,12 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
     with open_source(config.source, config.timezone, span) as source:
         columns = config.source.columns
         what = "query" if config.source.query else f'table "{config.source.table}"'
-        yield Finding("ok", "source", source.name)
+        if "url" in config.source.model_fields_set:
+            yield Finding("ok", "source", source.name)
+        else:
+            yield Finding(
+                "warning", "source", "no source is set, so this is the sample site. Set DATABASE_URL"
+            )
         yield Finding("ok", "table", f'{what} has "{columns.date}", "{columns.path}", "{columns.visits}"')
         yield from source.inspect()
         daily, notes = read_days(source, span, include_future=True, thorough=True)
@@ -78,8 +83,10 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
 def _sample(source: Source, daily: DailyReading, today: date) -> Iterator[Finding]:
     """Yield what shows a person whether this is the right table: its newest rows and its top paths."""
     newest = max(daily.good_rows)
-    recent = sum(rows for day, rows in daily.good_rows.items() if day > today - timedelta(days=7))
-    said = f"{newest}; rows in the last 7 days: {recent:,}"
+    week_before = today - timedelta(days=7)
+    recent = sum(rows for day, rows in daily.good_rows.items() if day > week_before)
+    visits = sum(visits for day, visits in daily.visits.items() if day > week_before)
+    said = f"{newest}; in the last 7 days: {recent:,} rows, {visits:,} visits"
     if recent:
         yield Finding("ok", "newest", said)
     else:

@@ -10,7 +10,7 @@ import re
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -22,7 +22,8 @@ from zoneinfo import ZoneInfo
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, ReportgenError, SourceError, SourceUnavailable
-from reportgen.sources.errors import to_source_error
+from reportgen.sources.errors import QUERY, to_source_error
+from reportgen.sources.spellings import has_local_time
 
 ROWS_PER_FETCH = 5_000
 """Number of rows that are read from a driver at a time."""
@@ -99,6 +100,8 @@ class Source(ABC):
     """Whether texts are read as ``date_format`` and ``thousands`` say."""
     advice = "Check [source] url, table, columns and query"
     """What to do after an error for which there is no other advice."""
+    query_advice = QUERY
+    """What to do about a table or column that [source] query names wrongly."""
     grace_s = 0
     """Seconds to wait after ``statement_timeout_s``, if the engine has such a timeout of its own."""
     too_late = (
@@ -185,7 +188,10 @@ class Source(ABC):
             raise
         except self.driver_errors as exc:
             timeout_s = self.settings.statement_timeout_s
-            raise to_source_error(exc, self.name, self.message_of(exc), timeout_s, self.advice) from exc
+            query = self.query_advice if self.settings.query else None
+            raise to_source_error(
+                exc, self.name, self.message_of(exc), timeout_s, self.advice, query
+            ) from exc
 
     @contextmanager
     def timeout(self, extra_s: float = 0) -> Iterator[None]:
@@ -248,6 +254,11 @@ class Source(ABC):
                 f"{column} has no zone, so its dates are read as stored. Set timestamp_zone in [source]: to "
                 f'"UTC" if it is stored in UTC, as Ecto and Rails do, or to "{timezone}"',
             )  # fmt: skip
+
+    def text_zone_findings(self, dates: Iterable[str], timezone: str) -> Iterator[Finding]:
+        """Yield whether ``timestamp_zone`` may be missing for dates that are stored as text."""
+        if not self.settings.timestamp_zone and any(map(has_local_time, dates)):
+            yield from self.zone_findings("timestamp as text", timezone)
 
     def wrong_type(self, column: str, found: object, expected: str) -> SourceError:
         """Return the error for a column whose type cannot hold the values."""

@@ -35,6 +35,7 @@ from reportgen.sources.base import (
     first_moment,
     quoted_identifier,
 )
+from reportgen.sources.errors import QUERY
 from reportgen.sources.spellings import row_example, unreadable_dates
 
 INTEGER_TYPES = {
@@ -74,6 +75,8 @@ class DuckdbSource(Source):
             self._files = _matching_files(url)
             super().__init__(settings, url)
         self._relation = ""
+        if not self._is_database:
+            self.query_advice = f'{QUERY}: it names the files "{settings.table}"'
         self.advice = f"Check that the file is what its name says ({self._kind})"
 
     def connect(self, opened: ExitStack) -> None:
@@ -314,7 +317,10 @@ class DuckdbSource(Source):
 
     def inspect(self) -> Iterator[Finding]:
         """Yield that neither an index nor rights are needed."""
-        if self._types[0] != "VARCHAR":
+        if self._types[0] == "VARCHAR":
+            found = self._connection.execute(f"SELECT raw_date FROM {ROWS} WHERE day IS NOT NULL LIMIT 100")
+            yield from self.text_zone_findings((row[0] for row in found.fetchall()), self._timezone)
+        else:
             yield from self.zone_findings(self._types[0], self._timezone)
         yield Finding("ok", "index", "none needed: DuckDB keeps the range of each block")
         yield Finding("ok", "rights", "opened read-only")

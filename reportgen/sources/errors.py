@@ -61,14 +61,16 @@ ADVICE: tuple[tuple[str, type[SourceError], str], ...] = (
 
 
 def to_source_error(
-    exc: BaseException, source: str, text: str, timeout_s: float, otherwise: str
+    exc: BaseException, source: str, text: str, timeout_s: float, otherwise: str, query: str | None = None
 ) -> SourceError:
     """Return the SourceError for a driver's error. ``text`` is its message, in one line and without secrets.
 
-    ``source`` is the source's name, and ``otherwise`` the advice if no pattern matches.
+    ``source`` is the source's name, and ``otherwise`` the advice if no pattern matches. ``query`` is the
+    advice about tables and columns, if the source is a query.
     """
     classes = " ".join(f"{each.__module__}.{each.__name__}" for each in type(exc).__mro__[:-3])
     for pattern, error_class, advice in ADVICE:
         if re.search(pattern, f"{classes}: {text}", re.IGNORECASE):
-            return error_class(f"{source}: {text}. {advice.format(s=timeout_s)}")
+            given = query if query and advice in {TABLE, COLUMNS} else advice.format(s=timeout_s)
+            return error_class(f"{source}: {text}. {given}")
     return SourceError(f"{source}: {text}. {otherwise}")

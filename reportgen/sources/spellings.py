@@ -175,6 +175,12 @@ def fitting_formats(texts: Iterable[str]) -> list[str]:
     return fitting[:2]
 
 
+def has_local_time(text: str) -> bool:
+    """Whether a text is a date with a time that has no zone."""
+    text = text.strip(BLANKS)
+    return re.fullmatch(LOCAL, text) is not None and re.fullmatch(DATE, text) is None
+
+
 @lru_cache(512)
 def format_pattern(date_format: str) -> str:
     """Return the pattern of the texts that are read by a format: each engine's strptime reads others."""

@@ -147,6 +147,11 @@ class SqliteSource(Source):
     def inspect(self) -> Iterator[Finding]:
         """Yield whether an index begins with the date column."""
         yield Finding("ok", "rights", "opened read-only")
+        day = self._stored_columns[0]
+        texts = f"SELECT {day} FROM {self.relation('main')} WHERE typeof({day}) = 'text' LIMIT 100"
+        yield from self.text_zone_findings(
+            (row[0] for row in self._connection.execute(texts)), self._timezone
+        )
         if self.settings.query:
             yield Finding("ok", "index", "not checked: the source is a query")
             return

@@ -7,6 +7,7 @@ import pytest
 
 from reportgen.build.preflight import check_settings
 from reportgen.config.settings import config_from_options
+from reportgen.sources.base import Finding
 from tests.support.engines import ENGINES, TODAY, Row, day, make_engine
 
 OWN_ENGINES = [name for name in ENGINES if not name.startswith("ibis")]
@@ -42,13 +43,13 @@ RECENT: list[Row] = [
 CASES: dict[str, tuple[list[Row], list[tuple[str, str, str]]]] = {
     "rows of this week": (RECENT, [
         ("ok", "rows", f"7 rows on {ENDS}"),
-        ("ok", "newest", "2026-11-23; rows in the last 7 days: 5"),
+        ("ok", "newest", "2026-11-23; in the last 7 days: 5 rows, 1,811 visits"),
         ("ok", "paths", "4 from 2026-11-17 to 2026-11-23; most visits: / (1,210), /a (300), /b (300)"),
     ]),
     "rows of last week": ([(day(8), "/old", 3), (day(9), "/old", 4), (day(9), None, 1)], [
         ("ok", "rows", f"2 rows on {ENDS}"),
         ("warning", "newest",
-         "2026-11-15; rows in the last 7 days: 0. Check that the table is still written"),
+         "2026-11-15; in the last 7 days: 0 rows, 0 visits. Check that the table is still written"),
         ("ok", "paths", "1 from 2026-11-09 to 2026-11-15; most visits: /old (7)"),
         ("warning", "rows", "1 will be left out: null path, such as: 2026-11-14, (nothing), 1"),
     ]),
@@ -121,3 +122,25 @@ def test_check_ends_after_the_statement_timeout(pg: str, tmp_path: Path) -> None
     config = config_from_options({"source": {"url": pg, "query": query, "statement_timeout_s": 1}})
     last = list(check_settings(config, TODAY + timedelta(days=1)))[-2]
     assert (last.level, "longer than statement_timeout_s (1 s)" in last.message) == ("error", True)
+
+
+@pytest.mark.parametrize("name", ["sqlite", "csv"])
+def test_check_warns_of_texts_of_times_without_a_zone(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    url = make_engine(name, request, tmp_path).load([("2026-11-23 23:30:00", "/", 5)])
+
+    def zones(**source: str) -> list[Finding]:
+        options = {"source": {"url": url, **source}, "timezone": "Europe/Berlin"}
+        found = check_settings(config_from_options(options), TODAY)
+        return [each for each in found if each.subject == "zone" and each.level == "warning"]
+
+    assert ["Set timestamp_zone in" in each.message for each in zones()] == [True]
+    assert zones(timestamp_zone="UTC") == []
+
+
+def test_check_warns_if_no_source_is_set() -> None:
+    found = [each for each in check_settings(config_from_options({}), TODAY) if each.subject == "source"]
+    assert [(each.level, each.message) for each in found] == [
+        ("warning", "no source is set, so this is the sample site. Set DATABASE_URL")
+    ]
