@@ -238,7 +238,8 @@ class SqliteSource(Source):
         is_old = (
             f"CASE typeof({stored}) WHEN 'text' THEN"
             f" {stored} < '{limit.isoformat()}' AND {_iso_day(f'substr({stored}, 1, 10)')} IS NOT NULL"
-            f" AND date({stored}) IS NOT NULL AND {_ends_as_iso(stored)} AND substr({stored}, 12) < '24'"
+            f" AND date({stored}) IS NOT NULL AND substr({stored}, 12) < '24'"
+            f" AND (substr({stored}, 11) = '' OR substr({stored}, 11) GLOB '[ T][0-9]*')"
             f" WHEN 'integer' THEN +{stored} BETWEEN 100000000 AND {seconds}"
             f" OR +{stored} BETWEEN 100000000000 AND {seconds}000 END"
         )
@@ -281,11 +282,7 @@ def _iso_day(column: str) -> str:
     begin = f"substr({column}, 1, 10)"
     # With a modifier, date() turns 2026-02-30 into 2026-03-02: a text is a date if it stays the same.
     return (
-        f"CASE WHEN date({column}, '+0 days') = {begin} AND {_ends_as_iso(column)}"
-        f" AND substr({column}, 12) NOT GLOB '*[^0-9:.]*' AND {column} >= '0001' THEN {begin} END"
+        f"CASE WHEN date({column}, '+0 days') = {begin} AND (substr({column}, 11) = ''"
+        f" OR substr({column}, 11, 1) IN (' ', 'T') AND length({column}) <> 11"
+        f" AND substr({column}, 12) NOT GLOB '*[^0-9:.]*') AND {column} >= '0001' THEN {begin} END"
     )
-
-
-def _ends_as_iso(column: str) -> str:
-    """Return the SQL of whether nothing, or one blank or T and a digit, follows a date; date() skips more."""
-    return f"(substr({column}, 11) = '' OR substr({column}, 11) GLOB '[ T][0-9]*')"

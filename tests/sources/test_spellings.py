@@ -444,6 +444,9 @@ def test_an_old_row_whose_time_is_wrong_is_counted_by_sqlite_too(tmp_path: Path)
     wrong = [(f"2020-01-02{text}", "/", "1") for text in ("T", " T10:00", "TT10:00", "T24:00", " 10")]
     data = read(in_sqlite([(str(TODAY), "/", "1"), ("20200102", "/", "1"), *wrong], tmp_path))
     assert (data.daily.rows, data.notes) == (1, {"invalid_date": 4})
+    rows = [(f"{TODAY}{text}", "/", "1") for text in ("", " ", "T", "T10:00", "TT10:00")]
+    data = read(in_sqlite(rows, tmp_path))
+    assert (data.daily.rows, data.notes) == (3, {"invalid_date": 2})
 
 
 def test_a_source_without_a_readable_number_is_an_error_that_offers_a_setting(tmp_path: Path) -> None:
