@@ -272,7 +272,8 @@ class DuckdbSource(Source):
             stored_date_value=lambda day: (
                 first_moment(day, self._timezone, stored_zone) if stored_zone else day
             ),
-            raw_date="raw_date" if self._uses_rows else "",
+            # DuckDB's driver needs another package to return a timestamp with a zone.
+            raw_date="raw_date" if self._uses_rows else f"CAST({day} AS VARCHAR)",
         )
 
     @property

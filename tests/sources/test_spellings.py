@@ -440,6 +440,16 @@ def test_a_number_with_two_meanings_is_not_read(
         assert data.examples["invalid_visits"].startswith(f"{TODAY}, /")
 
 
+@pytest.mark.parametrize("kind", ["DATE", "TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMPTZ"])
+def test_each_type_of_date_is_shown_in_an_example(kind: str, tmp_path: Path) -> None:
+    rows = [(str(TODAY), "/", "1"), (str(TODAY), None, "1"), (None, "/", "1")]
+    for url in (in_parquet(rows, tmp_path, kind), in_duckdb(rows, tmp_path, kind)):
+        data = read(url)
+        assert data.notes == {"null_path": 1, "null_date": 1}
+        assert data.examples["null_path"].startswith(str(TODAY))
+        assert data.examples["null_date"] == "(nothing), /, 1"
+
+
 def test_an_old_row_whose_time_is_wrong_is_counted_by_sqlite_too(tmp_path: Path) -> None:
     wrong = [(f"2020-01-02{text}", "/", "1") for text in ("T", " T10:00", "TT10:00", "T24:00", " 10")]
     data = read(in_sqlite([(str(TODAY), "/", "1"), ("20200102", "/", "1"), *wrong], tmp_path))
