@@ -204,10 +204,12 @@ def test_an_instant_counts_for_its_date_in_the_reports_zone(
 ) -> None:
     """A timestamp with a zone is an instant: 23:30 UTC is the next day in Berlin."""
     engine = make_engine(name, request, tmp_path)
-    url = engine.load([("2026-11-21 23:30:00+00", "/a", 1)], dates="timestamptz")
+    moment = "2026-11-21 23:30:00+00"
+    url = engine.load([(moment, "/a", 1), (moment, None, 1)], dates="timestamptz")
     for zone, expected in (("Europe/Berlin", date(2026, 11, 22)), ("UTC", date(2026, 11, 21))):
         with engine.open(url, timezone=zone) as source:
             assert list(read_daily(source, SPAN).visits) == [expected]
+            assert read_examples(source, SPAN, {"null_path": 1})["null_path"].startswith("2026-11-2")
 
 
 def test_names_are_quoted(engine: Engine) -> None:

@@ -287,6 +287,7 @@ class IbisSource(Source):
             placeholder=lambda _, value: sql.literal(value, dialect),
             date_value=date.isoformat if self._reads_text else lambda day: day,
             stored_date_value=lambda day: _first_value(day, days, self._timezone),
+            raw_date=date_of_day if is_instant else "",  # DuckDB's driver needs pytz to return the instant
         )
 
     def _stored_name(self, name: str, schema: Mapping[str, Any]) -> str:
