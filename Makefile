@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-all test-spark chaos fuzz lint format bench page soak build audit clean
+.PHONY: help demo test test-slow test-all test-spark chaos fuzz lint format bench page soak build audit clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -12,6 +12,7 @@ LOCKED := export --quiet --locked --no-dev --extra s3 --no-emit-project
 SERVE ?= 1
 PORT ?= 8080
 SHORT ?=
+COVERAGE ?=
 PYTEST ?= .venv/bin/pytest
 PARALLEL := -n logical --dist worksteal
 QUICK := not slow
@@ -38,18 +39,20 @@ demo: .venv/.installed ## build the sample site and serve it on http://127.0.0.1
 	@.venv/bin/python -m compileall -q reportgen
 	@.venv/bin/reportgen demo --port $(PORT) $(if $(filter 0,$(SERVE)),--no-serve,--serve)
 
-test: .venv/.installed ## what a change needs, with a real PostgreSQL and a real Chromium: four minutes on two cores
+test: .venv/.installed ## what a change needs, with a real PostgreSQL and a real Chromium: four minutes on two cores (COVERAGE=1 measures)
 	@.venv/bin/python tests/support/browser.py || true # tests in a browser skip, and say why, where there is none
-	@$(PYTEST) $(PARALLEL) -m "$(QUICK)"
+	@$(PYTEST) $(PARALLEL) -m "$(QUICK)" $(if $(COVERAGE),--cov --cov-report=)
+	@$(if $(COVERAGE),.venv/bin/coverage report)
+	@$(if $(COVERAGE),for package in core config metrics sources publish pages; do \
+	  echo "$$package: $$(.venv/bin/coverage report --format=total --include="reportgen/$$package/*") %"; done)
 
-test-all: .venv/.installed ## make test with branch coverage, then the slow tests, one at a time
+test-slow: .venv/.installed ## faults, limits and long runs, one at a time: half an hour
 	@.venv/bin/python tests/support/browser.py || true
-	@.venv/bin/coverage erase
-	@$(PYTEST) $(PARALLEL) -m "$(QUICK)" --cov --cov-report=
-	@.venv/bin/coverage report
-	@for package in core config metrics sources publish pages; do \
-	  echo "$$package: $$(.venv/bin/coverage report --format=total --include="reportgen/$$package/*") %"; done
 	@$(PYTEST) -m slow
+
+test-all: ## make test with branch coverage, then make test-slow
+	@$(MAKE) --no-print-directory test COVERAGE=1
+	@$(MAKE) --no-print-directory test-slow
 
 .spark/venv/.installed: $(UV) pyproject.toml uv.lock # its own environment: it is large, and pyarrow changes what pandas does
 	@UV_PROJECT_ENVIRONMENT=.spark/venv $(UV) sync --quiet --locked --extra ibis --group spark --python $(PYTHON)

@@ -10,16 +10,19 @@ import sys
 import tarfile
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from typer.main import get_command
 
 import reportgen
 from reportgen.cli.main import app
-from reportgen.config.settings import Columns, Config, OutputSettings, ServerSettings, SourceSettings
+from reportgen.config.settings import Columns, Config
 
 ROOT = Path(__file__).parent.parent
 LIBRARIES = (
@@ -75,16 +78,25 @@ def test_every_command_and_option_is_documented() -> None:
     for name, command in commands.items():
         assert f"`reportgen {name}`" in text
         for option in command.params:
+            if option.param_type_name == "argument":
+                continue
             for spelling in (*option.opts, *option.secondary_opts):
                 assert re.search(rf"`{spelling}\b", text), f"{name} {spelling}"
 
 
+def _settings(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, FieldInfo]]:
+    """Yield each setting with its name; of a section, the settings inside, but for the names of columns."""
+    for name, field in model.model_fields.items():
+        full = f"{prefix}{field.alias or name}"
+        if isinstance(field.default, BaseModel) and not isinstance(field.default, Columns):
+            yield from _settings(type(field.default), f"{full}.")
+        else:
+            yield full, field
+
+
 def test_every_setting_is_documented_with_its_default() -> None:
     text = (ROOT / "docs" / "reference.md").read_text()
-    sections = {"source": SourceSettings, "output": OutputSettings, "server": ServerSettings}
-    settings = [(name, field) for name, field in Config.model_fields.items() if name not in sections]
-    for section, model in sections.items():
-        settings += [(f"{section}.{f.alias or name}", f) for name, f in model.model_fields.items()]
+    settings = list(_settings(Config))
     for name, field in settings:
         row = next((line for line in text.splitlines() if line.startswith(f"| `{name}` |")), None)
         assert row is not None, f"{name} is not in docs/reference.md"

@@ -23,12 +23,14 @@ from reportgen.core.processes import (
     run_in_child,
     within,
 )
-from reportgen.core.windows import EARLIEST, today_in
+from reportgen.core.windows import EARLIEST, Span, today_in
 from reportgen.metrics.dataset import Dataset, note_list, read_dataset
+from reportgen.metrics.left_out import left_out_summary
 from reportgen.pages.exports import paths_csv
 from reportgen.pages.templates import templates_digest
 from reportgen.publish.history import BuildResult, record
 from reportgen.publish.release import OutputLock, Release, current_release, is_whole, lock_output, publish
+from reportgen.sources.registry import open_source
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,26 @@ def build(
 
     """
     watch = watch or Stopwatch()
-    with watch.stage("query"):
-        dataset = read_dataset(config, now, as_of, paths_csv)
-        shown = fingerprint(config, dataset)
+    if config.import_.logs and as_of is None:
+        from reportgen.sources.log_import import import_logs
+
+        with watch.stage("import"):
+            import_logs(config, config.import_.logs, config.import_.into, create=config.import_.create)
     last = current_release(lock.root)
-    if if_changed and last and last.manifest.get("content") == shown and is_whole(last):
+
+    def is_current(key: str, value: str | None) -> bool:
+        return (
+            if_changed and last is not None and last.manifest.get(key) == value is not None and is_whole(last)
+        )
+
+    with watch.stage("query"):
+        state = source_state(config, now, as_of)
+        unchanged = is_current("source_state", state)
+        if not unchanged:
+            dataset = read_dataset(config, now, as_of, paths_csv)
+            shown = fingerprint(config, dataset)
+            unchanged = is_current("content", shown)
+    if last and unchanged:
         into_bucket(config, last, watch, allow_newer=True)
         return _result(last, now, watch, peak_memory_bytes(), changed=False)
     from reportgen.build.verify import check_files, check_not_emptied, check_not_replaced, check_sums
@@ -111,7 +128,7 @@ def build(
         check_files(files, windows=config.windows, max_page_mb=most, own=config.templates_dir)
     with watch.stage("publish"):
         peak_bytes = max(held, peak_memory_bytes())
-        about = _about(dataset, watch, shown, peak_bytes)
+        about = _about(dataset, watch, shown, state, peak_bytes)
         release = publish(lock, files, about, built_at=now, keep=config.output.keep)
     # After the switch here: a bucket that is down does not delay it, and the next build completes the bucket.
     into_bucket(config, release, watch)
@@ -161,14 +178,17 @@ def _result(
     release: Release, now: datetime, watch: Stopwatch, peak_bytes: int, *, changed: bool
 ) -> BuildResult:
     """Return the result of this run, which may have found nothing to publish."""
-    kept = ("as_of", "built_at", "source", "rows", "notes", "version")
+    kept = ("as_of", "built_at", "source", "rows", "notes", "left_out", "version")
     return BuildResult(
         "published" if changed else "unchanged",
         now,
         release=release.id,
         peak_memory_bytes=peak_bytes,
         timings_s=dict(watch.seconds),
-        details={"path": str(release.path), **{name: release.manifest[name] for name in kept}},
+        details={
+            "path": str(release.path),
+            **{name: release.manifest[name] for name in kept if name in release.manifest},
+        },
     )
 
 
@@ -201,29 +221,48 @@ def into_bucket(config: Config, release: Release, watch: Stopwatch, *, allow_new
             put_release(bucket, release, keep=config.output.keep, allow_newer=allow_newer)
 
 
-def _about(dataset: Dataset, watch: Stopwatch, shown: str, peak_bytes: int) -> dict[str, object]:
+def _about(
+    dataset: Dataset, watch: Stopwatch, shown: str, state: str | None, peak_bytes: int
+) -> dict[str, object]:
     """Return the manifest's part about the build."""
     return {
         "as_of": dataset.read.last.isoformat(),
         "version": __version__,
         "content": shown,
+        **({"source_state": state} if state else {}),
         "source": dataset.source,
         "rows": dataset.daily.rows,
         "notes": note_list(dataset.notes, dataset.examples),
+        **({"left_out": left_out_summary(dataset.longest_left_out)} if dataset.longest_left_out else {}),
         "timings_s": dict(watch.seconds),
         "peak_memory_bytes": peak_bytes,
     }
 
 
+def source_state(config: Config, now: datetime, as_of: date | None) -> str | None:
+    """Return a digest of the files of the source and all else that a release depends on.
+
+    It is ``None`` for a source whose state cannot be known without reading it.
+    """
+    today = as_of or today_in(config.zone, now)
+    state = open_source(config.source, config.timezone, Span(today, today)).state
+    return None if state is None else _digest(config, (state, today, as_of, config.source))
+
+
 def fingerprint(config: Config, dataset: Dataset) -> str:
     """Return a digest of all that a release shows, except the time of the build."""
-    shown = config.model_dump(exclude={"source", "output", "server"})
     read = (dataset.windows, dataset.daily, dataset.cells, dataset.notes, dataset.site, dataset.notice)
     listed = [(found.listed, found.changed_paths, found.path_count) for found in dataset.paths]
-    digest = hashlib.sha256(repr((__version__, vega_bundle.name(), shown, read, listed)).encode())
+    return _digest(config, (read, dataset.left_out, listed), *(found.csv for found in dataset.paths))
+
+
+def _digest(config: Config, read: object, *files: bytes) -> str:
+    """Return a digest of what was read, and of all else that a release shows."""
+    shown = config.model_dump(exclude={"source", "import_", "output", "server"})
+    digest = hashlib.sha256(repr((__version__, vega_bundle.name(), shown, read)).encode())
     digest.update(templates_digest(config.templates_dir).encode())
-    for found in dataset.paths:
-        digest.update(hashlib.sha256(found.csv).digest())
+    for file in files:
+        digest.update(hashlib.sha256(file).digest())
     return digest.hexdigest()
 
 

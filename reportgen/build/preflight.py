@@ -6,9 +6,10 @@ from pathlib import Path
 
 from reportgen.config.settings import Config
 from reportgen.core.errors import OutputBusy, PublishError, ReportgenError
-from reportgen.core.text import LONGEST_NAME, shorten, visible
+from reportgen.core.text import ENGLISH, LONGEST_NAME, shorten, visible
 from reportgen.core.windows import EARLIEST, Span, look_back, make_window
 from reportgen.metrics.dataset import read_days, read_examples
+from reportgen.metrics.left_out import left_out_sentence, left_out_summary
 from reportgen.pages.templates import TEMPLATES
 from reportgen.publish.release import current_release, lock_output
 from reportgen.sources.base import Finding, Source
@@ -50,15 +51,13 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
     windows = [make_window(name, today, today_complete=False) for name in config.windows]
     span = look_back(windows)
     with open_source(config.source, config.timezone, span) as source:
-        columns = config.source.columns
-        what = "query" if config.source.query else f'table "{config.source.table}"'
         if "url" in config.source.model_fields_set:
             yield Finding("ok", "source", source.name)
         else:
             yield Finding(
                 "warning", "source", "no source is set, so this is the sample site. Set DATABASE_URL"
             )
-        yield Finding("ok", "table", f'{what} has "{columns.date}", "{columns.path}", "{columns.visits}"')
+        yield Finding("ok", "table", source.contents)
         yield from source.inspect()
         daily, notes = read_days(source, span, include_future=True, thorough=True)
         dates = f"{span.first.isoformat()} to {span.last.isoformat()}, the dates a build reads"
@@ -76,6 +75,8 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
             advice = row and setting_advice(source, kind, row)
             left_out = f"{rows:,} will be left out: {kind.replace('_', ' ')}{such}"
             yield Finding("warning", "rows", f"{left_out}. {advice}" if advice else left_out)
+        if requests := left_out_sentence(left_out_summary(source.read_left_out(span)), ENGLISH):
+            yield Finding("ok", "left out", requests)
     if not daily.rows:
         yield from _older(config, span, notes)
 

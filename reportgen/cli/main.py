@@ -17,6 +17,7 @@ from reportgen import __version__
 from reportgen.cli.output import (
     open_standard_streams,
     print_findings,
+    print_import,
     print_json,
     print_result,
     progress,
@@ -243,6 +244,39 @@ def status(
                 typer.echo(line)
         if document["stale"]:
             raise typer.Exit(STALE)
+
+
+@app.command(name="import")
+def import_command(
+    logs: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="LOG...", help="Access logs; patterns too. Default: the setting import.logs."),
+    ] = None,
+    *,
+    into: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Database of the table: postgresql://… or sqlite:///…."),
+    ] = None,
+    create: Annotated[bool, typer.Option("--create", help="Create the tables that are missing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and write nothing.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Add the visits in access logs to a table. Each line is counted once, also if a log was rotated."""
+    with reporting(as_json=as_json) as secrets:
+        given = {"logs": logs, "into": into, "create": create or None}
+        options = {name: value for name, value in given.items() if value is not None}
+        settings = load_settings(config, os.environ, {"import": options} if options else {})
+        secrets.extend(settings.secrets)
+        if isinstance(settings, Sites):
+            raise ConfigError(
+                "import: the settings have [[sites]]. Name a file with the settings of one site."
+            )
+        from reportgen.sources.log_import import import_logs
+
+        wanted = settings.import_
+        result = import_logs(settings, wanted.logs, wanted.into, create=wanted.create, dry_run=dry_run)
+        print_import(result, as_json=as_json, dry_run=dry_run)
 
 
 @app.command()

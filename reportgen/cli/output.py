@@ -18,6 +18,7 @@ from reportgen.publish.history import BuildResult
 
 if TYPE_CHECKING:
     from reportgen.sources.base import Finding
+    from reportgen.sources.log_import import ImportResult
 
 
 @contextmanager
@@ -95,6 +96,28 @@ def print_result(result: BuildResult, root: Path) -> None:
         examples = {note["kind"]: note["example"] for note in notes if "example" in note}
         for sentence in note_sentences({note["kind"]: note["rows"] for note in notes}, ENGLISH, examples):
             typer.echo(f"left out: {sentence}")
+    if summary := result.details.get("left_out"):
+        from reportgen.core.text import ENGLISH
+        from reportgen.metrics.left_out import left_out_sentence
+
+        typer.echo(f"left out: {left_out_sentence(summary, ENGLISH)}")
+
+
+def print_import(result: "ImportResult", *, as_json: bool, dry_run: bool) -> None:
+    """Print what an import of logs counted."""
+    from reportgen.core.text import ENGLISH
+    from reportgen.metrics.left_out import left_out_sentence, left_out_summary
+
+    summary = left_out_summary(result.requests_left_out)
+    if as_json:
+        counts = {"files": result.files, "lines": result.lines, "visits": result.visits}
+        print_json({**counts, "left_out": summary, "dry_run": dry_run})
+        return
+    would = "would be added" if dry_run else "added"
+    files = f"{result.files} {'file' if result.files == 1 else 'files'}"
+    typer.echo(f"{result.lines:,} new lines in {files}: {result.visits:,} visits {would}")
+    if text := left_out_sentence(summary, ENGLISH):
+        typer.echo(f"left out: {text}")
 
 
 def print_findings(found: Mapping[str, "Sequence[Finding]"], *, as_json: bool) -> bool:

@@ -11,13 +11,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from reportgen.config.problems import ENV_PREFIX, Keys, Problem, problem_lines, problems_of, url_secrets
 from reportgen.config.types import (
+    ASSETS,
     BasePath,
     BucketAddress,
     Column,
@@ -31,6 +41,7 @@ from reportgen.config.types import (
     Schedule,
     Seconds,
     Text,
+    TextList,
     Thousands,
     VariableName,
     WebAddress,
@@ -77,6 +88,17 @@ class Columns(_Section):
         return date, path, visits
 
 
+class LogSettings(_Section):
+    """``[source.log]``: how access logs are read, and which of their requests are visits."""
+
+    format: Text | None = None
+    query: TextList = ()
+    hosts: TextList = ()
+    include: TextList = ()
+    exclude: TextList = ()
+    assets: TextList = ASSETS
+
+
 class SourceSettings(_Section):
     """``[source]``: where to read the metrics, and how long to wait for them."""
 
@@ -90,8 +112,25 @@ class SourceSettings(_Section):
     timestamp_zone: ZoneName | None = None
     thousands: Thousands | None = None
     encoding: Encoding | None = None
+    log: LogSettings = LogSettings()
     connect_timeout_s: Seconds = 10
     statement_timeout_s: Seconds = 60
+
+
+class ImportSettings(_Section):
+    """``[import]``: logs whose visits are added to a table before each build."""
+
+    logs: TextList = ()
+    into: SecretStr | None = None
+    create: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_table(self) -> Self:
+        if self.logs and self.into is None:
+            raise ValueError(
+                "has logs, but not into. Set it, or REPORTGEN_IMPORT__INTO, to the URL of the database."
+            )
+        return self
 
 
 class OutputSettings(_Section):
@@ -130,6 +169,7 @@ class Config(_Section):
     jitter_s: Annotated[int, Field(ge=0, le=3600)] = 0
     build_timeout_s: Seconds = 600
     source: SourceSettings = SourceSettings()
+    import_: ImportSettings = Field(default=ImportSettings(), alias="import")
     output: OutputSettings = OutputSettings()
     server: ServerSettings = ServerSettings()
 
@@ -149,7 +189,11 @@ class Config(_Section):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every value that must not be shown: see :func:`reportgen.core.errors.scrub`."""
-        return url_secrets(self.source.url.get_secret_value())
+        into = self.import_.into
+        return (
+            *url_secrets(self.source.url.get_secret_value()),
+            *(url_secrets(into.get_secret_value()) if into else ()),
+        )
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,13 @@ from reportgen.core.windows import window_days
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
+ASSETS = (
+    "css", "js", "mjs", "map", "wasm", "json", "webmanifest", "xml", "txt",
+    "png", "jpg", "jpeg", "gif", "webp", "avif", "svg", "ico", "bmp", "woff", "woff2", "ttf", "otf", "eot",
+    "mp3", "mp4", "webm", "ogg", "m4a", "wav",
+)  # fmt: skip
+"""How the paths of files end that a page loads, or that only programs read."""
+
 BUCKETS = {
     "s3": "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS",
@@ -203,6 +210,7 @@ def _directory(value: object) -> Path:
 
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+TextList = Annotated[tuple[Text, ...], BeforeValidator(_comma_list)]
 Seconds = Annotated[int, Field(ge=1, le=86_400)]
 Column = Annotated[Text, BeforeValidator(_column)]
 DateFormat = Annotated[str, AfterValidator(_date_format)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from reportgen.config.settings import Config
 from reportgen.core.errors import SourceError
 from reportgen.core.windows import Span, Window, look_back, make_window, today_in
-from reportgen.sources.base import Source
+from reportgen.sources.base import LeftOut, Source
 from reportgen.sources.registry import open_source
 from reportgen.sources.spellings import row_example
 from reportgen.sources.statements import (
@@ -86,7 +86,8 @@ class Dataset:
 
     ``paths`` has an entry for each of ``windows``; ``read`` holds the dates that were read; ``cells`` are the
     visits by date and path of the listed paths; ``notes`` counts rows that were left out, by kind, and
-    ``examples`` has one of each.
+    ``examples`` has one of each. ``left_out`` has the requests of a log that are not visits, for each of
+    ``windows``.
     """
 
     windows: Sequence[Window]
@@ -96,9 +97,15 @@ class Dataset:
     cells: Sequence[Cell]
     notes: Counter[str]
     examples: Mapping[str, str]
+    left_out: Sequence[Sequence[LeftOut]]
     source: str
     site: str | None
     notice: str | None
+
+    @property
+    def longest_left_out(self) -> Sequence[LeftOut]:
+        """The requests of a log that are not visits in the longest window."""
+        return max(zip(self.windows, self.left_out, strict=True), key=lambda each: each[0].days)[1]
 
     @property
     def files(self) -> dict[str, bytes]:
@@ -142,8 +149,9 @@ def read_windows(
     longest = max(windows, key=lambda window: window.days)
     cells = read_cells(source, longest.span, sorted(charted))
     examples = read_examples(source, span, notes)
+    left_out = [source.read_left_out(window.span) for window in windows]
     return Dataset(
-        windows, span, daily, paths, cells, notes, examples, source.name, source.site, source.notice
+        windows, span, daily, paths, cells, notes, examples, left_out, source.name, source.site, source.notice
     )
 
 

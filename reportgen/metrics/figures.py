@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from reportgen.core.windows import Span, Window
+from reportgen.sources.base import LeftOut
 from reportgen.sources.statements import Cell, PathTotals, relative_change
 
 OTHER = None
@@ -68,7 +69,7 @@ class WindowMetrics:
 
     ``recent`` holds the visits of the window's last date and the 7 before it, ascending;
     ``recent_recorded`` whether each has any row. ``begins_today``: only today, which is not over, has rows,
-    so there is nothing yet to compare with.
+    so there is nothing yet to compare with. ``left_out`` has the requests of a log that are not visits.
     """
 
     window: Window
@@ -81,6 +82,7 @@ class WindowMetrics:
     recent: tuple[int, ...]
     recent_recorded: tuple[bool, ...]
     begins_today: bool
+    left_out: Sequence[LeftOut] = ()
 
     @property
     def yesterday(self) -> int:
@@ -137,6 +139,7 @@ def window_metrics(
     listed: Sequence[PathTotals],
     changed_paths: Sequence[PathTotals],
     path_count: int,
+    left_out: Sequence[LeftOut] = (),
 ) -> WindowMetrics:
     """Return the figures of one window.
 
@@ -155,6 +158,7 @@ def window_metrics(
         recent=tuple(sum_over(daily, Span(day, day)) for day in week),
         recent_recorded=tuple(pd.Timestamp(day) in daily.index for day in week),
         begins_today=not window.today_complete and not (daily.index < pd.Timestamp(window.span.last)).any(),
+        left_out=left_out,
     )
 
 

@@ -18,6 +18,7 @@ from reportgen.core.text import CLOSE, LONGEST_NAME, OPEN, LocaleFormatter, cut,
 from reportgen.core.windows import Span, runs
 from reportgen.metrics.dataset import note_sentences
 from reportgen.metrics.figures import WindowMetrics
+from reportgen.metrics.left_out import left_out_sentence, left_out_summary
 from reportgen.sources.statements import relative_change
 
 JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
@@ -124,6 +125,7 @@ def page_variables(site: SiteHeader, page: Page, *, root: str, here: str) -> dic
         "unrecorded": [formatter.span(span) for span in runs(metrics.unrecorded)],
         "unrecorded_before": [formatter.span(span) for span in runs(metrics.previous_unrecorded)],
         "left_out": note_sentences(site.notes, formatter, site.examples),
+        "left_out_requests": left_out_sentence(left_out_summary(metrics.left_out), formatter),
     }
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from reportgen.metrics.left_out import left_out_summary
 from reportgen.sources.statements import PathTotals
 
 if TYPE_CHECKING:  # reading the source writes CSV, and must not load pandas
@@ -74,6 +75,8 @@ def report_json(
         "changes": list(changes),
         "notes": list(notes),
     }
+    if metrics.left_out:
+        report["left_out"] = left_out_summary(metrics.left_out)
     return (json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 

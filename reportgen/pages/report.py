@@ -46,8 +46,8 @@ def compute_figures(dataset: Dataset) -> ReportFigures:
     """Return the figures of every window."""
     daily = daily_frame(dataset.daily.visits)
     metrics = [
-        window_metrics(window, daily, found.listed, found.changed_paths, found.path_count)
-        for window, found in zip(dataset.windows, dataset.paths, strict=True)
+        window_metrics(window, daily, found.listed, found.changed_paths, found.path_count, left_out)
+        for window, found, left_out in zip(dataset.windows, dataset.paths, dataset.left_out, strict=True)
     ]
     return ReportFigures(metrics, cells_frame(dataset.cells))
 

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, ReportgenError, SourceError, SourceUnavailable
+from reportgen.core.windows import Span
 from reportgen.sources.errors import QUERY, to_source_error
 from reportgen.sources.spellings import has_local_time
 
@@ -84,6 +85,15 @@ class Finding:
     level: Literal["ok", "warning", "error"]
     subject: str
     message: str
+
+
+class LeftOut(NamedTuple):
+    """The number of requests that are not visits for one reason; of bots, by kind and name."""
+
+    reason: str
+    kind: str
+    name: str
+    requests: int
 
 
 class Source(ABC):
@@ -168,9 +178,24 @@ class Source(ABC):
         """
         return False
 
+    def read_left_out(self, span: Span) -> Sequence[LeftOut]:  # noqa: ARG002
+        """Return the requests between two dates that are not visits, if the source is a log."""
+        return ()
+
     @abstractmethod
     def inspect(self) -> Iterator[Finding]:
         """Yield what ``reportgen check`` shows of the engine: index, rights and others."""
+
+    @property
+    def state(self) -> str | None:
+        """What changes when the files of the source change, if that can be known without reading them."""
+        return None
+
+    @property
+    def contents(self) -> str:
+        """What the URL leads to, for ``reportgen check``."""
+        what = "query" if self.settings.query else f'table "{self.settings.table}"'
+        return f"{what} has {', '.join(map(quoted_identifier, self.columns))}"
 
     def check_unchanged(self) -> None:  # noqa: B027 - only files need it
         """Raise SourceUnavailable if files were changed while they were read."""
@@ -320,6 +345,11 @@ def quoted_identifier(name: str) -> str:
     if "\0" in name:
         raise ConfigError("source: a table or column name cannot hold the character NUL")
     return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """Return a text as a literal of SQL."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def strip_semicolon(query: str) -> str:

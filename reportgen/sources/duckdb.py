@@ -33,6 +33,7 @@ from reportgen.sources.base import (
     check_file,
     file_from_url,
     first_moment,
+    literal,
     quoted_identifier,
 )
 from reportgen.sources.errors import QUERY
@@ -72,7 +73,7 @@ class DuckdbSource(Source):
             self._files = [str(file_from_url(url, "duckdb"))]
             super().__init__(settings, f"duckdb:///{self._files[0]}")
         else:
-            self._files = _matching_files(url)
+            self._files = matching_files(url)
             super().__init__(settings, url)
         self._relation = ""
         if not self._is_database:
@@ -86,7 +87,7 @@ class DuckdbSource(Source):
         elif not self._files:
             kind = "no file matches" if glob.has_magic(self.name) else "no such file"
             raise SourceUnavailable(f"{self.name}: {kind}. The path is relative to {Path.cwd()}")
-        self._file_states = _file_states(self._files)
+        self._file_states = file_states(self._files)
         if not self._is_csv:
             self._open_files(opened, self._files)
             return
@@ -117,20 +118,9 @@ class DuckdbSource(Source):
         self, opened: ExitStack, files: "Sequence[str]", forms: "Sequence[csv_files.CsvForm]" = ()
     ) -> None:
         """Connect, and make the relation that the statements read; ``forms`` are those of CSV files."""
-        self._connection = opened.enter_context(
-            duckdb.connect(
-                files[0] if self._is_database else ":memory:",
-                read_only=self._is_database,
-                config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"},
-            )
-        )
-        listed = ", ".join(map(_literal, files))
-        if not self._is_database:
-            self._connection.execute(f"SET allowed_paths = [{listed}]")
-        self._connection.execute("SET temp_directory = ''")
-        self._connection.execute("SET enable_external_access = false")
-        self._connection.execute(f"SET TimeZone = {_literal(self._timezone)}")
-        self._connection.execute("SET lock_configuration = true")
+        database = files[0] if self._is_database else None
+        self._connection = open_confined(opened, files, self._timezone, database=database)
+        listed = ", ".join(map(literal, files))
         with self.timeout():
             self._connection.execute("BEGIN TRANSACTION")
             if not self._is_database:
@@ -188,10 +178,10 @@ class DuckdbSource(Source):
 
     def _day_of_text(self, column: str) -> str:
         """Return the SQL of the date that a text spells: see :class:`spellings.DateReader`."""
-        text = f"trim({column}, {_literal(spellings.BLANKS)})"
+        text = f"trim({column}, {literal(spellings.BLANKS)})"
 
         def groups(pattern: str, form: str) -> str:
-            return f"regexp_replace({text}, {_literal(f'^{pattern}$')}, {_literal(form)})"
+            return f"regexp_replace({text}, {literal(f'^{pattern}$')}, {literal(form)})"
 
         def instant(pattern: str, form: str) -> str:
             # An offset without minutes leaves a colon at the end.
@@ -217,14 +207,14 @@ class DuckdbSource(Source):
                 (spellings.EPOCH, f"CAST(to_timestamp(TRY_CAST({seconds} AS BIGINT)) AS DATE)"),
             ]
         whens = " ".join(
-            f"WHEN regexp_full_match({text}, {_literal(pattern)}) THEN {day}" for pattern, day in cases
+            f"WHEN regexp_full_match({text}, {literal(pattern)}) THEN {day}" for pattern, day in cases
         )
         # Plain dates first: the patterns take three times as long.
         default = f"coalesce({_plain_day(column)}, CASE {whens} END)"
         if date_format is None:
             return default
-        matches = f"regexp_full_match({text}, {_literal(spellings.format_pattern(date_format))})"
-        moment = f"CASE WHEN {matches} THEN try_strptime({text}, {_literal(date_format)}) END"
+        matches = f"regexp_full_match({text}, {literal(spellings.format_pattern(date_format))})"
+        moment = f"CASE WHEN {matches} THEN try_strptime({text}, {literal(date_format)}) END"
         is_local = stored_zone and spellings.has_time(date_format) and "%z" not in date_format
         formatted = _day_in_zone(moment, stored_zone if is_local else None)
         return formatted if date_format.startswith("%Y") else f"coalesce({formatted}, {default})"
@@ -245,7 +235,7 @@ class DuckdbSource(Source):
 
     def check_unchanged(self) -> None:
         """Check that no Parquet or CSV file, which has no snapshot, changed since the start."""
-        if not self._is_database and _file_states(self._files) != self._file_states:
+        if not self._is_database and file_states(self._files) != self._file_states:
             raise SourceUnavailable(f"{self.name}: the file was changed while it was read; try again")
 
     @property
@@ -285,10 +275,10 @@ class DuckdbSource(Source):
     def _whole_number(self, column: str) -> str:
         """Return the SQL of the whole number that a text spells: see :func:`spellings.number_of`."""
         thousands = self.settings.thousands
-        text = f"trim({column}, {_literal(spellings.BLANKS)})"
+        text = f"trim({column}, {literal(spellings.BLANKS)})"
         whole = f"regexp_replace({text}, '{spellings.decimal_point(thousands)}0+$', '')"
         digits = f"regexp_replace({whole}, '[^0-9-]', '', 'g')"
-        pattern = _literal(spellings.number_pattern(thousands))
+        pattern = literal(spellings.number_pattern(thousands))
         return (
             f"CASE WHEN regexp_full_match({column}, '-?[0-9]+') THEN TRY_CAST({column} AS HUGEINT)"
             f" WHEN regexp_full_match({text}, {pattern}) THEN TRY_CAST({digits} AS HUGEINT) END"
@@ -347,13 +337,45 @@ class DuckdbSource(Source):
         return day, visits
 
 
-def _matching_files(pattern: str) -> list[str]:
+def open_confined(
+    opened: ExitStack,
+    files: Sequence[str],
+    timezone: str,
+    *,
+    database: str | None = None,
+    temp_directory: str = "",
+    memory_limit: str | None = None,
+) -> duckdb.DuckDBPyConnection:
+    """Return a connection that can read only ``files``, or only the file ``database``."""
+    connection = opened.enter_context(
+        duckdb.connect(
+            database or ":memory:",
+            read_only=database is not None,
+            config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"},
+        )
+    )
+    settings = {
+        "temp_directory": literal(temp_directory),
+        "enable_external_access": "false",
+        "TimeZone": literal(timezone),
+        "lock_configuration": "true",
+    }
+    if database is None:
+        settings = {"allowed_paths": f"[{', '.join(map(literal, files))}]", **settings}
+    if memory_limit:
+        settings = {"memory_limit": literal(memory_limit), "preserve_insertion_order": "false", **settings}
+    for name, value in settings.items():
+        connection.execute(f"SET {name} = {value}")
+    return connection
+
+
+def matching_files(pattern: str) -> list[str]:
     """Return the files that a path or glob pattern names, sorted. An existing file is never a pattern."""
     found = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH113, PTH207
     return [file for file in found if os.path.isfile(file)]  # noqa: PTH113
 
 
-def _file_states(files: Sequence[str]) -> list[tuple[int, int, int]]:
+def file_states(files: Sequence[str]) -> list[tuple[int, int, int]]:
     """Return inode, size and time of the last change (ns) of each file: one changes if the file does."""
     stats = [os.stat(file) for file in files]  # noqa: PTH116
     return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats]
@@ -368,19 +390,15 @@ def _plain_day(column: str) -> str:
 def _day_in_zone(moment: str, stored_zone: str | None) -> str:
     """Return the SQL of the date of a timestamp; one without a zone is of ``stored_zone`` if that is set."""
     if stored_zone:
-        moment = f"CAST({moment} AS TIMESTAMP) AT TIME ZONE {_literal(stored_zone)}"
+        moment = f"CAST({moment} AS TIMESTAMP) AT TIME ZONE {literal(stored_zone)}"
     return f"CAST({moment} AS DATE)"
 
 
 def _read_csv(form: "csv_files.CsvForm") -> str:
     """Return the SQL that reads a CSV file (RFC 4180, all columns as text) without guessing its form."""
-    columns = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in form.names)
+    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in form.names)
     return (
-        f"SELECT * FROM read_csv({_literal(form.file)}, auto_detect = false, columns = {{{columns}}},"
-        f" header = false, skip = {form.skipped_lines}, delim = {_literal(form.separator)}, quote = '\"',"
+        f"SELECT * FROM read_csv({literal(form.file)}, auto_detect = false, columns = {{{columns}}},"
+        f" header = false, skip = {form.skipped_lines}, delim = {literal(form.separator)}, quote = '\"',"
         " escape = '\"', allow_quoted_nulls = false, strict_mode = true)"
     )
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

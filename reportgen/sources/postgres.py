@@ -95,30 +95,15 @@ class PostgresSource(Source):
     _types: tuple[str, str]
 
     def __init__(self, settings: SourceSettings, timezone: str, span: Span) -> None:
-        url, schema, self._ignored = _understood(_checked_url(settings.url.get_secret_value()))
+        url, schema, self._ignored = understood_url(settings.url.get_secret_value())
         if schema and settings.schema_ is None:
             settings = settings.model_copy(update={"schema_": schema})
         self._url, self._timezone, self._span = url, timezone, span
-        super().__init__(settings, _public_name(url))
+        super().__init__(settings, public_name(url))
 
     def connect(self, opened: ExitStack) -> None:
         """Connect, begin the snapshot, and check table, columns and types."""
-        try:
-            connection = psycopg.connect(
-                self._url,
-                connect_timeout=self.settings.connect_timeout_s,
-                prepare_threshold=None,
-                client_encoding="utf8",
-                fallback_application_name="reportgen",
-            )
-        except psycopg.ProgrammingError as exc:
-            text = self.message_of(exc)
-            advice = ". Correct its name, or leave the parameter out" if "query parameter" in text else ""
-            raise ConfigError(f"source.url: not a PostgreSQL URL: {text}{advice}") from None
-        except (psycopg.Error, UnicodeError, ValueError) as exc:
-            text = f"cannot connect: {self.message_of(exc).removeprefix('connection failed: ')}"
-            # Without the cause, which would show the password.
-            raise to_source_error(exc, self.name, text.replace("FATAL:  ", ""), 0, self.advice) from None
+        connection = open_connection(self._url, self.settings.connect_timeout_s)
         self._connection = opened.enter_context(closing(connection))
         self._socket = opened.enter_context(socket.socket(fileno=os.dup(connection.fileno())))
         connection.read_only = True
@@ -278,9 +263,7 @@ class PostgresSource(Source):
 
     def message_of(self, exc: BaseException) -> str:
         """Return the first line of the error's message, without secrets."""
-        # The secrets go before the text is cut, because a secret may hold a line break.
-        text = scrub(str(exc), (*url_secrets(self._url), self._url))
-        return (text.strip().splitlines() or [type(exc).__name__])[0]
+        return message_of(exc, self._url)
 
     def _query_value(self, sql: str, values: Mapping[str, Any]) -> Any:
         return self._query_row(sql, values)[0]
@@ -341,6 +324,33 @@ def _table_of(node: Mapping[str, Any]) -> str:
     return f"{quoted_identifier(node['Schema'])}.{quoted_identifier(node['Relation Name'])}"
 
 
+def open_connection(url: str, timeout_s: int) -> psycopg.Connection[tuple[Any, ...]]:
+    """Return a connection to a URL from :func:`understood_url`; no message shows its password."""
+    try:
+        return psycopg.connect(
+            url,
+            connect_timeout=timeout_s,
+            prepare_threshold=None,
+            client_encoding="utf8",
+            fallback_application_name="reportgen",
+        )
+    except psycopg.ProgrammingError as exc:
+        text = message_of(exc, url)
+        advice = ". Correct its name, or leave the parameter out" if "query parameter" in text else ""
+        raise ConfigError(f"source.url: not a PostgreSQL URL: {text}{advice}") from None
+    except (psycopg.Error, UnicodeError, ValueError) as exc:
+        text = f"cannot connect: {message_of(exc, url).removeprefix('connection failed: ')}"
+        # Without the cause, which would show the password.
+        raise to_source_error(exc, public_name(url), text.replace("FATAL:  ", ""), 0, Source.advice) from None
+
+
+def message_of(exc: BaseException, url: str) -> str:
+    """Return the first line of an error's message, without the secrets in ``url``."""
+    # The secrets go before the text is cut, because a secret may hold a line break.
+    text = scrub(str(exc), (*url_secrets(url), url))
+    return (text.strip().splitlines() or [type(exc).__name__])[0]
+
+
 def _plan_nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield every node of a plan."""
     yield plan
@@ -367,9 +377,14 @@ def _checked_url(url: str) -> str:
     return url
 
 
-def _understood(url: str) -> tuple[str, str | None, list[str]]:
-    """Return the URL as PostgreSQL's library reads it, the schema that it names, and ignored parameters."""
-    base, mark, query = f"postgresql://{url.partition('://')[2]}".partition("?")
+def understood_url(url: str) -> tuple[str, str | None, list[str]]:
+    """Return the URL as PostgreSQL's library reads it, the schema that it names, and ignored parameters.
+
+    Raises:
+        ConfigError: a part of the URL is wrong.
+
+    """
+    base, mark, query = f"postgresql://{_checked_url(url).partition('://')[2]}".partition("?")
     pairs = [(unquote(pair.partition("=")[0]), pair) for pair in query.split("&")]
     schema = next((unquote(pair.partition("=")[2]) for name, pair in pairs if name == "schema"), None)
     kept = [pair for name, pair in pairs if name not in FOREIGN_PARAMETERS | {"schema"}]
@@ -377,7 +392,7 @@ def _understood(url: str) -> tuple[str, str | None, list[str]]:
     return f"{base}{mark}{'&'.join(kept)}", schema, ignored
 
 
-def _public_name(url: str) -> str:
+def public_name(url: str) -> str:
     """Return the URL without user, password and parameters."""
     authority, _, rest = url.partition("://")[2].partition("?")[0].partition("/")
     return f"postgresql://{authority.rpartition('@')[2]}/{rest}"

@@ -45,10 +45,14 @@ def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
         from reportgen.sources.sqlite import SqliteSource
 
         return SqliteSource.from_settings(settings, timezone, span.first)
-    if scheme == "duckdb" or (not scheme and url.lower().endswith(FILE_ENDS)):
+    if scheme == "duckdb" or (not scheme and url.lower().endswith(FILE_ENDS) and not names_log(url)):
         from reportgen.sources.duckdb import DuckdbSource
 
         return DuckdbSource(settings, timezone, span.first)
+    if not scheme and names_log(url):
+        from reportgen.sources.logs import LogSource
+
+        return LogSource(settings, timezone, span.first)
     if scheme == "ibis+pyspark":
         from reportgen.sources.ibis.spark import SparkSource
 
@@ -69,6 +73,11 @@ def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
     no_file = f"neither a URL nor the path of an existing SQLite or DuckDB file (seen from {Path.cwd()})"
     what = f'no engine for "{scheme}://…"' if scheme else no_file
     raise ConfigError(f"source.url: {what}; it can be: {URL_FORMS}")
+
+
+def names_log(url: str) -> bool:
+    """Whether the URL names access logs: by ``log:``, or a path with ".log" in its last part."""
+    return url.startswith("log:") or ".log" in url.rpartition("/")[2].lower()
 
 
 def _engine_of_file(url: str) -> str | None:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from reportgen.config.settings import Config, load_config
+from reportgen.config.settings import Config, ImportSettings, LogSettings, load_config
 from reportgen.core.errors import ConfigError
 from reportgen.core.text import LocaleFormatter
 
@@ -120,8 +120,15 @@ def test_every_default_is_the_documented_one(load: Load) -> None:
 
 
 def plain(config: Config) -> dict[str, Any]:
-    """Return the settings as TOML writes them, without the source's URL."""
-    return config.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"source": {"url"}})
+    """Return the settings as TOML writes them, without URLs, and those of logs if they are not defaults."""
+    shown = config.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude={"source": {"url"}, "import_": {"into"}}
+    )
+    if config.source.log == LogSettings():
+        del shown["source"]["log"]
+    if config.import_ == ImportSettings():
+        del shown["import"]
+    return shown
 
 
 def test_the_file_may_be_absent_unless_it_is_named() -> None:
@@ -196,14 +203,19 @@ def test_every_setting_has_a_variable(load: Load) -> None:
         "source": {
             "schema": "web", "table": "hits", "columns": {"date": "d", "path": "p", "visits": "v"},
             "query": "SELECT 1", "connect_timeout_s": 1, "statement_timeout_s": 2,
+            "log": {"format": "%t %r %s", "query": ["page"], "hosts": ["a.org", "b.org"], "include": ["/**"],
+                    "exclude": ["/x"], "assets": ["css"]},
         },
+        "import": {"logs": ["a.log", "b.log"], "create": True},
         "output": {"dir": "pages", "keep": 3, "max_page_mb": 7},
         "server": {
             "host": "::1", "port": 80, "public": True, "client_header": "X-Real-IP", "access_log": True,
         },
     }  # fmt: skip
-    assert plain(load(**variables(wanted))) == wanted
-    assert set(wanted) == set(Config.model_fields)
+    config = load(**variables(wanted), REPORTGEN_IMPORT__INTO="sqlite:///m.db")
+    assert plain(config) == wanted
+    assert set(wanted) == {field.alias or name for name, field in Config.model_fields.items()}
+    assert config.import_.into is not None
 
 
 def variables(settings: Mapping[str, Any], prefix: str = "REPORTGEN") -> dict[str, str]:

@@ -332,7 +332,7 @@ BAD_TABLES = {
     "unknown column": BadTable(
         A_ROW,
         'columns = { visits = "hits" }',
-        ('no column "hits"; it has: date, path, visits', "Set columns in [source]"),
+        ('no column "hits"; it has: date, path, visits', "Leave source.columns out"),
     ),
     "dates as numbers": BadTable(
         "CREATE TABLE metrics (date integer, path text, visits integer)",

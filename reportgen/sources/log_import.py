@@ -1,0 +1,323 @@
+"""Add the visits in access logs to a table, and count each line exactly once.
+
+For each log the table ``reportgen_import`` holds a digest of its beginning, and the number of bytes that were
+counted. Both are written in the transaction that adds the visits. A file is known by its beginning, so that
+it may be renamed or packed; lines that were added are counted from the stored position on.
+"""
+
+import gzip
+import hashlib
+import os
+import shutil
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any, NamedTuple, cast
+
+import psycopg
+from pydantic import SecretStr
+
+from reportgen.config.settings import Config, SourceSettings
+from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable, mask_logins
+from reportgen.sources.base import LeftOut, check_file, file_from_url, quoted_identifier
+from reportgen.sources.duckdb import matching_files
+from reportgen.sources.errors import to_source_error
+from reportgen.sources.logs import REASONS, LogSource, log_format_of, why_no_file
+from reportgen.sources.postgres import message_of, open_connection, public_name, understood_url
+
+PREFIX_BYTES = 4096
+"""Maximum number of bytes at the beginning of a log by which it is known."""
+COPY_BYTES = 1 << 20
+JUDGED_LINES = 100
+"""Minimum number of new lines of which at most a tenth may be unreadable; of fewer, all may be."""
+WAIT_S = 60
+"""Maximum time to wait for another import that writes the same tables."""
+
+
+class Position(NamedTuple):
+    """How far a log was counted; it is known by the digest of its first ``prefix_bytes`` bytes."""
+
+    prefix_bytes: int
+    prefix_sha256: str
+    bytes_counted: int
+
+
+@dataclass
+class ImportResult:
+    """What an import of logs counted."""
+
+    files: int = 0
+    visits: int = 0
+    left_out: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """Requests by reason, kind and name."""
+
+    @property
+    def lines(self) -> int:
+        """Number of lines that were counted."""
+        return self.visits + self.left_out.total()
+
+    @property
+    def requests_left_out(self) -> list[LeftOut]:
+        """The requests that are not visits, in the order of the reasons, those with the most first."""
+        rows = [LeftOut(*key, requests) for key, requests in self.left_out.items()]
+        return sorted(rows, key=lambda row: (REASONS.index(row.reason), -row.requests, row.kind, row.name))
+
+
+def import_logs(
+    config: Config,
+    patterns: Sequence[str],
+    into: SecretStr | None,
+    *,
+    create: bool = False,
+    dry_run: bool = False,
+) -> ImportResult:
+    """Add the visits of all lines that are not counted yet to the table of ``config.source``, in ``into``.
+
+    With ``create``, missing tables are created. With ``dry_run`` nothing is written.
+
+    Raises:
+        ConfigError: no log is named, or no database of PostgreSQL or SQLite.
+        SourceError: a log cannot be read, or the table cannot be written. The files before it are counted.
+
+    """
+    if not patterns:
+        raise ConfigError("import: name a log, such as '/var/log/nginx/access.log*', or set import.logs")
+    if into is None:
+        raise ConfigError("import: name the database with --into URL, or set REPORTGEN_IMPORT__INTO")
+    files = [file for pattern in patterns for file in _files_of(pattern)]
+    result = ImportResult()
+    with ExitStack() as opened:
+        table = opened.enter_context(
+            open_table(config.source, into.get_secret_value(), create=create and not dry_run)
+        )
+        folder = Path(opened.enter_context(TemporaryDirectory(prefix="reportgen-import-")))
+        for file in sorted(dict.fromkeys(files), key=lambda name: (os.stat(name).st_mtime_ns, name)):  # noqa: PTH116
+            _import_file(config, file, table, folder / "new.log", result, keep=not dry_run)
+    return result
+
+
+def _import_file(
+    config: Config, file: str, table: "Table", lines: Path, result: ImportResult, *, keep: bool
+) -> None:
+    """Count the new lines of one log in one transaction; ``lines`` is a temporary file for them."""
+    form = log_format_of(file, config.source.log)
+    if form is None:
+        return
+    with _open_bytes(file) as stream, table.transaction(keep=keep):
+        head = stream.read(PREFIX_BYTES)
+        known = _position_of(head, table.positions())
+        start = known.bytes_counted if known else 0
+        stream.seek(start)
+        size = _copy_lines(stream, lines, whole=not file.lower().endswith(".gz"))
+        if not size:
+            return
+        settings = config.source.model_copy(update={"url": SecretStr(f"log:{lines}"), "query": None})
+        name = f"{file}: after byte {start:,}" if start else file
+        log_source = LogSource(
+            settings, config.timezone, date.min, form=form, name=name, judged_lines=JUDGED_LINES
+        )
+        with log_source as log:
+            visits = list(log.rows("SELECT day, path, visits FROM visits", {}))
+            left_out = list(log.rows("SELECT day, reason, kind, name, requests FROM left_out", {}))
+        result.files += 1
+        result.visits += sum(count for _, _, count in visits)
+        for _, reason, kind, program, requests in left_out:
+            result.left_out[reason, kind, program] += int(requests)
+        if keep:
+            last = max(
+                (day for day, *_ in (*visits, *left_out) if day), default=datetime.now(config.zone).date()
+            )
+            by_reason: Counter[tuple[date, str]] = Counter()
+            for day, reason, _, _, requests in left_out:
+                by_reason[day or last, reason] += int(requests)
+            table.add(visits, by_reason)
+            prefix = head[: min(len(head), start + size)]
+            table.save(known, Position(len(prefix), _digest(prefix), start + size))
+
+
+def _position_of(head: bytes, positions: Sequence[Position]) -> Position | None:
+    """Return the stored position of the log that begins with ``head``: of several the one known by most."""
+    for known in sorted(positions, reverse=True):
+        if known.prefix_bytes <= len(head) and _digest(head[: known.prefix_bytes]) == known.prefix_sha256:
+            return known
+    return None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _copy_lines(stream: IO[bytes], target: Path, *, whole: bool) -> int:
+    """Write what follows in ``stream`` into ``target``, and return its size.
+
+    With ``whole`` a line without an end, which the server is still writing, is left for the next time.
+    """
+    with target.open("w+b") as copy:
+        shutil.copyfileobj(stream, copy, COPY_BYTES)
+        size = end = copy.tell()
+        while whole and end > 0:
+            begin = max(0, end - COPY_BYTES)
+            copy.seek(begin)
+            found = copy.read(end - begin).rfind(b"\n")
+            if found >= 0:
+                size = begin + found + 1
+                break
+            size = end = begin
+        copy.truncate(size)
+        return size
+
+
+def _open_bytes(file: str) -> IO[bytes]:
+    return cast("IO[bytes]", gzip.open(file)) if file.lower().endswith(".gz") else Path(file).open("rb")
+
+
+def _files_of(pattern: str) -> list[str]:
+    found = matching_files(pattern)
+    if not found:
+        raise SourceUnavailable(f"{pattern}: {why_no_file(pattern)}")
+    return found
+
+
+@contextmanager
+def open_table(settings: SourceSettings, into: str, *, create: bool) -> Iterator["Table"]:
+    """Connect to the database of the URL ``into``; ``create`` creates the file and the tables if missing."""
+    scheme = into.partition("://")[0].lower()
+    with ExitStack() as opened:
+        connection: Any
+        if scheme == "sqlite":
+            file = file_from_url(into, "sqlite")
+            url = name = f"sqlite:///{file}"
+            if not create:
+                check_file(file, "sqlite")
+            connection = sqlite3.connect(file, timeout=WAIT_S, isolation_level=None)
+        elif scheme.partition("+")[0] in {"postgresql", "postgres", "ecto"}:
+            url, schema, _ = understood_url(into)
+            name = public_name(url)
+            settings = settings.model_copy(update={"schema_": settings.schema_ or schema})
+            connection = open_connection(url, settings.connect_timeout_s)
+        else:
+            form = "postgresql://user@host/database or sqlite:///file.db"
+            raise ConfigError(
+                f"--into: {mask_logins(into)} is not a database that can be written: write {form}"
+            )
+        opened.enter_context(closing(connection))
+        try:
+            table = Table(connection, settings, is_sqlite=scheme == "sqlite")
+            if create:
+                table.create()
+            yield table
+        except (sqlite3.Error, psycopg.Error) as exc:
+            raise _write_error(exc, name, message_of(exc, url), settings) from None
+
+
+def _write_error(exc: Exception, name: str, message: str, settings: SourceSettings) -> SourceError:
+    """Return the error of a table that cannot be written, with what to do."""
+    kind, text = type(exc).__name__, message.lower()
+    columns = settings.columns
+    if "no such table" in text or kind == "UndefinedTable":
+        return SourceError(f"{name}: {message}. Add --create, which creates the tables that are missing")
+    if "on conflict" in text:
+        unique = f'CREATE UNIQUE INDEX ON "{settings.table}" ("{columns.date}", "{columns.path}")'
+        return SourceError(f"{name}: the table has no unique key of date and path: {unique};")
+    if "no column named" in text or kind == "UndefinedColumn":
+        return SourceError(f"{name}: {message}. Set table and columns in [source] to those of the table")
+    if "readonly" in text or kind == "InsufficientPrivilege":
+        tables = f'"{settings.table}", left_out, reportgen_import'
+        return SourceError(
+            f"{name}: {message}. The role that imports needs GRANT SELECT, INSERT, UPDATE, DELETE ON {tables}"
+        )
+    return to_source_error(exc, name, message, WAIT_S, "Nothing of this log was counted; import it again")
+
+
+class Table:
+    """The tables that an import writes: visits, requests left out, and how far each log was counted."""
+
+    def __init__(self, connection: Any, settings: SourceSettings, *, is_sqlite: bool) -> None:
+        schema = settings.schema_ or ("main" if is_sqlite else "public")
+        self._connection = connection
+        self._is_sqlite = is_sqlite
+        self._visits, self._left_out, self._positions = (
+            f"{quoted_identifier(schema)}.{quoted_identifier(name)}"
+            for name in (settings.table, "left_out", "reportgen_import")
+        )
+        columns = settings.columns
+        self._columns = [quoted_identifier(name) for name in (columns.date, columns.path, columns.visits)]
+
+    def create(self) -> None:
+        """Create the tables that are missing."""
+        day, path, visits = self._columns
+        date_type = "text" if self._is_sqlite else "date"
+        number, text = "bigint NOT NULL DEFAULT 0", "text NOT NULL"
+        tables = {
+            self._visits: (f"{day} {date_type} NOT NULL, {path} {text}, {visits} {number}", f"{day}, {path}"),
+            self._left_out: (f"date {date_type} NOT NULL, reason {text}, requests {number}", "date, reason"),
+            self._positions: (
+                f"target {text}, prefix_sha256 {text}, prefix_bytes {number}, bytes_counted {number}",
+                "target, prefix_sha256",
+            ),
+        }
+        for table, (columns, key) in tables.items():
+            self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({key}))")
+        self._connection.commit()
+
+    @contextmanager
+    def transaction(self, *, keep: bool) -> Iterator[None]:
+        """Begin a transaction in which no other import counts; roll it back at the end unless ``keep``."""
+        if self._is_sqlite:
+            self._connection.execute("BEGIN IMMEDIATE" if keep else "BEGIN")
+        elif keep:
+            self._connection.execute(f"LOCK TABLE {self._positions} IN EXCLUSIVE MODE")
+        try:
+            yield
+            if keep:
+                self._connection.commit()
+        finally:
+            self._connection.rollback()
+
+    def positions(self) -> list[Position]:
+        """Return how far each log was counted."""
+        cursor = self._connection.cursor()
+        selected = (
+            f"SELECT prefix_bytes, prefix_sha256, bytes_counted FROM {self._positions} WHERE target = ?"
+        )
+        cursor.execute(self._sql(selected), [self._visits])
+        return [Position(*row) for row in cursor.fetchall()]
+
+    def add(self, visits: Sequence[Sequence[Any]], left_out: Mapping[tuple[date, str], int]) -> None:
+        """Add visits by date and path, and requests by date and reason."""
+        rows = [(self._day(day), path.replace("\0", "\ufffd"), count) for day, path, count in visits]
+        self._upsert(self._visits, self._columns, sorted(rows))
+        others = [(self._day(day), reason, count) for (day, reason), count in left_out.items()]
+        self._upsert(self._left_out, ["date", "reason", "requests"], sorted(others))
+
+    def save(self, old: Position | None, new: Position) -> None:
+        """Replace the position of a log."""
+        if old:
+            deleted = f"DELETE FROM {self._positions} WHERE target = ? AND prefix_sha256 = ?"
+            self._execute(deleted, [(self._visits, old.prefix_sha256)])
+        columns = "target, prefix_bytes, prefix_sha256, bytes_counted"
+        inserted = f"INSERT INTO {self._positions} ({columns}) VALUES (?, ?, ?, ?)"
+        self._execute(inserted, [(self._visits, *new)])
+
+    def _day(self, day: date) -> Any:
+        return day.isoformat() if self._is_sqlite else day
+
+    def _upsert(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        first, second, count = columns
+        self._execute(
+            f"INSERT INTO {table} AS stored ({first}, {second}, {count}) VALUES (?, ?, ?)"
+            f" ON CONFLICT ({first}, {second}) DO UPDATE SET {count} = stored.{count} + excluded.{count}",
+            rows,
+        )
+
+    def _execute(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        self._connection.cursor().executemany(self._sql(statement), rows)
+
+    def _sql(self, statement: str) -> str:
+        """Return a statement with the placeholders of the driver."""
+        return statement if self._is_sqlite else statement.replace("%", "%%").replace("?", "%s")

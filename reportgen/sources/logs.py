@@ -1,0 +1,361 @@
+"""Access logs of a web server: DuckDB reads the lines and counts requests by date, path and user agent.
+
+Only the distinct user agents come to Python, which tells programs from browsers. A request is a visit if
+none of :data:`REASONS` applies. The address of the reader is never read from a line.
+"""
+
+import gzip
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from datetime import date
+from itertools import groupby, islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, Any, cast
+
+import duckdb
+
+from reportgen.config.settings import LogSettings, SourceSettings
+from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
+from reportgen.core.windows import Span
+from reportgen.sources.base import ROWS_PER_FETCH, Dialect, Finding, LeftOut, Source, literal
+from reportgen.sources.duckdb import file_states, matching_files, open_confined
+from reportgen.sources.log_formats import (
+    KNOWN_FORMATS,
+    Field,
+    FormatError,
+    LogFormat,
+    find_format,
+    glob_pattern,
+    parse_format,
+)
+from reportgen.sources.spellings import row_example
+from reportgen.sources.user_agents import program_of
+
+REASONS = (
+    "bot", "error", "method", "redirect", "other_status", "prefetch", "asset", "other_host", "excluded",
+    "unreadable",
+)  # fmt: skip
+"""Why a request is not a visit. Of several reasons the first is counted."""
+
+HEAD_LINES = 100
+"""Number of lines at the beginning of a file by which its format is found."""
+MAX_LINE_BYTES = 2_097_152
+"""Maximum length of a line; a longer one is unreadable."""
+MAX_UNREADABLE = 10
+"""Maximum share of unreadable lines in percent: with more, the lines probably have another format."""
+MEMORY_LIMIT = "160MB"
+"""DuckDB's memory. What does not fit is written into a temporary directory."""
+REQUEST_FIELDS: tuple[Field, ...] = ("method", "target", "status", "agent", "host", "purpose")
+ADDRESS = re.compile(r"\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b|\b[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){3,7}\b")
+"""An address of a reader, which no message shows."""
+
+
+class LogSource(Source):
+    """The visits in the access logs that a path or glob pattern names, from the date ``first`` on."""
+
+    driver_errors = (duckdb.Error, OSError, EOFError)
+    advice = "Check that the file is a whole access log"
+    too_late = (
+        "reading the logs took longer than statement_timeout_s ({s} s): raise it in [source], or name fewer "
+        "files"
+    )
+
+    def __init__(
+        self,
+        settings: SourceSettings,
+        timezone: str,
+        first: date,
+        *,
+        form: LogFormat | None = None,
+        name: str | None = None,
+        judged_lines: int = 1,
+    ) -> None:
+        """``form`` is the format of all files if it is known.
+
+        Of fewer lines than ``judged_lines``, all may be unreadable.
+        """
+        self._pattern = settings.url.get_secret_value().removeprefix("log:")
+        super().__init__(settings, name or self._pattern)
+        self._timezone = timezone
+        self._first = first
+        self._files = matching_files(self._pattern)
+        self._format, self._judged_lines = form, judged_lines
+        self._formats: list[tuple[LogFormat, list[str]]] = []
+        self._connection: duckdb.DuckDBPyConnection
+
+    @property
+    def state(self) -> str | None:
+        """The names of the files, with the size and the time of the last change of each."""
+        return repr((self._files, file_states(self._files)))
+
+    def connect(self, opened: ExitStack) -> None:
+        """Read all files, and count their requests."""
+        if not self._files:
+            raise SourceUnavailable(f"{self.name}: {why_no_file(self._pattern)}")
+        self._file_states = file_states(self._files)
+        found = [
+            (form, file)
+            for file in self._files
+            if (form := self._format or log_format_of(file, self.settings.log))
+        ]
+        if not found:
+            raise SourceUnavailable(f"{self.name}: the log has no lines yet")
+        found.sort(key=lambda each: each[0].name)
+        self._formats = [
+            (form, [file for _, file in group]) for form, group in groupby(found, key=lambda each: each[0])
+        ]
+        folder = opened.enter_context(TemporaryDirectory(prefix="reportgen-log-"))
+        self._connection = open_confined(
+            opened, self._files, self._timezone, temp_directory=folder, memory_limit=MEMORY_LIMIT
+        )
+        with self.timeout():
+            self._count_requests()
+            self._name_programs()
+        self._check_readable()
+
+    def check_unchanged(self) -> None:
+        """Check that no file was renamed, as rotation does. Lines may have been added."""
+        inodes = [state[0] for state in self._file_states]
+        files = matching_files(self._pattern)
+        if files != self._files or [state[0] for state in file_states(files)] != inodes:
+            raise SourceUnavailable(f"{self.name}: the logs were rotated while they were read; try again")
+
+    @property
+    def dialect(self) -> Dialect:
+        """DuckDB's SQL over the table of visits."""
+        return Dialect(
+            relation="visits",
+            stored_date="day",
+            day="day",
+            path="path",
+            visits="visits",
+            stored_visits="visits",
+            code_point_order="",
+            placeholder="${}".format,
+            date_value=lambda day: day,
+            stored_date_value=lambda day: day,
+        )
+
+    def execute(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
+        """Run one statement and yield its rows."""
+        cursor = self._connection.execute(sql, dict(values))
+        while chunk := cursor.fetchmany(ROWS_PER_FETCH):
+            yield from chunk
+
+    def cancel(self) -> None:
+        """End the running statement."""
+        self._connection.interrupt()
+
+    @property
+    def contents(self) -> str:
+        """How many requests were read, for ``reportgen check``."""
+        files = len(self._files)
+        requests = next(self.rows("SELECT sum(requests) FROM counted", {}))[0]
+        return f"{requests:,} requests in {files} {'file' if files == 1 else 'files'}"
+
+    def read_left_out(self, span: Span) -> list[LeftOut]:
+        """Return the requests between two dates that are not visits, and all unreadable lines."""
+        order = ", ".join(map(literal, REASONS))
+        rows = self.rows(
+            "SELECT reason, kind, name, sum(requests) FROM left_out"
+            " WHERE day BETWEEN $first AND $last OR day IS NULL GROUP BY reason, kind, name"
+            f" ORDER BY list_position([{order}], reason), sum(requests) DESC, kind, name",
+            {"first": span.first, "last": span.last},
+        )
+        return [LeftOut(reason, kind, name, int(requests)) for reason, kind, name, requests in rows]
+
+    def inspect(self) -> Iterator[Finding]:
+        """Yield the format of the files, and what it lacks."""
+        for form, files in self._formats:
+            names = f"{files[0]} and {len(files) - 1} more" if len(files) > 1 else files[0]
+            yield Finding("ok", "format", f"{form.name}: {names}")
+            if "agent" not in form.fields:
+                yield Finding(
+                    "warning", "format", f"{form.name} has no user agent: visits of bots are counted. "
+                    "Let the server write the combined format"
+                )  # fmt: skip
+        yield Finding("ok", "rights", "files are only read")
+
+    def _count_requests(self) -> None:
+        """Make the table ``counted``: the number of requests by date, user agent, reason and path.
+
+        ``reason`` is NULL if only the user agent can tell whether it is a visit; only then the path is kept.
+        """
+        lines = " UNION ALL BY NAME ".join(_requests(form, files) for form, files in self._formats)
+        reason = f"""CASE WHEN t IS NULL OR status = '' THEN 'unreadable'
+            WHEN CAST(t AS DATE) < DATE '{self._first.isoformat()}' THEN 'earlier'
+            {self._host_reason()}
+            WHEN status >= '400' THEN 'error'
+            WHEN method <> 'GET' THEN 'method'
+            WHEN status >= '300' AND status <> '304' THEN 'redirect'
+            WHEN status NOT IN ('200', '201', '202', '203', '304') THEN 'other_status'
+            WHEN purpose ILIKE '%prefetch%' OR purpose ILIKE '%preview%' THEN 'prefetch'
+            WHEN regexp_full_match(path, {literal(self._asset_pattern())}, 'i') THEN 'asset'
+            {self._path_reason()} END"""
+        self._connection.execute(
+            f"""CREATE TABLE counted AS
+            SELECT CASE WHEN reason IN ('unreadable', 'earlier') THEN NULL ELSE day END AS day,
+                   CASE WHEN reason IN ('unreadable', 'earlier') THEN NULL ELSE agent END AS agent,
+                   reason, CASE WHEN reason IS NULL THEN {self._shown_path()} END AS path,
+                   count(*) AS requests
+            FROM (SELECT *, CAST(t AS DATE) AS day, {reason} AS reason FROM (
+                SELECT *, split_part(local_target, '?', 1) AS path FROM ({lines})))
+            GROUP BY ALL"""
+        )
+        unread = "SELECT NULL, NULL, 'unreadable', NULL, count(*) FROM reject_errors HAVING count(*) > 0"
+        self._connection.execute(f"INSERT INTO counted {unread}")
+
+    def _host_reason(self) -> str:
+        hosts = "|".join(map(glob_pattern, self.settings.log.hosts))
+        host = "lower(regexp_replace(host, ':[0-9]+$', ''))"
+        return f"WHEN NOT regexp_full_match({host}, {literal(hosts)}) THEN 'other_host'" if hosts else ""
+
+    def _asset_pattern(self) -> str:
+        return r".*\.(?:" + "|".join(re.escape(end.lstrip(".")) for end in self.settings.log.assets) + ")"
+
+    def _path_reason(self) -> str:
+        include, exclude = (
+            "|".join(map(glob_pattern, globs))
+            for globs in (self.settings.log.include, self.settings.log.exclude)
+        )
+        left_out = [f"NOT regexp_full_match(path, {literal(include)})"] if include else []
+        left_out += [f"regexp_full_match(path, {literal(exclude)})"] if exclude else []
+        return f"WHEN {' OR '.join(left_out)} THEN 'excluded'" if left_out else ""
+
+    def _shown_path(self) -> str:
+        """Return the SQL of the path with those names of the query that ``source.log.query`` keeps."""
+        names = [literal(name) for name in self.settings.log.query]
+        if not names:
+            return "path"
+        parts = "string_split(substr(local_target, length(path) + 2), '&')"
+        kept = f"[part for part in {parts} if split_part(part, '=', 1) IN ({', '.join(names)})]"
+        return f"path || CASE WHEN len({kept}) > 0 THEN '?' || array_to_string({kept}, '&') ELSE '' END"
+
+    def _name_programs(self) -> None:
+        """Make the tables ``visits`` and ``left_out`` from ``counted``."""
+        execute = self._connection.execute
+        execute("CREATE TABLE programs (agent VARCHAR, kind VARCHAR, name VARCHAR)")
+        agents = self._connection.cursor()
+        agents.execute("SELECT DISTINCT agent FROM counted WHERE agent IS NOT NULL")
+        while some := agents.fetchmany(ROWS_PER_FETCH):
+            found = [(agent, *program) for (agent,) in some if (program := program_of(agent))]
+            if found:
+                columns = [list(column) for column in zip(*found, strict=True)]
+                execute("INSERT INTO programs SELECT unnest(?), unnest(?), unnest(?)", columns)
+        execute(
+            "CREATE TABLE visits AS SELECT day, path, CAST(sum(requests) AS BIGINT) AS visits"
+            " FROM counted ANTI JOIN programs USING (agent) WHERE reason IS NULL GROUP BY day, path"
+        )
+        execute(
+            "CREATE TABLE left_out AS SELECT day,"
+            " CASE WHEN kind IS NULL OR reason = 'other_host' THEN reason ELSE 'bot' END AS reason,"
+            " coalesce(kind, '') AS kind, coalesce(name, '') AS name, sum(requests) AS requests"
+            " FROM counted LEFT JOIN programs USING (agent)"
+            " WHERE coalesce(reason, kind) IS NOT NULL AND reason IS DISTINCT FROM 'earlier' GROUP BY ALL"
+        )
+
+    def _check_readable(self) -> None:
+        """Fail if too many lines are unreadable: the figures would be wrong."""
+        counts = "coalesce(sum(requests) FILTER (reason = 'unreadable'), 0), sum(requests)"
+        unread, lines = self._connection.execute(f"SELECT {counts} FROM counted").fetchone() or (0, 0)
+        if 100 * unread <= MAX_UNREADABLE * lines or lines < self._judged_lines:
+            return
+        shown, percent = "; ".join(islice(self._unreadable_lines(), 3)), 100 * unread // lines
+        raise SourceError(
+            f"{self.name}: {unread:,} of {lines:,} lines are unreadable ({percent} %, and at most"
+            f" {MAX_UNREADABLE} % may be): {shown}. Set source.log.format to the format of these lines, or"
+            " name only files of one server"
+        )
+
+    def _unreadable_lines(self) -> Iterator[str]:
+        """Yield each unreadable line without addresses, with its number and, of several, its file."""
+        for form, files in self._formats:
+            for file in files:
+                with _open_log(file) as stream:
+                    for number, line in enumerate(stream, start=1):
+                        if line.strip() and not form.reads(line):
+                            place = f"{file}:{number}" if len(self._files) > 1 else f"line {number}"
+                            yield f'{place}: "{row_example([_without_addresses(line)])}"'
+
+
+def log_format_of(file: str, log: LogSettings) -> LogFormat | None:
+    """Return the format of a file, by its first lines, or ``None`` if it has no lines.
+
+    Raises:
+        ConfigError: the configured format has a mistake.
+        SourceError: the file cannot be read, or is not an access log.
+
+    """
+    try:
+        with _open_log(file) as stream:
+            lines = [line for line in islice(stream, HEAD_LINES) if line.strip()]
+    except PermissionError:
+        raise SourceError(
+            f"{file}: permission denied. Let this user read it: on Debian, add the user to the group adm"
+        ) from None
+    except gzip.BadGzipFile:
+        raise SourceError(f"{file}: is not packed with gzip. Rename it, or pack it with gzip") from None
+    if file.lower().endswith((".bz2", ".xz", ".zst")):
+        raise SourceError(f"{file}: only gzip can be unpacked. Pack it with gzip, or leave it out")
+    if not lines:
+        return None
+    try:
+        form = parse_format(log.format) if log.format else find_format(lines)
+    except FormatError as exc:
+        raise ConfigError(f'source.log.format "{log.format}" {exc}') from None
+    if form is None or not any(map(form.reads, lines)):
+        known = "source.log.format" if log.format else ", ".join(each.name for each in KNOWN_FORMATS)
+        raise SourceError(
+            f"{file}: its lines do not have the format of an access log ({known}). The first: "
+            f'"{row_example([_without_addresses(lines[0])])}". Set source.log.format to the log_format of '
+            "nginx or the LogFormat of Apache that wrote it"
+        )
+    if log.hosts and "host" not in form.fields:
+        raise SourceError(
+            f"{file}: its format ({form.name}) does not hold the host, which source.log.hosts needs. "
+            "Let the server write it (nginx: $host, Apache: %v), or leave hosts out"
+        )
+    return form
+
+
+def _without_addresses(line: str) -> str:
+    return ADDRESS.sub("…", line.rstrip())
+
+
+def _requests(form: LogFormat, files: Sequence[str]) -> str:
+    """Return the SQL that reads the requests of files of one format."""
+    listed = ", ".join(map(literal, files))
+    lines = (
+        f"read_csv([{listed}], columns = {{'line': 'VARCHAR'}}, auto_detect = false, header = false,"
+        " delim = '\x01', quote = '', escape = '', comment = '', nullstr = '\x02', strict_mode = false,"
+        f" max_line_size = {MAX_LINE_BYTES}, store_rejects = true)"
+    )
+    target = (
+        "CASE WHEN target LIKE '/%' THEN target ELSE regexp_replace(target, '^[a-zA-Z]+://[^/?]*', '') END"
+    )
+    fields = {name: form.field(name) for name in REQUEST_FIELDS}
+    if "agent" not in form.fields:
+        fields["agent"] = "CAST(NULL AS VARCHAR)"  # an empty one would be a bot's
+    listed = ", ".join(f"{sql} AS {name}" for name, sql in fields.items())
+    return (
+        f"SELECT * EXCLUDE target, {target} AS local_target FROM"
+        f" (SELECT {form.time} AS t, {listed} FROM (SELECT {form.parsed} AS parsed FROM {lines}))"
+    )
+
+
+def _open_log(file: str) -> IO[str]:
+    """Return the text of a log, unpacked. A byte that is not UTF-8 is replaced."""
+    opened = gzip.open if file.lower().endswith(".gz") else open
+    return cast("IO[str]", opened(file, "rt", encoding="utf-8", errors="replace", newline="\n"))
+
+
+def why_no_file(pattern: str) -> str:
+    """Return why no file matches, and what to write."""
+    if Path(pattern).is_dir():
+        return f"is a directory. Write a pattern of its files, such as {Path(pattern) / 'access.log*'}"
+    with suppress(OSError):
+        if not any(char in pattern for char in "*?[") and not Path(pattern).exists():
+            return f"no such file. The path is relative to {Path.cwd()}"
+    return f"no file matches. The path is relative to {Path.cwd()}"

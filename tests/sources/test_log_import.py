@@ -1,0 +1,225 @@
+"""Adding the visits of logs to a table: each line is counted exactly once, whatever happens."""
+
+import gzip
+import random
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from reportgen.config.settings import config_from_options
+from reportgen.core.errors import ConfigError, SourceError
+from reportgen.sources.log_import import ImportResult, import_logs
+from tests.sources.test_logs import combined
+from tests.support.commands import Run, environment
+from tests.support.disks import disk
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of a database without tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'm.db'}"
+    return str(request.getfixturevalue("pg"))
+
+
+def add(url: str, *logs: Path | str, **options: Any) -> ImportResult:
+    config = config_from_options({"source": {"url": "sample"}})
+    return import_logs(config, list(map(str, logs)), SecretStr(url), **({"create": True} | options))
+
+
+def rows(url: str, sql: str) -> list[tuple[Any, ...]]:
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
+            return connection.execute(sql).fetchall()
+    with psycopg.connect(url) as connection:
+        return connection.execute(sql.encode()).fetchall()
+
+
+def visits(url: str) -> dict[tuple[str, str], int]:
+    return {
+        (str(day), path): count for day, path, count in rows(url, "SELECT date, path, visits FROM metrics")
+    }
+
+
+def lines(*numbers: int) -> str:
+    """Lines with a path of their own each, two of a day."""
+    return "".join(
+        combined(f"GET /{n} HTTP/1.1", time=f"{1 + n // 2 % 28:02d}/Nov/2026:12:00:00 +0000") for n in numbers
+    )
+
+
+def test_lines_are_counted_once_however_a_log_is_rotated(url: str, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    log.write_text(lines(0, 1))
+    assert add(url, log).visits == 2
+    assert add(url, log, create=False).lines == 0
+    with log.open("a") as file:
+        file.write(lines(2) + lines(3)[:40])  # the server is writing the last line
+    assert add(url, log).visits == 1
+    with log.open("a") as file:
+        file.write(lines(3)[40:])
+    rotated = log.rename(tmp_path / "access.log.1")
+    log.write_text(lines(4, 5))
+    assert add(url, f"{tmp_path}/access.log*").visits == 3
+    packed = Path(shutil.move(rotated, tmp_path / "access.log.2"))
+    (tmp_path / "access.log.2.gz").write_bytes(
+        gzip.compress(packed.read_bytes())
+    )  # both are there for a moment
+    assert add(url, f"{tmp_path}/access.log*").lines == 0
+    packed.unlink()
+    copy = shutil.copy(log, tmp_path / "access.log.1")  # logrotate's copytruncate
+    log.write_text(lines(6))
+    assert add(url, f"{tmp_path}/access.log*", copy).visits == 1
+    assert visits(url) == {(f"2026-11-{1 + n // 2:02d}", f"/{n}"): 1 for n in range(7)}
+
+
+def test_visits_are_added_to_those_that_the_table_has(url: str, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    log.write_text(lines(0, 0, 1))
+    add(url, log)
+    log.write_text(lines(1, 0) + "junk\n" + combined("GET /x HTTP/1.1", 404))
+    result = add(url, log)
+    assert (result.lines, result.visits) == (4, 2)
+    assert visits(url) == {("2026-11-01", "/0"): 3, ("2026-11-01", "/1"): 2}
+    left_out = rows(url, "SELECT reason, requests FROM left_out ORDER BY reason")
+    assert left_out == [("error", 1), ("unreadable", 1)]
+
+
+def test_a_dry_run_writes_nothing(url: str, tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text(lines(0))
+    add(url, tmp_path / "a.log")
+    (tmp_path / "b.log").write_text(lines(1, 2))
+    assert add(url, tmp_path / "*.log", dry_run=True).visits == 2
+    assert len(visits(url)) == 1
+    assert add(url, tmp_path / "*.log").visits == 2
+
+
+def test_two_imports_at_once_count_each_line_once(url: str, tmp_path: Path) -> None:
+    for part in range(6):
+        (tmp_path / f"{part}.log").write_text(lines(*range(part * 500, part * 500 + 500)))
+    add(url, tmp_path / "0.log")
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: add(url, tmp_path / "*.log", create=False), range(4)))
+    assert sum(result.visits for result in results) == 2500
+    assert sum(visits(url).values()) == 3000
+
+
+@pytest.mark.slow
+def test_a_hundred_killed_imports_count_each_line_once(url: str, tmp_path: Path) -> None:
+    """The command is killed while logs grow and rotate."""
+    folder, kills = tmp_path, 100
+    log, seed = folder / "access.log", random.Random(7)
+    written = 0
+    command = [sys.executable, "-m", "reportgen", "import", f"{log}*", "--into", url, "--create"]
+    for round_ in range(kills):
+        with log.open("a") as file:
+            file.write(lines(*range(written, written + 300)))
+        written += 300
+        process = subprocess.Popen(
+            command, env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+        )
+        time.sleep(seed.uniform(0.3, 1.6))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if round_ % 3 == 2:
+            log.rename(folder / f"access.log.{round_}")
+    assert subprocess.run(command, env=environment(), capture_output=True, check=False).returncode == 0
+    assert visits(url) == dict(Counter((f"2026-11-{1 + n // 2 % 28:02d}", f"/{n}") for n in range(written)))
+
+
+@pytest.mark.parametrize(
+    ("statements", "options", "message"),
+    [
+        ([], {"create": False}, "Add --create|no such file"),
+        (
+            ["CREATE TABLE metrics (date text, path text, visits integer)"],
+            {},
+            "no unique key of date and path",
+        ),
+        (["CREATE TABLE metrics (day text, path text, visits integer)"], {}, "Set table and columns in"),
+    ],
+)
+def test_a_table_that_cannot_be_written_is_an_error(
+    statements: Sequence[str], options: dict[str, Any], message: str, url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "a.log").write_text(lines(0))
+    with closing(_connect(url)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+    with pytest.raises(SourceError, match=message):
+        add(url, tmp_path / "a.log", **options)
+
+
+def _connect(url: str) -> Any:
+    return (
+        sqlite3.connect(url.removeprefix("sqlite:///")) if url.startswith("sqlite") else psycopg.connect(url)
+    )
+
+
+def test_a_role_that_may_only_read_is_told_which_rights_it_needs(pg: str, tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text(lines(0))
+    add(pg, tmp_path / "a.log")
+    with psycopg.connect(pg, autocommit=True) as connection:
+        connection.execute(
+            "CREATE ROLE only_reads; GRANT SELECT ON ALL TABLES IN SCHEMA public TO only_reads"
+        )
+        try:
+            (tmp_path / "a.log").write_text(lines(1))
+            reader = f"{pg}{'&' if '?' in pg else '?'}options=-c%20role%3Donly_reads"
+            with pytest.raises(
+                SourceError, match=r'GRANT SELECT, INSERT, UPDATE, DELETE ON "metrics", left_out'
+            ):
+                add(reader, tmp_path / "a.log", create=False)
+        finally:
+            connection.execute("DROP OWNED BY only_reads; DROP ROLE only_reads")
+
+
+def test_a_disk_that_fills_counts_nothing_of_the_log(tmp_path: Path) -> None:
+    with disk(tmp_path / "small", "size=256k") as place:
+        url = f"sqlite:///{place / 'm.db'}"
+        (tmp_path / "a.log").write_text(lines(*range(20)))
+        add(url, tmp_path / "a.log")
+        (tmp_path / "b.log").write_text(
+            "".join(combined(f"GET /{'x' * 500}{n} HTTP/1.1") for n in range(2000))
+        )
+        with pytest.raises(SourceError, match="disk is full"):
+            add(url, tmp_path / "b.log")
+        assert sum(visits(url).values()) == 20
+        assert rows(url, "SELECT count(*) FROM reportgen_import") == [(1,)]
+
+
+def test_the_database_of_an_import_is_named_without_its_password(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text(lines(0))
+    with pytest.raises(ConfigError, match=r"mysql://\*\*\*@host/db is not a database that can be written"):
+        add("mysql://me:secret@host/db", tmp_path / "a.log")
+    with pytest.raises(SourceError, match=r"postgresql://127\.0\.0\.1:1/db: cannot connect"):
+        add("postgresql://me:secret@127.0.0.1:1/db", tmp_path / "a.log")
+
+
+def test_a_build_imports_first_if_the_settings_say_so(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "access.log").write_text(lines(0, 1, 2))
+    (tmp_path / "reportgen.toml").write_text(
+        'site = "x"\n[source]\nurl = "sqlite:///m.db"\n[import]\nlogs = ["access.log*"]\ncreate = true\n'
+        'into = "sqlite:///m.db"\n'
+    )
+    done = run("build", "--json")
+    assert done.returncode == 0, done.stderr
+    assert sum(visits(f"sqlite:///{tmp_path}/m.db").values()) == 3
+    done = run("import")
+    assert done.stdout == "0 new lines in 0 files: 0 visits added\n"
+    done = run("import", "access.log", "--into", "sqlite:///other.db", "--create", "--json")
+    assert '"lines": 3, "visits": 3' in done.stdout
