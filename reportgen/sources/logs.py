@@ -43,6 +43,8 @@ HEAD_LINES = 100
 """Number of lines at the beginning of a file by which its format is found."""
 MAX_LINE_BYTES = 2_097_152
 """Maximum length of a line; a longer one is unreadable."""
+MAX_AGENT = 500
+"""Number of characters of a user agent that are looked at: some patterns take long on very long ones."""
 MAX_UNREADABLE = 10
 """Maximum share of unreadable lines in percent: with more, the lines probably have another format."""
 MEMORY_LIMIT = "160MB"
@@ -338,6 +340,7 @@ def _requests(form: LogFormat, files: Sequence[str]) -> str:
     fields = {name: form.field(name) for name in REQUEST_FIELDS}
     if "agent" not in form.fields:
         fields["agent"] = "CAST(NULL AS VARCHAR)"  # an empty one would be a bot's
+    fields["agent"] = f"left({fields['agent']}, {MAX_AGENT})"
     listed = ", ".join(f"{sql} AS {name}" for name, sql in fields.items())
     return (
         f"SELECT * EXCLUDE target, {target} AS local_target FROM"

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -270,6 +271,14 @@ def test_lines_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes() + b"\n\xff\xfe\n")
     visits, left_out = read_log(str(file))
     assert (visits, left_out) == ({(DAY, "/"): 100}, {"error": 1, "unreadable": 7})
+
+
+def test_very_long_user_agents_do_not_take_long(tmp_path: Path) -> None:
+    agents = [text * 20_000 + str(n) for n in range(5) for text in ("-", "1.", "a;", "x/")]
+    start = time.process_time()
+    visits, left_out = read_log(write(tmp_path, [combined(agent=agent) for agent in agents]))
+    assert sum(visits.values()) + left_out.total() == 20
+    assert time.process_time() - start < 5
 
 
 def test_too_many_unreadable_lines_are_an_error_that_shows_three_without_addresses(tmp_path: Path) -> None:
