@@ -51,14 +51,28 @@ ROWS = "reportgen_rows"
 """The temporary table or view that holds the rows with the dates that were read from text or numbers."""
 
 
-class DuckdbSource(Source):
+class DuckdbConnectionSource(Source):
+    """A source whose statements DuckDB runs."""
+
+    driver_errors = (duckdb.Error, OSError, EOFError)
+    _connection: duckdb.DuckDBPyConnection
+
+    def execute(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
+        """Run one statement and yield its rows."""
+        cursor = self._connection.execute(sql, dict(values))
+        while chunk := cursor.fetchmany(ROWS_PER_FETCH):
+            yield from chunk
+
+    def cancel(self) -> None:
+        """End the running statement."""
+        self._connection.interrupt()
+
+
+class DuckdbSource(DuckdbConnectionSource):
     """A table or query of a DuckDB database file, or of Parquet or CSV files.
 
     ``first`` is the first date that the build reads: earlier CSV rows are not kept.
     """
-
-    driver_errors = (duckdb.Error, OSError)
-    _connection: duckdb.DuckDBPyConnection
 
     def __init__(self, settings: SourceSettings, timezone: str, first: date) -> None:
         url = settings.url.get_secret_value()
@@ -288,16 +302,6 @@ class DuckdbSource(Source):
     def _uses_rows(self) -> bool:
         """Whether the statements read :data:`ROWS`: files are CSV, or dates are stored as text or numbers."""
         return self._is_csv or self._types[0] == "VARCHAR" or self._types[0] in NUMBER_TYPES
-
-    def execute(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
-        """Run one statement and yield its rows."""
-        cursor = self._connection.execute(sql, dict(values))
-        while chunk := cursor.fetchmany(ROWS_PER_FETCH):
-            yield from chunk
-
-    def cancel(self) -> None:
-        """End the running statement."""
-        self._connection.interrupt()
 
     def message_of(self, exc: BaseException) -> str:
         """Return the error's message in one line; all of it if it is about a line of a CSV file."""

@@ -6,21 +6,19 @@ none of :data:`REASONS` applies. The address of the reader is never read from a 
 
 import gzip
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import date
 from itertools import groupby, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any, cast
-
-import duckdb
+from typing import IO, cast
 
 from reportgen.config.settings import LogSettings, SourceSettings
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.core.windows import Span
-from reportgen.sources.base import ROWS_PER_FETCH, Dialect, Finding, LeftOut, Source, literal
-from reportgen.sources.duckdb import file_states, matching_files, open_confined
+from reportgen.sources.base import ROWS_PER_FETCH, Dialect, Finding, LeftOut, literal
+from reportgen.sources.duckdb import DuckdbConnectionSource, file_states, matching_files, open_confined
 from reportgen.sources.log_formats import (
     KNOWN_FORMATS,
     Field,
@@ -54,10 +52,9 @@ ADDRESS = re.compile(r"\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b|\b[0-9A-Fa-f]{0,4}(?::[
 """An address of a reader, which no message shows."""
 
 
-class LogSource(Source):
+class LogSource(DuckdbConnectionSource):
     """The visits in the access logs that a path or glob pattern names, from the date ``first`` on."""
 
-    driver_errors = (duckdb.Error, OSError, EOFError)
     advice = "Check that the file is a whole access log"
     too_late = (
         "reading the logs took longer than statement_timeout_s ({s} s): raise it in [source], or name fewer "
@@ -85,7 +82,6 @@ class LogSource(Source):
         self._files = matching_files(self._pattern)
         self._format, self._judged_lines = form, judged_lines
         self._formats: list[tuple[LogFormat, list[str]]] = []
-        self._connection: duckdb.DuckDBPyConnection
 
     @property
     def state(self) -> str | None:
@@ -139,16 +135,6 @@ class LogSource(Source):
             date_value=lambda day: day,
             stored_date_value=lambda day: day,
         )
-
-    def execute(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
-        """Run one statement and yield its rows."""
-        cursor = self._connection.execute(sql, dict(values))
-        while chunk := cursor.fetchmany(ROWS_PER_FETCH):
-            yield from chunk
-
-    def cancel(self) -> None:
-        """End the running statement."""
-        self._connection.interrupt()
 
     @property
     def contents(self) -> str:
