@@ -236,6 +236,11 @@ class LogSource(DuckdbConnectionSource):
             "CREATE TABLE visits AS SELECT day, path, CAST(sum(requests) AS BIGINT) AS visits"
             " FROM counted ANTI JOIN programs USING (agent) WHERE reason IS NULL GROUP BY day, path"
         )
+        # A day whose requests were all left out was recorded, too.
+        execute(
+            "INSERT INTO visits SELECT DISTINCT day, '/', 0 FROM counted"
+            " WHERE day IS NOT NULL AND day NOT IN (SELECT day FROM visits)"
+        )
         execute(
             "CREATE TABLE left_out AS SELECT day,"
             " CASE WHEN kind IS NULL OR reason = 'other_host' THEN reason ELSE 'bot' END AS reason,"

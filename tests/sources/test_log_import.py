@@ -93,7 +93,8 @@ def test_visits_are_added_to_those_that_the_table_has(url: str, tmp_path: Path) 
     log.write_text(lines(1, 0) + "junk\n" + combined("GET /x HTTP/1.1", 404))
     result = add(url, log)
     assert (result.lines, result.visits) == (4, 2)
-    assert visits(url) == {("2026-11-01", "/0"): 3, ("2026-11-01", "/1"): 2}
+    stored = {("2026-11-01", "/0"): 3, ("2026-11-01", "/1"): 2}
+    assert visits(url) == stored | {("2026-11-26", "/"): 0}  # a day without visits was recorded, too
     left_out = rows(url, "SELECT reason, requests FROM left_out ORDER BY reason")
     assert left_out == [("error", 1), ("unreadable", 1)]
 

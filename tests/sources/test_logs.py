@@ -63,6 +63,7 @@ def count_by_hand(lines: Sequence[str]) -> tuple[Visits, Counter[str]]:
     """Count line by line, by splitting at quotes: another way than the product's."""
     visits: Counter[tuple[date, str]] = Counter()
     left_out: Counter[str] = Counter()
+    days: set[date] = set()
     for line in lines:
         parts = line.split('"')
         if len(parts) not in {3, 7}:
@@ -88,7 +89,9 @@ def count_by_hand(lines: Sequence[str]) -> tuple[Visits, Counter[str]]:
             left_out["asset"] += 1
         else:
             visits[day, path] += 1
-    return dict(visits), left_out
+        days.add(day)
+    recorded = dict.fromkeys(((day, "/") for day in days - {day for day, _ in visits}), 0)
+    return {**visits, **recorded}, left_out
 
 
 @pytest.mark.parametrize(
@@ -232,6 +235,11 @@ def test_times_are_cut_in_the_zone_and_earlier_dates_are_not_read(tmp_path: Path
     assert read_log(url, timezone="Europe/Berlin")[0] == {(DAY, "/"): 2, (date(2026, 11, 27), "/"): 1}
     visits, left_out = read_log(url, Span(DAY, DAY))
     assert (visits, left_out.total()) == ({(DAY, "/"): 1}, 0)
+
+
+def test_a_day_with_bots_alone_has_no_visits_but_is_recorded(tmp_path: Path) -> None:
+    lines = [combined(), combined(agent="curl/8.5", time="25/Nov/2026:12:00:00 +0000")]
+    assert read_log(write(tmp_path, lines))[0] == {(DAY, "/"): 1, (date(2026, 11, 25), "/"): 0}
 
 
 def test_rotated_and_packed_files_are_read_together(tmp_path: Path) -> None:
