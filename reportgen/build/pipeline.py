@@ -105,6 +105,8 @@ def build(
         unchanged = is_current("source_state", state)
         if not unchanged:
             dataset = read_dataset(config, now, as_of, paths_csv)
+            for warning in dataset.warnings:
+                watch.warn(warning)
             shown = fingerprint(config, dataset)
             unchanged = is_current("content", shown)
     if last and unchanged:

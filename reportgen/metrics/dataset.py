@@ -101,6 +101,7 @@ class Dataset:
     source: str
     site: str | None
     notice: str | None
+    warnings: Sequence[str] = ()
 
     @property
     def longest_left_out(self) -> Sequence[LeftOut]:
@@ -151,7 +152,18 @@ def read_windows(
     examples = read_examples(source, span, notes)
     left_out = [source.read_left_out(window.span) for window in windows]
     return Dataset(
-        windows, span, daily, paths, cells, notes, examples, left_out, source.name, source.site, source.notice
+        windows,
+        span,
+        daily,
+        paths,
+        cells,
+        notes,
+        examples,
+        left_out,
+        source.name,
+        source.site,
+        source.notice,
+        source.warnings,
     )
 
 

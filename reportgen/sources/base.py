@@ -101,7 +101,8 @@ class Source(ABC):
 
     ``name`` is the source's URL without secrets. ``site`` is the name of the site if the source knows it.
     ``notice`` is shown on every page if it is set. ``left_out`` counts rows that no statement reads, by kind,
-    and ``examples`` has one of each. An adapter defines the abstract methods, and names in
+    and ``examples`` has one of each. ``warnings`` says what could not be looked at.
+    An adapter defines the abstract methods, and names in
     ``driver_errors`` the classes of errors that its driver raises.
     """
 
@@ -125,6 +126,7 @@ class Source(ABC):
         self.name = name
         self.left_out: Counter[str] = Counter()
         self.examples: dict[str, str] = {}
+        self.warnings: list[str] = []
         self._opened = ExitStack()
 
     def __enter__(self) -> Self:

@@ -221,6 +221,10 @@ class SqliteSource(Source):
         except sqlite3.OperationalError:
             if limit_s is None or time.monotonic() < end:
                 raise
+            self.warnings.append(
+                f"{self.name}: some dates have no rows, and not every row could be looked at in {limit_s} s. "
+                "reportgen check looks at all of them"
+            )
             return False
         finally:
             self._connection.set_progress_handler(None, 0)

@@ -546,3 +546,23 @@ def test_a_csv_file_that_takes_too_long_is_an_error_that_says_so(tmp_path: Path)
 def test_a_setting_that_cannot_work_is_refused(key: str, value: str) -> None:
     with pytest.raises(ConfigError, match=rf"source\.{key}"):
         config_from_options({"source": {"url": "a.csv", key: value}})
+
+
+def test_a_build_says_that_it_could_not_look_at_every_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A date has no rows, and a date in the middle is spelled otherwise."""
+    monkeypatch.setattr("reportgen.sources.sqlite.PROBE_S", 0)
+    days = [TODAY.isoformat()] * 30_000 + [(TODAY - timedelta(days=1)).strftime("%d.%m.%Y")]
+    with closing(sqlite3.connect(tmp_path / "m.db")) as database:
+        database.execute("CREATE TABLE metrics (date, path, visits)")
+        database.executemany(
+            "INSERT INTO metrics VALUES (?, '/', 1)", [[day] for day in days + days[:30_000]]
+        )
+        database.commit()
+    url = f"sqlite:///{tmp_path / 'm.db'}"
+    (warning,) = read(url).warnings
+    assert "not every row could be looked at in 0 s" in warning
+    monkeypatch.undo()
+    data = read(url)
+    assert (data.warnings, data.notes) == ([], {"invalid_date": 1})
