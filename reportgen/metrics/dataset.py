@@ -175,7 +175,7 @@ def read_days(
     With ``thorough`` every row of the source is looked at, which may take long.
 
     Raises:
-        SourceError: no row of ``span`` can be read, and there are rows with a wrong date or number.
+        SourceError: no row of ``span`` has a number that can be read, or a date in ``source.date_format``.
 
     """
 
@@ -188,9 +188,10 @@ def read_days(
     doubtful = len(daily.visits) < span.days or notes["invalid_date"] > 0
     if (doubtful or thorough) and source.read_all_spellings(thorough=thorough):
         daily, notes = read()
-    unread = next((kind for kind in UNREAD if notes[kind]), None)
-    if unread and not daily.rows:
-        raise SourceError(_nothing_readable(source, span, unread))
+    if not daily.rows and daily.notes.keys() == {"invalid_visits"}:
+        raise SourceError(_nothing_readable(source, span, "invalid_visits"))
+    if not daily.rows and notes["invalid_date"] and source.settings.date_format:  # it is probably wrong
+        raise SourceError(_nothing_readable(source, span, "invalid_date"))
     return daily, Counter(dict(sorted(notes.items())))  # engines group in any order
 
 
