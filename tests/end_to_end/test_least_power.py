@@ -174,7 +174,7 @@ SQLITE = {
     "attach": (ending_the_statement("ATTACH 'new.db' AS new"), "one statement at a time"),
     "pragma": (ending_the_statement("PRAGMA writable_schema = ON"), "one statement at a time"),
     "vacuum-into": ("VACUUM INTO 'new.db'", "syntax error"),
-    "pragma-function": ("SELECT * FROM pragma_writable_schema(1)", "no such"),
+    "pragma-function": ("SELECT * FROM pragma_writable_schema(1)", "too many arguments"),
     "extension": (f"{READ} WHERE load_extension('x') IS NULL", "not authorized"),
     "writefile": (f"{READ} WHERE writefile('new', 'x')", "no such function"),
     "readfile": (f"{READ} WHERE readfile('secret.csv')", "no such function"),
