@@ -42,7 +42,7 @@ def with_mean(values: Sequence[int], mean: float) -> Spark | None:
     top = max(values)
     if not top:
         return None
-    level = _round(HEIGHT - HEIGHT * mean / top)
+    level = _round(max(0.0, HEIGHT - HEIGHT * mean / top))  # the division may round upwards
     return Spark(len(values), (("mute", bar_path(values, top)), ("rule", f"M0 {level}H{len(values)}")))
 
 

@@ -54,16 +54,6 @@ NOTE_WORDS = {
 }
 """The singular and the plural of each kind of rows that are left out."""
 
-UNREAD = {
-    "invalid_visits": (
-        "a whole number", 2, "Name another column in [source] columns, or convert it with [source] query"
-    ),
-    "invalid_date": (
-        "a date that can be read", 0, "Check source.date_format, or convert the column with [source] query"
-    ),
-}  # fmt: skip
-"""For each kind of rows without which a report may be wrong: what they lack, in which column, what to do."""
-
 
 @dataclass(frozen=True)
 class WindowPaths:
@@ -175,7 +165,7 @@ def read_days(
     With ``thorough`` every row of the source is looked at, which may take long.
 
     Raises:
-        SourceError: no row of ``span`` has a number that can be read, or a date in ``source.date_format``.
+        SourceError: no row of ``span`` has a number of visits that can be read.
 
     """
 
@@ -189,9 +179,7 @@ def read_days(
     if (doubtful or thorough) and source.read_all_spellings(thorough=thorough):
         daily, notes = read()
     if not daily.rows and daily.notes.keys() == {"invalid_visits"}:
-        raise SourceError(_nothing_readable(source, span, "invalid_visits"))
-    if not daily.rows and notes["invalid_date"] and source.settings.date_format:  # it is probably wrong
-        raise SourceError(_nothing_readable(source, span, "invalid_date"))
+        raise SourceError(_unreadable_visits(source, span))
     return daily, Counter(dict(sorted(notes.items())))  # engines group in any order
 
 
@@ -201,13 +189,14 @@ def read_examples(source: Source, span: Span, notes: Mapping[str, int]) -> dict[
     return {**source.examples, **{kind: row_example(row) for kind, row in rows if row}}
 
 
-def _nothing_readable(source: Source, span: Span, kind: str) -> str:
-    row = read_bad_row(source, span, kind) or (None, None, None)
-    what, column, otherwise = UNREAD[kind]
+def _unreadable_visits(source: Source, span: Span) -> str:
+    row = read_bad_row(source, span, "invalid_visits") or (None, None, None)
+    advice = setting_advice(source, "invalid_visits", row) or (
+        "Name another column in [source] columns, or convert it with [source] query"
+    )
     return (
-        f"{source.name}: no row of {span.first} to {span.last} has {what} in "
-        f'"{source.columns[column]}". A row: {row_example(row)}. '
-        f"{setting_advice(source, kind, row) or otherwise}"
+        f"{source.name}: no row of {span.first} to {span.last} has a whole number in "
+        f'"{source.columns[2]}". A row: {row_example(row)}. {advice}'
     )
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reportgen.charts.sparklines import HEIGHT, Spark, bar_path, bars, line_path, lines, with_mean
@@ -132,6 +132,7 @@ def test_the_mean_is_a_rule_across_all_bars() -> None:
 
 
 @given(counts)
+@example([1_895_754_359_352_679])
 def test_the_mean_lies_inside_the_box(values: list[int]) -> None:
     spark = with_mean(values, sum(values) / len(values))
     if not any(values):

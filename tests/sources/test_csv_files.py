@@ -176,21 +176,6 @@ def test_nothing_is_left_in_the_temporary_directory(tmp_path: Path, monkeypatch:
     assert [file.name for file in tmp_path.iterdir()] == ["m.csv"]
 
 
-@pytest.mark.parametrize(
-    ("row", "options", "message"),
-    [
-        (f"{DAY};/;1.5", {}, 'has a whole number in "visits". A row: .* Name another column'),
-        ("23/11/2026;/;5\n10/01/2025;/;5", {"date_format": "%m/%d/%Y"}, "Check source.date_format"),
-    ],
-)
-def test_a_report_without_a_readable_row_is_not_published(
-    row: str, options: dict[str, str], message: str, tmp_path: Path
-) -> None:
-    (tmp_path / "m.csv").write_text(f"date;path;visits\n{row}\n")
-    with pytest.raises(SourceError, match=message):
-        read(str(tmp_path / "m.csv"), **options)
-
-
 def test_a_query_of_files_that_names_another_table_is_told_the_name(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(f"date,path,visits\n{ROWS}")
     with pytest.raises(SourceError, match=r'hits does not exist.* query: it names the files "metrics"'):
