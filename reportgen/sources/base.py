@@ -5,6 +5,7 @@ reads one snapshot of the data. It runs the shared statements of :mod:`reportgen
 computes nothing itself. :func:`reportgen.sources.registry.open_source` chooses the adapter by URL.
 """
 
+import gzip
 import json
 import re
 import threading
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
 from types import TracebackType
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from typing import IO, Any, ClassVar, Literal, NamedTuple, Self, cast
 from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
@@ -378,6 +379,11 @@ def file_from_url(url: str, scheme: str) -> Path:
         return absolute if not relative.exists() and absolute.exists() else relative
     except OSError as exc:  # for example a name that is too long, or a directory without permission
         raise ConfigError(f"source.url: {exc.strerror}: write {scheme}:///name of a file") from None
+
+
+def open_bytes(file: str) -> IO[bytes]:
+    """Return the content of a file, unpacked if its name ends in ``.gz``."""
+    return cast("IO[bytes]", gzip.open(file)) if file.lower().endswith(".gz") else Path(file).open("rb")
 
 
 def check_file(file: Path, scheme: str) -> None:

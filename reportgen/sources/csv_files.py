@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import SourceError, SourceUnavailable
-from reportgen.sources.base import columns_advice
+from reportgen.sources.base import columns_advice, open_bytes
 from reportgen.sources.spellings import DateReader, number_of, number_reader, row_example
 
 HEAD_BYTES = 256 * 1024
@@ -329,7 +329,7 @@ def _cells(line: str, separator: str) -> list[str]:
 
 def _encoding_of(file: str, configured: str | None) -> str:
     """Return the encoding: as configured, or UTF-8; but UTF-16 if the first two bytes say so."""
-    with _translate_errors(file, ""), _open_bytes(file) as stream:
+    with _translate_errors(file, ""), open_bytes(file) as stream:
         begin = stream.read(2)
     if configured in {None, "utf-8", "utf-16", "utf-16-le", "utf-16-be"}:
         if begin in {BOM_UTF16_LE, BOM_UTF16_BE}:
@@ -339,13 +339,9 @@ def _encoding_of(file: str, configured: str | None) -> str:
     return "utf-8-sig" if configured in {None, "utf-8"} else str(configured)
 
 
-def _open_bytes(file: str) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(file)) if file.lower().endswith(".gz") else Path(file).open("rb")
-
-
 @contextmanager
 def _open_text(file: str, encoding: str) -> Iterator[IO[str]]:
-    with _open_bytes(file) as stream, io.TextIOWrapper(stream, encoding, newline="") as text:
+    with open_bytes(file) as stream, io.TextIOWrapper(stream, encoding, newline="") as text:
         yield text
 
 

@@ -5,7 +5,6 @@ counted. Both are written in the transaction that adds the visits. A file is kno
 it may be renamed or packed; lines that were added are counted from the stored position on.
 """
 
-import gzip
 import hashlib
 import os
 import shutil
@@ -17,14 +16,14 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple
 
 import psycopg
 from pydantic import SecretStr
 
 from reportgen.config.settings import Config, SourceSettings
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable, mask_logins
-from reportgen.sources.base import LeftOut, check_file, file_from_url, quoted_identifier
+from reportgen.sources.base import LeftOut, check_file, file_from_url, open_bytes, quoted_identifier
 from reportgen.sources.duckdb import matching_files
 from reportgen.sources.errors import to_source_error
 from reportgen.sources.logs import REASONS, LogSource, log_format_of, why_no_file
@@ -108,7 +107,7 @@ def _import_file(
     form = log_format_of(file, config.source.log)
     if form is None:
         return
-    with _open_bytes(file) as stream, table.transaction(keep=keep):
+    with open_bytes(file) as stream, table.transaction(keep=keep):
         head = stream.read(PREFIX_BYTES)
         known = _position_of(head, table.positions())
         start = known.bytes_counted if known else 0
@@ -170,10 +169,6 @@ def _copy_lines(stream: IO[bytes], target: Path, *, whole: bool) -> int:
             size = end = begin
         copy.truncate(size)
         return size
-
-
-def _open_bytes(file: str) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(file)) if file.lower().endswith(".gz") else Path(file).open("rb")
 
 
 def _files_of(pattern: str) -> list[str]:

@@ -9,15 +9,16 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from datetime import date
+from io import TextIOWrapper
 from itertools import groupby, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, cast
+from typing import IO
 
 from reportgen.config.settings import LogSettings, SourceSettings
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.core.windows import Span
-from reportgen.sources.base import ROWS_PER_FETCH, Dialect, Finding, LeftOut, literal
+from reportgen.sources.base import ROWS_PER_FETCH, Dialect, Finding, LeftOut, literal, open_bytes
 from reportgen.sources.duckdb import DuckdbConnectionSource, file_states, matching_files, open_confined
 from reportgen.sources.log_formats import (
     KNOWN_FORMATS,
@@ -341,8 +342,7 @@ def _requests(form: LogFormat, files: Sequence[str]) -> str:
 
 def _open_log(file: str) -> IO[str]:
     """Return the text of a log, unpacked. A byte that is not UTF-8 is replaced."""
-    opened = gzip.open if file.lower().endswith(".gz") else open
-    return cast("IO[str]", opened(file, "rt", encoding="utf-8", errors="replace", newline="\n"))
+    return TextIOWrapper(open_bytes(file), "utf-8", errors="replace", newline="\n")
 
 
 def why_no_file(pattern: str) -> str:
