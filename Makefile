@@ -77,7 +77,7 @@ format: .venv/.installed ## repair the style
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format --quiet .
 
-bench: .venv/.installed ## measure everything beside others, into docs/performance.md: 20 minutes (SHORT=1: a short run, only printed)
+bench: .venv/.installed ## measure everything beside others, into docs/performance.md: 30 minutes (SHORT=1: a short run, only printed)
 	@.venv/bin/python bench/all.py $(if $(SHORT),--short)
 
 page: .venv/.installed ## weight of the sample's pages, and what Lighthouse says of them (needs Node.js and Chromium)

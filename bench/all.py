@@ -15,7 +15,7 @@ import time
 import table
 from common import ROOT, Options, save
 
-PARTS = {"build": 0.5, "ideas": 1.5, "rivals": 7, "growth": 8, "serve": 3, "page": 5}
+PARTS = {"build": 0.5, "ideas": 1.5, "rivals": 7, "logs": 7, "growth": 8, "serve": 3, "page": 5}
 """Part → minutes for five runs on two cores, including the installation of the other programs."""
 
 

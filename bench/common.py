@@ -11,11 +11,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from threading import Timer
+from threading import Event, Thread, Timer
 from typing import Any
 
 from reportgen import __version__
@@ -60,7 +60,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Cost:
-    """Time of a process and its children in seconds; peak memory of the largest of them in MB."""
+    """Time of a process and its children in seconds; peak memory in MB: of the largest, or of all."""
 
     wall_s: float
     cpu_s: float
@@ -68,9 +68,16 @@ class Cost:
 
 
 def cost_of(
-    command: Sequence[str], *, env: Mapping[str, str] = OURS, cwd: Path | None = None, most_s: float = 600
+    command: Sequence[str],
+    *,
+    env: Mapping[str, str] = OURS,
+    cwd: Path | None = None,
+    most_s: float = 600,
+    tree: bool = False,
 ) -> tuple[Cost, str]:
     """Run a command to its end and return its cost and its standard output.
+
+    With ``tree`` the peak is that of all its processes together: shared pages count once.
 
     Raises:
         AbsentError: it failed; the message ends with its standard error.
@@ -83,16 +90,59 @@ def cost_of(
         )
         timer = Timer(most_s, child.kill)  # wait4 has no timeout
         timer.start()
+        with tree_peak(child.pid) if tree else nullcontext([0.0]) as peak:
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+            wall = time.perf_counter() - start
         _, status, usage = os.wait4(child.pid, 0)
-        wall = time.perf_counter() - start
         timer.cancel()
         child.returncode = os.waitstatus_to_exitcode(status)
         out.seek(0)
         err.seek(0)
         if status:
             raise AbsentError(f"{' '.join(command)[:200]}: exit {child.returncode}: {err.read()[-1500:]}")
-        cost = Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+        cost = Cost(wall, usage.ru_utime + usage.ru_stime, peak[0] or usage.ru_maxrss / 1024)
         return cost, out.read()
+
+
+@contextmanager
+def tree_peak(pid: int) -> Iterator[list[float]]:
+    """Yield a list with the peak memory (PSS) of a process and those below it, in MB."""
+    peak, ended = [0.0], Event()
+    parents: dict[int, int] = {}  # of every process on the machine: each is looked at once
+
+    def measure() -> None:
+        while not ended.wait(0.02):
+            tree = {pid}
+            for each in sorted(int(name) for name in os.listdir("/proc") if name.isdecimal()):  # noqa: PTH208
+                if each not in parents:
+                    parents[each] = parent_of(each)
+                if parents[each] in tree:
+                    tree.add(each)
+            peak[0] = max(peak[0], sum(map(pss_mb, tree)))
+
+    thread = Thread(target=measure)
+    thread.start()
+    try:
+        yield peak
+    finally:
+        ended.set()
+        thread.join()
+
+
+def parent_of(pid: int) -> int:
+    """Return the id of the parent process; 0 if the process has ended."""
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return 0
+
+
+def pss_mb(pid: int) -> float:
+    """Return the memory of a process; pages that others share count by their share. 0 if it has ended."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) / 1024
+    return 0.0
 
 
 def interleaved(

@@ -123,6 +123,22 @@ def rivals_table(figures: Figures) -> str:
     return "\n\n".join(parts) + left_out(figures)
 
 
+def logs_table(figures: Figures) -> str:
+    """Return the table of reports from logs and of an import, with ratios to the first build."""
+    builds = [f["wall_s"] for name, f in figures.items() if name.endswith(": reportgen build")]
+    lines = [
+        [
+            name, spread(f["wall_s"]), f"{ratio(f['wall_s'], builds[0]):.1f}" if builds else "",
+            spread(f["cpu_s"]), spread(f["peak_mb"], 0),
+            *(spread(f[unit], 0) if unit in f else "" for unit in ("lines_s", "lines_cpu_s")),
+        ]
+        for name, f in figures.items()
+        if name != "left out"
+    ]  # fmt: skip
+    head = ["log", "wall s", "times the first", "CPU s", "peak MB", "lines/s", "lines per CPU s"]
+    return table(head, lines) + left_out(figures)
+
+
 def growth_table(figures: Figures) -> str:
     """Return the table of builds, their SQL alone and memory, by engine and number of rows."""
     lines = []
@@ -233,6 +249,7 @@ TABLES: dict[str, tuple[str, Callable[[Figures], str]]] = {
     "stages": ("build", stages_table),
     "ideas": ("ideas", ideas_table),
     "rivals": ("rivals", rivals_table),
+    "logs": ("logs", logs_table),
     "growth": ("growth", growth_table),
     "plans": ("growth", plans_text),
     "serve": ("serve", serve_table),
