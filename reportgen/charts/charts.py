@@ -18,9 +18,11 @@ from reportgen.charts.spec import (
     labels,
     make_chart,
     series_id,
+    shade,
     text_width_px,
     unrecorded,
     visits_axis,
+    weekends,
 )
 from reportgen.core.text import LONGEST_NAME, LocaleFormatter, shorten, visible
 from reportgen.core.windows import runs
@@ -118,7 +120,8 @@ def visits_by_path(
         f"{formatter.day(highest.date)}: {most}. "
         f"By path: {', '.join(parts)}.{_no_rows(metrics, formatter)}"
     )
-    data: dict[str, Rows] = {"visits": rows, "dates": _date_rows(days)}
+    free = weekends(metrics.window.span.dates())
+    data: dict[str, Rows] = {"visits": rows, "dates": _date_rows(days), "weekends": free}
     if spike:
         text += f" The bar of {formatter.day(spike.date)} is cut."
         data["cut"] = [
@@ -175,7 +178,8 @@ def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Char
         for row, day in zip(_date_rows(days), days, strict=True)
     ]
     title = f"Visits per day against the {step} days before"
-    data = {"visits": _points(days), "dates": dates}
+    free = weekends(metrics.window.span.dates())
+    data = {"visits": _points(days), "dates": dates, "weekends": free}
     return make_chart("against-previous", title, _compared_text(metrics, formatter), data, layout, formatter)
 
 
@@ -236,15 +240,16 @@ def top_paths(
 def _by_date(
     layers: Iterable[alt.Chart], metrics: WindowMetrics, size: Size, formatter: LocaleFormatter
 ) -> alt.LayerChart:
-    """Return the layers on an axis of the window's dates, which marks dates without rows."""
+    """Return the layers on an axis of the window's dates, with weekends and dates without rows marked."""
     span, missing = metrics.window.span, metrics.unrecorded
     words = dict.fromkeys(missing, "no rows")
     if not metrics.window.today_complete:
         words[span.last] = "so far"
     marks = [unrecorded(alt.Chart(alt.NamedData("dates")), missing, size)] if missing else []
     axis = date_axis(span.dates(), words, size, formatter)
+    behind = [shade(axis)] if weekends(span.dates()) else []
     placed = [layer.encode(x=axis) for layer in (*layers, *marks)]
-    return alt.LayerChart(layer=placed, height=size.height_px)
+    return alt.LayerChart(layer=[*behind, *placed], height=size.height_px)
 
 
 def _spike(days: Sequence[Day]) -> tuple[Day | None, float]:

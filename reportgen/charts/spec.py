@@ -16,6 +16,7 @@ from altair.utils.schemapi import debug_mode
 from reportgen.charts import theme
 from reportgen.charts.svg import translate_chart_errors
 from reportgen.core.text import LocaleFormatter, columns, shorten, visible
+from reportgen.core.windows import runs
 from reportgen.metrics.figures import OTHER
 
 Rows = Sequence[Mapping[str, Any]]
@@ -31,6 +32,12 @@ SHORTEST_BAR_PX = 64
 
 MAX_PATH_COLUMNS = {"wide": 48, "narrow": 24}
 """Maximum width of a path before a horizontal bar, in columns, by the name of a size."""
+
+FRIDAY = 5
+"""Its number in the week, of which the weekend is the rest (ISO 8601)."""
+
+SHADE = 0.05
+"""Opacity (0 to 1) of the ink behind weekends."""
 
 COMPACT_FROM = 100_000
 """Number of visits from which on an axis is labelled in thousands (k), millions (M) or billions (B)."""
@@ -141,6 +148,7 @@ def date_axis(
         labelAngle=0,
         labelOverlap=False,
         labelFlush=False,
+        zindex=0,  # Vega-Lite puts axes in front of areas of dates
     )
     # Without padding, rounding may put the first date just outside the range, and its label is dropped.
     scale = alt.Scale(
@@ -167,6 +175,19 @@ def unrecorded(base: alt.Chart, dates: Sequence[date], size: Size) -> alt.Chart:
         .encode(y=alt.value(size.height_px + 3))
     )
     return marks
+
+
+def weekends(dates: Sequence[date]) -> Rows:
+    """Return the first and the last date of each weekend among ascending dates, as rows."""
+    free = runs([day for day in dates if day.isoweekday() > FRIDAY])
+    return [{"date": span.first.isoformat(), "last": span.last.isoformat()} for span in free]
+
+
+def shade(axis: alt.X) -> alt.Chart:
+    """Return a faint area behind the dates of each of :func:`weekends`, the grid lines visible through it."""
+    base = alt.Chart(alt.NamedData("weekends")).mark_rect(color="var(--ink)", opacity=SHADE)
+    area: alt.Chart = base.encode(x=axis.bandPosition(0), x2=alt.X2("last", bandPosition=1))
+    return area
 
 
 def series_id(number: int) -> str:

@@ -112,17 +112,23 @@ def painted(svg: str, **attributes: str) -> int:
     return sum(path.get("d", "").count("M") for path in paths)
 
 
+def colours(chart: Chart, size: str = "wide") -> dict[str, Any]:
+    """Return how a chart's series are coloured, with their legend."""
+    encodings = [layer["encoding"] for layer in chart.specs[size]["layer"]]
+    found: dict[str, Any] = next(each["color"] for each in encodings if "legend" in each.get("color", {}))
+    return found
+
+
 def series_names(chart: Chart, size: str = "wide") -> dict[str, str]:
     """Return the name of each series by its id, in the order of the legend."""
-    legend = chart.specs[size]["layer"][0]["encoding"]["color"]["legend"]
+    legend = colours(chart, size)["legend"]
     (found,) = re.findall(r"slice\((\[.*\])\[", legend["labelExpr"])
     return {each: json.loads(found)[int(each[1:])].removeprefix("=") for each in legend["values"]}
 
 
 def scale(chart: Chart) -> dict[str, str]:
     """Return the colour of each series, by its name in the legend."""
-    colour = chart.specs["wide"]["layer"][0]["encoding"]["color"]["scale"]
-    names = series_names(chart)
+    colour, names = colours(chart)["scale"], series_names(chart)
     return {names[each]: shown for each, shown in zip(colour["domain"], colour["range"], strict=True)}
 
 
@@ -397,6 +403,27 @@ def test_every_label_of_the_axis_of_dates_is_drawn() -> None:
                 len(dates),
                 size.name,
             )
+
+
+def shaded(svg: str) -> list[list[float]]:
+    """Return the left and the right end of each shaded area of a drawing."""
+    areas = "".join(re.findall(r'<path d="([^"]*)" fill="var\(--ink\)" opacity="0.05"/>', svg))
+    found = re.findall(r"M([\d.]+),0h([\d.]+)", areas)
+    return [[float(left), pytest.approx(float(left) + float(width), abs=0.1)] for left, width in found]
+
+
+def test_saturdays_and_sundays_are_shaded_from_edge_to_edge_behind_both_charts() -> None:
+    """A weekend that the window cuts, too; a window of weekdays has no shade."""
+    rows = [(days, "/", 10) for days in range(20)]
+    bars, against = drawn(rows, "9d", over=True)  # Sun 15 to Mon 23 Nov
+    for size in SIZES:
+        (columns,) = re.findall(r'<path d="([^"]*)" fill="var\(--series-1\)', svgs(bars)[size.name])[:1]
+        lefts, widths = zip(*re.findall(r"M([\d.]+),[\d.]+h([\d.]+)", columns), strict=True)
+        weekends = [[float(lefts[a]), float(lefts[b]) + float(widths[b])] for a, b in ((0, 0), (6, 7))]
+        assert shaded(svgs(bars)[size.name]) == shaded(svgs(against)[size.name]) == weekends
+    weekdays = make_window("5d", date(2026, 11, 20), today_complete=True)
+    (metrics,) = read_figures(rows, [weekdays]).metrics
+    assert [shaded(svg) for svg in svgs(against_previous(metrics, ENGLISH)).values()] == [[], []]
 
 
 def test_dates_without_rows_are_marked_and_named_on_both_charts() -> None:
