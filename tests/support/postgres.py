@@ -114,7 +114,7 @@ class _Connection:
             self.ssl_requested = False
             return "ssl answer"
         if source is self.client and message[:1] in {b"P", b"Q"}:
-            self.statement = message[5:].decode()
+            self.statement = message[5:].decode(errors="replace")  # types of parameters follow
         return (FROM_CLIENT if source is self.client else FROM_SERVER).get(message[:1], "")
 
     def _apply_fault(self) -> None:
