@@ -15,6 +15,8 @@ RUN python -m pip install --no-cache-dir --root-user-action=ignore uv==0.13.9
 
 # Dependencies change seldom and have a layer of their own. Wheels only: there is no compiler, and none is needed.
 COPY pyproject.toml uv.lock ./
+# uv.lock holds the counter too, which is not installed.
+COPY counter/pyproject.toml counter/
 RUN uv sync --locked --no-dev --extra s3 --no-install-project --no-build --compile-bytecode
 
 COPY README.md LICENSE hatch_build.py ./

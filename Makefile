@@ -8,7 +8,7 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 UV := .uv/bin/uv
 PIP_AUDIT_VERSION := 2.10.1
-LOCKED := export --quiet --locked --no-dev --extra s3 --no-emit-project
+LOCKED := export --quiet --locked --no-dev --extra s3 --no-emit-workspace
 SERVE ?= 1
 PORT ?= 8080
 SHORT ?=
@@ -30,7 +30,7 @@ $(UV): # uv installs what uv.lock says; it comes from PyPI into a directory of i
 	@$(PYTHON) -m venv .uv || { rm -rf .uv; echo "make: no venv module; on Debian: apt install python3-venv" >&2; exit 1; }
 	@.uv/bin/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
 
-.venv/.installed: $(UV) pyproject.toml uv.lock # bytecode compiled: it halves the time of a build
+.venv/.installed: $(UV) pyproject.toml counter/pyproject.toml uv.lock # bytecode compiled: it halves the time of a build
 	@$(UV) sync --quiet --locked --compile-bytecode --python $(PYTHON)
 	@.venv/bin/python -m reportgen.charts.vega_bundle # the charts' script, once for a version of its libraries
 	@touch $@
@@ -89,7 +89,7 @@ soak: .venv/.installed ## two thousand builds beside readers: nothing may grow (
 
 .fuzz/venv/.installed: .venv/.installed # not a development dependency: atheris has wheels for few systems
 	@$(UV) venv --quiet --clear --python $(PYTHON) .fuzz/venv
-	@$(UV) export --quiet --locked --no-emit-project --format requirements.txt > .fuzz/requirements.txt
+	@$(UV) export --quiet --locked --no-emit-workspace --format requirements.txt > .fuzz/requirements.txt
 	@$(UV) pip install --quiet --python .fuzz/venv/bin/python -r .fuzz/requirements.txt "atheris==3.0.0"
 	@touch $@
 
@@ -99,8 +99,8 @@ fuzz: .fuzz/venv/.installed ## an hour of hostile input led by coverage (SECONDS
 	@FUZZ=long $(PYTEST) tests/faults/test_fuzz_rows.py tests/sources/test_spellings.py
 	@! find .fuzz/*/finds -type f | grep . # what stands here broke a promise
 
-build: .venv/.installed ## the wheel and the source distribution, in dist/
-	@$(UV) build --quiet --out-dir dist
+build: .venv/.installed ## the wheels and the source distributions of reportgen and of the counter, in dist/
+	@$(UV) build --quiet --all-packages --out-dir dist
 
 dist/sbom.cdx.json: $(UV) pyproject.toml uv.lock # what a service is made of: no development dependencies
 	@mkdir -p dist

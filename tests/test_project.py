@@ -112,7 +112,8 @@ def test_every_fault_names_a_test_that_is_there() -> None:
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text()))
     there = {
         name
-        for path in (ROOT / "tests").rglob("*.py")
+        for folder in ("tests", "counter/tests")
+        for path in (ROOT / folder).rglob("*.py")
         for name in re.findall(r"def (test_\w+)", path.read_text())
     }
     assert named - there == set()
@@ -296,6 +297,12 @@ def test_each_python_of_the_classifiers_is_tested() -> None:
     assert project["requires-python"] == f">={names[0]}"
 
 
+def test_the_counter_has_the_version_of_reportgen() -> None:
+    """Both are released together."""
+    project = tomllib.loads((ROOT / "counter" / "pyproject.toml").read_text())["project"]
+    assert project["version"] == reportgen.__version__
+
+
 def test_only_one_module_touches_html() -> None:
     """Markup, which switches escaping off, appears in one module alone."""
     users = [
@@ -352,7 +359,7 @@ def test_the_wheel_carries_templates_and_builds_the_sample_in_a_clean_environmen
         "--quiet",
         "--locked",
         "--no-dev",
-        "--no-emit-project",
+        "--no-emit-workspace",
         "--format",
         "requirements.txt",
     ]

@@ -66,8 +66,8 @@ def test_the_user_is_a_number_that_is_not_root() -> None:
 def test_the_build_context_holds_only_what_the_dockerfile_copies() -> None:
     seen = image.context_files()
     assert {path.partition("/")[0] for path in seen} - {"reportgen.toml"} == {
-        "Dockerfile", "LICENSE", "README.md", "deploy", "hatch_build.py", "pyproject.toml", "reportgen",
-        "templates", "uv.lock",
+        "Dockerfile", "LICENSE", "README.md", "counter", "deploy", "hatch_build.py", "pyproject.toml",
+        "reportgen", "templates", "uv.lock",
     }  # fmt: skip
     assert [path for path in seen if "__pycache__" in path or path.endswith((".js", ".br", ".gz"))] == [
         path for path in seen if path.endswith(("report.js", ".csv.gz"))
