@@ -75,10 +75,15 @@ class LocaleFormatter:
         """
         if value is None or value != value:  # noqa: PLR0124 - NaN stands for None in a frame
             return "new"
-        points = round(value * 100, 1)
-        shown = round(value * 100) if abs(points) >= 10 else points  # noqa: PLR2004
-        digits = "0.0" if 0 < abs(points) < 10 else "0"  # noqa: PLR2004
-        return self._signed_text(shown, self._percent(abs(shown), digits), plus=True)
+        text = self.unsigned_percent(value)
+        return self._signed_text(value if round(value * 100, 1) else 0, text, plus=True)
+
+    def unsigned_percent(self, value: float) -> str:
+        """Return the amount of a relative change in percent, without a sign."""
+        points = round(abs(value) * 100, 1)
+        if 0 < points < 10:  # noqa: PLR2004
+            return self._percent(points, "0.0")
+        return self._percent(round(abs(value) * 100), "0")
 
     def share(self, value: float) -> str:
         """Return a share of 1 in percent with one decimal."""
@@ -109,6 +114,18 @@ class LocaleFormatter:
         shared = "EEE d MMM y" if first.year != last.year else "EEE d MMM"
         shared = "EEE d" if (first.year, first.month) == (last.year, last.month) else shared
         return f"{format_date(first, shared, locale=self.locale)} \N{EN DASH} {self.day(last)}"
+
+    def short_span(self, value: Span, year: int) -> str:
+        """Return first and last date without weekdays: "17 - 22 Nov"; the year if it is not ``year``."""
+        first, last = value.first, value.last
+        named = {first.year, last.year} != {year}
+        if first == last:
+            return self._date(last, "d MMM y", "yMMMd") if named else self.tick(last, weekday=False)
+        if not self._plain:
+            return self._apart(format_interval(first, last, "yMMMd" if named else "MMMd", locale=self.locale))
+        shared = "d MMM y" if first.year != last.year else "d MMM" if first.month != last.month else "d"
+        ends = (first, shared), (last, "d MMM y" if named else "d MMM")
+        return " \N{EN DASH} ".join(format_date(end, pattern, locale=self.locale) for end, pattern in ends)
 
     def clock(self, value: datetime) -> str:
         """Return the time of day of ``value``, without a change of zone: "16:00"."""

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Sequence
 
 from reportgen.core.text import LocaleFormatter, isolated
+from reportgen.core.windows import Window
 from reportgen.metrics.dataset import NAMED_VISITS, smallest_named_change
 from reportgen.metrics.figures import WindowMetrics
 from reportgen.sources.statements import PathTotals
@@ -45,21 +46,28 @@ def _total(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
     both = metrics.comparison
     if both.span is None or both.previous_span is None:
         raise ValueError("a window without complete days has no comparison")
-    days = f"{formatter.count(both.days, 'complete day')} ({formatter.span(both.span)})"
-    before = formatter.span(both.previous_span)
-    now = formatter.count(both.total, "visit")
+    now, before = formatter.span(both.span), formatter.span(both.previous_span)
+    total = formatter.count(both.total, "visit")
     if not both.previous_total:
-        return f"{now if both.total else 'No visits'} on {days}; none on {before}."
+        return f"{total if both.total else 'No visits'} on {now}; none on {before}."
     moved = both.total - both.previous_total
     if not moved:
-        return f"{now} on {days}, as many as on {before}."
-    more = "more" if moved > 0 else "fewer"
-    # A page of one day shows no percentages.
-    relative = f" ({formatter.percent(both.change)})" if metrics.window.days > 1 else ""
-    return (
-        f"{now} on {days}: {formatter.number(abs(moved))} {more} than "
-        f"the {formatter.number(both.previous_total)} on {before}{relative}."
-    )
+        return f"{total} on {now}, as many as on {before}."
+    more = formatter.count(abs(moved), f"{'more' if moved > 0 else 'fewer'} visit")
+    earlier = earlier_name(metrics.window, formatter)
+    if metrics.window.days == 1:  # a page of one day shows no percentages
+        found = f"{more} than {earlier}"
+    else:
+        points = formatter.unsigned_percent(both.change or 0)
+        found = f"{'Up' if moved > 0 else 'Down'} {points} on {earlier}: {more}"
+    numbers = formatter.number(both.total), formatter.number(both.previous_total)
+    return f"{found} ({numbers[0]} on {now}, {numbers[1]} on {before})."
+
+
+def earlier_name(window: Window, formatter: LocaleFormatter) -> str:
+    """Return the name of the dates that ``window`` is compared with: "the week before"."""
+    names = {1: "the day before", 7: "the week before"}
+    return names.get(window.days, f"the {formatter.count(window.days, 'day')} before")
 
 
 def _gaps(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
@@ -82,10 +90,22 @@ def _explained(
         return [f"No path changed by {formatter.count(enough, 'visit')} or more{share}."]
     if not changed_paths:
         return []
-    parts = [f"{isolated(row.path)} {formatter.signed(row.difference)}" for row in changed_paths]
-    rest = formatter.signed(moved - sum(row.difference for row in changed_paths))
-    together = formatter.signed(moved)
-    return [f"By path: {', '.join(parts)}; all other paths {rest}; together {together}."]
+    rest = moved - sum(row.difference for row in changed_paths)
+    changes = [(isolated(row.path), row.difference) for row in changed_paths] + [("all other paths", rest)]
+    if moved and all(moved * change >= 0 for _, change in changes):
+        (name, by), *others = changes
+        first = f"{name} {'brought' if moved > 0 else 'lost'} {formatter.number(abs(by))} of them"
+        parts = [first, *(f"{name} {formatter.number(abs(by))}" for name, by in others)]
+        together = ""
+    else:
+        parts = [f"{name} {_moved(by, formatter)}" for name, by in changes]
+        together = f"; together {formatter.signed(moved)}"
+    return [f"{', '.join(parts[:-1])}; {parts[-1]}{together}."]
+
+
+def _moved(visits: int, formatter: LocaleFormatter) -> str:
+    verb = "gained " if visits > 0 else "lost " if visits < 0 else ""
+    return f"{verb}{formatter.number(abs(visits))}"
 
 
 def _listed(paths: Sequence[tuple[str, int]], formatter: LocaleFormatter, when: str = "") -> str:

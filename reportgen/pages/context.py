@@ -180,12 +180,12 @@ def _comparison_figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> I
     days = [day for day in metrics.day_rows() if day.complete]
     visits = [day.visits for day in days]
     moved = both.total - both.previous_total if both.previous_total else 0
-    before = f"{formatter.number(both.previous_total)} on {formatter.span(both.previous_span)}"
+    year = metrics.window.span.last.year
+    spans = [formatter.short_span(span, year) for span in (both.span, both.previous_span)]
     yield Figure(
-        "Change on complete days",
+        "Change",
         formatter.percent(both.change) if both.total or both.previous_total else "\N{EN DASH}",
-        f"{formatter.number(both.total)} on {formatter.span(both.span)}, "
-        f"against {before}{_gaps(metrics, formatter)}",
+        f"{spans[0]} against {spans[1]}{_gaps(metrics, formatter)}",
         "up" if moved > 0 else "down" if moved < 0 else "",
         sparklines.lines(visits, [day.previous for day in days]),
     )
@@ -196,7 +196,7 @@ def _comparison_figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> I
     yield Figure("Daily average", mean, of, spark=sparklines.with_mean(visits, average))
     if best:
         at = [day.date for day in days].index(best[0])
-        on = f"{formatter.day(best[0])}, of the complete days"
+        on = formatter.day(best[0])
         yield Figure("Best day", formatter.number(best[1]), on, spark=sparklines.bars(visits, highlighted=at))
 
 

@@ -128,6 +128,23 @@ def test_a_span_says_once_what_its_ends_share(first: date, last: date, text: str
     assert ENGLISH.span(Span(first, last)) == text
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "text"),
+    [
+        (MONDAY, MONDAY, "23 Nov"),
+        (TUESDAY, MONDAY, f"17 {DASH} 23 Nov"),
+        (date(2026, 10, 25), date(2026, 11, 3), f"25 Oct {DASH} 3 Nov"),
+        (date(2025, 11, 17), date(2025, 11, 23), f"17 {DASH} 23 Nov 2025"),
+        (date(2025, 12, 31), date(2026, 1, 1), f"31 Dec 2025 {DASH} 1 Jan 2026"),
+        (date(2025, 11, 17), date(2025, 11, 17), "17 Nov 2025"),
+    ],
+)
+def test_a_short_span_has_a_year_only_if_it_is_another_one(first: date, last: date, text: str) -> None:
+    assert ENGLISH.short_span(Span(first, last), 2026) == text
+    german = LocaleFormatter.of("de").short_span(Span(first, last), 2026)
+    assert german.endswith(("2025", "2026") if text[-1].isdigit() else "Nov.")
+
+
 def test_a_date_below_an_axis_has_its_weekday_where_there_is_room() -> None:
     assert ENGLISH.tick(TUESDAY, weekday=True) == "Tue 17 Nov"
     assert ENGLISH.tick(TUESDAY, weekday=False) == "17 Nov"

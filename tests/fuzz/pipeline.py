@@ -306,20 +306,28 @@ def check_sentences(said: list[str], case: Case, true: Truth, window: str) -> No
     shown = {}
     for path in now | before | whole | whole_before:
         shown.setdefault(isolated(path)[1:-1], []).append(path)
-    head = re.match(f"({NUMBER}|No) visits? on ", said[0])
-    assert head
-    assert head[1] == "No" or number(head[1]) == sum(now.values())
-    if compared := re.search(f": ({NUMBER}) (more|fewer) than the ({NUMBER}) on", said[0]):
+    on = re.search(f"\\(({NUMBER}) on .*, ({NUMBER}) on ", said[0])
+    if compared := re.search(f"({NUMBER}) (more|fewer) visits?", said[0]):
+        assert on
+        assert (number(on[1]), number(on[2])) == (sum(now.values()), sum(before.values()))
         assert number(compared[1]) * (1 if compared[2] == "more" else -1) == moved
-        assert number(compared[3]) == sum(before.values())
+    else:
+        head = re.match(f"({NUMBER}|No) visits? on ", said[0])
+        assert head
+        assert head[1] == "No" or number(head[1]) == sum(now.values())
     for sentence in said[1:]:
         parts = [(path, number(by)) for path, by in re.findall(f"{NAMED} \\(?({NUMBER})", sentence)]
-        if sentence.startswith("By path: "):
-            rest, together = re.findall(f"all other paths ({NUMBER}); together ({NUMBER})\\.$", sentence)[0]
-            assert sum(by for _, by in parts) + number(rest) == number(together) == moved
-            assert 0 < len(parts) <= 3
-            assert all(abs(by) >= enough for _, by in parts)
-            assert all(by in {now[path] - before[path] for path in shown[name]} for name, by in parts)
+        if "all other paths" in re.sub(NAMED, "", sentence):
+            together = re.search(f"; together ({NUMBER})\\.$", sentence)
+            found = re.findall(f"(?:{NAMED}|all other paths) (brought |lost |gained |)({NUMBER})", sentence)
+            down = moved < 0 and not together
+            *named, (_, rest) = [
+                (path, number(by) * (-1 if down or verb == "lost " else 1)) for path, verb, by in found
+            ]
+            assert sum(by for _, by in named) + rest == (number(together[1]) if together else moved) == moved
+            assert 0 < len(named) <= 3
+            assert all(abs(by) >= enough for _, by in named)
+            assert all(by in {now[path] - before[path] for path in shown[name]} for name, by in named)
         elif sentence.startswith("New: "):
             assert all(
                 any(now[p] == by >= enough and not whole_before[p] for p in shown[name]) for name, by in parts

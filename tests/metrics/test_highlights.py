@@ -14,8 +14,8 @@ from reportgen.metrics.highlights import sentences
 from tests.support.figures import read_figures
 
 TODAY = date(2026, 11, 23)
-NOW = "on 6 complete days (Tue 17 \u2013 Sun 22 Nov 2026)"
-BEFORE = "on Tue 10 \u2013 Sun 15 Nov 2026"
+NOW = "Tue 17 \u2013 Sun 22 Nov 2026"
+BEFORE = "Tue 10 \u2013 Sun 15 Nov 2026"
 GAPS = re.compile(r" [\d,]+ of these dates ha(s|ve) no rows, and counts? 0\.$")
 
 Row = tuple[int, str, int]
@@ -53,18 +53,36 @@ def beginning(start: str, found: list[str]) -> list[str]:
     return [sentence for sentence in found if sentence.startswith(start)]
 
 
+def by_path(found: list[str]) -> list[str]:
+    """Return the sentences that say which paths explain the change."""
+    return [sentence for sentence in found if "all other paths" in sentence]
+
+
+def contributions(sentence: str, change: int) -> list[tuple[str, int]]:
+    """Return each path with its change, read from such a sentence; the last are all other paths."""
+    text, _, together = sentence.rstrip(".").partition("; together ")
+    parts = re.findall(r"([^,;]+?) (brought |lost |gained |)([\d,]*\d)(?: of them)?(?:, |; |$)", text)
+    if together:
+        assert int(together.replace(",", "").replace("\u2212", "-")) == change
+        signs = [-1 if verb == "lost " else 1 for _, verb, _ in parts]
+    else:
+        assert parts[0][1] == ("brought " if change > 0 else "lost ")
+        signs = [1 if change > 0 else -1] * len(parts)
+    return [(path, sign * int(by.replace(",", ""))) for sign, (path, _, by) in zip(signs, parts, strict=True)]
+
+
 @pytest.mark.parametrize(
     ("now", "before", "sentence"),
     [
-        (1000, 2500, f"1,000 visits {NOW}: 1,500 fewer than the 2,500 {BEFORE} (\u221260%)."),
-        (3, 2, f"3 visits {NOW}: 1 more than the 2 {BEFORE} (+50%)."),
-        (2, 1, f"2 visits {NOW}: 1 more than the 1 {BEFORE} (+100%)."),
-        (1, 2, f"1 visit {NOW}: 1 fewer than the 2 {BEFORE} (\u221250%)."),
-        (0, 2, f"0 visits {NOW}: 2 fewer than the 2 {BEFORE} (\u2212100%)."),
-        (1, 1, f"1 visit {NOW}, as many as {BEFORE}."),
-        (5, 0, f"5 visits {NOW}; none {BEFORE}."),
-        (1, 0, f"1 visit {NOW}; none {BEFORE}."),
-        (0, 0, f"No visits {NOW}; none {BEFORE}."),  # but 100 today
+        (1000, 2500, f"Down 60% on the week before: 1,500 fewer visits (1,000 on {NOW}, 2,500 on {BEFORE})."),
+        (3, 2, f"Up 50% on the week before: 1 more visit (3 on {NOW}, 2 on {BEFORE})."),
+        (2, 1, f"Up 100% on the week before: 1 more visit (2 on {NOW}, 1 on {BEFORE})."),
+        (1, 2, f"Down 50% on the week before: 1 fewer visit (1 on {NOW}, 2 on {BEFORE})."),
+        (0, 2, f"Down 100% on the week before: 2 fewer visits (0 on {NOW}, 2 on {BEFORE})."),
+        (1, 1, f"1 visit on {NOW}, as many as on {BEFORE}."),
+        (5, 0, f"5 visits on {NOW}; none on {BEFORE}."),
+        (1, 0, f"1 visit on {NOW}; none on {BEFORE}."),
+        (0, 0, f"No visits on {NOW}; none on {BEFORE}."),  # but 100 today
     ],
 )
 def test_the_first_sentence_states_the_total_and_its_change_on_complete_days(
@@ -76,8 +94,8 @@ def test_the_first_sentence_states_the_total_and_its_change_on_complete_days(
 
 def test_one_day_is_compared_with_another_without_a_percentage() -> None:
     assert said([(0, "/", 9), (1, "/", 4)], "today", over=True) == [
-        "9 visits on 1 complete day (Mon 23 Nov 2026): 5 more than the 4 on Sun 22 Nov 2026.",
-        "By path: / +5; all other paths 0; together +5.",
+        "5 more visits than the day before (9 on Mon 23 Nov 2026, 4 on Sun 22 Nov 2026).",
+        "/ brought 5 of them; all other paths 0.",
     ]
     assert "%" not in " ".join(said([(0, "/", 600), (1, "/", 4), (1, "/a", 50)], "1d", over=True))
 
@@ -138,7 +156,7 @@ def test_a_change_that_no_path_explains_names_the_smallest_change_of_a_named_pat
     """5 % of the window's visits, today's included."""
     grown = [(day, f"/{n}", 20 + (day == 1)) for n in range(50) for day in (1, 8)]
     assert said(grown)[:2] == [
-        f"1,050 visits {NOW}: 50 more than the 1,000 {BEFORE} (+5.0%).",
+        f"Up 5.0% on the week before: 50 more visits (1,050 on {NOW}, 1,000 on {BEFORE}).",
         "No path changed by 53 visits or more, 5\u00a0% of the window's.",
     ]
     assert "No path changed by 57 visits or more, " in said([*grown, (0, "/", 90)])[1]
@@ -149,18 +167,24 @@ def test_a_change_that_no_path_explains_names_the_smallest_change_of_a_named_pat
 def test_where_the_total_stays_there_is_nothing_to_explain() -> None:
     rows = [(day, path, 9) for n in range(50) for day, path, _ in evenly(f"/{n}", 9, 9)]
     moved = [(day, path, 9 + (day == 8) * (1 if int(path[1:]) % 2 else -1)) for day, path, _ in rows]
-    assert said(moved) == said(rows) == [f"2,700 visits {NOW}, as many as {BEFORE}."]
+    assert said(moved) == said(rows) == [f"2,700 visits on {NOW}, as many as on {BEFORE}."]
 
 
 def test_paths_that_explain_the_change_are_named_with_what_they_contribute() -> None:
     """The largest contributions first, three at most; with all other paths they are the change."""
     rows = [*evenly("/a", 10, 30), *evenly("/b", 50, 20), *evenly("/c", 29, 20), *evenly("/d", 28, 20)]
-    assert said(rows)[1] == "By path: /b +180, /a \u2212120, /c +54; all other paths +48; together +162."
+    assert said(rows)[1] == (
+        "/b gained 180, /a lost 120, /c gained 54; all other paths gained 48; together +162."
+    )
+    grown = [*evenly("/a", 50, 20), *evenly("/b", 29, 20), *evenly("/c", 21, 20)]
+    assert said(grown)[1] == "/a brought 180 of them, /b 54; all other paths 6."
+    swapped = [((days + 7) % 14, path, visits) for days, path, visits in grown]
+    assert said(swapped)[1] == "/a lost 180 of them, /b 54; all other paths 6."
 
 
 def test_contributions_are_named_even_if_they_cancel_out() -> None:
     rows = [*evenly("/a", 10, 20), *evenly("/b", 20, 10)]
-    assert said(rows)[1] == "By path: /b +60, /a \u221260; all other paths 0; together 0."
+    assert said(rows)[1] == "/b gained 60, /a lost 60; all other paths 0; together 0."
 
 
 tables = st.lists(
@@ -178,18 +202,14 @@ def test_contributions_and_all_other_paths_sum_to_the_change(rows: list[Row], ov
     for days, path, visits in rows:
         moved[path] += (visits if days < 7 else -visits) if over or days % 7 else 0
     loud = [by for by in moved.values() if abs(by) >= 5 and 20 * abs(by) >= total]
-    spoken = beginning("By path: ", said(rows, over=over))
+    spoken = by_path(said(rows, over=over))
     assert len(spoken) == bool(loud)
     quiet = beginning("No path changed by ", said(rows, over=over))
     assert len(quiet) == (not loud and sum(moved.values()) != 0)
     for sentence in spoken:
-        contributions = [
-            (path, int(by.replace(",", "").replace("\u2212", "-")))
-            for path, by in re.findall(r"([^ ,;]+) ([+\u2212]?[\d,]*\d)", sentence)
-        ]
-        named, rest, together = contributions[:-2], contributions[-2], contributions[-1]
-        assert (rest[0], together[0]) == ("paths", "together")
-        assert sum(by for _, by in named) + rest[1] == together[1] == sum(moved.values())
+        *named, (rest_name, rest) = contributions(sentence, sum(moved.values()))
+        assert rest_name == "all other paths"
+        assert sum(by for _, by in named) + rest == sum(moved.values())
         assert named == [(path, moved[path]) for path, _ in named]
         assert [abs(by) for _, by in named] == sorted(map(abs, loud), reverse=True)[:3]
 
@@ -200,7 +220,7 @@ def test_contributions_and_all_other_paths_sum_to_the_change(rows: list[Row], ov
 def test_a_path_is_named_at_5_percent_of_the_total_and_5_visits_and_not_below(total: int, least: int) -> None:
     for moved, named in ((least - 1, False), (least, True)):
         grown = [(8, "/a", 1), (1, "/a", 1 + moved), (1, "/", total - moved - 1), (8, "/", total - moved - 1)]
-        assert len(beginning("By path: /a ", said(grown))) == named
+        assert ["/a " in sentence for sentence in by_path(said(grown))] == [True] * named
         new = [(1, "/a", moved), (1, "/", total - moved), (8, "/", total - moved)]
         assert len(beginning("New: /a ", said(new))) == named
         gone = [(8, "/a", moved), (1, "/", total), (8, "/", total)]
@@ -209,8 +229,8 @@ def test_a_path_is_named_at_5_percent_of_the_total_and_5_visits_and_not_below(to
 
 def test_visits_of_today_count_for_the_total_from_which_a_named_path_is_computed() -> None:
     rows = [(8, "/a", 1), (1, "/a", 6), (1, "/", 94), (8, "/", 94)]
-    assert len(beginning("By path", said(rows))) == 1
-    assert len(beginning("By path", said([*rows, (0, "/", 20)]))) == 0
+    assert len(by_path(said(rows))) == 1
+    assert len(by_path(said([*rows, (0, "/", 20)]))) == 0
 
 
 def test_new_is_what_had_no_visit_in_the_whole_previous_window() -> None:
@@ -297,7 +317,8 @@ def test_a_long_path_is_cut_to_what_a_sentence_can_hold() -> None:
 def test_numbers_and_dates_in_sentences_follow_the_locale() -> None:
     rows = [(2, "/", 1000), (9, "/", 2500)]
     assert marked(rows, formatter=LocaleFormatter.of("de"))[0] == (
-        "1.000 visits on 6 complete days (Di., 17.\u2009\u2013\u2009So., 22. Nov. 2026): 1.500 fewer than "
-        "the 2.500 on Di., 10.\u2009\u2013\u2009So., 15. Nov. 2026 (\u221260\xa0%). "
+        "Down 60\xa0% on the week before: 1.500 fewer visits "
+        "(1.000 on Di., 17.\u2009\u2013\u2009So., 22. Nov. 2026, "
+        "2.500 on Di., 10.\u2009\u2013\u2009So., 15. Nov. 2026). "
         "10 of these dates have no rows, and count 0."
     )
