@@ -8,7 +8,7 @@ from reportgen.config.settings import Config
 from reportgen.core.errors import OutputBusy, PublishError, ReportgenError
 from reportgen.core.text import ENGLISH, LONGEST_NAME, shorten, visible
 from reportgen.core.windows import EARLIEST, Span, look_back, make_window
-from reportgen.metrics.dataset import read_days, read_examples
+from reportgen.metrics.dataset import make_windows, read_days, read_examples
 from reportgen.metrics.left_out import left_out_sentence, left_out_summary
 from reportgen.pages.templates import TEMPLATES
 from reportgen.publish.release import current_release, lock_output
@@ -48,8 +48,7 @@ def check_output(config: Config) -> Iterator[Finding]:
 
 
 def _source(config: Config, today: date) -> Iterator[Finding]:
-    windows = [make_window(name, today, today_complete=False) for name in config.windows]
-    span = look_back(windows)
+    span = look_back(make_windows(config, today, today_complete=False))
     with open_source(config.source, config.timezone, span) as source:
         if "url" in config.source.model_fields_set:
             yield Finding("ok", "source", source.name)

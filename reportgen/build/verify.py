@@ -83,7 +83,8 @@ def check_sums(dataset: Dataset) -> None:
     if longest.days > 1:
         visits_of: Counter[str] = Counter()
         for cell in dataset.cells:
-            visits_of[cell.path] += cell.visits
+            if longest.span.first <= cell.date <= longest.span.last:
+                visits_of[cell.path] += cell.visits
         lines += [
             f"{longest.name}: a path has {row.visits} visits, its days {visits_of[row.path]}"
             for row in found.listed
@@ -113,16 +114,18 @@ def check_not_replaced(config: Config, dataset: Dataset, last: Release | None) -
 def check_not_emptied(dataset: Dataset, last: Release | None, *, past: bool) -> None:
     """Check that the source has not lost all visits that the last release shows.
 
-    The complete days of the longest window are compared with the same dates of the last release. If they
-    share no date, any visits of the last release count, but the report of a ``past`` day is then not an
-    error. A site whose last visits are older than the window is not an error either. The last release may
-    be of another source: a wrong setting loses visits as an emptied table does. Sample data do not count.
+    The complete days of the longest of the windows that end last are compared with the same dates of the last
+    release. If they share no date, any visits of the last release count, but the report of a ``past`` day is
+    then not an error. A site whose last visits are older than the window is not an error either. The last
+    release may be of another source: a wrong setting loses visits as an emptied table does. Sample data do
+    not count.
 
     Raises:
         SourceEmptied: those days have no visits, and the last release has some.
 
     """
-    complete = max(dataset.windows, key=lambda window: window.days).complete
+    spans = [window.complete for window in dataset.windows if window.complete]
+    complete = max(spans, key=lambda span: (span.last, span.days), default=None)
     if last is None or complete is None or dataset.daily.sum_over(complete):
         return
     before = _visits_of(last, complete, past=past)
@@ -144,7 +147,7 @@ def _visits_of(release: Release, span: Span, *, past: bool) -> int:
     first, last = span.first.isoformat(), span.last.isoformat()
     try:
         reports = [json.loads(file.read_bytes()) for file in release.path.glob("*/report.json")]
-        longest = max(reports, key=lambda report: report["days"])
+        longest = max(reports, key=lambda report: (report["end"], report["days"]))
         days = [] if longest["sample"] else longest["daily"]
         shared = [day for day in days if first <= day["date"] <= last]
         return sum(int(day["visits"]) for day in (shared if shared or past else days))

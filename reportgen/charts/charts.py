@@ -1,7 +1,6 @@
 """One function for each chart of a page: from a window's figures to a specification."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
 
 import altair as alt
 import pandas as pd
@@ -137,7 +136,8 @@ def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Char
     """Draw daily visits as a line in front of the previous window's; the line to today is dashed."""
     days = metrics.day_rows()
     now, before = formatter.span(metrics.window.span), formatter.span(metrics.window.previous)
-    step = metrics.window.days
+    earlier = metrics.window.earlier[0]
+    unpaired = [None] * (len(days) - earlier.span.days)
 
     def layout(size: Size) -> alt.LayerChart:
         picked = alt.selection_point(name=SELECTED, fields=["series"], bind="legend", toggle="true")
@@ -151,7 +151,7 @@ def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Char
             ),
             opacity=_opacity(),
         )
-        thick = size.name == "wide" and step <= 62  # noqa: PLR2004 - points would touch
+        thick = size.name == "wide" and len(days) <= 62  # noqa: PLR2004 - points would touch
         lines = [
             _part(base, "previous").mark_line(strokeWidth=1.5).add_params(picked),
             _part(base, "complete").mark_line(strokeWidth=2.25, point={"size": 30} if thick else False),
@@ -172,12 +172,11 @@ def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Char
             "day": formatter.day(day.date),
             "count": formatter.number(day.visits)
             + (" so far" if not day.complete else "" if day.recorded else ", no rows"),
-            "previous": f"{formatter.number(day.previous)} on "
-            f"{formatter.day(day.date - timedelta(days=step))}",
+            "previous": f"{formatter.number(day.previous)} on {formatter.day(before)}" if before else "",
         }
-        for row, day in zip(_date_rows(days), days, strict=True)
+        for row, day, before in zip(_date_rows(days), days, [*earlier.span.dates(), *unpaired], strict=True)
     ]
-    title = f"Visits per day against the {step} days before"
+    title = f"Visits per day against the {earlier.label}"
     free = weekends(metrics.window.span.dates())
     data = {"visits": _points(days), "dates": dates, "weekends": free}
     return make_chart("against-previous", title, _compared_text(metrics, formatter), data, layout, formatter)
@@ -243,7 +242,7 @@ def _by_date(
     """Return the layers on an axis of the window's dates, with weekends and dates without rows marked."""
     span, missing = metrics.window.span, metrics.unrecorded
     words = dict.fromkeys(missing, "no rows")
-    if not metrics.window.today_complete:
+    if metrics.window.running:
         words[span.last] = "so far"
     marks = [unrecorded(alt.Chart(alt.NamedData("dates")), missing, size)] if missing else []
     axis = date_axis(span.dates(), words, size, formatter)
@@ -305,11 +304,12 @@ def _compared_text(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
     if best := metrics.best_day:
         text += f" Most on a complete day: {formatter.number(best[1])} on {formatter.day(best[0])}."
     if not today.complete:
-        earlier = formatter.count(metrics.window.days, "day")
+        label = metrics.window.earlier[0].label
+        label = label if label[0].isdigit() else f"of the {label}"
         unknown = "" if metrics.daily["previous_recorded"].iloc[-1] else ", which has no rows"
         text += (
             f" Today so far {formatter.number(today.visits)}, "
-            f"against {formatter.number(today.previous)} on the whole of the day {earlier} before{unknown}."
+            f"against {formatter.number(today.previous)} on the whole of the day {label}{unknown}."
         )
     return f"{_dates(metrics, formatter)}: {text}{_no_rows(metrics, formatter)}"
 

@@ -31,6 +31,7 @@ from reportgen.config.types import (
     BasePath,
     BucketAddress,
     Column,
+    Comparisons,
     DateFormat,
     Directory,
     Encoding,
@@ -45,6 +46,7 @@ from reportgen.config.types import (
     Thousands,
     VariableName,
     WebAddress,
+    Weekday,
     WindowName,
     WindowNames,
     ZoneName,
@@ -164,6 +166,8 @@ class Config(_Section):
     timezone: ZoneName = "UTC"
     windows: WindowNames = ("today", "7d", "30d")
     default_window: WindowName = Field(default="7d", validate_default=True)
+    compare: Comparisons = ("previous",)
+    week_start: Weekday = "monday"
     top_paths: Annotated[int, Field(ge=1, le=1000)] = 100
     schedule: Schedule = "*/15 * * * *"
     jitter_s: Annotated[int, Field(ge=0, le=3600)] = 0

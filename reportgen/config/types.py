@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints
 
 from reportgen.core.cron import due_after
-from reportgen.core.windows import window_days
+from reportgen.core.windows import WEEKDAYS, check_window_name
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -55,7 +55,7 @@ def _zone(name: str) -> str:
 
 def _window(name: str) -> str:
     try:
-        window_days(name)
+        check_window_name(name)
     except ValueError as exc:
         raise ValueError(str(exc).removeprefix(f'"{name}" ')) from None
     return name
@@ -63,8 +63,20 @@ def _window(name: str) -> str:
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
-        raise ValueError("has a window twice. Leave one of them out.")
+        raise ValueError(f"has {max(names, key=names.count)} twice. Leave one of them out.")
     return names
+
+
+def _comparison(kind: str) -> str:
+    if kind not in {"previous", "year"}:
+        raise ValueError('is not a valid comparison: write "previous", "year", or both.')
+    return kind
+
+
+def _weekday(name: str) -> str:
+    if name.lower() not in WEEKDAYS:
+        raise ValueError('is not a weekday. Write one such as "monday" or "sunday".')
+    return name.lower()
 
 
 def _comma_list(value: object) -> object:
@@ -224,6 +236,13 @@ WindowNames = Annotated[
     AfterValidator(_each_once),
     Field(min_length=1, max_length=12),
 ]
+Comparisons = Annotated[
+    tuple[Annotated[str, AfterValidator(_comparison)], ...],
+    BeforeValidator(_comma_list),
+    AfterValidator(_each_once),
+    Field(min_length=1),
+]
+Weekday = Annotated[str, AfterValidator(_weekday)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 BasePath = Annotated[str, AfterValidator(_base_path)]

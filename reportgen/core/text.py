@@ -16,7 +16,7 @@ from babel.dates import format_date, format_interval, format_skeleton
 from babel.numbers import format_decimal
 from wcwidth import iter_graphemes, iter_graphemes_reverse, wcswidth
 
-from reportgen.core.windows import Span
+from reportgen.core.windows import TITLES, Span
 
 JOINERS = "\u200c\u200d"
 FILLERS = "\u115f\u1160\u3164\uffa0\u2800\u034f"
@@ -183,8 +183,8 @@ ENGLISH = LocaleFormatter.of("en")
 
 
 def window_title(name: str, formatter: LocaleFormatter) -> str:
-    """Return the title of a window: "Today", "7 days"."""
-    return "Today" if name == "today" else formatter.count(int(name.removesuffix("d")), "day")
+    """Return the title of a window: "Today", "This week", "7 days"."""
+    return TITLES.get(name) or formatter.count(int(name.removesuffix("d")), "day")
 
 
 def isolated(path: str) -> str:

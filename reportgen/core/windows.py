@@ -1,18 +1,32 @@
 """Windows of dates: calendar arithmetic, without a clock and without data.
 
-A window of N days is exactly N dates, the last of which is *today*. Its previous window is the N dates
-before. Comparisons use complete days only: while today is not over, the first N-1 dates of the window are
-compared with the same dates N days earlier.
+A window of N days is exactly N dates, the last of which is *today*. A week, month, quarter or year *to date*
+also ends today; a *last* one is whole. Each window is compared with an earlier span, date by date: the first
+date with the first, and so on. Comparisons use complete days only, so not today while it is not over.
 """
 
 import re
+from calendar import monthrange
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
-MAX_DAYS = 366
+MAX_DAYS = 1100
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+PERIODS = ("week", "month", "quarter", "year")
+TITLES = {
+    "today": "Today",
+    "yesterday": "Yesterday",
+    **{kind: f"This {kind}" for kind in PERIODS},
+    **{f"last-{kind}": f"Last {kind}" for kind in PERIODS},
+}
+"""The title of each window whose name is not a number of days."""
+
+SAME_WEEKDAYS = 364
+"""Number of days that a span is moved back by for the same weekdays a year before."""
+
 EARLIEST = date(1000, 1, 1)
 """The first date on which a report may end: its year has four digits, so that dates sort as text."""
 
@@ -38,20 +52,39 @@ class Span:
         """Return every date, ascending."""
         return [self.first + timedelta(days=n) for n in range(self.days)]
 
+    def head(self, days: int) -> "Span":
+        """Return the first ``days`` dates, or all if there are fewer."""
+        return Span(self.first, min(self.last, self.first + timedelta(days=days - 1)))
+
     def earlier(self, days: int) -> "Span":
         """Return the span of the same length that begins ``days`` earlier."""
         return Span(self.first - timedelta(days=days), self.last - timedelta(days=days))
 
 
 @dataclass(frozen=True)
-class Window:
-    """One window of a report.
+class Earlier:
+    """The dates that a window is compared with, in the same order; at its end, some may lack.
 
-    ``span`` ends on today; ``today_complete`` is true if the last date is over (``--as-of``).
+    ``kind`` is ``previous`` or ``year``; ``label`` says how far they are back: "7 days before".
+    """
+
+    kind: str
+    label: str
+    span: Span
+
+
+@dataclass(frozen=True)
+class Window:
+    """One window of a report of ``today``.
+
+    ``earlier`` are the spans that it is compared with, the main one first. ``today_complete`` is true if
+    today is over (``--as-of``).
     """
 
     name: str
     span: Span
+    earlier: tuple[Earlier, ...]
+    today: date
     today_complete: bool
 
     @property
@@ -60,47 +93,92 @@ class Window:
         return self.span.days
 
     @property
+    def running(self) -> bool:
+        """Whether the last date is today, and not over."""
+        return self.span.last == self.today and not self.today_complete
+
+    @property
     def previous(self) -> Span:
-        """The same number of dates directly before."""
-        return self.span.earlier(self.days)
+        """The dates of the main comparison."""
+        return self.earlier[0].span
 
     @property
     def complete(self) -> Span | None:
         """The dates that are over, or ``None`` if the window is today alone and today is not over."""
-        if self.today_complete:
-            return self.span
-        if self.days == 1:
-            return None
-        return Span(self.span.first, self.span.last - timedelta(days=1))
+        return self.span.head(self.days - self.running) if self.days > self.running else None
+
+    @property
+    def compared(self) -> Span | None:
+        """The dates of :attr:`complete` that the main comparison has a date for."""
+        return self.complete.head(self.previous.days) if self.complete else None
 
     @property
     def complete_previous(self) -> Span | None:
-        """The dates that :attr:`complete` is compared with: the same dates, ``days`` earlier."""
-        return None if self.complete is None else self.complete.earlier(self.days)
+        """The dates that :attr:`compared` is compared with."""
+        return self.previous.head(self.complete.days) if self.complete else None
 
 
-def window_days(name: str) -> int:
-    """Return the length in days of a window's name: ``today`` or ``Nd`` with N from 1 to 366.
+def check_window_name(name: str) -> None:
+    """Check the name of a window.
 
     Raises:
-        ValueError: the name is neither.
+        ValueError: it is not a valid name.
 
     """
-    if name == "today":
-        return 1
-    match = re.fullmatch(r"([1-9][0-9]{0,2})d", name)
-    if match is None or int(match[1]) > MAX_DAYS:
+    days = re.fullmatch(r"([1-9][0-9]{0,3})d", name)
+    if name not in TITLES and not (days and int(days[1]) <= MAX_DAYS):
         raise ValueError(
-            f'"{name}" is not a valid window: write "today" or a number of days such as "7d"'
-            f" (1d to {MAX_DAYS}d)"
+            f'"{name}" is not a valid window: write "today", "yesterday", a number of days such as "7d"'
+            f' (1d to {MAX_DAYS}d), "week", "month", "quarter" or "year" (to date), or "last-week",'
+            ' "last-month", "last-quarter" or "last-year"'
         )
-    return int(match[1])
 
 
-def make_window(name: str, today: date, *, today_complete: bool) -> Window:
-    """Return the window called ``name`` that ends on ``today``."""
-    first = today - timedelta(days=window_days(name) - 1)
-    return Window(name, Span(first, today), today_complete)
+def make_window(
+    name: str,
+    today: date,
+    *,
+    today_complete: bool,
+    compare: Sequence[str] = ("previous",),
+    week_start: str = WEEKDAYS[0],
+) -> Window:
+    """Return the window called ``name`` in a report of ``today``.
+
+    ``compare`` lists the kinds of its comparisons. Two that would be of the same dates are one.
+    """
+    kind = name.removeprefix("last-")
+    start = WEEKDAYS.index(week_start)
+    if kind in PERIODS:
+        whole = _period(kind, today, start)
+        if kind != name:
+            whole = _period(kind, whole.first - timedelta(days=1), start)
+        span = Span(whole.first, min(whole.last, today))
+        label, before = f"{kind} before", _period(kind, whole.first - timedelta(days=1), start)
+    else:
+        days = int(name[:-1]) if name.endswith("d") else 1
+        last = today - timedelta(days=name == "yesterday")
+        span = Span(last - timedelta(days=days - 1), last)
+        label, before = "day before" if days == 1 else f"{days} days before", span.earlier(days)
+    if kind in PERIODS and kind != "week":
+        a_year_before = _period(kind, whole.first.replace(year=whole.first.year - 1), start)
+    else:
+        a_year_before = span.earlier(SAME_WEEKDAYS)
+    labels = {"previous": label, "year": "year before"}
+    spans = {"previous": before.head(span.days), "year": a_year_before.head(span.days)}
+    kinds = [kind for kind in compare if kind == compare[0] or spans[kind] != spans[compare[0]]]
+    earlier = tuple(Earlier(kind, labels[kind], spans[kind]) for kind in kinds)
+    return Window(name, span, earlier, today, today_complete)
+
+
+def _period(kind: str, day: date, week_start: int) -> Span:
+    """Return the whole week, month, quarter or year that ``day`` belongs to."""
+    if kind == "week":
+        first = day - timedelta(days=(day.weekday() - week_start) % 7)
+        return Span(first, first + timedelta(days=6))
+    months = {"month": 1, "quarter": 3, "year": 12}[kind]
+    begin = (day.month - 1) // months * months + 1
+    end = begin + months - 1
+    return Span(date(day.year, begin, 1), date(day.year, end, monthrange(day.year, end)[1]))
 
 
 def today_in(zone: ZoneInfo, now: datetime) -> date:
@@ -111,12 +189,13 @@ def today_in(zone: ZoneInfo, now: datetime) -> date:
 def look_back(windows: Iterable[Window]) -> Span:
     """Return the dates that a build of ``windows`` reads.
 
-    They reach from the first date of the earliest previous window, or the same weekday last week
-    (shown on ``today``), to today.
+    They reach to today, from the first date of the earliest comparison, or from the weekday a week before a
+    window's last date (shown for a window of one day).
     """
     windows = list(windows)
-    today = windows[0].span.last
-    return Span(min(today - timedelta(days=7), *(w.previous.first for w in windows)), today)
+    week_ago = min(window.span.last for window in windows) - timedelta(days=7)
+    firsts = (earlier.span.first for window in windows for earlier in window.earlier)
+    return Span(min(week_ago, *firsts), windows[0].today)
 
 
 def runs(dates: Sequence[date]) -> list[Span]:

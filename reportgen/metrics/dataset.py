@@ -114,10 +114,19 @@ def read_dataset(config: Config, now: datetime, as_of: date | None, paths_csv: P
         SourceError: the data could not be read.
 
     """
-    today = as_of or today_in(config.zone, now)
-    windows = [make_window(name, today, today_complete=as_of is not None) for name in config.windows]
+    windows = make_windows(config, as_of or today_in(config.zone, now), today_complete=as_of is not None)
     with open_source(config.source, config.timezone, look_back(windows)) as source:
         return read_windows(source, windows, config.top_paths, paths_csv)
+
+
+def make_windows(config: Config, today: date, *, today_complete: bool) -> list[Window]:
+    """Return all windows of a report of ``today``."""
+    return [
+        make_window(
+            name, today, today_complete=today_complete, compare=config.compare, week_start=config.week_start
+        )
+        for name in config.windows
+    ]
 
 
 def read_windows(
@@ -137,8 +146,8 @@ def read_windows(
         if window.days > 1
         for row in found.listed
     }
-    longest = max(windows, key=lambda window: window.days)
-    cells = read_cells(source, longest.span, sorted(charted))
+    shown = Span(min(window.span.first for window in windows), max(window.span.last for window in windows))
+    cells = read_cells(source, shown, sorted(charted))
     examples = read_examples(source, span, notes)
     left_out = [source.read_left_out(window.span) for window in windows]
     return Dataset(

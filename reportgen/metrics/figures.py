@@ -35,7 +35,7 @@ class Day(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """The complete days of a window compared with the same dates of the previous window.
+    """The complete days of a window compared with the same dates of its main comparison.
 
     ``change`` is ``None`` if the previous total is 0.
     """
@@ -113,7 +113,7 @@ class WindowMetrics:
     def previous_unrecorded(self) -> list[date]:
         """The dates of the previous window that are compared and have no row for any path."""
         unknown = (self.daily["complete"] & ~self.daily["previous_recorded"]).tolist()
-        return [day for day, missing in zip(self.window.previous.dates(), unknown, strict=True) if missing]
+        return [day for day, missing in zip(self.window.previous.dates(), unknown, strict=False) if missing]
 
     @property
     def compared_unrecorded(self) -> int:
@@ -157,7 +157,7 @@ def window_metrics(
         path_count=path_count,
         recent=tuple(sum_over(daily, Span(day, day)) for day in week),
         recent_recorded=tuple(pd.Timestamp(day) in daily.index for day in week),
-        begins_today=not window.today_complete and not (daily.index < pd.Timestamp(window.span.last)).any(),
+        begins_today=window.running and not (daily.index < pd.Timestamp(window.span.last)).any(),
         left_out=left_out,
     )
 
@@ -179,15 +179,16 @@ def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
     )
 
 
-def _date_index(days: Sequence[date]) -> pd.DatetimeIndex:
-    """Return ``days`` as datetime64[s], which holds every date of the calendar."""
+def _date_index(days: Sequence[date | None]) -> pd.DatetimeIndex:
+    """Return ``days`` as datetime64[s], which holds every date of the calendar; ``None`` is no date."""
     return pd.DatetimeIndex(np.array(days, dtype="datetime64[s]"), name="date")
 
 
 def fill_daily(window: Window, daily: pd.DataFrame) -> pd.DataFrame:
     """Return ``WindowMetrics.daily``: one row for each date of the window, 0 visits without rows."""
-    dates = window.span.dates()
-    index, before = _date_index(dates), _date_index(window.previous.dates())
+    dates, earlier = window.span.dates(), window.previous.dates()
+    without = [None] * (len(dates) - len(earlier))
+    index, before = _date_index(dates), _date_index([*earlier, *without])
     return pd.DataFrame(
         {
             "visits": daily["visits"].reindex(index, fill_value=0).to_numpy(),
@@ -201,8 +202,8 @@ def fill_daily(window: Window, daily: pd.DataFrame) -> pd.DataFrame:
 
 
 def compare(window: Window, daily: pd.DataFrame) -> Comparison:
-    """Return the window's complete days compared with the same dates of its previous window."""
-    now, before = window.complete, window.complete_previous
+    """Return the window's complete days compared with the dates of its main comparison, as many as it has."""
+    now, before = window.compared, window.complete_previous
     return Comparison(
         now, before, sum_over(daily, now) if now else 0, sum_over(daily, before) if before else 0
     )

@@ -147,7 +147,7 @@ def cut_path(path: str) -> CutPath:
 
 def figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figure]:
     """Yield the figures at the top of a window's page, in their order."""
-    running = not metrics.window.today_complete
+    running = metrics.window.running
     today = metrics.window.days - 1 if running else None
     so_far = ""
     if running:
@@ -158,9 +158,10 @@ def figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figu
     if metrics.window.days == 1:
         yield Figure("Visits", total, detail, spark=sparklines.bars(metrics.recent, highlighted=7))
         yesterday, week_ago = metrics.window.span.earlier(1).last, metrics.window.span.earlier(7).last
+        is_today = metrics.window.span.last == metrics.window.today
         for name, visits, day, at in (
-            ("Yesterday", metrics.yesterday, yesterday, 6),
-            ("Same day last week", metrics.week_ago, week_ago, 0),
+            ("Yesterday" if is_today else "Day before", metrics.yesterday, yesterday, 6),
+            ("Same day last week" if is_today else "A week before", metrics.week_ago, week_ago, 0),
         ):
             spark = sparklines.bars(metrics.recent, highlighted=at)
             known = "full day" if metrics.recent_recorded[at] else "no rows"
@@ -245,7 +246,7 @@ def _day_rows(metrics: WindowMetrics) -> Iterator[dict[str, Any]]:
 def _path_rows(site: SiteHeader, page: Page) -> Iterator[dict[str, Any]]:
     """Yield the rows of the table of paths; ``bar`` is the share relative to the largest, in percent."""
     rows = page.metrics.paths
-    running = None if page.metrics.window.today_complete else page.metrics.window.days - 1
+    running = page.metrics.window.days - 1 if page.metrics.window.running else None
     for rank, row in enumerate(rows, start=1):
         yield row._asdict() | {
             "share": row.share(page.metrics.total),

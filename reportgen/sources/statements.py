@@ -83,7 +83,7 @@ PATHS = (
            SUM(CASE WHEN day >= {start} THEN visits ELSE 0 END) AS total,
            SUM(CASE WHEN day >= {start} AND day < {complete_end} THEN visits ELSE 0 END) AS complete,
            SUM(CASE WHEN day < {previous_end} THEN visits ELSE 0 END) AS previous,
-           SUM(CASE WHEN day < {start} THEN visits ELSE 0 END) AS whole_previous
+           SUM(CASE WHEN day < {whole_previous_end} THEN visits ELSE 0 END) AS whole_previous
     FROM classified WHERE kind = 0 GROUP BY path
 ), ranked AS (
     SELECT path, total, complete, previous, whole_previous,
@@ -250,7 +250,7 @@ def read_paths(source: Source, window: Window, limit: int, min_change: int) -> P
     differ from those on the previous dates by ``min_change`` or more.
     """
     span, previous = window.span, window.previous
-    complete, complete_previous = window.complete, window.complete_previous
+    complete, complete_previous = window.compared, window.complete_previous
     value = source.dialect.date_value
     result = _execute(
         source,
@@ -259,6 +259,7 @@ def read_paths(source: Source, window: Window, limit: int, min_change: int) -> P
         start=value(span.first),
         complete_end=value(complete.end if complete else span.first),
         previous_end=value(complete_previous.end if complete_previous else previous.first),
+        whole_previous_end=value(previous.end),
         limit=limit,
         min_change=min_change,
     )

@@ -30,6 +30,8 @@ locale = "en"                         # of numbers, dates and the direction of t
 timezone = "UTC"                      # the zone in which the table's dates were written
 windows = ["today", "7d", "30d"]
 default_window = "7d"
+compare = ["previous"]
+week_start = "monday"
 top_paths = 100
 schedule = "*/15 * * * *"             # cron in `timezone`, or an interval: "15m", "6h"
 jitter_s = 0
@@ -198,7 +200,8 @@ def test_every_setting_has_a_variable(load: Load) -> None:
         "site": "example.com", "site_url": "https://example.com", "base_path": "/stats/",
         "intro": "Hello, *you*", "locale": "de",
         "templates_dir": "own", "timezone": "Europe/Berlin",
-        "windows": ["1d", "3d"], "default_window": "3d", "top_paths": 7, "schedule": "6h",
+        "windows": ["1d", "3d"], "default_window": "3d", "compare": ["year", "previous"],
+        "week_start": "sunday", "top_paths": 7, "schedule": "6h",
         "jitter_s": 9, "build_timeout_s": 60,
         "source": {
             "schema": "web", "table": "hits", "columns": {"date": "d", "path": "p", "visits": "v"},
@@ -248,13 +251,13 @@ def test_windows_may_be_a_list_with_commas(load: Load, text: str) -> None:
     ("text", "says"),
     [
         (
-            'windows = ["7d", "week"]',
-            '"week" is not a valid window: write "today" or a number of days such as "7d"',
+            'windows = ["7d", "fortnight"]',
+            '"fortnight" is not a valid window: write "today", "yesterday", a number of days such as "7d"',
         ),
-        ('windows = ["7d", "367d"]', '"367d" is not a valid window'),
+        ('windows = ["7d", "1101d"]', '"1101d" is not a valid window'),
         ('windows = ["7d", 7]', "windows.1"),
         ("windows = []", "windows"),
-        ('windows = ["7d", "today", "7d"]', "has a window twice"),
+        ('windows = ["7d", "today", "7d"]', "has 7d twice"),
         (
             'windows = ["today", "30d"]',
             'reportgen.toml:1: default_window "7d" is not one of windows (today, 30d)',
@@ -266,6 +269,24 @@ def test_windows_may_be_a_list_with_commas(load: Load, text: str) -> None:
 def test_wrong_windows_are_refused(load: Load, text: str, says: str) -> None:
     [problem] = problems(load, text)
     assert says in problem
+
+
+def test_wrong_windows_weekdays_and_comparisons_are_reported_at_once_with_their_lines(load: Load) -> None:
+    text = 'windows = ["7d", "fortnight"]\nweek_start = "someday"\ncompare = ["last", "year"]\n'
+    window, compared, weekday = problems(load, text)
+    assert window.startswith('reportgen.toml:1: windows.1 "fortnight" is not a valid window: write "today"')
+    assert compared == (
+        'reportgen.toml:3: compare.0 "last" is not a valid comparison: write "previous", "year", or both.'
+    )
+    assert weekday == (
+        'reportgen.toml:2: week_start "someday" is not a weekday. Write one such as "monday" or "sunday".'
+    )
+    assert "has year twice" in problems(load, 'compare = ["year", "year"]')[0]
+
+
+def test_a_comparison_may_be_one_word_and_a_weekday_in_capitals(load: Load) -> None:
+    config = load('compare = "year"\nweek_start = "Sunday"')
+    assert (config.compare, config.week_start) == (("year",), "sunday")
 
 
 @pytest.mark.parametrize(

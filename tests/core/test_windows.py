@@ -1,29 +1,170 @@
-"""Windows are exact: N dates, the last of which is today in the report's zone."""
+"""Windows are exact: each has the dates that its name says, and is compared date by date."""
 
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reportgen.core.windows import Span, look_back, make_window, runs, today_in, window_days
+from reportgen.core.windows import (
+    PERIODS,
+    TITLES,
+    WEEKDAYS,
+    Span,
+    Window,
+    check_window_name,
+    look_back,
+    make_window,
+    runs,
+    today_in,
+)
 
 TODAY = date(2026, 11, 23)
 
 
-@pytest.mark.parametrize(("name", "days"), [("today", 1), ("1d", 1), ("7d", 7), ("30d", 30), ("366d", 366)])
-def test_a_windows_name_says_how_many_dates(name: str, days: int) -> None:
-    assert window_days(name) == days
+def window_of(name: str, today: date = TODAY, *, over: bool = False, **options: Any) -> Window:
+    """Return a window of a report of ``today``; ``over``: today is complete."""
+    check_window_name(name)
+    return make_window(name, today, today_complete=over, **options)
 
 
 @pytest.mark.parametrize(
-    "name", ["", "0d", "07d", "367d", "1000d", "7", "d", "7D", "-7d", "week", "7d ", "\u0667d"]
+    ("name", "days"), [("today", 1), ("1d", 1), ("7d", 7), ("30d", 30), ("366d", 366), ("1100d", 1100)]
+)
+def test_a_windows_name_says_how_many_dates(name: str, days: int) -> None:
+    assert window_of(name).days == days
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "0d",
+        "07d",
+        "1101d",
+        "10000d",
+        "7",
+        "d",
+        "7D",
+        "-7d",
+        "Week",
+        "last-7d",
+        "last-today",
+        "7d ",
+        "\u0667d",
+    ],
 )
 def test_other_names_are_refused_with_the_forms_that_work(name: str) -> None:
-    with pytest.raises(ValueError, match=r"today.*7d"):
-        window_days(name)
+    with pytest.raises(ValueError, match=r"today.*7d.*1100d.*week.*last-year"):
+        check_window_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last", "before_first", "before_last"),
+    [
+        ("yesterday", "2026-11-22", "2026-11-22", "2026-11-21", "2026-11-21"),
+        ("week", "2026-11-23", "2026-11-23", "2026-11-16", "2026-11-16"),
+        ("month", "2026-11-01", "2026-11-23", "2026-10-01", "2026-10-23"),
+        ("quarter", "2026-10-01", "2026-11-23", "2026-07-01", "2026-08-23"),
+        ("year", "2026-01-01", "2026-11-23", "2025-01-01", "2025-11-23"),
+        ("last-week", "2026-11-16", "2026-11-22", "2026-11-09", "2026-11-15"),
+        ("last-month", "2026-10-01", "2026-10-31", "2026-09-01", "2026-09-30"),
+        ("last-quarter", "2026-07-01", "2026-09-30", "2026-04-01", "2026-06-30"),
+        ("last-year", "2025-01-01", "2025-12-31", "2024-01-01", "2024-12-30"),
+    ],
+)
+def test_calendar_windows_are_periods_to_date_or_whole_ones(
+    name: str, first: str, last: str, before_first: str, before_last: str
+) -> None:
+    """They are compared with as many dates of the period before, or all that it has."""
+    window = window_of(name)
+    assert window.span == Span(date.fromisoformat(first), date.fromisoformat(last))
+    assert window.previous == Span(date.fromisoformat(before_first), date.fromisoformat(before_last))
+
+
+def test_a_longer_month_is_compared_with_all_days_of_the_shorter_one_before() -> None:
+    """On 31 March, 30 dates are over; February has 28, so 28 are compared."""
+    window = window_of("month", date(2026, 3, 31))
+    assert window.complete == Span(date(2026, 3, 1), date(2026, 3, 30))
+    assert window.compared == Span(date(2026, 3, 1), date(2026, 3, 28))
+    assert window.complete_previous == Span(date(2026, 2, 1), date(2026, 2, 28))
+
+
+@pytest.mark.parametrize(
+    ("name", "today", "before"),
+    [
+        ("7d", date(2026, 11, 23), Span(date(2025, 11, 18), date(2025, 11, 24))),
+        ("last-week", date(2026, 11, 23), Span(date(2025, 11, 17), date(2025, 11, 23))),
+        ("month", date(2024, 2, 29), Span(date(2023, 2, 1), date(2023, 2, 28))),
+        ("last-quarter", date(2024, 4, 1), Span(date(2023, 1, 1), date(2023, 3, 31))),
+        ("year", date(2026, 11, 23), Span(date(2025, 1, 1), date(2025, 11, 23))),
+    ],
+)
+def test_a_year_before_has_the_same_weekdays_or_the_same_dates(name: str, today: date, before: Span) -> None:
+    """The leap day has no date in the year before it."""
+    (earlier,) = window_of(name, today, compare=("year",)).earlier
+    assert (earlier.kind, earlier.label, earlier.span) == ("year", "year before", before)
+
+
+@pytest.mark.parametrize(
+    ("name", "kinds"),
+    [("7d", ["year", "previous"]), ("month", ["year", "previous"]), ("year", ["year"]), ("364d", ["year"])],
+)
+def test_two_comparisons_with_the_same_dates_are_one(name: str, kinds: list[str]) -> None:
+    assert [earlier.kind for earlier in window_of(name, compare=("year", "previous")).earlier] == kinds
+
+
+days = st.dates(date(1003, 1, 1), date(9998, 12, 31))
+
+
+@given(days, st.sampled_from(WEEKDAYS))
+def test_every_date_belongs_to_exactly_one_week_month_quarter_and_year(day: date, start: str) -> None:
+    """The whole periods before two consecutive ends touch: none lacks a date, and none has one twice."""
+    for kind in PERIODS:
+        last = window_of(f"last-{kind}", day, week_start=start).span
+        now = window_of(kind, day, week_start=start).span
+        assert last.end == now.first <= day == now.last
+        whole = window_of(f"last-{kind}", now.first + timedelta(days=366), week_start=start).span
+        assert window_of(kind, whole.last, week_start=start).span == whole
+        assert (whole.first.weekday() == WEEKDAYS.index(start)) if kind == "week" else whole.first.day == 1
+        length = {"week": {7}, "month": {28, 29, 30, 31}, "quarter": {90, 91, 92}, "year": {365, 366}}[kind]
+        assert {last.days, whole.days} <= length
+        assert (
+            window_of(kind, now.first + timedelta(days=min(length) - 1), week_start=start).span.first
+            == now.first
+        )
+
+
+@given(
+    st.sampled_from([*TITLES, "1d", "30d", "365d", "1100d"]),
+    days,
+    st.booleans(),
+    st.sampled_from(WEEKDAYS),
+    st.sampled_from([("previous",), ("year",), ("previous", "year"), ("year", "previous")]),
+)
+def test_every_comparison_has_as_many_complete_days_on_both_sides(
+    name: str, today: date, over: bool, start: str, compare: tuple[str, ...]
+) -> None:
+    """A comparison leaves out at most three dates: 28 of February against 31 of another month."""
+    window = window_of(name, today, over=over, week_start=start, compare=compare)
+    assert window.earlier[0].kind == compare[0]
+    assert window.span.last <= today
+    complete = window.days - (window.span.last == today and not over)
+    assert (window.complete.days if window.complete else 0) == complete
+    for earlier in window.earlier:
+        assert 0 <= window.days - earlier.span.days <= 3
+        assert earlier.span.last < window.span.last
+        assert earlier.span.first < window.span.first
+    if window.compared and window.complete_previous:
+        assert window.compared.days == window.complete_previous.days <= complete
+        assert window.compared.first == window.span.first
+        assert window.complete_previous.first == window.previous.first
+        assert (window.complete_previous.days == complete) or window.previous.days < window.days
+    assert look_back([window]).first <= min(earlier.span.first for earlier in window.earlier)
+    assert look_back([window]).last == today
 
 
 def test_a_window_of_seven_days_is_seven_dates_ending_today() -> None:

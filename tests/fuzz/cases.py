@@ -86,7 +86,7 @@ texts = st.one_of(
 )
 counts = st.one_of(st.integers(0, 40), st.integers(0, 2000), st.sampled_from(VISITS))
 huge = st.one_of(counts, st.integers(MAX - 3, MAX), st.integers(2**60, 2**62))
-names = st.integers(1, 366).map("{}d".format)
+names = st.integers(1, 1100).map("{}d".format)
 windows = st.lists(
     st.one_of(st.sampled_from(["today", "1d", "2d", "7d", "30d", "366d"]), names),
     min_size=1, max_size=3, unique=True,

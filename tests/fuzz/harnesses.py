@@ -29,8 +29,8 @@ from reportgen.config.settings import Config, SourceSettings, load_config, url_s
 from reportgen.core.cron import next_due
 from reportgen.core.errors import ConfigError, SourceError, mask_logins, scrub
 from reportgen.core.text import LocaleFormatter
-from reportgen.core.windows import Span, look_back, make_window, window_days
-from reportgen.metrics.dataset import read_windows
+from reportgen.core.windows import Span, look_back, make_window
+from reportgen.metrics.dataset import make_windows, read_windows
 from reportgen.pages.context import PATH_SAFE
 from reportgen.pages.environment import intro_html
 from reportgen.pages.exports import paths_csv
@@ -169,8 +169,8 @@ def usable(config: Config) -> None:
     assert formatter.span(Span(date(2024, 2, 29), date(2026, 1, 1)))
     assert formatter.vega_locale()
     json.dumps(formatter.vega_locale()).encode()
-    windows = [make_window(name, TODAY, today_complete=False) for name in config.windows]
-    assert all(1 <= window_days(name) <= 366 for name in config.windows)
+    windows = make_windows(config, TODAY, today_complete=False)
+    assert all(1 <= window.days <= 1100 for window in windows)
     assert look_back(windows).last == TODAY
     for text in (config.site or "", config.intro, config.site_url or "", config.timezone, config.schedule):
         text.encode()  # a page can hold it

@@ -93,7 +93,16 @@ def test_a_sentence_without_paths_is_one_part() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "title"), [("today", "Today"), ("1d", "1 day"), ("7d", "7 days"), ("366d", "366 days")]
+    ("name", "title"),
+    [
+        ("today", "Today"),
+        ("1d", "1 day"),
+        ("7d", "7 days"),
+        ("366d", "366 days"),
+        ("1100d", "1,100 days"),
+        ("week", "This week"),
+        ("last-month", "Last month"),
+    ],
 )
 def test_a_window_has_a_name_for_readers(name: str, title: str) -> None:
     assert window_title(name, ENGLISH) == title
