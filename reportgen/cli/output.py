@@ -106,18 +106,23 @@ def print_result(result: BuildResult, root: Path) -> None:
 def print_import(result: "ImportResult", *, as_json: bool, dry_run: bool) -> None:
     """Print what an import of logs counted."""
     from reportgen.core.text import ENGLISH
-    from reportgen.metrics.left_out import left_out_sentence, left_out_summary
+    from reportgen.metrics.left_out import REASON_WORDS, left_out_sentence, left_out_summary
+    from reportgen.sources.spellings import row_example
 
     summary = left_out_summary(result.requests_left_out)
     if as_json:
         counts = {"files": result.files, "lines": result.lines, "visits": result.visits}
-        print_json({**counts, "left_out": summary, "dry_run": dry_run})
+        examples = [example._asdict() for example in result.examples]
+        print_json({**counts, "left_out": summary, "examples": examples, "dry_run": dry_run})
         return
     would = "would be added" if dry_run else "added"
     files = f"{result.files} {'file' if result.files == 1 else 'files'}"
     typer.echo(f"{result.lines:,} new lines in {files}: {result.visits:,} visits {would}")
     if text := left_out_sentence(summary, ENGLISH):
         typer.echo(f"left out: {text}")
+    for file, line, reason, path in result.examples:
+        shown_path = f": {row_example([path])}" if path else ""
+        typer.echo(f"example: {file}: line {line}, {REASON_WORDS[reason]}{shown_path}")
 
 
 def print_findings(found: Mapping[str, "Sequence[Finding]"], *, as_json: bool) -> bool:

@@ -26,7 +26,7 @@ from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable, m
 from reportgen.sources.base import LeftOut, check_file, file_from_url, open_bytes, quoted_identifier
 from reportgen.sources.duckdb import matching_files
 from reportgen.sources.errors import to_source_error
-from reportgen.sources.logs import REASONS, LogSource, log_format_of, why_no_file
+from reportgen.sources.logs import REASONS, Example, LogSource, log_format_of, why_no_file
 from reportgen.sources.postgres import message_of, open_connection, public_name, understood_url
 
 PREFIX_BYTES = 4096
@@ -34,6 +34,7 @@ PREFIX_BYTES = 4096
 COPY_BYTES = 1 << 20
 JUDGED_LINES = 100
 """Minimum number of new lines of which at most a tenth may be unreadable; of fewer, all may be."""
+MAX_EXAMPLES = 5
 WAIT_S = 60
 """Maximum time to wait for another import that writes the same tables."""
 
@@ -54,6 +55,8 @@ class ImportResult:
     visits: int = 0
     left_out: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """Requests by reason, kind and name."""
+    examples: list[Example] = field(default_factory=list)
+    """At most :data:`MAX_EXAMPLES` requests left out, each for another reason."""
 
     @property
     def lines(self) -> int:
@@ -123,6 +126,10 @@ def _import_file(
         with log_source as log:
             visits = list(log.rows("SELECT day, path, visits FROM visits", {}))
             left_out = list(log.rows("SELECT day, reason, kind, name, requests FROM left_out", {}))
+            for example in log.examples_left_out() if len(result.examples) < MAX_EXAMPLES else ():
+                reasons = {each.reason for each in result.examples}
+                if example.reason not in reasons and len(reasons) < MAX_EXAMPLES:
+                    result.examples.append(example)
         result.files += 1
         result.visits += sum(count for _, _, count in visits)
         for _, reason, kind, program, requests in left_out:

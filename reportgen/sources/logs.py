@@ -13,7 +13,7 @@ from io import TextIOWrapper
 from itertools import groupby, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
+from typing import IO, NamedTuple
 
 from reportgen.config.settings import LogSettings, SourceSettings
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
@@ -38,8 +38,15 @@ REASONS = (
 )  # fmt: skip
 """Why a request is not a visit. Of several reasons the first is counted."""
 
+REASON = "CASE WHEN kind IS NULL OR reason IN ('other_host', 'unreadable') THEN reason ELSE 'bot' END"
+"""The SQL of the reason after the programs are known."""
+
 HEAD_LINES = 100
 """Number of lines at the beginning of a file by which its format is found."""
+EXAMPLE_LINES = 1000
+"""Number of lines among which examples of requests left out are looked for."""
+EXAMPLE_LENGTH = 8192
+"""Maximum length of a line that is an example."""
 MAX_LINE_BYTES = 2_097_152
 """Maximum length of a line; a longer one is unreadable."""
 MAX_AGENT = 500
@@ -49,8 +56,19 @@ MAX_UNREADABLE = 10
 MEMORY_LIMIT = "160MB"
 """DuckDB's memory. What does not fit is written into a temporary directory."""
 REQUEST_FIELDS: tuple[Field, ...] = ("method", "target", "status", "agent", "host", "purpose")
-ADDRESS = re.compile(r"\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b|\b[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){3,7}\b")
-"""An address of a reader, which no message shows."""
+READER = re.compile(
+    r"\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b|\b[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){3,7}\b|\bMozilla/[^\"]*"
+)
+"""An address or a browser's user agent, which no message shows."""
+
+
+class Example(NamedTuple):
+    """A request that is not a visit."""
+
+    file: str
+    line: int
+    reason: str
+    path: str
 
 
 class LogSource(DuckdbConnectionSource):
@@ -151,6 +169,21 @@ class LogSource(DuckdbConnectionSource):
         )
         return [LeftOut(reason, kind, name, int(requests)) for reason, kind, name, requests in rows]
 
+    def examples_left_out(self) -> list[Example]:
+        """Return for each reason the first request left out, of those at the beginning of the first file."""
+        form, files = self._formats[0]
+        with _open_log(files[0]) as stream:
+            some = enumerate(islice(stream, EXAMPLE_LINES), start=1)
+            lines = {n: line.rstrip() for n, line in some if line.strip() and len(line) <= EXAMPLE_LENGTH}
+        listed = "(SELECT unnest($numbers) AS number, unnest($lines) AS line)"
+        found = self.rows(
+            f"SELECT min(number) AS number, {REASON} AS reason, coalesce(arg_min(path, number), '')"
+            f" FROM ({self._with_reason(_requests(form, listed))}) LEFT JOIN programs USING (agent)"
+            " WHERE coalesce(reason, kind) IS NOT NULL GROUP BY ALL ORDER BY number",
+            {"numbers": list(lines), "lines": list(lines.values())},
+        )
+        return [Example(self.name, *each) for each in found]
+
     def inspect(self) -> Iterator[Finding]:
         """Yield the format of the files, and what it lacks."""
         for form, files in self._formats:
@@ -168,7 +201,22 @@ class LogSource(DuckdbConnectionSource):
 
         ``reason`` is NULL if only the user agent can tell whether it is a visit; only then the path is kept.
         """
-        lines = " UNION ALL BY NAME ".join(_requests(form, files) for form, files in self._formats)
+        requests = " UNION ALL BY NAME ".join(
+            _requests(form, _lines_of(files)) for form, files in self._formats
+        )
+        self._connection.execute(
+            f"""CREATE TABLE counted AS
+            SELECT CASE WHEN reason IN ('unreadable', 'earlier') THEN NULL ELSE day END AS day,
+                   CASE WHEN reason IN ('unreadable', 'earlier') THEN NULL ELSE agent END AS agent,
+                   reason, CASE WHEN reason IS NULL THEN {self._shown_path()} END AS path,
+                   count(*) AS requests
+            FROM ({self._with_reason(requests)}) GROUP BY ALL"""
+        )
+        unread = "SELECT NULL, NULL, 'unreadable', NULL, count(*) FROM reject_errors HAVING count(*) > 0"
+        self._connection.execute(f"INSERT INTO counted {unread}")
+
+    def _with_reason(self, requests: str) -> str:
+        """Return the SQL of requests with their day, their path and why they are not visits."""
         reason = f"""CASE WHEN t IS NULL OR status = '' THEN 'unreadable'
             WHEN CAST(t AS DATE) < DATE '{self._first.isoformat()}' THEN 'earlier'
             {self._host_reason()}
@@ -179,18 +227,8 @@ class LogSource(DuckdbConnectionSource):
             WHEN purpose ILIKE '%prefetch%' OR purpose ILIKE '%preview%' THEN 'prefetch'
             WHEN regexp_full_match(path, {literal(self._asset_pattern())}, 'i') THEN 'asset'
             {self._path_reason()} END"""
-        self._connection.execute(
-            f"""CREATE TABLE counted AS
-            SELECT CASE WHEN reason IN ('unreadable', 'earlier') THEN NULL ELSE day END AS day,
-                   CASE WHEN reason IN ('unreadable', 'earlier') THEN NULL ELSE agent END AS agent,
-                   reason, CASE WHEN reason IS NULL THEN {self._shown_path()} END AS path,
-                   count(*) AS requests
-            FROM (SELECT *, CAST(t AS DATE) AS day, {reason} AS reason FROM (
-                SELECT *, split_part(local_target, '?', 1) AS path FROM ({lines})))
-            GROUP BY ALL"""
-        )
-        unread = "SELECT NULL, NULL, 'unreadable', NULL, count(*) FROM reject_errors HAVING count(*) > 0"
-        self._connection.execute(f"INSERT INTO counted {unread}")
+        return f"""SELECT *, CAST(t AS DATE) AS day, {reason} AS reason FROM (
+            SELECT *, split_part(local_target, '?', 1) AS path FROM ({requests}))"""
 
     def _host_reason(self) -> str:
         hosts = "|".join(map(glob_pattern, self.settings.log.hosts))
@@ -239,8 +277,7 @@ class LogSource(DuckdbConnectionSource):
             " WHERE day IS NOT NULL AND day NOT IN (SELECT day FROM visits)"
         )
         execute(
-            "CREATE TABLE left_out AS SELECT day,"
-            " CASE WHEN kind IS NULL OR reason = 'other_host' THEN reason ELSE 'bot' END AS reason,"
+            f"CREATE TABLE left_out AS SELECT day, {REASON} AS reason,"
             " coalesce(kind, '') AS kind, coalesce(name, '') AS name, sum(requests) AS requests"
             " FROM counted LEFT JOIN programs USING (agent)"
             " WHERE coalesce(reason, kind) IS NOT NULL AND reason IS DISTINCT FROM 'earlier' GROUP BY ALL"
@@ -260,14 +297,14 @@ class LogSource(DuckdbConnectionSource):
         )
 
     def _unreadable_lines(self) -> Iterator[str]:
-        """Yield each unreadable line without addresses, with its number and, of several, its file."""
+        """Yield each unreadable line without its reader, with its number and, of several, its file."""
         for form, files in self._formats:
             for file in files:
                 with _open_log(file) as stream:
                     for number, line in enumerate(stream, start=1):
                         if line.strip() and not form.reads(line):
                             place = f"{file}:{number}" if len(self._files) > 1 else f"line {number}"
-                            yield f'{place}: "{row_example([_without_addresses(line)])}"'
+                            yield f'{place}: "{row_example([_without_reader(line)])}"'
 
 
 def log_format_of(file: str, log: LogSettings) -> LogFormat | None:
@@ -299,7 +336,7 @@ def log_format_of(file: str, log: LogSettings) -> LogFormat | None:
         known = "source.log.format" if log.format else ", ".join(each.name for each in KNOWN_FORMATS)
         raise SourceError(
             f"{file}: its lines do not have the format of an access log ({known}). The first: "
-            f'"{row_example([_without_addresses(lines[0])])}". Set source.log.format to the log_format of '
+            f'"{row_example([_without_reader(lines[0])])}". Set source.log.format to the log_format of '
             "nginx or the LogFormat of Apache that wrote it"
         )
     if log.hosts and "host" not in form.fields:
@@ -310,18 +347,22 @@ def log_format_of(file: str, log: LogSettings) -> LogFormat | None:
     return form
 
 
-def _without_addresses(line: str) -> str:
-    return ADDRESS.sub("…", line.rstrip())
+def _without_reader(line: str) -> str:
+    return READER.sub("…", line.rstrip())
 
 
-def _requests(form: LogFormat, files: Sequence[str]) -> str:
-    """Return the SQL that reads the requests of files of one format."""
+def _lines_of(files: Sequence[str]) -> str:
+    """Return the SQL of the lines of files."""
     listed = ", ".join(map(literal, files))
-    lines = (
+    return (
         f"read_csv([{listed}], columns = {{'line': 'VARCHAR'}}, auto_detect = false, header = false,"
         " delim = '\x01', quote = '', escape = '', comment = '', nullstr = '\x02', strict_mode = false,"
         f" max_line_size = {MAX_LINE_BYTES}, store_rejects = true)"
     )
+
+
+def _requests(form: LogFormat, lines: str) -> str:
+    """Return the SQL of the requests in lines of one format, with the other columns of ``lines``."""
     target = (
         "CASE WHEN target LIKE '/%' THEN target ELSE regexp_replace(target, '^[a-zA-Z]+://[^/?]*', '') END"
     )
@@ -332,7 +373,8 @@ def _requests(form: LogFormat, files: Sequence[str]) -> str:
     listed = ", ".join(f"{sql} AS {name}" for name, sql in fields.items())
     return (
         f"SELECT * EXCLUDE target, {target} AS local_target FROM"
-        f" (SELECT {form.time} AS t, {listed} FROM (SELECT {form.parsed} AS parsed FROM {lines}))"
+        f" (SELECT * EXCLUDE (line, parsed), {form.time} AS t, {listed}"
+        f" FROM (SELECT *, {form.parsed} AS parsed FROM {lines}))"
     )
 
 

@@ -1,6 +1,7 @@
 """Adding the visits of logs to a table: each line is counted exactly once, whatever happens."""
 
 import gzip
+import json
 import random
 import shutil
 import signal
@@ -12,6 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,10 @@ from pydantic import SecretStr
 from reportgen.config.settings import config_from_options
 from reportgen.core.errors import ConfigError, SourceError
 from reportgen.sources.log_import import ImportResult, import_logs
-from tests.sources.test_logs import combined
+from tests.sources.test_logs import BROWSER, combined
 from tests.support.commands import Run, environment
 from tests.support.disks import disk
+from tests.support.services import eventually, serving
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -97,6 +100,27 @@ def test_visits_are_added_to_those_that_the_table_has(url: str, tmp_path: Path) 
     assert visits(url) == stored | {("2026-11-26", "/"): 0}  # a day without visits was recorded, too
     left_out = rows(url, "SELECT reason, requests FROM left_out ORDER BY reason")
     assert left_out == [("error", 1), ("unreadable", 1)]
+
+
+def test_an_example_for_each_reason_has_file_line_and_path(run: Run, tmp_path: Path) -> None:
+    """Nothing of a reader is in them."""
+    log = tmp_path / "access.log"
+    log.write_text(
+        combined() * 2 + "\n" + combined("GET /?id=1 HTTP/1.1", agent="ABot/1.0 +http://a.test") * 2
+        + f'198.18.0.1 - "{BROWSER}"\n' + combined("GET /e HTTP/1.1", 404) + combined("POST /m HTTP/1.1")
+    )  # fmt: skip
+    assert run("import", log, "--into", "sqlite:///m.db", "--create").stdout == (
+        "7 new lines in 1 file: 2 visits added\n"
+        "left out: 5 requests: bots 2 (ABot 2), errors 1, methods other than GET 1, unreadable lines 1\n"
+        f"example: {log}: line 4, bots: /\nexample: {log}: line 6, unreadable lines\n"
+        f"example: {log}: line 7, errors: /e\nexample: {log}: line 8, methods other than GET: /m\n"
+    )
+    start = log.stat().st_size
+    with log.open("a") as file:
+        file.write(combined("GET /a.css HTTP/1.1"))
+    done = run("import", log, "--into", "sqlite:///m.db", "--json")
+    example = {"file": f"{log}: after byte {start:,}", "line": 1, "reason": "asset", "path": "/a.css"}
+    assert json.loads(done.stdout)["examples"] == [example]
 
 
 def test_a_dry_run_writes_nothing(url: str, tmp_path: Path) -> None:
@@ -224,3 +248,28 @@ def test_a_build_imports_first_if_the_settings_say_so(run: Run, tmp_path: Path) 
     assert done.stdout == "0 new lines in 0 files: 0 visits added\n"
     done = run("import", "access.log", "--into", "sqlite:///other.db", "--create", "--json")
     assert '"lines": 3, "visits": 3' in done.stdout
+
+
+@pytest.mark.slow
+def test_the_service_imports_before_each_scheduled_build(tmp_path: Path) -> None:
+    """Lines that were added, and those of a rotated log, are on the next page; SIGTERM loses none."""
+    log, url = tmp_path / "access.log", f"sqlite:///{tmp_path}/m.db"
+    today = f"{datetime.now(UTC):%d/%b/%Y:00:00:00 +0000}"
+    log.write_text(combined("GET /a HTTP/1.1", time=today) * 3)
+    (tmp_path / "reportgen.toml").write_text(
+        f'site = "x"\nschedule = "3s"\n[source]\nurl = "{url}"\n[import]\nlogs = ["access.log*"]\n'
+        "create = true\n"
+    )
+    with serving(tmp_path, REPORTGEN_IMPORT__INTO=url) as service:
+
+        def total() -> int:
+            return int(json.loads(service.ask("/30d/report.json").body)["total"])
+
+        service.await_event("release_served")
+        assert total() == 3
+        log.rename(tmp_path / "access.log.1")
+        log.write_text(combined("GET /b HTTP/1.1", time=today) * 4)
+        eventually(lambda: total() == 7)
+        assert service.stop() == 0
+    add(url, f"{log}*", create=False)
+    assert {path: count for (_, path), count in visits(url).items()} == {"/a": 3, "/b": 4}

@@ -289,8 +289,8 @@ def test_very_long_user_agents_do_not_take_long(tmp_path: Path) -> None:
     assert time.process_time() - start < 5
 
 
-def test_too_many_unreadable_lines_are_an_error_that_shows_three_without_addresses(tmp_path: Path) -> None:
-    odd = [f"198.18.0.7 2001:db8::7 something else {n}\n" for n in range(12)]
+def test_too_many_unreadable_lines_are_an_error_that_shows_three_without_readers(tmp_path: Path) -> None:
+    odd = [f'198.18.0.7 2001:db8::7 "{BROWSER}" something else {n}\n' for n in range(12)]
     url = write(tmp_path, [combined()] * 80 + odd[:8])
     assert read_log(url)[1] == {"unreadable": 8}
     url = write(tmp_path, [combined()] * 80 + odd)
@@ -298,7 +298,7 @@ def test_too_many_unreadable_lines_are_an_error_that_shows_three_without_address
         SourceError, match=r"12 of 92 lines are unreadable \(13 %, and at most 10 % may be\)"
     ) as error:
         read_log(url)
-    assert 'may be): line 81: "… … something else 0"; line 82: ' in str(error.value)
+    assert 'may be): line 81: "… … "…" something else 0"; line 82: ' in str(error.value)
     assert "else 3" not in str(error.value)
     assert "198.18" not in str(error.value)
 
