@@ -92,8 +92,8 @@ def visits_by_path(
             color=alt.Color(
                 "series:N",
                 scale=alt.Scale(domain=list(map(series_id, range(len(names)))), range=colours),
-                # A legend below the chart lists the top of the stack first.
-                legend=alt.Legend(**size.legend(names, reverse=size.name != "wide")),
+                # Read from its first entry on, the legend names the stack from its top.
+                legend=alt.Legend(**size.legend(names, reverse=True)),
             ),
             order=alt.Order("order:Q"),
             opacity=_opacity(),

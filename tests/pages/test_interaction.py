@@ -11,6 +11,7 @@ from tests.support.visits import PHONE, Open, Visit
 
 EVERYTHING = "h1, h2, nav, .fact, dl, section, .chart, .chart svg, section table, section tr, footer"
 MARKS = ".role-mark path"
+SERIES = ":is([fill^='var(--series'], [fill='var(--other)'])"
 TOOLTIP = "#tooltip.visible"
 
 RECTANGLES = r"""(paths) => paths.filter((path) => path.checkVisibility()).flatMap((path) => {
@@ -26,7 +27,7 @@ RECTANGLES = r"""(paths) => paths.filter((path) => path.checkVisibility()).flatM
 
 def bar(reader: Visit, days_ago: int) -> Mapping[str, float]:
     """Return the box of the lowest segment of a date's bar in the first chart on show, which is of "/"."""
-    marks = reader.page.locator(f"#visits-by-path ~ .chart .mark-rect{MARKS}")
+    marks = reader.page.locator(f"#visits-by-path ~ .chart .mark-rect{MARKS}{SERIES}")
     boxes = [box for box in marks.evaluate_all(RECTANGLES) if box["height"] > 8]
     columns = sorted({box["x"] for box in boxes})
     unseen = [days for days in (3, 4) if days < days_ago]  # without visits, so without a bar
@@ -106,7 +107,7 @@ def test_a_tap_makes_a_chart_interactive(sites: Sites, visit: Open) -> None:
 
 def faint(chart: Locator) -> dict[str, set[bool]]:
     """Return for each colour of a chart's marks whether they are faint."""
-    marks = chart.locator(f".live .mark-rect{MARKS}[fill^='var(--']:not([fill='var(--quiet)'])")
+    marks = chart.locator(f".live .mark-rect{MARKS}{SERIES}")
     found: dict[str, set[bool]] = {}
     for fill, opacity in marks.evaluate_all(
         "(all) => all.map((one) => [one.getAttribute('fill'), getComputedStyle(one).opacity])"
