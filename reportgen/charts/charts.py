@@ -39,6 +39,8 @@ FAINT = 0.15
 RUNNING = 0.4
 """Opacity (0 to 1) of the fill of a day that is not over."""
 
+OUTLINE = theme.series_colour(None, "ghost")
+"""Colour of the outline of *Other*."""
 
 SPIKE = 5
 """A bar is cut if it is more than this number of times as high as the second highest."""
@@ -68,7 +70,7 @@ def visits_by_path(
             "visits": count,
             **({"height": count * cut_at / spike.visits if day == spike else count} if spike else {}),
             "running": not day.complete,
-            "outline": "var(--paper)" if day.complete else colours[at],
+            "outline": OUTLINE if path is OTHER else "var(--paper)" if day.complete else colours[at],
             "day": formatter.day(day.date),
             "path": _name(path),
             "count": formatter.number(count) + ("" if day.complete else " so far"),
@@ -97,10 +99,14 @@ def visits_by_path(
             ),
             order=alt.Order("order:Q"),
             opacity=_opacity(),
-            # Today's bars are light with an outline in full colour; the others have a thin gap around them.
+            # Today's bars are light with an outline in full colour; the others have a thin gap around them, but
+            # *Other* has its own outline.
             stroke=alt.Stroke("outline:N", scale=None),
             strokeWidth=alt.StrokeWidth(
-                condition=[{"test": "datum.running", "value": min(1.5, band_px / 4)}],
+                condition=[
+                    {"test": "datum.running", "value": min(1.5, band_px / 4)},
+                    {"test": f"datum.outline == '{OUTLINE}'", "value": min(0.75, band_px / 4)},
+                ],
                 value=0.75 if band_px >= MIN_WIDTH_WITH_GAP_PX else 0,
             ),
             fillOpacity=alt.FillOpacity(condition=[{"test": "datum.running", "value": RUNNING}], value=1),
@@ -199,7 +205,7 @@ def top_paths(
             "path": _name(row.path),
             "visits": row.visits,
             "count": formatter.number(row.visits),
-            "colour": theme.series_colour(slot if owners.get(slot) == row.path else None),
+            "colour": theme.series_colour(slot if owners.get(slot) == row.path else None, "ghost"),
         }
         for at, row in enumerate(paths)
         for slot in [slots.get(row.path, -1)]

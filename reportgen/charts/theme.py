@@ -10,7 +10,8 @@ from typing import Any
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
 # Neighbours in this order differ in lightness as well as in hue, for readers who see few hues and for
-# printing in black and white. Light colours still have a contrast of 3:1 with the background.
+# printing in black and white. Light colours still have a contrast of 3:1 with the background. *Other*, often the
+# largest part, is so pale that the named series stand out; its outline has that contrast.
 SERIES_LIGHT = ("#1f4e8c", "#db7018", "#33795a", "#bd7ea8", "#8e4dcb", "#68a05b", "#8c3223", "#3298e1")
 SERIES_DARK = ("#8ab8f5", "#d57d1b", "#b6dba0", "#b8499a", "#ba89b8", "#5a824a", "#f6aebd", "#187ecd")
 SERIES_COUNT = len(SERIES_LIGHT)
@@ -23,11 +24,11 @@ LEGEND_GAP = 3
 
 LIGHT = {
     "paper": "#ffffff", "ink": "#1c2026", "quiet": "#555d69", "line": "#dde1e6", "wash": "#f4f6f8",
-    "accent": "#1f4e8c", "share": "#dbe6f4", "other": "#787a7f", "ghost": "#8c939e",
+    "accent": "#1f4e8c", "share": "#dbe6f4", "other": "#cdd1d6", "ghost": "#8c939e",
 }  # fmt: skip
 DARK = {
     "paper": "#14161a", "ink": "#e8eaed", "quiet": "#a7afba", "line": "#30353c", "wash": "#1c1f25",
-    "accent": "#8ab8f5", "share": "#23344c", "other": "#919394", "ghost": "#666e79",
+    "accent": "#8ab8f5", "share": "#23344c", "other": "#4a4f57", "ghost": "#666e79",
 }  # fmt: skip
 
 
@@ -51,9 +52,9 @@ def with_light_colours(svg: str) -> str:
     return re.sub(r"<[^<>]*>", coloured, svg)
 
 
-def series_colour(slot: int | None) -> str:
-    """Return the CSS colour of a slot (0-based), or of *Other*."""
-    return "var(--other)" if slot is None else f"var(--series-{slot + 1})"
+def series_colour(slot: int | None, other: str = "other") -> str:
+    """Return the CSS colour of a slot (0-based), or that named ``other``."""
+    return f"var(--{other})" if slot is None else f"var(--series-{slot + 1})"
 
 
 def vega_config(font_px: float) -> dict[str, Any]:

@@ -225,8 +225,15 @@ def test_a_number_has_enough_contrast_with_the_bar_of_its_share(scheme: str) -> 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_bars_and_lines_have_enough_contrast_with_the_background(scheme: str) -> None:
-    """3:1 (1.4.11): every series, and both lines of a comparison."""
+    """3:1 (1.4.11): every series, the outline of *Other*, and both lines of a comparison."""
     colours = SCHEMES[scheme]
-    drawn = (*STACKS[scheme], colours["accent"], colours["ghost"])
+    drawn = (*STACKS[scheme][:-1], colours["accent"], colours["ghost"])
     ratios = {colour: contrast(colour, colours["paper"]) for colour in drawn}
     assert {colour: round(ratio, 2) for colour, ratio in ratios.items() if ratio < 3} == {}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_other_stands_out_least(scheme: str) -> None:
+    paper = SCHEMES[scheme]["paper"]
+    ratios = [contrast(colour, paper) for colour in STACKS[scheme]]
+    assert 1.3 < ratios[-1] < 0.75 * min(ratios[:-1])
