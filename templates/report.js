@@ -156,13 +156,22 @@
 
   const hideTooltip = () => tooltipBox.classList.remove("visible");
 
-  const showTooltip = (event, values) => {
-    tooltipBox.classList.toggle("visible", Boolean(values));
-    if (!values) return;
+  const contents = new Map(); // of each interactive chart: the lines of its tooltips, and their values by mark
+
+  const linesOf = (chart, mark) => {
+    const { lines, tips } = contents.get(chart);
+    return lines.map(([name, colour], at) => [name, tips[mark][at], colour]).filter(([, value]) => value);
+  };
+
+  const showTooltip = (event, lines) => {
+    tooltipBox.classList.toggle("visible", Boolean(lines));
+    if (!lines) return;
     const table = document.createElement("table");
-    for (const [name, value] of Object.entries(values)) {
+    for (const [name, value, colour] of lines) {
       const row = table.insertRow();
-      row.insertCell().textContent = name;
+      const cell = row.insertCell();
+      cell.textContent = name;
+      if (colour) cell.style.borderInlineStart = `6px solid ${colour}`;
       row.insertCell().textContent = value;
     }
     tooltipBox.replaceChildren(table);
@@ -178,16 +187,17 @@
     actions: false,
     defaultStyle: false,
     renderer: "svg",
-    tooltip: (handler, event, item, values) => showTooltip(event, values),
   };
 
   const makeInteractive = async (chart, box) => {
-    const { datasets, ...specs } = JSON.parse(document.getElementById(chart.dataset.live).textContent);
+    const { datasets, lines, tips, ...specs } = JSON.parse(document.getElementById(chart.dataset.live).textContent);
     const stage = document.createElement("div");
     stage.className = "stage";
     await load();
     box.append(stage);
-    await window.vegaEmbed(stage, { ...specs[box.className], datasets }, OPTIONS);
+    contents.set(chart, { lines, tips });
+    const tooltip = (handler, event, item, mark) => showTooltip(event, mark && linesOf(chart, mark));
+    await window.vegaEmbed(stage, { ...specs[box.className], datasets }, { ...OPTIONS, tooltip });
     for (const mark of stage.querySelectorAll("[role^=graphics]")) mark.removeAttribute("role"); // for screen readers, the chart is one image
     stage.classList.replace("stage", "live");
     box.replaceChildren(stage);
@@ -225,14 +235,13 @@
   const marksOf = (box) => {
     const marks = [...box.querySelectorAll(".role-mark path")].filter((mark) => mark.__data__?.tooltip);
     const places = new Map(marks.map((mark) => [mark, mark.getBoundingClientRect()]));
-    const column = (mark) => Math.round(places.get(mark).left);
-    return marks.sort((one, two) => column(one) - column(two)); // within a date, the largest path stays first
+    return marks.sort((one, two) => places.get(one).left - places.get(two).left);
   };
 
   const announce = (chart, mark) => {
     const { left, width, top, height } = mark.getBoundingClientRect();
     sendPointer(mark, left + width / 2, top + height / 2);
-    const words = Object.entries(mark.__data__.tooltip).map(([name, value]) => `${name}: ${value}`);
+    const words = linesOf(chart, mark.__data__.tooltip).map(([name, value]) => `${name}: ${value}`);
     chart.nextElementSibling.textContent = words.join(", ");
   };
 

@@ -11,8 +11,10 @@ from reportgen.charts.spec import (
     Chart,
     Rows,
     Size,
+    Tips,
     date_axis,
     fitting_labels,
+    hover_areas,
     label_expr,
     labels,
     make_chart,
@@ -71,9 +73,6 @@ def visits_by_path(
             **({"height": count * cut_at / spike.visits if day == spike else count} if spike else {}),
             "running": not day.complete,
             "outline": OUTLINE if path is OTHER else "var(--paper)" if day.complete else colours[at],
-            "day": formatter.day(day.date),
-            "path": _name(path),
-            "count": formatter.number(count) + ("" if day.complete else " so far"),
         }
         for at, (path, visits) in enumerate(series)
         for day, count in zip(days, visits, strict=True)
@@ -99,8 +98,8 @@ def visits_by_path(
             ),
             order=alt.Order("order:Q"),
             opacity=_opacity(),
-            # Today's bars are light with an outline in full colour; the others have a thin gap around them, but
-            # *Other* has its own outline.
+            # Today's bars are light with an outline in full colour; *Other* is pale with a thin grey one; the
+            # others have a thin gap around them.
             stroke=alt.Stroke("outline:N", scale=None),
             strokeWidth=alt.StrokeWidth(
                 condition=[
@@ -110,9 +109,9 @@ def visits_by_path(
                 value=0.75 if band_px >= MIN_WIDTH_WITH_GAP_PX else 0,
             ),
             fillOpacity=alt.FillOpacity(condition=[{"test": "datum.running", "value": RUNNING}], value=1),
-            tooltip=_tooltip(day="Date", path="Path", count="Visits"),
         )
-        return _by_date([bars.add_params(picked), *(_cut_marks() if spike else ())], metrics, size, formatter)
+        marks = [bars.add_params(picked), *(_cut_marks() if spike else ())]
+        return _by_date(marks, metrics, size, formatter)
 
     highest = max(days, key=lambda day: day.visits)
     parts = [
@@ -135,7 +134,17 @@ def visits_by_path(
                 "top": cut_at, "from": cut_at * 0.76, "to": cut_at * 0.8,
             }
         ]  # fmt: skip
-    return make_chart("visits-by-path", "Visits per day by path", text, data, layout, formatter)
+    # From the top of the stack, as in the legend.
+    lines = [("Date", None), ("Visits", None), *zip(names[::-1], colours[::-1], strict=True)]
+    tips = {
+        day.date.isoformat(): [
+            *_day_and_visits(day, formatter), *(formatter.number(visits[at]) for _, visits in series[::-1])
+        ]
+        for at, day in enumerate(days)
+    }  # fmt: skip
+    return make_chart(
+        "visits-by-path", "Visits per day by path", text, data, Tips(lines, tips), layout, formatter
+    )
 
 
 def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Chart:
@@ -167,25 +176,21 @@ def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Char
                 _part(base, "dashed").mark_line(strokeWidth=1.75, strokeDash=[3, 4]),
                 _part(base, "running").mark_point(size=52, fill="var(--paper)", strokeWidth=1.75),
             ]
-        # The tooltip opens anywhere above or below a date, not only on the line.
-        hover_areas = alt.Chart(alt.NamedData("dates")).mark_rect(color="transparent")
-        hover_areas = hover_areas.encode(tooltip=_tooltip(day="Date", count="Visits", previous="Previous"))
-        return _by_date([*lines, hover_areas], metrics, size, formatter)
+        return _by_date(lines, metrics, size, formatter)
 
-    dates = [
-        row
-        | {
-            "day": formatter.day(day.date),
-            "count": formatter.number(day.visits)
-            + (" so far" if not day.complete else "" if day.recorded else ", no rows"),
-            "previous": f"{formatter.number(day.previous)} on {formatter.day(before)}" if before else "",
-        }
-        for row, day, before in zip(_date_rows(days), days, [*earlier.span.dates(), *unpaired], strict=True)
-    ]
+    tips = {
+        day.date.isoformat(): [
+            *_day_and_visits(day, formatter),
+            f"{formatter.number(day.previous)} on {formatter.day(before)}" if before else "",
+        ]
+        for day, before in zip(days, [*earlier.span.dates(), *unpaired], strict=True)
+    }
+    lines = [("Date", None), ("Visits", "var(--accent)"), ("Previous", "var(--ghost)")]
     title = f"Visits per day against the {earlier.label}"
     free = weekends(metrics.window.span.dates())
-    data = {"visits": _points(days), "dates": dates, "weekends": free}
-    return make_chart("against-previous", title, _compared_text(metrics, formatter), data, layout, formatter)
+    data = {"visits": _points(days), "dates": _date_rows(days), "weekends": free}
+    text = _compared_text(metrics, formatter)
+    return make_chart("against-previous", title, text, data, Tips(lines, tips), layout, formatter)
 
 
 def top_paths(
@@ -202,7 +207,6 @@ def top_paths(
     rows = [
         {
             "series": series_id(at),
-            "path": _name(row.path),
             "visits": row.visits,
             "count": formatter.number(row.visits),
             "colour": theme.series_colour(slot if owners.get(slot) == row.path else None, "ghost"),
@@ -231,15 +235,22 @@ def top_paths(
                 axis=None,
                 scale=alt.Scale(domain=[0, most_visits * plot_px / bars_px], nice=False),
             ),
-            tooltip=_tooltip(path="Path", count="Visits"),
+            tooltip="series:N",
         )
         bars = base.mark_bar().encode(color=alt.Color("colour:N", scale=None, legend=None))
         words = base.mark_text(align="left", dx=5).encode(text="count:N")
         return alt.LayerChart(layer=[bars, words], height=round(size.font_px * 1.8) * len(rows))
 
-    parts = [f"{row['path']} {row['count']}" for row in rows]
+    tips = {
+        str(row["series"]): [_name(path.path), str(row["count"])]
+        for row, path in zip(rows, paths, strict=True)
+    }
+    parts = [" ".join(tip) for tip in tips.values()]
     text = f"{formatter.count(metrics.total, 'visit')} on {_dates(metrics, formatter)}. {', '.join(parts)}."
-    return make_chart("top-paths", "Visits by path", text, {"visits": rows}, layout, formatter)
+    lines = [("Path", None), ("Visits", None)]
+    return make_chart(
+        "top-paths", "Visits by path", text, {"visits": rows}, Tips(lines, tips), layout, formatter
+    )
 
 
 def _by_date(
@@ -253,7 +264,7 @@ def _by_date(
     marks = [unrecorded(alt.Chart(alt.NamedData("dates")), missing, size)] if missing else []
     axis = date_axis(span.dates(), words, size, formatter)
     behind = [shade(axis)] if weekends(span.dates()) else []
-    placed = [layer.encode(x=axis) for layer in (*layers, *marks)]
+    placed = [layer.encode(x=axis) for layer in (*layers, *marks, hover_areas(span.days, size))]
     return alt.LayerChart(layer=[*behind, *placed], height=size.height_px)
 
 
@@ -332,8 +343,10 @@ def _opacity() -> alt.Opacity:
     return alt.Opacity(condition=[{"test": {"not": {"param": SELECTED}}, "value": FAINT}], value=1)
 
 
-def _tooltip(**titles: str) -> list[alt.Tooltip]:
-    return [alt.Tooltip(f"{field}:N", title=title) for field, title in titles.items()]
+def _day_and_visits(day: Day, formatter: LocaleFormatter) -> list[str]:
+    """Return a date and its visits, as the first lines of its tooltip."""
+    state = " so far" if not day.complete else "" if day.recorded else ", no rows"
+    return [formatter.day(day.date), formatter.number(day.visits) + state]
 
 
 def _date_rows(days: Sequence[Day]) -> list[dict[str, object]]:

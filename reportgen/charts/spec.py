@@ -22,7 +22,7 @@ from reportgen.metrics.figures import OTHER
 Rows = Sequence[Mapping[str, Any]]
 
 LABEL_COLUMNS = 28
-"""Maximum width of a path in a legend, in columns; a tooltip shows more of it."""
+"""Maximum width of a path in a legend and in the tooltip of a date, in columns."""
 
 LETTER_WIDTHS = {"il|.,:;'!/()[]{}tfrjI1- ": 0.42, "mwMW%@": 0.98}
 """Widths of letters in font sizes, in DejaVu Sans, a wide one of the usual fonts; all others have 0.65."""
@@ -32,6 +32,9 @@ SHORTEST_BAR_PX = 64
 
 MAX_PATH_COLUMNS = {"wide": 48, "narrow": 24}
 """Maximum width of a path before a horizontal bar, in columns, by the name of a size."""
+
+GAP = 0.1
+"""Gap between two dates, as a part of their distance."""
 
 FRIDAY = 5
 """Its number in the week, of which the weekend is the rest (ISO 8601)."""
@@ -79,18 +82,28 @@ SIZES = (
 
 
 @dataclass(frozen=True)
+class Tips:
+    """The tooltips of a chart. Each line has a name and may have a colour; ``values`` has them by mark."""
+
+    lines: Sequence[tuple[str, str | None]]
+    values: Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
 class Chart:
     """A chart ready for the page.
 
     ``name`` is its id on the page and the name of its download. ``alt`` describes it in words and numbers.
     ``rows`` are the named data of its specifications; ``specs`` has one specification for each
-    :attr:`Size.name`.
+    :attr:`Size.name`. The tooltip of a mark in them is the mark's key in ``tips``: names of paths cannot be
+    keys of an object in JavaScript, where ``__proto__`` and ``404`` have a meaning of their own.
     """
 
     name: str
     title: str
     alt: str
     rows: Mapping[str, Rows]
+    tips: Tips
     specs: Mapping[str, dict[str, Any]]
 
     def spec_json(self, size: str) -> str:
@@ -103,6 +116,7 @@ def make_chart(
     title: str,
     text: str,
     rows: Mapping[str, Rows],
+    tips: Tips,
     layout: Callable[[Size], alt.LayerChart],
     formatter: LocaleFormatter,
 ) -> Chart:
@@ -117,7 +131,7 @@ def make_chart(
     # The tests validate every kind of chart; validation here would take a tenth of a build's time.
     with debug_mode(False), translate_chart_errors("specified"):  # noqa: FBT003 - Altair's own
         specs = {size.name: _spec(layout(size), size, formatter) for size in SIZES}
-    return Chart(name, title, text, rows, specs)
+    return Chart(name, title, text, rows, tips, specs)
 
 
 def text_width_px(text: str, font_px: float) -> float:
@@ -152,9 +166,19 @@ def date_axis(
     )
     # Without padding, rounding may put the first date just outside the range, and its label is dropped.
     scale = alt.Scale(
-        type="band", domain=[day.isoformat() for day in dates], paddingInner=0.1, paddingOuter=0.05
+        type="band", domain=[day.isoformat() for day in dates], paddingInner=GAP, paddingOuter=GAP / 2
     )
     return alt.X("date:O", axis=axis, scale=scale)
+
+
+def hover_areas(dates: int, size: Size) -> alt.Chart:
+    """Return what opens the tooltip of a date anywhere above or below it, without a gap between dates."""
+    gap_px = 2 + size.width_px / dates * GAP
+    base = alt.Chart(alt.NamedData("dates")).mark_rect(
+        color="transparent", stroke="transparent", strokeWidth=gap_px
+    )
+    areas: alt.Chart = base.encode(tooltip="date:N")
+    return areas
 
 
 def visits_axis(highest: int) -> alt.Axis:

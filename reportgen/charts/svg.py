@@ -25,7 +25,9 @@ DEFAULT_ATTRIBUTES = (
     r' (?:(?:fill-)?opacity="1"|role="graphics-[a-z]+"|aria-(?:roledescription|hidden)="[^"]*")'
 )
 
-INVISIBLE = r'<path class="(?:fore|back)ground" d="(?:M0,0h0v0h0Z)?"[^<>]*/>'
+INVISIBLE = (
+    r'<path class="(?:fore|back)ground" d="(?:M0,0h0v0h0Z)?"[^<>]*/>|<path [^<>]* fill="transparent"[^<>]*/>'
+)
 SAME_STYLE = r'<path d="[^"]*"([^<>]*)/>(?:<path d="[^"]*"\1/>)+'
 
 FONTS = "FONTCONFIG_FILE"

@@ -10,8 +10,8 @@ from typing import Any
 FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif'
 
 # Neighbours in this order differ in lightness as well as in hue, for readers who see few hues and for
-# printing in black and white. Light colours still have a contrast of 3:1 with the background. *Other*, often the
-# largest part, is so pale that the named series stand out; its outline has that contrast.
+# printing in black and white. Light colours still have a contrast of 3:1 with the background. *Other*, often
+# the largest part, is so pale that the named series stand out; its outline has that contrast.
 SERIES_LIGHT = ("#1f4e8c", "#db7018", "#33795a", "#bd7ea8", "#8e4dcb", "#68a05b", "#8c3223", "#3298e1")
 SERIES_DARK = ("#8ab8f5", "#d57d1b", "#b6dba0", "#b8499a", "#ba89b8", "#5a824a", "#f6aebd", "#187ecd")
 SERIES_COUNT = len(SERIES_LIGHT)

@@ -225,9 +225,8 @@ def drawing_key(window: str, chart: Chart, size: str) -> str:
 
 
 def _chart_variables(chart: Chart, window: str, timezone: str) -> dict[str, Any]:
-    interactive = json.dumps(
-        {"datasets": chart.rows, **chart.specs}, ensure_ascii=False, separators=(",", ":")
-    )
+    live = {"datasets": chart.rows, "lines": chart.tips.lines, "tips": chart.tips.values, **chart.specs}
+    interactive = json.dumps(live, ensure_ascii=False, separators=(",", ":"))
     return {
         "name": chart.name,
         "title": chart.title,

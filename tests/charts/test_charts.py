@@ -200,7 +200,7 @@ def test_bars_add_up_to_each_days_visits(usual: list[Chart]) -> None:
     for days, _, visits in TWELVE:
         stored[(TODAY - timedelta(days)).isoformat()] += visits if days < 7 else 0
     assert drawn_visits == +stored
-    assert [row["visits"] for row in chart.rows["visits"] if row["path"] == "/p11"] == [
+    assert [row["visits"] for row in chart.rows["visits"] if row["series"] == "s0"] == [
         visits for days, path, visits in sorted(TWELVE, reverse=True) if path == "/p11" and days < 7
     ]
 
@@ -441,7 +441,7 @@ def test_dates_without_rows_are_marked_and_named_on_both_charts() -> None:
     assert [chart.alt for chart in whole if "No rows" in chart.alt] == []
     gaps = compared([(days, "/", 10) for days in range(14) if days not in {1, 3, 4}])
     assert gaps.alt.endswith(" No rows on Thu 19 \u2013 Fri 20 Nov 2026; Sun 22 Nov 2026.")
-    assert [row["count"] for row in gaps.rows["dates"]] == [
+    assert [tip[1] for tip in gaps.tips.values.values()] == [
         "10", "10", "0, no rows", "0, no rows", "10", "0, no rows", "10 so far",
     ]  # fmt: skip
 
@@ -449,8 +449,8 @@ def test_dates_without_rows_are_marked_and_named_on_both_charts() -> None:
 def test_todays_numbers_say_so_far_until_the_day_is_over() -> None:
     rows = [(days, "/", 1000 if days == 0 else 9) for days in range(14)]
     running, over = (stacked(rows, "7d", over=over)[0] for over in (False, True))
-    assert [row["count"] for row in running.rows["visits"]] == ["9"] * 6 + ["1,000 so far"]
-    assert [row["count"] for row in over.rows["visits"]] == ["9"] * 6 + ["1,000"]
+    assert [tip[1] for tip in running.tips.values.values()] == ["9"] * 6 + ["1,000 so far"]
+    assert [tip[1] for tip in over.tips.values.values()] == ["9"] * 6 + ["1,000"]
     most = "most on Mon 23 Nov 2026: 1,000"
     assert f"{most} so far. By path:" in running.alt
     assert f"{most}. By path:" in over.alt
@@ -522,15 +522,23 @@ def test_the_legend_names_both_spans_in_their_colours(usual: list[Chart]) -> Non
 
 
 def test_the_tooltip_of_a_date_has_both_numbers_and_both_dates() -> None:
-    rows = compared([(0, "/", 1500), (7, "/", 2500), (1, "/", 3)]).rows["dates"]
-    assert len(rows) == 7
-    assert rows[-1] == {
-        "date": "2026-11-23",
-        "day": "Mon 23 Nov 2026",
-        "count": "1,500 so far",
-        "previous": "2,500 on Mon 16 Nov 2026",
-    }
-    assert (rows[-2]["count"], rows[-2]["previous"]) == ("3", "0 on Sun 15 Nov 2026")
+    tips = compared([(0, "/", 1500), (7, "/", 2500), (1, "/", 3)]).tips
+    assert tips.lines == [("Date", None), ("Visits", "var(--accent)"), ("Previous", "var(--ghost)")]
+    assert len(tips.values) == 7
+    assert tips.values["2026-11-23"] == ["Mon 23 Nov 2026", "1,500 so far", "2,500 on Mon 16 Nov 2026"]
+    assert tips.values["2026-11-22"] == ["Sun 22 Nov 2026", "3", "0 on Sun 15 Nov 2026"]
+
+
+def test_the_tooltip_of_a_date_lists_the_stack_from_its_top_with_all_colours(usual: list[Chart]) -> None:
+    """Their sum is the total of the date; a path without visits on the date has 0."""
+    chart = usual[1]
+    names, found = list(scale(chart).items())[::-1], chart.tips
+    assert found.lines == [("Date", None), ("Visits", None), *names]
+    for tip in found.values.values():
+        assert sum(map(int, tip[2:])) == int(tip[1].removesuffix(" so far"))
+    rows = [(1, "/a", 1000), (1, "/b", 7), (2, "/a", 9)]
+    assert stacked(rows, "7d")[0].tips.values["2026-11-21"] == ["Sat 21 Nov 2026", "9", "0", "9"]
+    assert stacked(rows, "7d")[0].tips.values["2026-11-22"] == ["Sun 22 Nov 2026", "1,007", "7", "1,000"]
 
 
 SUNDAY, SATURDAY = "Sun 22 Nov 2026", "Sat 21 Nov 2026"
@@ -614,9 +622,10 @@ def test_dates_and_counts_of_a_chart_follow_the_locale() -> None:
     bars, comparison = drawn([(1, "/", 1234), (8, "/", 1000)], "7d", formatter=LocaleFormatter.of("de"))
     assert bars.rows["visits"][0] | {"order": 0} == {
         "date": "2026-11-22", "series": "s0", "order": 0, "visits": 1234, "running": False,
-        "day": "So., 22. Nov. 2026", "path": "/", "count": "1.234", "outline": "var(--paper)",
+        "outline": "var(--paper)",
     }  # fmt: skip
-    assert comparison.rows["dates"][-2]["previous"] == "1.000 on So., 15. Nov. 2026"
+    assert bars.tips.values["2026-11-22"] == ["So., 22. Nov. 2026", "1.234", "1.234"]
+    assert comparison.tips.values["2026-11-22"][2] == "1.000 on So., 15. Nov. 2026"
     assert "So., 22. Nov." in words(svgs(bars)["wide"])
     assert next(iter(scale(comparison))) == "Di., 17.\u2009\u2013\u2009Mo., 23. Nov. 2026"
     assert "1.234 visits" in bars.alt
