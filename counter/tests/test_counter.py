@@ -46,7 +46,7 @@ def process() -> Iterator[Start]:
             running = stack.enter_context(
                 subprocess.Popen(
                     [sys.executable, "-c", imports + code, *map(str, arguments)],
-                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                 )
             )  # fmt: skip
             stack.callback(running.kill)
@@ -109,9 +109,10 @@ def test_eight_writers_do_not_deadlock(process: Start, url: str) -> None:
     """Each writes the same paths, several times a second, in an order of its own."""
     code = """
 import random
-counter, end = Counter(sys.argv[1], flush_s=0.02), time.monotonic() + float(sys.argv[2])
+counter = Counter(sys.argv[1], flush_s=0.1)
 print("ready", flush=True)
-added, paths = 0, [f"/{n}" for n in range(1000)]
+input()  # until all are ready
+end, added, paths = time.monotonic() + float(sys.argv[2]), 0, [f"/{n}" for n in range(1000)]
 while time.monotonic() < end:
     random.shuffle(paths)
     for path in paths:
@@ -121,6 +122,9 @@ while time.monotonic() < end:
 print(added)
 """
     writers = [process(code, url, SECONDS) for _ in range(8)]
+    for writer in writers:
+        assert writer.stdin
+        print(file=writer.stdin, flush=True)
     ended = [writer.communicate(timeout=SECONDS + 60) for writer in writers]
     assert [errors for _, errors in ended if errors] == []
     assert sum(table(url).values()) == sum(int(added) for added, _ in ended)
