@@ -49,7 +49,8 @@ def run(options: Options) -> tuple[dict[str, object], dict[str, str]]:
         }
         figures, absent = interleaved(cases, options)
     found = versions("duckdb", "crawler-user-agents")
-    return {**figures, "left out": absent}, found | {"GoAccess": printed("goaccess", "--version")}
+    found["GoAccess"] = printed("goaccess", "--version").removeprefix("GoAccess - ").rstrip(".")
+    return {**figures, "left out": absent}, found
 
 
 def write_log(file: Path, lines: int) -> None:
