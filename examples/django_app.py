@@ -19,6 +19,7 @@ settings.configure(
     REPORTGEN_COUNTER={
         "url": os.environ.get("METRICS_URL", "sqlite:///metrics.db"),
         "timezone": "Europe/Berlin",
+        "exclude": ["/admin/**"],
     },
     ROOT_URLCONF=__name__,
     SECRET_KEY=secrets.token_hex(),

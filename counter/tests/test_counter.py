@@ -410,6 +410,7 @@ while True:
         ({"url": "sqlite:///m.db", "timezone": "../x"}, "is not a known time zone"),
         ({"url": "sqlite:///m.db", "flush_s": 0}, "flush_s 0 is not a number of seconds greater than 0"),
         ({"url": "sqlite:///m.db", "flush_s": float("nan")}, "flush_s nan"),
+        ({"url": "sqlite:///m.db", "exclude": "/admin/**"}, "exclude is a text; write a list of globs"),
     ],
 )
 def test_a_wrong_argument_is_one_clear_message(arguments: dict[str, object], message: str) -> None:

@@ -142,6 +142,14 @@ def test_a_path_is_stored_as_browsers_send_it_and_without_its_query(
     assert set(table(sqlite_url(tmp_path / "m.db"))) == set(sent.values())
 
 
+def test_excluded_paths_are_not_counted(tmp_path: Path) -> None:
+    counter = Counter(sqlite_url(tmp_path / "m.db"), flush_s=3600, exclude=["/admin/**", "/u/*"])
+    for path in ("/", "/admin/x/y", "/u/maria", "/u/maria/orders"):
+        count(counter, path=path)
+    assert counter.flush()
+    assert table(sqlite_url(tmp_path / "m.db")) == {"/": 1, "/u/maria/orders": 1}
+
+
 def test_any_path_can_be_stored_in_postgresql(pg: str) -> None:
     """Also bytes that are not text, and texts that PostgreSQL or its index cannot hold."""
     counter = Counter(pg, flush_s=3600)

@@ -7,12 +7,15 @@ from datetime import date
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
+import pytest
+
 from reportgen.config.settings import config_from_options
 from reportgen.config.types import ASSETS
 from reportgen.core.windows import Span
+from reportgen.sources.log_formats import glob_pattern
 from reportgen.sources.registry import open_source
 from reportgen_counter import visits
-from reportgen_counter.visits import Response, stored_path, visited_path
+from reportgen_counter.visits import Response, paths_pattern, stored_path, visited_path
 
 ROOT = Path(__file__).parents[2]
 LOG = Path(__file__).parent / "logs" / "semicomplete-combined.log.gz"
@@ -25,6 +28,26 @@ def test_both_have_the_same_rules() -> None:
     copy = ROOT / "counter" / "src" / "reportgen_counter" / "user_agents.py"
     assert rules.read_text() == copy.read_text(), f"copy {rules} to {copy}"
     assert set(ASSETS) == visits.ASSETS
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "matches"),
+    [
+        ("/admin/**", "/admin/users/7", True),
+        ("/admin/**", "/administration", False),
+        ("/users/*", "/users/maria", True),
+        ("/users/*", "/users/maria/orders", False),
+        ("**/*.php", "/a/b/c.php", True),
+        ("/?", "/a", True),
+        ("/a.c", "/abc", False),
+        ("/caf\u00e9/*", "/caf%C3%A9/menu", True),
+        ("/caf%C3%A9/*", "/caf%C3%A9/menu", True),
+    ],
+)
+def test_both_exclude_the_same_paths(glob: str, path: str, matches: bool) -> None:
+    assert bool(paths_pattern([glob]).fullmatch(path)) is matches
+    if glob.isascii():
+        assert bool(re.fullmatch(glob_pattern(glob), path)) is matches
 
 
 def test_both_count_the_same_visits_of_a_real_log() -> None:

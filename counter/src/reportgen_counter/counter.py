@@ -5,7 +5,7 @@ import atexit
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, tzinfo
 from logging import getLogger
@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from reportgen_counter.database import UnsureCommitError, advice_for, writer_for
 from reportgen_counter.user_agents import program_of
-from reportgen_counter.visits import Response, visited_path
+from reportgen_counter.visits import Response, paths_pattern, visited_path
 
 MAX_KEYS = 50_000
 """Maximum number of pairs of date and path in memory."""
@@ -35,14 +35,19 @@ _counters: list["Counter"] = []
 class Counter:
     """Counts visits in memory, and adds them to the table ``metrics`` at least every ``flush_s`` seconds.
 
-    One for each process is enough. Threads may share it. After a fork the child counts from zero.
+    One for each process is enough. Threads may share it. After a fork the child counts from zero. Responses
+    whose path one of the globs ``exclude`` matches are not counted.
 
     Raises:
-        ValueError: the URL, the time zone or ``flush_s`` is not valid.
+        ValueError: an argument is not valid.
 
     """
 
-    def __init__(self, url: str, timezone: str = "UTC", flush_s: float = 15) -> None:
+    def __init__(
+        self, url: str, timezone: str = "UTC", flush_s: float = 15, exclude: Sequence[str] = ()
+    ) -> None:
+        if isinstance(exclude, str):
+            raise ValueError(f'exclude is a text; write a list of globs: ["{exclude}"]')  # noqa: TRY004
         if not flush_s > 0:
             raise ValueError(f"flush_s {flush_s} is not a number of seconds greater than 0")
         self.overflow = 0
@@ -50,6 +55,7 @@ class Counter:
         self._write = writer_for(url)
         self._zone = _zone(timezone)
         self._flush_s = flush_s
+        self._excluded = paths_pattern(exclude)
         self.start_empty()
         program_of("AppleWebKit")  # loads the list, which takes 0.1 s: no request waits for it
         _counters.append(self)
@@ -70,7 +76,7 @@ class Counter:
         """Count the response that ``read(*parts)`` returns if it is a visit. It never raises an error."""
         try:
             path = visited_path(read(*parts))
-            if path is not None:
+            if path is not None and not self._excluded.fullmatch(path):
                 self.add(path)
         except Exception:
             if not self._error_logged:

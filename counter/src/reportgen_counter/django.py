@@ -32,7 +32,8 @@ class Middleware:
         options = getattr(settings, "REPORTGEN_COUNTER", None)
         if not options:
             raise MiddlewareNotUsed("REPORTGEN_COUNTER is not set")
-        self._counter = _counter(**options)
+        hashable = {name: tuple(each) if isinstance(each, list) else each for name, each in options.items()}
+        self._counter = _counter(**hashable)
         self._get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:

@@ -1,6 +1,7 @@
 """Which responses are visits, and the path under which a visit is counted."""
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import quote
@@ -61,3 +62,19 @@ def stored_path(path: str | bytes) -> str:
     """Return a decoded path as browsers send it: percent-encoded, so that any database can hold it."""
     data = path if isinstance(path, bytes) else path[:MAX_PATH].encode(errors="replace")
     return quote(data[:MAX_PATH], PATH_CHARACTERS)[:MAX_PATH]
+
+
+def paths_pattern(globs: Sequence[str]) -> re.Pattern[str]:
+    """Return the pattern of the stored paths that one of ``globs`` matches.
+
+    ``*`` is any text without a slash, ``**`` any text, ``?`` a character but a slash.
+    """
+    parts = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+    pieces = (re.split(r"(\*\*|\*|\?)", stored_glob(glob)) for glob in globs)
+    patterns = ("".join(parts.get(piece) or re.escape(piece) for piece in each) for each in pieces)
+    return re.compile("|".join(patterns) or "(?!)", re.DOTALL)
+
+
+def stored_glob(glob: str) -> str:
+    """Return a glob whose characters are encoded as those of stored paths are."""
+    return quote(glob, PATH_CHARACTERS + "%?")
