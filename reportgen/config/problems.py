@@ -32,6 +32,7 @@ LONGEST_VALUE = 80
 """Maximum number of characters of a value in a message."""
 
 WORDS = {
+    "missing": "is not set. Write it.",
     "string_too_short": "is empty. Write a text, or leave the setting out.",
     "string_too_long": "is too long. Write at most {max_length} characters.",
     "string_type": "is not a text. Write it in quotes.",

@@ -36,6 +36,7 @@ from reportgen.config.types import (
     Directory,
     Encoding,
     ExistingDirectory,
+    FilePath,
     HeaderName,
     Intro,
     LocaleName,
@@ -163,6 +164,7 @@ class Config(_Section):
     intro: Intro = ""
     locale: LocaleName = "en"
     templates_dir: ExistingDirectory | None = None
+    notes_file: FilePath | None = None
     timezone: ZoneName = "UTC"
     windows: WindowNames = ("today", "7d", "30d")
     default_window: WindowName = Field(default="7d", validate_default=True)
@@ -234,7 +236,7 @@ def load_config(
 
     """
     layers = [read_file(file), *read_variables(environ), option_layer(options or {})]
-    return checked_config(merge_settings(layers, environ), environ)
+    return checked_config(merge_settings(layers, environ, notes_beside(file)), environ)
 
 
 def config_from_options(options: Mapping[str, Any]) -> Config:
@@ -247,9 +249,19 @@ def config_from_options(options: Mapping[str, Any]) -> Config:
     return checked_config(merge_settings([option_layer(options)], {}), {})
 
 
-def merge_settings(layers: Sequence[Layer], environ: Mapping[str, str]) -> MergedSettings:
-    """Merge and check the settings of ``layers``; ``source.url_env`` names a variable of ``environ``."""
-    merged, problems = _with_url(merge_layers(layers), environ)
+def notes_beside(file: Path | None, name: str = "notes.toml") -> Path:
+    """Return the default of ``notes_file`` of the settings in ``file``."""
+    return (file or DEFAULT_FILE).with_name(name)
+
+
+def merge_settings(
+    layers: Sequence[Layer], environ: Mapping[str, str], notes_file: Path | None = None
+) -> MergedSettings:
+    """Merge and check the settings of ``layers``; ``source.url_env`` names a variable of ``environ``.
+
+    ``notes_file`` is the default of the setting of this name.
+    """
+    merged, problems = _with_url({"notes_file": notes_file, **merge_layers(layers)}, environ)
     try:
         config = Config.model_validate(merged)
     except ValidationError as exc:
@@ -297,14 +309,24 @@ def read_file(file: Path | None) -> Layer:
         ConfigError: the file cannot be read, or is not valid TOML.
 
     """
-    path, text = file or DEFAULT_FILE, ""
+    found = read_toml(file or DEFAULT_FILE)
+    if file and found is None:
+        raise ConfigError(f"{file}: no such file. Name an existing one with --config.")
+    return found or Layer({}, lambda _: "")
+
+
+def read_toml(path: Path) -> Layer | None:
+    """Return what a TOML file sets, with its lines, or ``None`` if there is no such file.
+
+    Raises:
+        ConfigError: the file cannot be read, or is not valid TOML.
+
+    """
     try:
         text = path.read_text(encoding="utf-8")
         settings = tomllib.loads(text)
     except FileNotFoundError:
-        if file:
-            raise ConfigError(f"{path}: no such file. Name an existing one with --config.") from None
-        settings = {}
+        return None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a UTF-8 text. Save it as UTF-8.") from None
     except OSError as exc:

@@ -19,6 +19,7 @@ from reportgen.config.settings import (
     MergedSettings,
     checked_config,
     merge_settings,
+    notes_beside,
     option_layer,
     origin,
     read_file,
@@ -110,19 +111,21 @@ def load_settings(
     tables = stored.settings.get("sites")
     shared = {key: value for key, value in stored.settings.items() if key != "sites"}
     layers = [replace(stored, settings=shared), *read_variables(environ), option_layer(options)]
-    top = merge_settings(layers, environ)
+    top = merge_settings(layers, environ, notes_beside(file))
     if tables is None:
         return checked_config(top, environ)
     lines = list(problem_lines(top.problems, partial(origin, layers)))
     if "source" in options:
         lines.append("--source would make all sites show the same. Set the source of each site in the file.")
-    sites, more = _sites(tables, top, environ)
+    sites, more = _sites(tables, top, environ, file)
     if lines + more or top.config is None:
         raise ConfigError("\n".join(lines + more))
     return Sites(top.config, sites)
 
 
-def _sites(tables: Any, top: MergedSettings, environ: Mapping[str, str]) -> tuple[list[Site], list[str]]:
+def _sites(
+    tables: Any, top: MergedSettings, environ: Mapping[str, str], file: Path | None
+) -> tuple[list[Site], list[str]]:
     """Return all valid sites, and a line for every problem of the others."""
     if not isinstance(tables, list) or not tables or not all(isinstance(table, Mapping) for table in tables):
         place = top.layers[0].place_of(("sites",))
@@ -131,7 +134,7 @@ def _sites(tables: Any, top: MergedSettings, environ: Mapping[str, str]) -> tupl
         ]
     sites, problems = [], []
     for number, table in enumerate(tables):
-        config, wrong = _config(table, number, top, environ)
+        config, wrong = _config(table, number, top, environ, file)
         problems += wrong
         if config and not wrong:
             sites.append(Site(table["name"], table.get("prefix", table["name"]), config))
@@ -165,7 +168,11 @@ def _nested(buckets: Sequence[str | None]) -> list[str]:
 
 
 def _config(
-    table: Mapping[str, Any], number: int, top: MergedSettings, environ: Mapping[str, str]
+    table: Mapping[str, Any],
+    number: int,
+    top: MergedSettings,
+    environ: Mapping[str, str],
+    file: Path | None,
 ) -> tuple[Config | None, list[str]]:
     """Return the settings of the site in the ``number``-th table, and a line for each problem of them."""
     name, common = table.get("name"), top.config or Config()
@@ -189,7 +196,8 @@ def _config(
     ]
     own = {key: table[key] for key in table if key not in SITE_ONLY | TOP_ONLY}
     site = Layer(own, place_of)
-    merged = merge_settings([*inherited, Layer(placed, place_of), site], environ)
+    notes_file = notes_beside(file, f"{prefix}.notes.toml") if valid else None
+    merged = merge_settings([*inherited, Layer(placed, place_of), site], environ, notes_file)
     invalid = [problem for problem in merged.problems if problem not in top.problems]
     misplaced = list(_misplaced(table))
     if not {"url", "url_env"} & (merged.settings.get("source") or {}).keys():

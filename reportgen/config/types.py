@@ -216,9 +216,20 @@ def _existing(value: Path) -> Path:
 
 
 def _directory(value: object) -> Path:
-    if not isinstance(value, str | Path) or not str(value) or re.search("[\0\ud800-\udfff]", str(value)):
+    if not _is_path(value):
         raise ValueError('is not the path of a directory. Write one such as "output".')
-    return Path(value)
+    return Path(str(value))
+
+
+def _file(value: object) -> Path:
+    if not _is_path(value):
+        raise ValueError('is not the path of a file. Write one such as "notes.toml".')
+    return Path(str(value))
+
+
+def _is_path(value: object) -> bool:
+    usable = isinstance(value, str | Path) and str(value) != ""
+    return usable and not re.search("[\0\ud800-\udfff]", str(value))
 
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
@@ -252,4 +263,5 @@ LocaleName = Annotated[str, AfterValidator(_locale)]
 Intro = Annotated[str, StringConstraints(strip_whitespace=True, max_length=10_000), AfterValidator(_intro)]
 BucketAddress = Annotated[str, StringConstraints(strip_whitespace=True), AfterValidator(_bucket)]
 Directory = Annotated[Path, PlainValidator(_directory)]
+FilePath = Annotated[Path, PlainValidator(_file)]
 ExistingDirectory = Annotated[Directory, AfterValidator(_existing)]

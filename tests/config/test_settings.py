@@ -27,6 +27,7 @@ base_path = "/"                       # where the report is served
 intro = ""                            # Markdown, below the site's name
 locale = "en"                         # of numbers, dates and the direction of the page
 # templates_dir = "templates"         # files that override the page's own
+# notes_file = "notes.toml"           # what happened, to be marked on the charts
 timezone = "UTC"                      # the zone in which the table's dates were written
 windows = ["today", "7d", "30d"]
 default_window = "7d"
@@ -126,6 +127,8 @@ def plain(config: Config) -> dict[str, Any]:
     shown = config.model_dump(
         mode="json", by_alias=True, exclude_none=True, exclude={"source": {"url"}, "import_": {"into"}}
     )
+    if config.notes_file == Path("notes.toml"):
+        del shown["notes_file"]
     if config.source.log == LogSettings():
         del shown["source"]["log"]
     if config.import_ == ImportSettings():
@@ -199,7 +202,7 @@ def test_every_setting_has_a_variable(load: Load) -> None:
     wanted = {
         "site": "example.com", "site_url": "https://example.com", "base_path": "/stats/",
         "intro": "Hello, *you*", "locale": "de",
-        "templates_dir": "own", "timezone": "Europe/Berlin",
+        "templates_dir": "own", "notes_file": "own.toml", "timezone": "Europe/Berlin",
         "windows": ["1d", "3d"], "default_window": "3d", "compare": ["year", "previous"],
         "week_start": "sunday", "top_paths": 7, "schedule": "6h",
         "jitter_s": 9, "build_timeout_s": 60,
