@@ -13,6 +13,7 @@ from functools import partial
 
 from reportgen import __version__
 from reportgen.charts import vega_bundle
+from reportgen.config.chart_notes import read_chart_notes
 from reportgen.config.settings import Config
 from reportgen.core.errors import ConfigError, RenderError, ReportgenError, mask
 from reportgen.core.processes import (
@@ -248,19 +249,22 @@ def source_state(config: Config, now: datetime, as_of: date | None) -> str | Non
     """
     today = as_of or today_in(config.zone, now)
     state = open_source(config.source, config.timezone, Span(today, today)).state
-    return None if state is None else _digest(config, (state, today, as_of, config.source))
+    notes = read_chart_notes(config.notes_file)
+    return None if state is None else _digest(config, (state, today, as_of, config.source, notes))
 
 
 def fingerprint(config: Config, dataset: Dataset) -> str:
     """Return a digest of all that a release shows, except the time of the build."""
     read = (dataset.windows, dataset.daily, dataset.cells, dataset.notes, dataset.site, dataset.notice)
     listed = [(found.listed, found.changed_paths, found.path_count) for found in dataset.paths]
-    return _digest(config, (read, dataset.left_out, listed), *(found.csv for found in dataset.paths))
+    return _digest(
+        config, (read, dataset.left_out, listed, dataset.annotations), *(found.csv for found in dataset.paths)
+    )
 
 
 def _digest(config: Config, read: object, *files: bytes) -> str:
     """Return a digest of what was read, and of all else that a release shows."""
-    shown = config.model_dump(exclude={"source", "import_", "output", "server"})
+    shown = config.model_dump(exclude={"notes_file", "source", "import_", "output", "server"})
     digest = hashlib.sha256(repr((__version__, vega_bundle.name(), shown, read)).encode())
     digest.update(templates_digest(config.templates_dir).encode())
     for file in files:

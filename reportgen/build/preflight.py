@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from pathlib import Path
 
+from reportgen.config.chart_notes import read_chart_notes
 from reportgen.config.settings import Config
-from reportgen.core.errors import OutputBusy, PublishError, ReportgenError
+from reportgen.core.errors import ConfigError, OutputBusy, PublishError, ReportgenError
 from reportgen.core.text import ENGLISH, LONGEST_NAME, shorten, visible
 from reportgen.core.windows import EARLIEST, Span, look_back, make_window
 from reportgen.metrics.dataset import make_windows, read_days, read_examples
@@ -32,6 +33,7 @@ def check_settings(config: Config, today: date) -> Iterator[Finding]:
     yield Finding("ok", "config", f"windows {', '.join(config.windows)}; default {config.default_window}")
     if config.templates_dir:
         yield _templates(config.templates_dir)
+    yield from _notes(config)
     yield Finding("ok", "zone", f"{config.timezone}, where today is {today.isoformat()}")
     try:
         yield from _source(config, today)
@@ -125,6 +127,16 @@ def _templates(folder: Path) -> Finding:
     if not idle:
         return Finding("ok", "pages", said)
     return Finding("warning", "pages", f"{said}; not used unless a template names it: {idle}")
+
+
+def _notes(config: Config) -> Iterator[Finding]:
+    try:
+        notes = read_chart_notes(config.notes_file)
+    except ConfigError as exc:
+        yield from (Finding("error", "notes", line) for line in str(exc).splitlines())
+        return
+    if notes:
+        yield Finding("ok", "notes", f"{config.notes_file}: {len(notes):,}, the last of {notes[-1].date}")
 
 
 def _output(root: Path) -> Finding:

@@ -1,11 +1,13 @@
 """One function for each chart of a page: from a window's figures to a specification."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 
 import altair as alt
 import pandas as pd
 
 from reportgen.charts import theme
+from reportgen.charts.marks import band_rows, height_px, mark_layers, mark_rows
 from reportgen.charts.spec import (
     SIZES,
     Chart,
@@ -25,8 +27,9 @@ from reportgen.charts.spec import (
     visits_axis,
     weekends,
 )
+from reportgen.config.chart_notes import ChartNote
 from reportgen.core.text import LONGEST_NAME, LocaleFormatter, shorten, visible
-from reportgen.core.windows import runs
+from reportgen.core.windows import Span, runs
 from reportgen.metrics.figures import OTHER, Day, WindowMetrics
 
 SELECTED = "picked"
@@ -52,12 +55,16 @@ CUT_AT = 1.5
 
 
 def visits_by_path(
-    metrics: WindowMetrics, stack: pd.DataFrame, slots: Mapping[str, int], formatter: LocaleFormatter
+    metrics: WindowMetrics,
+    stack: pd.DataFrame,
+    slots: Mapping[str, int],
+    formatter: LocaleFormatter,
+    notes: Sequence[ChartNote] = (),
 ) -> Chart:
     """Draw visits per day, stacked by path, largest at the bottom. A spike is cut, and has its number.
 
     ``stack`` is what :func:`reportgen.metrics.figures.stack` returns: dates x series, ints. ``slots`` names
-    the colour of each path.
+    the colour of each path; ``notes`` are those of the window, by date.
     """
     series = [(path, visits) for path, visits in _series(stack) if sum(visits)]
     names = labels([path for path, _ in series])
@@ -94,7 +101,9 @@ def visits_by_path(
                 "series:N",
                 scale=alt.Scale(domain=list(map(series_id, range(len(names)))), range=colours),
                 # Read from its first entry on, the legend names the stack from its top.
-                legend=alt.Legend(**size.legend(names, reverse=True)),
+                legend=alt.Legend(
+                    **size.legend(names, reverse=True, labels_px=height_px(data.get("marks", ()), size))
+                ),
             ),
             order=alt.Order("order:Q"),
             opacity=_opacity(),
@@ -111,7 +120,7 @@ def visits_by_path(
             fillOpacity=alt.FillOpacity(condition=[{"test": "datum.running", "value": RUNNING}], value=1),
         )
         marks = [bars.add_params(picked), *(_cut_marks() if spike else ())]
-        return _by_date(marks, metrics, size, formatter)
+        return _by_date(marks, metrics, size, formatter, data)
 
     highest = max(days, key=lambda day: day.visits)
     parts = [
@@ -124,8 +133,7 @@ def visits_by_path(
         f"{formatter.day(highest.date)}: {most}. "
         f"By path: {', '.join(parts)}.{_no_rows(metrics, formatter)}"
     )
-    free = weekends(metrics.window.span.dates())
-    data: dict[str, Rows] = {"visits": rows, "dates": _date_rows(days), "weekends": free}
+    data = {"visits": rows, **_date_data(metrics, notes)}
     if spike:
         text += f" The bar of {formatter.day(spike.date)} is cut."
         data["cut"] = [
@@ -138,16 +146,24 @@ def visits_by_path(
     lines = [("Date", None), ("Visits", None), *zip(names[::-1], colours[::-1], strict=True)]
     tips = {
         day.date.isoformat(): [
-            *_day_and_visits(day, formatter), *(formatter.number(visits[at]) for _, visits in series[::-1])
+            *_day_and_visits(day, formatter), *(formatter.number(visits[at]) for _, visits in series[::-1]),
         ]
         for at, day in enumerate(days)
     }  # fmt: skip
     return make_chart(
-        "visits-by-path", "Visits per day by path", text, data, Tips(lines, tips), layout, formatter
+        "visits-by-path",
+        "Visits per day by path",
+        text,
+        data,
+        _date_tips(lines, tips, notes),
+        layout,
+        formatter,
     )
 
 
-def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Chart:
+def against_previous(
+    metrics: WindowMetrics, formatter: LocaleFormatter, notes: Sequence[ChartNote] = ()
+) -> Chart:
     """Draw daily visits as a line in front of the previous window's; the line to today is dashed."""
     days = metrics.day_rows()
     now, before = formatter.span(metrics.window.span), formatter.span(metrics.window.previous)
@@ -162,7 +178,11 @@ def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Char
             color=alt.Color(
                 "series:N",
                 scale=alt.Scale(domain=[series_id(0), series_id(1)], range=["var(--accent)", "var(--ghost)"]),
-                legend=alt.Legend(**size.legend([now, before]), symbolType="stroke", symbolStrokeWidth=3),
+                legend=alt.Legend(
+                    **size.legend([now, before], labels_px=height_px(data.get("marks", ()), size)),
+                    symbolType="stroke",
+                    symbolStrokeWidth=3,
+                ),
             ),
             opacity=_opacity(),
         )
@@ -176,7 +196,7 @@ def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Char
                 _part(base, "dashed").mark_line(strokeWidth=1.75, strokeDash=[3, 4]),
                 _part(base, "running").mark_point(size=52, fill="var(--paper)", strokeWidth=1.75),
             ]
-        return _by_date(lines, metrics, size, formatter)
+        return _by_date(lines, metrics, size, formatter, data)
 
     tips = {
         day.date.isoformat(): [
@@ -187,10 +207,11 @@ def against_previous(metrics: WindowMetrics, formatter: LocaleFormatter) -> Char
     }
     lines = [("Date", None), ("Visits", "var(--accent)"), ("Previous", "var(--ghost)")]
     title = f"Visits per day against the {earlier.label}"
-    free = weekends(metrics.window.span.dates())
-    data = {"visits": _points(days), "dates": _date_rows(days), "weekends": free}
+    data = {"visits": _points(days), **_date_data(metrics, notes)}
     text = _compared_text(metrics, formatter)
-    return make_chart("against-previous", title, text, data, Tips(lines, tips), layout, formatter)
+    return make_chart(
+        "against-previous", title, text, data, _date_tips(lines, tips, notes), layout, formatter
+    )
 
 
 def top_paths(
@@ -254,16 +275,24 @@ def top_paths(
 
 
 def _by_date(
-    layers: Iterable[alt.Chart], metrics: WindowMetrics, size: Size, formatter: LocaleFormatter
+    layers: Iterable[alt.Chart],
+    metrics: WindowMetrics,
+    size: Size,
+    formatter: LocaleFormatter,
+    data: Mapping[str, Rows],
 ) -> alt.LayerChart:
-    """Return the layers on an axis of the window's dates, with weekends and dates without rows marked."""
+    """Return the layers on an axis of the window's dates, in front of weekends and marks of notes.
+
+    ``data`` is what :func:`_date_data` returns, among others.
+    """
     span, missing = metrics.window.span, metrics.unrecorded
     words = dict.fromkeys(missing, "no rows")
     if metrics.window.running:
         words[span.last] = "so far"
     marks = [unrecorded(alt.Chart(alt.NamedData("dates")), missing, size)] if missing else []
     axis = date_axis(span.dates(), words, size, formatter)
-    behind = [shade(axis)] if weekends(span.dates()) else []
+    behind = [shade(axis)] if "weekends" in data else []
+    behind += mark_layers(data.get("marks", ()), data.get("bands", ()), axis, size)
     placed = [layer.encode(x=axis) for layer in (*layers, *marks, hover_areas(span.days, size))]
     return alt.LayerChart(layer=[*behind, *placed], height=size.height_px)
 
@@ -349,8 +378,32 @@ def _day_and_visits(day: Day, formatter: LocaleFormatter) -> list[str]:
     return [formatter.day(day.date), formatter.number(day.visits) + state]
 
 
-def _date_rows(days: Sequence[Day]) -> list[dict[str, object]]:
-    return [{"date": day.date.isoformat()} for day in days]
+def _date_data(metrics: WindowMetrics, notes: Sequence[ChartNote]) -> dict[str, Rows]:
+    """Return the data that each chart on an axis of dates has: dates, weekends, and the marks of notes."""
+    dates = metrics.window.span.dates()
+    found: dict[str, Rows] = {
+        "dates": [{"date": day.isoformat()} for day in dates],
+        "weekends": weekends(dates),
+        "marks": mark_rows(notes, dates),
+        "bands": band_rows(notes, dates),
+    }
+    return {name: rows for name, rows in found.items() if rows}
+
+
+def _date_tips(
+    lines: Sequence[tuple[str, str | None]], values: Mapping[str, Sequence[str]], notes: Sequence[ChartNote]
+) -> Tips:
+    """Return the tooltips of dates, with the numbers and texts of the notes on each in one more line."""
+    if not notes:
+        return Tips(lines, values)
+    texts = [f"{at} {shorten(visible(note.text), LONGEST_NAME)}" for at, note in enumerate(notes, start=1)]
+
+    def on(day: date) -> str:
+        found = zip(notes, texts, strict=True)
+        return "; ".join(text for note, text in found if note.span.meets(Span(day, day)))
+
+    with_notes = {day: [*tip, on(date.fromisoformat(day))] for day, tip in values.items()}
+    return Tips([*lines, ("Notes", None)], with_notes)
 
 
 def _series(stack: pd.DataFrame) -> list[tuple[str | None, list[int]]]:

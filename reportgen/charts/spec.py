@@ -56,10 +56,11 @@ class Size:
     font_px: float
     ticks: int
 
-    def legend(self, names: Sequence[str], *, reverse: bool = False) -> dict[str, Any]:
+    def legend(self, names: Sequence[str], *, reverse: bool = False, labels_px: float = 0) -> dict[str, Any]:
         """Return position and columns of a legend of series, whose rows have about equal lengths.
 
         ``names`` are those of the series by number. With ``reverse`` the last series comes first.
+        ``labels_px`` is the height of labels above the plot.
         """
         entry_px = max(text_width_px(name, self.font_px) for name in names) + self.font_px * 1.2
         # Vega's font has no full-width letters; Vega measures them a quarter too narrow.
@@ -69,8 +70,9 @@ class Size:
         rows = -(-len(names) // fitting)
         orient = "top" if self.name == "wide" else "bottom"
         ids = list(map(series_id, range(len(names))))
+        offset = {"offset": theme.LEGEND_OFFSET + labels_px} if orient == "top" and labels_px else {}
         return {
-            "orient": orient, "columns": -(-len(names) // rows), "columnPadding": gap_px,
+            **offset, "orient": orient, "columns": -(-len(names) // rows), "columnPadding": gap_px,
             "values": ids[::-1] if reverse else ids, "labelExpr": label_expr(names),
         }  # fmt: skip
 

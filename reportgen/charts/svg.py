@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from functools import cache
 from html import escape
 from pathlib import Path
+from textwrap import wrap
 
 import vl_convert
 
 from reportgen.charts import theme
 from reportgen.core.errors import RenderError
+from reportgen.core.text import columns
 
 MARGIN_PX, HEADING_PX = 24, 64
 """Margin around a drawing in a file of its own, and height above it for title and caption."""
@@ -26,9 +28,15 @@ DEFAULT_ATTRIBUTES = (
 )
 
 INVISIBLE = (
-    r'<path class="(?:fore|back)ground" d="(?:M0,0h0v0h0Z)?"[^<>]*/>|<path [^<>]* fill="transparent"[^<>]*/>'
+    r'<path class="(?:fore|back)ground" d="(?:M0,0h0v0h0Z)?"[^<>]*/>|<path d="[^"]*" stroke-width="[^"]*"/>'
 )
 SAME_STYLE = r'<path d="[^"]*"([^<>]*)/>(?:<path d="[^"]*"\1/>)+'
+
+NOTE_PX = 20
+"""Height of a line of a note below a drawing in a file."""
+
+LETTERS = 110
+"""Maximum width of such a line, in columns."""
 
 FONTS = "FONTCONFIG_FILE"
 """Environment variable that names the configuration of fontconfig."""
@@ -44,7 +52,8 @@ PLACEHOLDER = re.compile(rb"<!--drawing ([\w/.-]+)-->")
 class ChartFile:
     """A drawing to be written as an SVG file: its path in the release, the drawing's key, and its texts.
 
-    ``about`` is the line below the title: site, dates, zone. ``alt`` describes what the drawing shows.
+    ``about`` is the line below the title: site, dates, zone. ``alt`` describes what the drawing shows;
+    ``notes`` are lines below it.
     """
 
     file: str
@@ -52,6 +61,7 @@ class ChartFile:
     title: str
     alt: str
     about: str
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -131,7 +141,13 @@ def svg_file(svg: str, chart: ChartFile) -> bytes:
     """Return a drawing as an SVG file: with the light colours, a background, a title and a caption."""
     head, _, body = svg.partition(">")
     width, height = (float(re.findall(rf' {name}="([\d.]+)"', head)[0]) for name in ("width", "height"))
+    lines = [line for note in chart.notes for line in wrap(note, LETTERS * len(note) // columns(note))]
+    below = "".join(
+        f'<text y="{height + NOTE_PX * at:g}" font-size="14" fill="var(--ink)">{line}</text>'
+        for at, line in enumerate((escape(line, quote=False) for line in lines), start=2)
+    )
     width, height = width + 2 * MARGIN_PX, height + 2 * MARGIN_PX + HEADING_PX
+    height += NOTE_PX * (len(lines) + 1) if lines else 0
     box = f"{-MARGIN_PX} {-MARGIN_PX - HEADING_PX} {width:g} {height:g}"
     for name, value in (("width", f"{width:g}"), ("height", f"{height:g}"), ("viewBox", box)):
         head = re.sub(rf' {name}="[^"]*"', f' {name}="{value}"', head, count=1)
@@ -143,7 +159,9 @@ def svg_file(svg: str, chart: ChartFile) -> bytes:
         f'<text y="{20 - HEADING_PX}" font-size="20" font-weight="600" fill="var(--ink)">{title}</text>'
         f'<text y="{44 - HEADING_PX}" font-size="14" fill="var(--quiet)">{line}</text>'
     )
-    return theme.with_light_colours(f'{head} role="img">{words}{body}\n').encode()
+    return theme.with_light_colours(
+        f'{head} role="img">{words}{body.removesuffix("</svg>")}{below}</svg>\n'
+    ).encode()
 
 
 def _shrink(svg: str) -> str:

@@ -19,6 +19,9 @@ SERIES_COUNT = len(SERIES_LIGHT)
 LEGEND_PITCH_PX = 25
 """Distance between two rows of a legend: each is a touch target of at least 24 px (WCAG 2.5.8)."""
 
+LEGEND_OFFSET = 12
+"""Distance between a legend and the plot, in pixels."""
+
 LEGEND_GAP = 3
 """Space between the columns of a legend, in font sizes; enough for fonts wider than the measured one."""
 
@@ -77,7 +80,7 @@ def vega_config(font_px: float) -> dict[str, Any]:
             "title": None, "labelColor": "var(--ink)", "labelFontSize": font_px, "symbolType": "square",
             "symbolSize": font_px * 9, "symbolStrokeWidth": 0, "labelLimit": 0,
             "rowPadding": LEGEND_PITCH_PX - font_px,
-            "offset": 12,
+            "offset": LEGEND_OFFSET,
         },
         "text": {"fill": "var(--quiet)", "fontSize": font_px},
     }  # fmt: skip

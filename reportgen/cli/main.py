@@ -280,6 +280,49 @@ def import_command(
 
 
 @app.command()
+def note(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What happened.")],
+    *,
+    date: Annotated[
+        str | None, typer.Option(metavar="DATE", help="When (2026-11-20). Default: today in the site's zone.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="DATE", help="The last date, if it was more than one.")
+    ] = None,
+    path: Annotated[str | None, typer.Option(help="The path of the site that it is about.")] = None,
+    link: Annotated[str | None, typer.Option(metavar="URL", help="Where to read more.")] = None,
+    site: SiteOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Add a note on the charts to notes.toml."""
+    with reporting(as_json=False):
+        settings = _settings(config, None, None)
+        if isinstance(settings, Sites):
+            if len(site or []) != 1:
+                raise ConfigError("note needs the name of one site. Add --site NAME, once.")
+            settings = settings.named(site or [])[0].config
+        else:
+            _check_one_site(site=site)
+        from reportgen.config.chart_notes import append_note, new_note
+        from reportgen.core.cron import next_due
+        from reportgen.core.text import visible
+        from reportgen.metrics.dataset import make_windows
+
+        now = datetime.now(UTC)
+        today = today_in(settings.zone, now)
+        added = new_note({"date": date or today, "until": until, "path": path, "link": link, "text": text})
+        file = settings.notes_file or Path("notes.toml")
+        append_note(file, added)
+        dates = f"{added.date} to {added.until}" if added.until else f"{added.date}"
+        typer.echo(f"{file}: {dates}: {visible(added.text)}")
+        windows = make_windows(settings, today, today_complete=False)
+        shown = ", ".join(window.name for window in windows if window.span.meets(added.span))
+        due = next_due(settings.schedule, settings.zone, now, settings.jitter_s).at
+        at = f"From the next build on, by the schedule at {due:%Y-%m-%d %H:%M} ({due.tzname()})"
+        typer.echo(f"{at}, it is shown in: {shown}" if shown else "No window shows this date today")
+
+
+@app.command()
 def demo(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

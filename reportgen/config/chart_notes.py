@@ -127,9 +127,8 @@ def append_note(file: Path, note: ChartNote) -> None:
         ConfigError: the file is wrong, or cannot be written.
 
     """
-    file = file.resolve()  # a link stays a link
     try:
-        with _replacing(file) as fresh:
+        with _replacing(file.resolve()) as fresh:  # a link stays a link
             before = read_chart_notes(file)
             old = file.read_bytes() if file.exists() else b""
             gap = b"" if not old else b"\n" if old.endswith(b"\n") else b"\n\n"

@@ -56,6 +56,10 @@ class Span:
         """Return the first ``days`` dates, or all if there are fewer."""
         return Span(self.first, min(self.last, self.first + timedelta(days=days - 1)))
 
+    def meets(self, other: "Span") -> bool:
+        """Return whether the two have a date in common."""
+        return self.first <= other.last and other.first <= self.last
+
     def earlier(self, days: int) -> "Span":
         """Return the span of the same length that begins ``days`` earlier."""
         return Span(self.first - timedelta(days=days), self.last - timedelta(days=days))

@@ -5,10 +5,11 @@ This module does not import pandas: a build whose data have not changed ends bef
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
+from reportgen.config.chart_notes import ChartNote, read_chart_notes
 from reportgen.config.settings import Config
 from reportgen.core.errors import SourceError
 from reportgen.core.windows import Span, Window, look_back, make_window, today_in
@@ -77,7 +78,7 @@ class Dataset:
     ``paths`` has an entry for each of ``windows``; ``read`` holds the dates that were read; ``cells`` are the
     visits by date and path of the listed paths; ``notes`` counts rows that were left out, by kind, and
     ``examples`` has one of each. ``left_out`` has the requests of a log that are not visits, for each of
-    ``windows``.
+    ``windows``. ``annotations`` are the notes on dates of any of ``windows``.
     """
 
     windows: Sequence[Window]
@@ -92,6 +93,7 @@ class Dataset:
     site: str | None
     notice: str | None
     warnings: Sequence[str] = ()
+    annotations: Sequence[ChartNote] = ()
 
     @property
     def longest_left_out(self) -> Sequence[LeftOut]:
@@ -116,7 +118,10 @@ def read_dataset(config: Config, now: datetime, as_of: date | None, paths_csv: P
     """
     windows = make_windows(config, as_of or today_in(config.zone, now), today_complete=as_of is not None)
     with open_source(config.source, config.timezone, look_back(windows)) as source:
-        return read_windows(source, windows, config.top_paths, paths_csv)
+        dataset = read_windows(source, windows, config.top_paths, paths_csv)
+    notes = read_chart_notes(config.notes_file)
+    shown = [note for note in notes if any(note.span.meets(window.span) for window in windows)]
+    return replace(dataset, annotations=shown)
 
 
 def make_windows(config: Config, today: date, *, today_complete: bool) -> list[Window]:

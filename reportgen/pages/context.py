@@ -13,8 +13,9 @@ from reportgen.charts import sparklines
 from reportgen.charts.sparklines import Spark
 from reportgen.charts.spec import Chart
 from reportgen.charts.svg import placeholder
+from reportgen.config.chart_notes import ChartNote
 from reportgen.core.cron import Due
-from reportgen.core.text import CLOSE, LONGEST_NAME, OPEN, LocaleFormatter, cut, visible
+from reportgen.core.text import CLOSE, LONGEST_NAME, OPEN, LocaleFormatter, cut, shorten, visible
 from reportgen.core.windows import Span, runs
 from reportgen.metrics.dataset import note_sentences
 from reportgen.metrics.figures import WindowMetrics
@@ -68,12 +69,16 @@ class SiteHeader:
 
 @dataclass(frozen=True)
 class Page:
-    """One window's content. ``series`` holds the daily visits of each listed path."""
+    """One window's content. ``series`` holds the daily visits of each listed path.
+
+    ``annotations`` are the notes on its charts, by date; the number of each is its place, from 1 on.
+    """
 
     metrics: WindowMetrics
     charts: Sequence[Chart]
     changes: Sequence[str]
     series: Mapping[str, Sequence[int]]
+    annotations: Sequence[ChartNote] = ()
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ def page_variables(site: SiteHeader, page: Page, *, root: str, here: str) -> dic
         "figures": list(figures(metrics, formatter)),
         "changes": [sentence_parts(sentence) for sentence in page.changes],
         "charts": [_chart_variables(chart, page.metrics.window.name, site.timezone) for chart in page.charts],
+        "annotations": [_note_variables(site, note) for note in page.annotations],
         "days": list(_day_rows(metrics)),
         "paths": list(_path_rows(site, page)),
         "all_unrecorded": len(metrics.unrecorded) == metrics.window.days,
@@ -234,6 +240,29 @@ def _chart_variables(chart: Chart, window: str, timezone: str) -> dict[str, Any]
         "svgs": {size: placeholder(drawing_key(window, chart, size)) for size in chart.specs},
         "live": interactive.translate(JSON_ESCAPES),
     }
+
+
+def _note_variables(site: SiteHeader, note: ChartNote) -> dict[str, Any]:
+    return {
+        "dates": site.formatter.span(note.span),
+        "text": visible(note.text),
+        "path": cut_path(note.path) if note.path else None,
+        "href": _href(site, note.path) if note.path else None,
+        "link": note.link,
+        "link_text": _link_text(note),
+    }
+
+
+def note_line(number: int, note: ChartNote, formatter: LocaleFormatter) -> str:
+    """Return a note on a chart as one line of text."""
+    path = f" {visible(note.path)}" if note.path else ""
+    link = f" {_link_text(note)}" if note.link else ""
+    return f"{number}. {formatter.span(note.span)}: {visible(note.text)}{path}{link}"
+
+
+def _link_text(note: ChartNote) -> str:
+    """Return an address without its scheme, cut."""
+    return shorten(visible(note.link.partition("://")[2]), LONGEST_NAME) if note.link else ""
 
 
 def _day_rows(metrics: WindowMetrics) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from reportgen.metrics.left_out import left_out_summary
 from reportgen.sources.statements import PathTotals
 
 if TYPE_CHECKING:  # reading the source writes CSV, and must not load pandas
+    from reportgen.config.chart_notes import ChartNote
     from reportgen.metrics.figures import WindowMetrics
 
 SCHEMA_VERSION = 1
@@ -26,6 +27,7 @@ def report_json(
     changes: Sequence[str],
     notes: Sequence[Mapping[str, object]],
     about: Mapping[str, Any],
+    annotations: "Sequence[ChartNote]" = (),
 ) -> bytes:
     """Return ``report.json`` of one window.
 
@@ -77,6 +79,11 @@ def report_json(
     }
     if metrics.left_out:
         report["left_out"] = left_out_summary(metrics.left_out)
+    if annotations:
+        report["annotations"] = [
+            {"number": number, **note.model_dump(mode="json", exclude_none=True)}
+            for number, note in enumerate(annotations, start=1)
+        ]
     return (json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
 
 

@@ -13,6 +13,7 @@ from reportgen.charts.spec import Chart
 from reportgen.charts.svg import ChartFile, PageDraft
 from reportgen.charts.theme import SERIES_COUNT
 from reportgen.charts.vega_bundle import hashed
+from reportgen.config.chart_notes import ChartNote
 from reportgen.config.settings import Config
 from reportgen.core.cron import next_due
 from reportgen.core.processes import Stopwatch
@@ -30,7 +31,7 @@ from reportgen.metrics.figures import (
     window_metrics,
 )
 from reportgen.pages import exports
-from reportgen.pages.context import Page, SiteHeader, drawing_key, page_variables
+from reportgen.pages.context import Page, SiteHeader, drawing_key, note_line, page_variables
 from reportgen.pages.environment import environment, translate_template_errors
 
 
@@ -52,8 +53,10 @@ def compute_figures(dataset: Dataset) -> ReportFigures:
     return ReportFigures(metrics, cells_frame(dataset.cells))
 
 
-def make_pages(figures: ReportFigures, formatter: LocaleFormatter) -> list[Page]:
-    """Return each window's page: its figures, chart specifications and sentences.
+def make_pages(
+    figures: ReportFigures, formatter: LocaleFormatter, annotations: Sequence[ChartNote] = ()
+) -> list[Page]:
+    """Return each window's page: its figures, chart specifications, sentences and notes of its dates.
 
     Raises:
         RenderError: a chart could not be specified.
@@ -66,11 +69,13 @@ def make_pages(figures: ReportFigures, formatter: LocaleFormatter) -> list[Page]
     return [
         Page(
             metrics,
-            _make_charts(metrics, figures.cells, slots, formatter) if metrics.total else [],
+            _make_charts(metrics, figures.cells, slots, formatter, notes) if metrics.total else [],
             highlights.sentences(metrics, formatter),
             series(metrics, figures.cells),
+            notes,
         )
         for metrics in figures.metrics
+        for notes in [[note for note in annotations if note.span.meets(metrics.window.span)]]
     ]
 
 
@@ -128,7 +133,7 @@ def draft(
     """
     with watch.stage("charts"):
         site = site_header(config, dataset, now, as_of)
-        content = make_pages(compute_figures(dataset), site.formatter)
+        content = make_pages(compute_figures(dataset), site.formatter, dataset.annotations)
     with watch.stage("pages"):
         return render(
             site, content, dataset, templates_dir=config.templates_dir, vega=vega, base_path=config.base_path
@@ -170,13 +175,19 @@ def series(metrics: WindowMetrics, cells: pd.DataFrame) -> dict[str, list[int]]:
 
 
 def _make_charts(
-    metrics: WindowMetrics, cells: pd.DataFrame, slots: Mapping[str, int], formatter: LocaleFormatter
+    metrics: WindowMetrics,
+    cells: pd.DataFrame,
+    slots: Mapping[str, int],
+    formatter: LocaleFormatter,
+    notes: Sequence[ChartNote],
 ) -> list[Chart]:
     if metrics.window.days == 1:
         return [charts.top_paths(metrics, slots, formatter)]
     split = stack(metrics, cells, coloured_paths(metrics))
-    by_path = charts.visits_by_path(metrics, split, slots, formatter)
-    return [by_path] if metrics.begins_today else [by_path, charts.against_previous(metrics, formatter)]
+    by_path = charts.visits_by_path(metrics, split, slots, formatter, notes)
+    return (
+        [by_path] if metrics.begins_today else [by_path, charts.against_previous(metrics, formatter, notes)]
+    )
 
 
 def _data_files(site: SiteHeader, content: Sequence[Page], dataset: Dataset) -> dict[str, bytes]:
@@ -193,7 +204,7 @@ def _data_files(site: SiteHeader, content: Sequence[Page], dataset: Dataset) -> 
         name = page.metrics.window.name
         files[f"{name}/daily.csv"] = exports.daily_csv(page.metrics)
         files[f"{name}/report.json"] = exports.report_json(
-            page.metrics, list(map(bare, page.changes)), notes, about
+            page.metrics, list(map(bare, page.changes)), notes, about, page.annotations
         )
     return files
 
@@ -203,6 +214,7 @@ def _chart_files(site: SiteHeader, page: Page) -> Iterator[ChartFile]:
     window, formatter = page.metrics.window, site.formatter
     dates = f"{formatter.span(window.span)} \N{MIDDLE DOT} {formatter.count(window.days, 'day')}"
     about = f"{visible(site.name)} \N{MIDDLE DOT} {dates} \N{MIDDLE DOT} {site.timezone}"
+    notes = [note_line(number, note, formatter) for number, note in enumerate(page.annotations, start=1)]
     for chart in page.charts:
         key = drawing_key(window.name, chart, "wide")
-        yield ChartFile(f"{window.name}/{chart.name}.svg", key, chart.title, chart.alt, about)
+        yield ChartFile(f"{window.name}/{chart.name}.svg", key, chart.title, chart.alt, about, notes)

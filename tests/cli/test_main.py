@@ -10,7 +10,9 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -275,3 +277,66 @@ def test_closed_streams_and_a_parent_that_ignores_its_children_stop_no_build(
     )  # fmt: skip
     assert done.returncode == 0
     assert current_release(tmp_path / "output")
+
+
+def test_a_note_is_written_and_shown_by_the_next_build(run: Run, tmp_path: Path) -> None:
+    """With today's date in the site's zone; beside the settings file, and after the text that is there."""
+    (tmp_path / "conf").mkdir()
+    settings, notes = tmp_path / "conf" / "own.toml", tmp_path / "conf" / "notes.toml"
+    settings.write_text('timezone = "Pacific/Kiritimati"\nwindows = ["7d"]\nsource.url = "sample"\n')
+    notes.write_text("# ours\n")
+    done = run("note", "v2.3\ndeployed\x1b", "--config", str(settings))
+    today = f"{datetime.now(ZoneInfo('Pacific/Kiritimati')):%Y-%m-%d}"
+    assert done.stdout.splitlines()[0] == f"{notes}: {today}: v2.3 deployed\u241b"
+    assert re.fullmatch(
+        r"From the next build on, by the schedule at [\d-]+ \d\d:\d\d \(\+14\), it is shown in: 7d",
+        done.stdout.splitlines()[1],
+    )
+    old = run(
+        "note", "old", "--config", str(settings), "--date=2020-01-01", "--until=2020-01-02", "--path=/a"
+    )
+    assert old.stdout == f"{notes}: 2020-01-01 to 2020-01-02: old\nNo window shows this date today\n"
+    assert notes.read_text().startswith("# ours\n\n[[note]]\n")
+    assert run("build", "--quiet", "--config", str(settings)).returncode == 0
+    report = json.loads((tmp_path / "output" / "current" / "7d" / "report.json").read_bytes())
+    assert report["annotations"] == [{"number": 1, "date": today, "text": "v2.3 deployed\x1b"}]
+    checked = run("check", "--config", str(settings)).stdout
+    assert f"ok       notes   {notes}: 2, the last of {today}\n" in checked
+
+
+def test_a_wrong_note_is_refused_with_all_its_problems_and_nothing_is_written(
+    run: Run, tmp_path: Path
+) -> None:
+    done = run("note", " ", "--date=tomorrow", "--link=x")
+    assert done.returncode == 2
+    assert [line.partition(" is ")[0] for line in done.stderr.splitlines()] == [
+        'error: note: date "tomorrow"', 'error: note: link "x"', 'error: note: text ""',
+    ]  # fmt: skip
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_file_of_notes_ends_build_and_note_and_check_names_each_problem(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "notes.toml").write_text('[[note]]\ndate = 1\ntext = "a"\n[[note]]\ndate = 2026-11-20\n')
+    problems = [
+        "notes.toml:2: note.0.date 1 is not a date. Write one such as 2026-11-20.",
+        "notes.toml:4: note.1.text is not set. Write it.",
+    ]
+    for command in (["build"], ["note", "b"]):
+        done = run(*command)
+        assert done.returncode == 2
+        assert [
+            line.removeprefix("error: ") for line in done.stderr.splitlines() if "note." in line
+        ] == problems
+    checked = run("check")
+    assert checked.returncode == 1
+    assert [line.split("   ")[-1] for line in checked.stdout.splitlines() if "note." in line] == problems
+
+
+def test_a_note_of_one_of_many_sites_is_in_a_file_of_its_own(run: Run, tmp_path: Path) -> None:
+    sites = '[[sites]]\nname = "a"\nsource.url = "sample"\n[[sites]]\nname = "b"\nsource.url = "sample"\n'
+    (tmp_path / "reportgen.toml").write_text(sites)
+    assert "Add --site NAME, once" in run("note", "x").stderr
+    assert run("note", "x", "--site=b").stdout.startswith("b.notes.toml: ")
+    assert (tmp_path / "b.notes.toml").is_file()

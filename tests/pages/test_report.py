@@ -23,6 +23,8 @@ from reportgen import __version__
 from reportgen.build.pipeline import build
 from reportgen.config.settings import Config
 from reportgen.core.errors import RenderError
+from reportgen.core.text import ENGLISH
+from reportgen.core.windows import Span
 from reportgen.pages.templates import TEMPLATES, packaged_templates
 from reportgen.publish.history import BuildResult
 from reportgen.publish.release import lock_output
@@ -971,3 +973,41 @@ def test_a_report_is_published_again_when_a_template_changes(table: Path, own: P
     assert not built(table, templates_dir=own, windows=["7d"], hour=1, if_changed=True).changed
     (own / name).write_text("two")
     assert built(table, templates_dir=own, windows=["7d"], hour=2, if_changed=True).changed
+
+
+def test_a_report_is_published_again_if_the_notes_of_its_dates_change(table: Path) -> None:
+    """Those of other dates, comments and the order of notes do not matter."""
+    notes = table / "notes.toml"
+
+    def changed(hour: int, text: str) -> bool:
+        notes.write_text(text)
+        return built(table, notes_file=notes, windows=["7d"], hour=hour, if_changed=True).changed
+
+    one, two = (f'[[note]]\ndate = {TODAY}\ntext = "{text}"\n' for text in ("one", "two"))
+    assert changed(0, one)
+    assert not changed(1, f"# mine\n{one}")
+    assert not changed(2, '[[note]]\ndate = 2020-01-01\ntext = "old"\n' + one)
+    assert changed(3, one + two)
+    assert changed(4, "")
+
+
+def test_notes_are_listed_below_the_first_chart_as_text(table: Path) -> None:
+    """With links to the path on the site and to read more; a page without their dates has none."""
+    notes = table / "notes.toml"
+    notes.write_text(
+        f'[[note]]\ndate = {TODAY - timedelta(3)}\nuntil = {TODAY - timedelta(2)}\npath = "/few/1"\n'
+        'link = "https://news.test/a?b=1&c"\ntext = "<b>On HN</b>\\u202e"\n'
+    )
+    release = built(table, notes_file=notes, windows=["today", "7d"], site_url="https://example.com").path
+    week, today = (_Page(release / name / "index.html") for name in ("7d", "today"))
+    first, last = TODAY - timedelta(3), TODAY - timedelta(2)
+    assert week.texts("ol") == [
+        f"{ENGLISH.span(Span(first, last))}: <b>On HN</b><U+202E> /few/1 news.test/a?b=1&c"
+    ]
+    hrefs = [link["href"] for link in week.all("a")]
+    assert {"https://example.com/few/1", "https://news.test/a?b=1&c"} <= set(hrefs)
+    assert today.texts("ol") == []
+    assert "annotations" not in json.loads((release / "today" / "report.json").read_bytes())
+    for chart in ("visits-by-path", "against-previous"):
+        file = (release / "7d" / f"{chart}.svg").read_text()
+        assert ": &lt;b&gt;On HN&lt;/b&gt;&lt;U+202E&gt; /few/1 news.test/a?b=1&amp;c</text>" in file
