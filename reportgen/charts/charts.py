@@ -381,11 +381,12 @@ def _day_and_visits(day: Day, formatter: LocaleFormatter) -> list[str]:
 def _date_data(metrics: WindowMetrics, notes: Sequence[ChartNote]) -> dict[str, Rows]:
     """Return the data that each chart on an axis of dates has: dates, weekends, and the marks of notes."""
     dates = metrics.window.span.dates()
+    bars = [Span(day, day) for day in dates]
     found: dict[str, Rows] = {
         "dates": [{"date": day.isoformat()} for day in dates],
         "weekends": weekends(dates),
-        "marks": mark_rows(notes, dates),
-        "bands": band_rows(notes, dates),
+        "marks": mark_rows(notes, bars),
+        "bands": band_rows(notes, bars),
     }
     return {name: rows for name, rows in found.items() if rows}
 

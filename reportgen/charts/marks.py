@@ -1,12 +1,14 @@
-"""Numbered marks of notes on a chart of dates: which numbers share a mark, and where their labels are."""
+"""Numbered marks of notes on a chart: which numbers share a mark, and where their labels are."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 import altair as alt
 
 from reportgen.charts.spec import SIZES, Rows, Size, text_width_px
 from reportgen.config.chart_notes import ChartNote
+from reportgen.core.windows import Span
 
 LINE = 1.2
 """Height of a line of labels, in font sizes."""
@@ -15,30 +17,36 @@ BAND = 0.12
 """Opacity (0 to 1) of the accent behind the dates of a note with ``until``."""
 
 
-def mark_rows(notes: Sequence[ChartNote], dates: Sequence[date]) -> Rows:
-    """Return a row for each date on which notes begin: their numbers, and where the label is in each size.
+def mark_rows(notes: Sequence[ChartNote], bars: Sequence[Span]) -> Rows:
+    """Return a row for each bar in which notes begin: their numbers, and where the label is in each size.
 
-    ``notes`` are those of the window, by date; the number of a note is its place. One that began earlier is
-    marked on the first of ``dates``.
+    ``notes`` are those of the window, by date; the number of a note is its place. ``bars`` are the dates of
+    each bar, ascending. A note that began before them is marked on the first.
     """
-    numbers: dict[date, list[int]] = {}
+    numbers: dict[int, list[int]] = {}
     for number, note in enumerate(notes, start=1):
-        numbers.setdefault(max(note.date, dates[0]), []).append(number)
-    names = {day: _label(found) for day, found in numbers.items()}
-    lines = {size.name: _lines(names, dates, size) for size in SIZES}
+        numbers.setdefault(_place(note.date, bars), []).append(number)
+    names = {at: _label(found) for at, found in numbers.items()}
+    lines = {size.name: _lines(names, len(bars), size) for size in SIZES}
     return [
-        {"date": day.isoformat(), "label": name, **{size: found[day] for size, found in lines.items()}}
-        for day, name in names.items()
+        {
+            "date": bars[at].first.isoformat(),
+            "label": name,
+            **{size: found[at] for size, found in lines.items()},
+        }
+        for at, name in names.items()
     ]
 
 
-def band_rows(notes: Sequence[ChartNote], dates: Sequence[date]) -> Rows:
-    """Return the first and the last date of each note that has more than one, inside ``dates``."""
-    return [
-        {"date": max(note.date, dates[0]).isoformat(), "last": min(note.until, dates[-1]).isoformat()}
-        for note in notes
-        if note.until and note.until > note.date
-    ]
+def band_rows(notes: Sequence[ChartNote], bars: Sequence[Span]) -> Rows:
+    """Return the first and the last bar of each note that has more than one date."""
+    ends = [(_place(note.date, bars), _place(note.until, bars)) for note in notes if note.until]
+    return [{"date": bars[a].first.isoformat(), "last": bars[b].first.isoformat()} for a, b in ends]
+
+
+def _place(day: date, bars: Sequence[Span]) -> int:
+    """Return the index of the bar that has a date, or of the nearest one."""
+    return min(bisect_left(bars, day, key=lambda bar: bar.last), len(bars) - 1)
 
 
 def mark_layers(marks: Rows, bands: Rows, axis: alt.X, size: Size) -> list[alt.Chart]:
@@ -68,14 +76,14 @@ def _label(numbers: Sequence[int]) -> str:
     return f"{numbers[0]}\N{EN DASH}{numbers[-1]}"
 
 
-def _lines(names: dict[date, str], dates: Sequence[date], size: Size) -> dict[date, int]:
+def _lines(names: Mapping[int, str], bars: int, size: Size) -> dict[int, int]:
     """Return the height of each label above the plot: on the lowest line that has space for it."""
     ends: list[float] = []
     found = {}
-    for day, name in names.items():
+    for at, name in names.items():
         width_px = text_width_px(name, size.font_px) + size.font_px / 2
-        left_px = (dates.index(day) + 0.5) * 0.9 * size.width_px / len(dates) - width_px / 2
-        line = next((at for at, end in enumerate(ends) if end <= left_px), len(ends))
+        left_px = (at + 0.5) * 0.9 * size.width_px / bars - width_px / 2
+        line = next((line for line, end in enumerate(ends) if end <= left_px), len(ends))
         ends[line : line + 1] = [left_px + width_px]
-        found[day] = -2 - round(line * LINE * size.font_px)
+        found[at] = -2 - round(line * LINE * size.font_px)
     return found

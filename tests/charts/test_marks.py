@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from reportgen.charts.charts import against_previous
+from reportgen.charts.marks import band_rows, mark_rows
 from reportgen.charts.spec import SIZES, Chart, text_width_px
 from reportgen.charts.svg import ChartFile, svg_file
 from reportgen.config.chart_notes import ChartNote, new_note
 from reportgen.core.text import ENGLISH
-from reportgen.core.windows import make_window
+from reportgen.core.windows import Span, make_window
 from reportgen.pages.report import make_pages
 from tests.charts.test_charts import TODAY, painted, svgs, words
 from tests.support.figures import read_figures
@@ -76,6 +77,20 @@ def test_a_note_of_several_dates_has_a_band_inside_the_window() -> None:
     ]  # fmt: skip
     for svg in svgs(chart).values():
         assert painted(svg, fill="var(--accent)", opacity="0.12") == 2
+
+
+def test_bars_of_weeks_are_marked_where_notes_begin() -> None:
+    weeks = [Span(TODAY + timedelta(7 * n), TODAY + timedelta(7 * n + 6)) for n in range(-4, 1)]
+    notes = [note(60, days=39), note(22), note(21, days=9), note(8), note(0, days=99)]
+    rows = mark_rows(notes, weeks)
+    assert [(row["date"], row["label"]) for row in rows] == [
+        ("2026-10-26", "1, 2"), ("2026-11-02", "3"), ("2026-11-09", "4"), ("2026-11-23", "5"),
+    ]  # fmt: skip
+    assert band_rows(notes, weeks) == [
+        {"date": "2026-10-26", "last": "2026-10-26"},
+        {"date": "2026-11-02", "last": "2026-11-09"},
+        {"date": "2026-11-23", "last": "2026-11-23"},
+    ]
 
 
 def test_a_chart_without_notes_has_neither_marks_nor_data_for_them() -> None:

@@ -148,3 +148,27 @@ def test_notes_that_are_appended_at_the_same_time_are_all_there(tmp_path: Path) 
     assert [each.wait(timeout=60) for each in started] == [0] * 4
     assert {note.text for note in read_chart_notes(file)} == {f"{a}{n}" for a in range(4) for n in range(10)}
     assert file.is_symlink()
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_while_it_appends_leaves_whole_notes(tmp_path: Path) -> None:
+    file = tmp_path / "notes.toml"
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from reportgen.config.chart_notes import append_note, new_note\n"
+        "note = new_note({'date': '2026-11-27', 'text': 499 * 'x'})\n"
+        "while True:\n    append_note(Path(sys.argv[1]), note); print(flush=True)"
+    )
+    seen = 0
+    for _ in range(8):
+        with subprocess.Popen([sys.executable, "-c", program, str(file)], stdout=subprocess.PIPE) as process:
+            assert process.stdout
+            written = [process.stdout.readline() for _ in range(3)]
+            process.kill()
+            written += process.stdout.readlines()
+        notes = read_chart_notes(file)
+        assert seen + len(written) <= len(notes) <= seen + len(written) + 1
+        assert file.read_text().count("[[note]]") == len(notes)
+        seen = len(notes)
+    append_note(file, DEPLOYED)
+    assert list(tmp_path.iterdir()) == [file]

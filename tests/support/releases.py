@@ -86,6 +86,7 @@ CASES: dict[str, tuple[list[Row] | None, dict[str, Any]]] = {
     "hostile, with links": (hostile_rows(backwards=True), {"site_url": "https://example.com"}),
     "de": (USUAL, {"locale": "de", "site_url": "https://example.com"}),
     "ar": (USUAL, {"locale": "ar", "site_url": "https://example.com"}),
+    "notes": (USUAL, {"notes_file": Path(__file__).with_name("notes.toml"), "site_url": "https://a.test"}),
     "as of a past day": (USUAL, {"as_of": TODAY - timedelta(days=2)}),
 }
 """By name: the rows (none: the sample's) and the settings."""
