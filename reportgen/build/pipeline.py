@@ -255,10 +255,12 @@ def source_state(config: Config, now: datetime, as_of: date | None) -> str | Non
 
 def fingerprint(config: Config, dataset: Dataset) -> str:
     """Return a digest of all that a release shows, except the time of the build."""
-    read = (dataset.windows, dataset.daily, dataset.cells, dataset.notes, dataset.site, dataset.notice)
+    read = (dataset.windows, dataset.daily, dataset.since, dataset.cells, dataset.notes, dataset.site)
     listed = [(found.listed, found.changed_paths, found.path_count) for found in dataset.paths]
     return _digest(
-        config, (read, dataset.left_out, listed, dataset.annotations), *(found.csv for found in dataset.paths)
+        config,
+        (read, dataset.notice, dataset.left_out, listed, dataset.annotations),
+        *(found.csv for found in dataset.paths),
     )
 
 

@@ -94,7 +94,7 @@ def _sample(source: Source, daily: DailyReading, today: date) -> Iterator[Findin
     else:
         yield Finding("warning", "newest", f"{said}. Check that the table is still written")
     week = make_window("7d", newest, today_complete=True)
-    paths = read_paths(source, week, TOP_PATHS, MAX_INT64)
+    paths = read_paths(source, week, (), TOP_PATHS, MAX_INT64)
     top = ", ".join(f"{shorten(visible(row.path), LONGEST_NAME)} ({row.visits:,})" for row in paths.rows)
     said = f"{paths.path_count:,} from {week.span.first} to {newest}; most visits: {top or 'none'}"
     yield Finding("ok", "paths", said)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -31,6 +32,7 @@ from reportgen.config.chart_notes import ChartNote
 from reportgen.core.text import LONGEST_NAME, LocaleFormatter, shorten, visible
 from reportgen.core.windows import Span, runs
 from reportgen.metrics.figures import OTHER, Day, WindowMetrics
+from reportgen.metrics.highlights import days_compared
 
 SELECTED = "picked"
 """Name of the selection that a click on the legend makes."""
@@ -69,7 +71,7 @@ def visits_by_path(
     series = [(path, visits) for path, visits in _series(stack) if sum(visits)]
     names = labels([path for path, _ in series])
     colours = [theme.series_colour(None if path is OTHER else slots[path]) for path, _ in series]
-    days = metrics.day_rows()
+    days = metrics.days
     spike, cut_at = _spike(days)
     rows = [
         {
@@ -165,14 +167,15 @@ def against_previous(
     metrics: WindowMetrics, formatter: LocaleFormatter, notes: Sequence[ChartNote] = ()
 ) -> Chart:
     """Draw daily visits as a line in front of the previous window's; the line to today is dashed."""
-    days = metrics.day_rows()
+    days = metrics.days
     now, before = formatter.span(metrics.window.span), formatter.span(metrics.window.previous)
-    earlier = metrics.window.earlier[0]
-    unpaired = [None] * (len(days) - earlier.span.days)
 
     def layout(size: Size) -> alt.LayerChart:
         picked = alt.selection_point(name=SELECTED, fields=["series"], bind="legend", toggle="true")
         highest = max(max(day.visits, day.previous) for day in days)
+        # A line ends where dates have no rows. With round ends, a single date between such dates is a dot.
+        whole = all(day.recorded and day.previous_recorded for day in days)
+        cap: Any = alt.Undefined if whole else "round"
         base = alt.Chart(alt.NamedData("visits")).encode(
             y=alt.Y("visits:Q", axis=visits_axis(highest), scale=alt.Scale(zero=True, nice=True)),
             color=alt.Color(
@@ -188,8 +191,10 @@ def against_previous(
         )
         thick = size.name == "wide" and len(days) <= 62  # noqa: PLR2004 - points would touch
         lines = [
-            _part(base, "previous").mark_line(strokeWidth=1.5).add_params(picked),
-            _part(base, "complete").mark_line(strokeWidth=2.25, point={"size": 30} if thick else False),
+            _part(base, "previous").mark_line(strokeWidth=1.5, strokeCap=cap).add_params(picked),
+            _part(base, "complete").mark_line(
+                strokeWidth=2.25, strokeCap=cap, point={"size": 30} if thick else False
+            ),
         ]
         if not days[-1].complete:
             lines += [
@@ -201,12 +206,14 @@ def against_previous(
     tips = {
         day.date.isoformat(): [
             *_day_and_visits(day, formatter),
-            f"{formatter.number(day.previous)} on {formatter.day(before)}" if before else "",
+            f"{formatter.number(day.previous)} on {formatter.day(day.previous_date)}"
+            if day.previous_date and day.previous_recorded
+            else "no rows",
         ]
-        for day, before in zip(days, [*earlier.span.dates(), *unpaired], strict=True)
+        for day in days
     }
     lines = [("Date", None), ("Visits", "var(--accent)"), ("Previous", "var(--ghost)")]
-    title = f"Visits per day against the {earlier.label}"
+    title = f"Visits per day against the {metrics.comparison.earlier.label}"
     data = {"visits": _points(days), **_date_data(metrics, notes)}
     text = _compared_text(metrics, formatter)
     return make_chart(
@@ -320,11 +327,15 @@ def _points(days: Sequence[Day]) -> Rows:
     now, before = series_id(0), series_id(1)
     complete = [day for day in days if day.complete]
     running = [day for day in days if not day.complete]
-    lines = {
-        "previous": [(before, day.date, day.previous) for day in days],
-        "complete": [(now, day.date, day.visits) for day in complete],
-        "dashed": [(now, day.date, day.visits) for day in complete[-1:] + running] if running else [],
-        "running": [(now, day.date, day.visits) for day in running],
+
+    def recorded(day: Day) -> int | None:
+        return day.visits if day.recorded else None
+
+    lines: dict[str, list[tuple[str, date, int | None]]] = {
+        "previous": [(before, day.date, day.previous if day.previous_recorded else None) for day in days],
+        "complete": [(now, day.date, recorded(day)) for day in complete],
+        "dashed": [(now, day.date, recorded(day)) for day in complete[-1:] + running] if running else [],
+        "running": [(now, day.date, day.visits) for day in running if day.recorded],
     }
     return [
         {"part": part, "series": series, "date": day.isoformat(), "visits": visits}
@@ -339,11 +350,11 @@ def _part(base: alt.Chart, name: str) -> alt.Chart:
 
 
 def _compared_text(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
-    both, today = metrics.comparison, metrics.day_rows()[-1]
+    both, today = metrics.comparison, metrics.days[-1]
     if both.span is None or both.previous_span is None:
-        raise ValueError("a window without complete days has no comparison")
+        raise ValueError("nothing is compared")
     text = (
-        f"{formatter.count(both.total, 'visit')} on {formatter.count(both.days, 'complete day')} "
+        f"{formatter.count(both.total, 'visit')} on {days_compared(both, formatter)} "
         f"({formatter.span(both.span)}) against {formatter.number(both.previous_total)} on "
         f"{formatter.span(both.previous_span)}."
     )
@@ -352,7 +363,7 @@ def _compared_text(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
     if not today.complete:
         label = metrics.window.earlier[0].label
         label = label if label[0].isdigit() else f"of the {label}"
-        unknown = "" if metrics.daily["previous_recorded"].iloc[-1] else ", which has no rows"
+        unknown = "" if today.previous_recorded else ", which has no rows"
         text += (
             f" Today so far {formatter.number(today.visits)}, "
             f"against {formatter.number(today.previous)} on the whole of the day {label}{unknown}."

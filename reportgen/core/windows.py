@@ -7,10 +7,11 @@ date with the first, and so on. Comparisons use complete days only, so not today
 
 import re
 from calendar import monthrange
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from typing import Any
 from zoneinfo import ZoneInfo
 
 MAX_DAYS = 1100
@@ -90,6 +91,7 @@ class Window:
     earlier: tuple[Earlier, ...]
     today: date
     today_complete: bool
+    week_start: str
 
     @property
     def days(self) -> int:
@@ -112,13 +114,8 @@ class Window:
         return self.span.head(self.days - self.running) if self.days > self.running else None
 
     @property
-    def compared(self) -> Span | None:
-        """The dates of :attr:`complete` that the main comparison has a date for."""
-        return self.complete.head(self.previous.days) if self.complete else None
-
-    @property
     def complete_previous(self) -> Span | None:
-        """The dates that :attr:`compared` is compared with."""
+        """The dates that :attr:`complete` is compared with; there may be fewer."""
         return self.previous.head(self.complete.days) if self.complete else None
 
 
@@ -171,18 +168,36 @@ def make_window(
     spans = {"previous": before.head(span.days), "year": a_year_before.head(span.days)}
     kinds = [kind for kind in compare if kind == compare[0] or spans[kind] != spans[compare[0]]]
     earlier = tuple(Earlier(kind, labels[kind], spans[kind]) for kind in kinds)
-    return Window(name, span, earlier, today, today_complete)
+    return Window(name, span, earlier, today, today_complete, week_start)
 
 
 def _period(kind: str, day: date, week_start: int) -> Span:
     """Return the whole week, month, quarter or year that ``day`` belongs to."""
     if kind == "week":
         first = day - timedelta(days=(day.weekday() - week_start) % 7)
-        return Span(first, first + timedelta(days=6))
+        return Span(first, first + timedelta(days=min(6, (date.max - first).days)))
     months = {"month": 1, "quarter": 3, "year": 12}[kind]
     begin = (day.month - 1) // months * months + 1
     end = begin + months - 1
     return Span(date(day.year, begin, 1), date(day.year, end, monthrange(day.year, end)[1]))
+
+
+def compared_dates(window: Window, earlier: Earlier, recorded: Container[date]) -> list[tuple[date, date]]:
+    """Return each complete date of a window with its earlier date, if both have rows."""
+    complete = window.complete.dates() if window.complete else []
+    pairs = zip(complete, earlier.span.dates(), strict=False)
+    return [(day, before) for day, before in pairs if day in recorded and before in recorded]
+
+
+def first_comparison(window: Window, kind: str, since: date) -> date:
+    """Return the first date on which such a window has something to compare, of rows ``since`` a date.
+
+    At the end of the calendar it is the last date.
+    """
+    options: Any = {"today_complete": True, "compare": (kind,), "week_start": window.week_start}
+    later = (since + timedelta(days=n) for n in range(1, (date.max - since).days))
+    found = (day for day in later if make_window(window.name, day, **options).previous.last >= since)
+    return next(found, date.max)
 
 
 def today_in(zone: ZoneInfo, now: datetime) -> date:

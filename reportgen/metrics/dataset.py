@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from reportgen.config.chart_notes import ChartNote, read_chart_notes
 from reportgen.config.settings import Config
 from reportgen.core.errors import SourceError
-from reportgen.core.windows import Span, Window, look_back, make_window, today_in
+from reportgen.core.windows import Span, Window, compared_dates, look_back, make_window, today_in
 from reportgen.sources.base import LeftOut, Source
 from reportgen.sources.registry import open_source
 from reportgen.sources.spellings import row_example
@@ -21,6 +21,7 @@ from reportgen.sources.statements import (
     DailyReading,
     PathsReading,
     PathTotals,
+    has_older_rows,
     read_bad_row,
     read_cells,
     read_daily,
@@ -75,7 +76,8 @@ class WindowPaths:
 class Dataset:
     """All that a build reads, from one snapshot of the source.
 
-    ``paths`` has an entry for each of ``windows``; ``read`` holds the dates that were read; ``cells`` are the
+    ``paths`` has an entry for each of ``windows``; ``read`` holds the dates that were read; ``since`` is the
+    first date that has rows, or ``None`` if it is not after the first of ``read``; ``cells`` are the
     visits by date and path of the listed paths; ``notes`` counts rows that were left out, by kind, and
     ``examples`` has one of each. ``left_out`` has the requests of a log that are not visits, for each of
     ``windows``. ``annotations`` are the notes on dates of any of ``windows``.
@@ -84,6 +86,7 @@ class Dataset:
     windows: Sequence[Window]
     read: Span
     daily: DailyReading
+    since: date | None
     paths: Sequence[WindowPaths]
     cells: Sequence[Cell]
     notes: Counter[str]
@@ -140,10 +143,12 @@ def read_windows(
     """Return what ``windows`` show, read from an open source. Paths become CSV while they are read."""
     span = look_back(windows)
     daily, notes = read_days(source, span, include_future=not windows[0].today_complete)
+    since = read_first_date(source, span, daily)
     paths = []
     for window in windows:
         total = daily.sum_over(window.span)
-        reading = read_paths(source, window, MAX_LISTED, smallest_named_change(total))
+        pairs = compared_dates(window, window.earlier[0], daily.visits)
+        reading = read_paths(source, window, pairs, MAX_LISTED, smallest_named_change(total))
         paths.append(sort_paths(reading, total, top_paths, paths_csv))
     charted = {
         row.path
@@ -159,6 +164,7 @@ def read_windows(
         windows,
         span,
         daily,
+        since,
         paths,
         cells,
         notes,
@@ -195,6 +201,12 @@ def read_days(
     if not daily.rows and daily.notes.keys() == {"invalid_visits"}:
         raise SourceError(_unreadable_visits(source, span))
     return daily, Counter(dict(sorted(notes.items())))  # engines group in any order
+
+
+def read_first_date(source: Source, span: Span, daily: DailyReading) -> date | None:
+    """Return the first date of the source that has rows, if it is after the first date of ``span``."""
+    first = min(daily.visits, default=span.first)
+    return None if first == span.first or has_older_rows(source, span) else first
 
 
 def read_examples(source: Source, span: Span, notes: Mapping[str, int]) -> dict[str, str]:

@@ -9,13 +9,14 @@ the window's total; the window's total is the sum over its N dates, dates withou
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from reportgen.core.windows import Span, Window
+from reportgen.core.windows import Earlier, Span, Window, compared_dates
 from reportgen.sources.base import LeftOut
 from reportgen.sources.statements import Cell, PathTotals, relative_change
 
@@ -23,36 +24,75 @@ OTHER = None
 """Key of the series that sums all paths not shown by name."""
 
 
+EarlierDate = date | None
+
+
 class Day(NamedTuple):
-    """One date of a window; ``previous`` are the visits of the date one window earlier."""
+    """One date of a window, and the date that it is compared with.
+
+    ``previous`` are the visits of ``previous_date``, 0 if that has no rows. ``compared``: the date is over,
+    and both have rows.
+    """
 
     date: date
     visits: int
     previous: int
     recorded: bool
     complete: bool
+    previous_date: EarlierDate
+    previous_recorded: bool
+    compared: bool
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The complete days of a window compared with the same dates of its main comparison.
+    """The complete days of a window compared with earlier ones, date by date, as far as both have rows.
 
-    ``change`` is ``None`` if the previous total is 0.
+    ``rows`` has each date of the window, ascending.
     """
 
-    span: Span | None
-    previous_span: Span | None
-    total: int
-    previous_total: int
+    earlier: Earlier
+    rows: Sequence[Day]
+
+    @property
+    def compared(self) -> Sequence[Day]:
+        """The dates that are compared."""
+        return [row for row in self.rows if row.compared]
 
     @property
     def days(self) -> int:
-        """Number of complete days that are compared."""
-        return self.span.days if self.span else 0
+        """Number of dates that are compared."""
+        return len(self.compared)
+
+    @property
+    def complete_days(self) -> int:
+        """Number of dates that are over."""
+        return sum(row.complete for row in self.rows)
+
+    @property
+    def span(self) -> Span | None:
+        """The first to the last date that is compared."""
+        return Span(self.compared[0].date, self.compared[-1].date) if self.days else None
+
+    @property
+    def previous_span(self) -> Span | None:
+        """The first to the last date that they are compared with."""
+        before = [row.previous_date for row in self.compared if row.previous_date]
+        return Span(before[0], before[-1]) if before else None
+
+    @property
+    def total(self) -> int:
+        """Visits of the dates that are compared."""
+        return sum(row.visits for row in self.compared)
+
+    @property
+    def previous_total(self) -> int:
+        """Visits of the dates that they are compared with."""
+        return sum(row.previous for row in self.compared)
 
     @property
     def change(self) -> float | None:
-        """Relative change, 0.1 for +10 %."""
+        """Relative change, 0.1 for +10 %; ``None`` if the previous total is 0."""
         return relative_change(self.total, self.previous_total)
 
 
@@ -60,29 +100,30 @@ class Comparison:
 class WindowMetrics:
     """All figures of one window.
 
-    ``daily``: one row a date of the window, index ``date`` (datetime64[s], ascending), columns
-    ``visits``, ``previous`` (int64: the same date N days earlier), ``recorded``, ``previous_recorded``,
-    ``complete`` (bool).
-
-    ``paths`` are the listed paths, most visits first; ``changed_paths`` every path whose change is large
-    enough to be named in a sentence.
+    ``paths`` are the listed paths, most visits first;
+    ``changed_paths`` every path whose change is large enough to be named in a sentence.
 
     ``recent`` holds the visits of the window's last date and the 7 before it, ascending;
-    ``recent_recorded`` whether each has any row. ``begins_today``: only today, which is not over, has rows,
-    so there is nothing yet to compare with. ``left_out`` has the requests of a log that are not visits.
+    ``recent_recorded`` whether each has any row. ``since`` is the first date of the source that has rows, or
+    ``None`` if it is not after the first date that was read. ``left_out`` has the requests of a log that are
+    not visits.
     """
 
     window: Window
     total: int
     comparison: Comparison
-    daily: pd.DataFrame
     paths: Sequence[PathTotals]
     changed_paths: Sequence[PathTotals]
     path_count: int
     recent: tuple[int, ...]
     recent_recorded: tuple[bool, ...]
-    begins_today: bool
+    since: date | None
     left_out: Sequence[LeftOut] = ()
+
+    @property
+    def days(self) -> Sequence[Day]:
+        """A row for each date of the window, ascending."""
+        return self.comparison.rows
 
     @property
     def yesterday(self) -> int:
@@ -99,43 +140,53 @@ class WindowMetrics:
         """Visits of the window that are not of the listed paths."""
         return self.total - sum(row.visits for row in self.paths)
 
-    def day_rows(self) -> list[Day]:
-        """Return :attr:`daily` as plain rows, ascending."""
-        columns = [self.daily[name].tolist() for name in ("visits", "previous", "recorded", "complete")]
-        return [Day(*row) for row in zip(self.window.span.dates(), *columns, strict=True)]
+    @property
+    def known_days(self) -> Sequence[Day]:
+        """The days from the first recorded date on."""
+        return [day for day in self.days if not self.since or day.date >= self.since]
+
+    @property
+    def complete_days(self) -> Sequence[Day]:
+        """Those of :attr:`known_days` that are over."""
+        return [day for day in self.known_days if day.complete]
+
+    @property
+    def shows_previous(self) -> bool:
+        """Whether earlier visits are shown: some are compared, or those of the day before today are known."""
+        return any(day.compared or (day.previous_recorded and not self.window.complete) for day in self.days)
 
     @property
     def unrecorded(self) -> list[date]:
-        """The window's dates without any row for any path."""
-        return [day.date for day in self.day_rows() if not day.recorded]
+        """The window's dates without any row for any path, after the first recorded date."""
+        return [day.date for day in self.known_days if not day.recorded]
 
     @property
     def previous_unrecorded(self) -> list[date]:
-        """The dates of the previous window that are compared and have no row for any path."""
-        unknown = (self.daily["complete"] & ~self.daily["previous_recorded"]).tolist()
-        return [day for day, missing in zip(self.window.previous.dates(), unknown, strict=False) if missing]
-
-    @property
-    def compared_unrecorded(self) -> int:
-        """Number of dates without rows among those that are compared, in this window and the previous one."""
-        rows = self.daily.loc[self.daily["complete"]]
-        return int((~rows["recorded"]).sum() + (~rows["previous_recorded"]).sum())
+        """The dates without rows that complete days would be compared with, after the first recorded date."""
+        return [
+            day.previous_date
+            for day in self.days
+            if day.complete and day.previous_date and not day.previous_recorded
+            if not self.since or day.previous_date >= self.since
+        ]
 
     @property
     def daily_average(self) -> float | None:
-        """Mean visits of the complete days; ``None`` if there are none."""
-        return self.comparison.total / self.comparison.days if self.comparison.days else None
+        """Mean visits of the complete days since the first recorded date; ``None`` if there are none."""
+        days = self.complete_days
+        return sum(day.visits for day in days) / len(days) if days else None
 
     @property
     def best_day(self) -> tuple[date, int] | None:
         """The complete day with most visits, the latest of equals; ``None`` without any visit."""
-        most = max(((day.visits, day.date) for day in self.day_rows() if day.complete), default=(0, None))
+        most = max(((day.visits, day.date) for day in self.complete_days), default=(0, None))
         return (most[1], most[0]) if most[0] and most[1] else None
 
 
 def window_metrics(
     window: Window,
-    daily: pd.DataFrame,
+    visits: Mapping[date, int],
+    since: date | None,
     listed: Sequence[PathTotals],
     changed_paths: Sequence[PathTotals],
     path_count: int,
@@ -143,29 +194,43 @@ def window_metrics(
 ) -> WindowMetrics:
     """Return the figures of one window.
 
-    ``daily`` is what :func:`daily_frame` returns; ``listed`` are the paths to list, most visits first;
+    ``visits`` are those of each date that has rows; ``listed`` are the paths to list, most visits first;
     ``changed_paths`` those whose change is large enough to be named.
     """
     week = Span(window.span.earlier(7).last, window.span.last).dates()
     return WindowMetrics(
         window=window,
-        total=sum_over(daily, window.span),
-        comparison=compare(window, daily),
-        daily=fill_daily(window, daily),
+        total=sum(visits.get(day, 0) for day in window.span.dates()),
+        comparison=compare(window, window.earlier[0], visits),
         paths=listed,
         changed_paths=changed_paths,
         path_count=path_count,
-        recent=tuple(sum_over(daily, Span(day, day)) for day in week),
-        recent_recorded=tuple(pd.Timestamp(day) in daily.index for day in week),
-        begins_today=window.running and not (daily.index < pd.Timestamp(window.span.last)).any(),
+        recent=tuple(visits.get(day, 0) for day in week),
+        recent_recorded=tuple(day in visits for day in week),
+        since=since,
         left_out=left_out,
     )
 
 
-def daily_frame(visits: Mapping[date, int]) -> pd.DataFrame:
-    """Return recorded dates as a frame: index ``date`` (datetime64[s], ascending), ``visits`` (int64)."""
-    values = np.array(list(visits.values()), dtype="int64")
-    return pd.DataFrame({"visits": values}, index=_date_index(list(visits)))
+def compare(window: Window, earlier: Earlier, visits: Mapping[date, int]) -> Comparison:
+    """Return the comparison of a window with ``earlier`` dates; dates without rows count 0."""
+    compared = dict(compared_dates(window, earlier, visits))
+    return Comparison(
+        earlier,
+        [
+            Day(
+                date=day,
+                visits=visits.get(day, 0),
+                previous=visits.get(before, 0) if before else 0,
+                recorded=day in visits,
+                complete=window.complete is not None and day <= window.complete.last,
+                previous_date=before,
+                previous_recorded=before in visits,
+                compared=day in compared,
+            )
+            for day, before in zip_longest(window.span.dates(), earlier.span.dates())
+        ],
+    )
 
 
 def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
@@ -179,40 +244,9 @@ def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
     )
 
 
-def _date_index(days: Sequence[date | None]) -> pd.DatetimeIndex:
-    """Return ``days`` as datetime64[s], which holds every date of the calendar; ``None`` is no date."""
+def _date_index(days: Sequence[date]) -> pd.DatetimeIndex:
+    """Return ``days`` as datetime64[s], which holds every date of the calendar."""
     return pd.DatetimeIndex(np.array(days, dtype="datetime64[s]"), name="date")
-
-
-def fill_daily(window: Window, daily: pd.DataFrame) -> pd.DataFrame:
-    """Return ``WindowMetrics.daily``: one row for each date of the window, 0 visits without rows."""
-    dates, earlier = window.span.dates(), window.previous.dates()
-    without = [None] * (len(dates) - len(earlier))
-    index, before = _date_index(dates), _date_index([*earlier, *without])
-    return pd.DataFrame(
-        {
-            "visits": daily["visits"].reindex(index, fill_value=0).to_numpy(),
-            "previous": daily["visits"].reindex(before, fill_value=0).to_numpy(),
-            "recorded": index.isin(daily.index),
-            "previous_recorded": before.isin(daily.index),
-            "complete": [window.complete is not None and day <= window.complete.last for day in dates],
-        },
-        index=index,
-    )
-
-
-def compare(window: Window, daily: pd.DataFrame) -> Comparison:
-    """Return the window's complete days compared with the dates of its main comparison, as many as it has."""
-    now, before = window.compared, window.complete_previous
-    return Comparison(
-        now, before, sum_over(daily, now) if now else 0, sum_over(daily, before) if before else 0
-    )
-
-
-def sum_over(daily: pd.DataFrame, span: Span) -> int:
-    """Return the visits of all recorded dates in ``span``."""
-    inside = (daily.index >= pd.Timestamp(span.first)) & (daily.index <= pd.Timestamp(span.last))
-    return int(daily.loc[inside, "visits"].sum())
 
 
 def by_date(metrics: WindowMetrics, cells: pd.DataFrame, paths: Sequence[str]) -> npt.NDArray[np.int64]:
@@ -222,7 +256,8 @@ def by_date(metrics: WindowMetrics, cells: pd.DataFrame, paths: Sequence[str]) -
     """
     place = {path: at for at, path in enumerate(paths)}
     rows = np.array([place.get(path, -1) for path in cells["path"]], dtype="int64")
-    columns = metrics.daily.index.get_indexer(pd.DatetimeIndex(cells["date"]))
+    index = _date_index(metrics.window.span.dates())
+    columns = index.get_indexer(pd.DatetimeIndex(cells["date"]))
     inside = (rows >= 0) & (columns >= 0)
     visits = np.zeros((len(paths), metrics.window.days), dtype="int64")
     visits[rows[inside], columns[inside]] = cells["visits"].to_numpy()[inside]
@@ -232,14 +267,14 @@ def by_date(metrics: WindowMetrics, cells: pd.DataFrame, paths: Sequence[str]) -
 def stack(metrics: WindowMetrics, cells: pd.DataFrame, series: Sequence[str]) -> pd.DataFrame:
     """Return each date's visits split into the paths of ``series`` and all others.
 
-    ``cells`` is as in :func:`by_date`. The result has one row for each date (index as ``metrics.daily``), one
-    int64 column for each path in order, and last the column :data:`OTHER`. A row's sum is the date's visits.
+    ``cells`` is as in :func:`by_date`. The result has one row for each date, one int64 column for each path
+    in order, and last the column :data:`OTHER`. A row's sum is the date's visits.
     """
     named = by_date(metrics, cells, series)
-    other = metrics.daily["visits"].to_numpy() - named.sum(axis=0)
+    other = np.array([day.visits for day in metrics.days], dtype="int64") - named.sum(axis=0)
     # An index of dtype str would turn OTHER into NaN.
     columns = pd.Index([*series, OTHER], dtype="object")
-    return pd.DataFrame(np.vstack([named, other]).T, index=metrics.daily.index, columns=columns)
+    return pd.DataFrame(np.vstack([named, other]).T, columns=columns)
 
 
 def colour_slots(tops: Sequence[Sequence[str]], slots: int) -> Mapping[str, int]:

@@ -8,9 +8,9 @@ import statistics
 from collections.abc import Sequence
 
 from reportgen.core.text import LocaleFormatter, isolated
-from reportgen.core.windows import Window
+from reportgen.core.windows import Earlier, Span, first_comparison
 from reportgen.metrics.dataset import NAMED_VISITS, smallest_named_change
-from reportgen.metrics.figures import WindowMetrics
+from reportgen.metrics.figures import Comparison, WindowMetrics
 from reportgen.sources.statements import PathTotals
 
 MAX_SENTENCES = 6
@@ -24,11 +24,11 @@ def sentences(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
 
     Paths in them are enclosed in :data:`reportgen.core.text.OPEN` and ``CLOSE``.
     """
-    if not metrics.comparison.days or not (metrics.total or metrics.comparison.previous_total):
+    if not metrics.total and not metrics.comparison.previous_total:
         return []
-    if metrics.begins_today:
-        return ["The first rows are of today: there is nothing to compare yet."]
-    found = [_total(metrics, formatter) + _gaps(metrics, formatter)]
+    if not metrics.comparison.days:
+        return _best_day(metrics, formatter)
+    found = [_total(metrics, formatter)]
     changed_paths = sorted(metrics.changed_paths, key=lambda row: -abs(row.difference))
     found += _explained(metrics, changed_paths[:MAX_NAMED], formatter)
     enough = smallest_named_change(metrics.total)
@@ -45,7 +45,7 @@ def sentences(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
 def _total(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
     both = metrics.comparison
     if both.span is None or both.previous_span is None:
-        raise ValueError("a window without complete days has no comparison")
+        raise ValueError("nothing is compared")
     now, before = formatter.span(both.span), formatter.span(both.previous_span)
     total = formatter.count(both.total, "visit")
     if not both.previous_total:
@@ -54,7 +54,7 @@ def _total(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
     if not moved:
         return f"{total} on {now}, as many as on {before}."
     more = formatter.count(abs(moved), f"{'more' if moved > 0 else 'fewer'} visit")
-    earlier = earlier_name(metrics.window, formatter)
+    earlier = earlier_name(both.earlier)
     if metrics.window.days == 1:  # a page of one day shows no percentages
         found = f"{more} than {earlier}"
     else:
@@ -64,19 +64,41 @@ def _total(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
     return f"{found} ({numbers[0]} on {now}, {numbers[1]} on {before})."
 
 
-def earlier_name(window: Window, formatter: LocaleFormatter) -> str:
-    """Return the name of the dates that ``window`` is compared with: "the week before"."""
-    names = {1: "the day before", 7: "the week before"}
-    return names.get(window.days, f"the {formatter.count(window.days, 'day')} before")
+def earlier_name(earlier: Earlier) -> str:
+    """Return the name of the dates that a window is compared with: "the week before"."""
+    if earlier.kind == "year":
+        return "the same days a year before"
+    return "the week before" if earlier.label == "7 days before" else f"the {earlier.label}"
 
 
-def _gaps(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
-    """Return how many of the compared dates have no rows: they count as 0, which may be wrong."""
-    missing = metrics.compared_unrecorded
-    if not missing:
+def comparison_note(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatter) -> str:
+    """Return why not every complete day is compared; empty if each is."""
+    since, earlier, year = metrics.since, both.earlier.span, metrics.window.today.year
+    recorded = ""
+    if since:
+        recorded = formatter.tick(since, weekday=True) if since.year == year else formatter.day(since)
+    if since and earlier.head(max(1, both.complete_days)).last < since:
+        begin = first_comparison(metrics.window, both.earlier.kind, since)
+        begins = formatter.short_span(Span(begin, begin), year)
+        return f"Recorded since {recorded}: comparisons begin on {begins}."
+    if both.days == both.complete_days or not metrics.total:
         return ""
-    have = "has no rows, and counts" if missing == 1 else "have no rows, and count"
-    return f" {formatter.number(missing)} of these dates {have} 0."
+    if not both.days:
+        return "Nothing is compared: each complete day lacks rows, or the one that it would be compared with."
+    left_out = [row for row in both.rows if row.complete and not row.compared]
+    early = sum(bool(since and row.previous_date and row.previous_date < since) for row in left_out)
+    beyond = sum(row.previous_date is None for row in left_out)
+    missing = len(left_out) - early - beyond
+    reasons = [f"recorded since {recorded}"] * bool(early)
+    reasons += [f"{formatter.number(missing)} without rows"] * bool(missing)
+    reasons += ["the earlier period is shorter"] * bool(beyond)
+    return f"{days_compared(both, formatter)} compared: {', '.join(reasons)}."
+
+
+def days_compared(both: Comparison, formatter: LocaleFormatter) -> str:
+    """Return the number of days that are compared: "6 complete days", or "5 of 6 complete days"."""
+    part = "" if both.days == both.complete_days else f"{formatter.number(both.days)} of "
+    return part + formatter.count(both.complete_days, "complete day")
 
 
 def _explained(
@@ -117,9 +139,11 @@ def _listed(paths: Sequence[tuple[str, int]], formatter: LocaleFormatter, when: 
 
 
 def _best_day(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
-    best = metrics.best_day
-    median = statistics.median(day.visits for day in metrics.day_rows() if day.complete)
-    if best is None or metrics.comparison.days == 1 or best[1] <= max(STANDS_OUT * median, NAMED_VISITS - 1):
+    best, days = metrics.best_day, metrics.complete_days
+    if best is None or len(days) == 1:
+        return []
+    median = statistics.median(day.visits for day in days)
+    if best[1] <= max(STANDS_OUT * median, NAMED_VISITS - 1):
         return []
     day, visits = best
     sentence = f"The best day was {formatter.day(day)} with {formatter.count(visits, 'visit')}"

@@ -19,6 +19,7 @@ from reportgen.core.text import CLOSE, LONGEST_NAME, OPEN, LocaleFormatter, cut,
 from reportgen.core.windows import Span, runs
 from reportgen.metrics.dataset import note_sentences
 from reportgen.metrics.figures import WindowMetrics
+from reportgen.metrics.highlights import comparison_note
 from reportgen.metrics.left_out import left_out_sentence, left_out_summary
 from reportgen.sources.statements import relative_change
 
@@ -122,12 +123,13 @@ def page_variables(site: SiteHeader, page: Page, *, root: str, here: str) -> dic
         "stacked": metrics.window.days > MAX_DAYS_SIDE_BY_SIDE,
         "stem": f"{_slug(site.name)}-{metrics.window.name}-{metrics.window.span.last.isoformat()}",
         "figures": list(figures(metrics, formatter)),
+        "comparison_note": comparison_note(metrics, metrics.comparison, formatter),
         "changes": [sentence_parts(sentence) for sentence in page.changes],
         "charts": [_chart_variables(chart, page.metrics.window.name, site.timezone) for chart in page.charts],
         "annotations": [_note_variables(site, note) for note in page.annotations],
         "days": list(_day_rows(metrics)),
         "paths": list(_path_rows(site, page)),
-        "all_unrecorded": len(metrics.unrecorded) == metrics.window.days,
+        "all_unrecorded": not any(day.recorded for day in metrics.days),
         "unrecorded": [formatter.span(span) for span in runs(metrics.unrecorded)],
         "unrecorded_before": [formatter.span(span) for span in runs(metrics.previous_unrecorded)],
         "left_out": note_sentences(site.notes, formatter, site.examples),
@@ -169,48 +171,47 @@ def figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figu
             ("Yesterday" if is_today else "Day before", metrics.yesterday, yesterday, 6),
             ("Same day last week" if is_today else "A week before", metrics.week_ago, week_ago, 0),
         ):
+            if metrics.since and day < metrics.since:
+                continue
             spark = sparklines.bars(metrics.recent, highlighted=at)
-            known = "full day" if metrics.recent_recorded[at] else "no rows"
-            yield Figure(name, formatter.number(visits), f"{known}, {formatter.day(day)}", spark=spark)
+            known = metrics.recent_recorded[at]
+            value = formatter.number(visits) if known else "\N{EN DASH}"
+            yield Figure(
+                name, value, f"{'full day' if known else 'no rows'}, {formatter.day(day)}", spark=spark
+            )
     else:
-        daily = [day.visits for day in metrics.day_rows()]
+        daily = [day.visits for day in metrics.days]
         yield Figure("Visits", total, detail, spark=sparklines.bars(daily, running=today))
-        if not metrics.begins_today:
-            yield from _comparison_figures(metrics, formatter)
+        yield from _comparison_figures(metrics, formatter)
     yield Figure("Paths visited", formatter.number(metrics.path_count), "with at least one visit")
 
 
 def _comparison_figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figure]:
     both, best, average = metrics.comparison, metrics.best_day, metrics.daily_average
-    if not both.span or not both.previous_span or average is None:
+    if both.span and both.previous_span:
+        moved = both.total - both.previous_total if both.previous_total else 0
+        year = metrics.window.span.last.year
+        spans = [formatter.short_span(span, year) for span in (both.span, both.previous_span)]
+        yield Figure(
+            "Change",
+            formatter.percent(both.change) if both.total or both.previous_total else "\N{EN DASH}",
+            f"{spans[0]} against {spans[1]}",
+            "up" if moved > 0 else "down" if moved < 0 else "",
+            sparklines.lines([day.visits for day in both.compared], [day.previous for day in both.compared]),
+        )
+    if average is None or not any(day.recorded for day in metrics.complete_days):
         return
-    days = [day for day in metrics.day_rows() if day.complete]
-    visits = [day.visits for day in days]
-    moved = both.total - both.previous_total if both.previous_total else 0
-    year = metrics.window.span.last.year
-    spans = [formatter.short_span(span, year) for span in (both.span, both.previous_span)]
-    yield Figure(
-        "Change",
-        formatter.percent(both.change) if both.total or both.previous_total else "\N{EN DASH}",
-        f"{spans[0]} against {spans[1]}{_gaps(metrics, formatter)}",
-        "up" if moved > 0 else "down" if moved < 0 else "",
-        sparklines.lines(visits, [day.previous for day in days]),
-    )
-    of = f"of {formatter.count(both.days, 'complete day')}"
+    visits = [day.visits for day in metrics.complete_days]
+    total, days = sum(visits), len(visits)
     # From a thousand on, whole visits are enough; computed in integers, which stay exact where floats do not.
-    whole = formatter.number((2 * both.total + both.days) // (2 * both.days))
+    whole = formatter.number((2 * total + days) // (2 * days))
     mean = formatter.decimal(average) if average < 1000 else whole  # noqa: PLR2004
+    of = f"of {formatter.count(days, 'complete day')}"
     yield Figure("Daily average", mean, of, spark=sparklines.with_mean(visits, average))
     if best:
-        at = [day.date for day in days].index(best[0])
+        at = [day.date for day in metrics.complete_days].index(best[0])
         on = formatter.day(best[0])
         yield Figure("Best day", formatter.number(best[1]), on, spark=sparklines.bars(visits, highlighted=at))
-
-
-def _gaps(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
-    """Return how many of the compared dates have no rows, as the end of a sentence."""
-    missing = metrics.compared_unrecorded
-    return f"; {formatter.number(missing)} of these dates without rows" if missing else ""
 
 
 def _slug(name: str) -> str:
@@ -220,7 +221,7 @@ def _slug(name: str) -> str:
 
 def _has_long_numbers(metrics: WindowMetrics, formatter: LocaleFormatter) -> bool:
     """Return whether numbers are so long that the page needs the wide layout."""
-    most = max(max(day.visits, day.previous) for day in metrics.day_rows())
+    most = max(max(day.visits, day.previous) for day in metrics.days)
     numbers = {"total": metrics.total, "day": most}
     return any(len(formatter.number(numbers[name])) > limit for name, limit in MAX_DIGITS.items())
 
@@ -267,7 +268,7 @@ def _link_text(note: ChartNote) -> str:
 
 def _day_rows(metrics: WindowMetrics) -> Iterator[dict[str, Any]]:
     """Yield the daily table's rows, newest first."""
-    for day in reversed(metrics.day_rows()):
+    for day in reversed(metrics.known_days or metrics.days):
         yield day._asdict() | {"change": relative_change(day.visits, day.previous)}
 
 

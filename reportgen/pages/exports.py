@@ -59,8 +59,9 @@ def report_json(
                 "visits": day.visits,
                 "previous": day.previous,
                 "recorded": day.recorded,
+                **({} if day.previous_recorded else {"previous_recorded": False}),
             }
-            for day in metrics.day_rows()
+            for day in metrics.days
         ],
         "paths": [
             {
@@ -77,6 +78,8 @@ def report_json(
         "changes": list(changes),
         "notes": list(notes),
     }
+    if metrics.since:
+        report["recorded_since"] = metrics.since.isoformat()
     if metrics.left_out:
         report["left_out"] = left_out_summary(metrics.left_out)
     if annotations:
@@ -90,8 +93,7 @@ def report_json(
 def daily_csv(metrics: "WindowMetrics") -> bytes:
     """Return one row a date, ascending: date, visits, previous, recorded."""
     rows = (
-        (day.date.isoformat(), day.visits, day.previous, str(day.recorded).lower())
-        for day in metrics.day_rows()
+        (day.date.isoformat(), day.visits, day.previous, str(day.recorded).lower()) for day in metrics.days
     )
     return _csv(("date", "visits", "previous", "recorded"), rows)
 

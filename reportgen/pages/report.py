@@ -26,7 +26,6 @@ from reportgen.metrics.figures import (
     by_date,
     cells_frame,
     colour_slots,
-    daily_frame,
     stack,
     window_metrics,
 )
@@ -45,9 +44,9 @@ class ReportFigures:
 
 def compute_figures(dataset: Dataset) -> ReportFigures:
     """Return the figures of every window."""
-    daily = daily_frame(dataset.daily.visits)
+    visits, since = dataset.daily.visits, dataset.since
     metrics = [
-        window_metrics(window, daily, found.listed, found.changed_paths, found.path_count, left_out)
+        window_metrics(window, visits, since, found.listed, found.changed_paths, found.path_count, left_out)
         for window, found, left_out in zip(dataset.windows, dataset.paths, dataset.left_out, strict=True)
     ]
     return ReportFigures(metrics, cells_frame(dataset.cells))
@@ -185,9 +184,9 @@ def _make_charts(
         return [charts.top_paths(metrics, slots, formatter)]
     split = stack(metrics, cells, coloured_paths(metrics))
     by_path = charts.visits_by_path(metrics, split, slots, formatter, notes)
-    return (
-        [by_path] if metrics.begins_today else [by_path, charts.against_previous(metrics, formatter, notes)]
-    )
+    if not metrics.comparison.days:
+        return [by_path]
+    return [by_path, charts.against_previous(metrics, formatter, notes)]
 
 
 def _data_files(site: SiteHeader, content: Sequence[Page], dataset: Dataset) -> dict[str, bytes]:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from reportgen import __version__
 from reportgen.charts import sparklines
@@ -17,7 +18,7 @@ from reportgen.config.sites import Site, Sites
 from reportgen.core.cron import next_due
 from reportgen.core.release_files import packed
 from reportgen.core.text import LocaleFormatter, visible
-from reportgen.core.windows import Span
+from reportgen.core.windows import Span, today_in
 from reportgen.pages.environment import environment, translate_template_errors
 from reportgen.publish.history import read_runs
 from reportgen.publish.release import current_release
@@ -115,6 +116,7 @@ def _built(site: Site, name: str, formatter: LocaleFormatter, now: datetime, fai
     checked = runs.last_success.at if runs.last_success else built_at
     expected = next_due(config.schedule, config.zone, checked, config.jitter_s)
     visits = [day["visits"] for day in report["daily"]]
+    today = today_in(ZoneInfo(report["timezone"]), built_at).isoformat()
     return Row(
         name,
         site.prefix,
@@ -127,7 +129,7 @@ def _built(site: Site, name: str, formatter: LocaleFormatter, now: datetime, fai
         change=both["change"],
         basis=f"{formatter.number(both['total'])} against {formatter.number(both['previous_total'])} "
         "on complete days",
-        spark=sparklines.bars(visits, running=both["days"] if both["days"] < len(visits) else None),
+        spark=sparklines.bars(visits, running=len(visits) - 1 if today <= report["end"] else None),
         built_at=max(built_at, checked).astimezone(config.zone),
         age=age_of(max(built_at, checked), now),
         overdue=now > expected.overdue_after,

@@ -119,6 +119,8 @@ class Source(ABC):
     too_late = (
         "a statement took longer than statement_timeout_s ({s} s): add an index, or raise it in [source]"
     )
+    older_rows = ""
+    """Statement that returns a row if there are rows before the dates that are read and kept."""
     site: str | None = None
     notice: str | None = None
 

@@ -176,6 +176,8 @@ class DuckdbSource(DuckdbConnectionSource):
             # OFFSET 0 keeps the filter outside, where it does not compute each date again.
             kept = f"SELECT * FROM ({rows} OFFSET 0) {from_first}"
             self._connection.execute(f"CREATE TEMP TABLE {ROWS} AS {kept}")
+            older = f"{day} < DATE '{self._first.isoformat()}'"
+            self.older_rows = f"SELECT 1 FROM {self._relation} WHERE {older} LIMIT 1"
         unreadable = "day IS NULL AND raw_date IS NOT NULL"
         if self._has_row("day IS NOT NULL") or not self._has_row(unreadable):
             return

@@ -76,6 +76,8 @@ class LogSource(DuckdbConnectionSource):
 
     advice = "Check that the file is a whole access log"
 
+    older_rows = "SELECT 1 FROM counted WHERE reason = 'earlier' LIMIT 1"
+
     def __init__(
         self,
         settings: SourceSettings,

@@ -257,6 +257,7 @@ class SqliteSource(Source):
         )
         self._connection.execute("PRAGMA query_only = ON")
         self._uses_rows = True
+        self.older_rows = f"SELECT 1 FROM {relation} WHERE {day} < '{first}' LIMIT 1"
         unread = "day IS NULL AND raw_date IS NOT NULL"
         if (
             self._has_row(ROWS, unread)

@@ -73,16 +73,16 @@ SELECT day, kind, SUM(CASE WHEN kind = 0 THEN visits ELSE 0 END) AS total, COUNT
 FROM classified GROUP BY day, kind"""
 )
 
-# One row a path: visits in the window, on its complete days, on the dates that these are compared with, and
-# in the whole previous window. A path after the first {limit} is returned only if its visits changed by
-# {min_change} or more. For a path without visits in the window, the change alone decides.
+# One row a path: visits in the window, on its days that are compared, on the dates that these are compared
+# with, and on all earlier dates of the comparison. A path after the first {limit} is returned only if its
+# visits changed by {min_change} or more. For a path without visits in the window, the change alone decides.
 PATHS = (
     CLASSIFIED
     + """, per_path AS (
     SELECT path,
            SUM(CASE WHEN day >= {start} THEN visits ELSE 0 END) AS total,
-           SUM(CASE WHEN day >= {start} AND day < {complete_end} THEN visits ELSE 0 END) AS complete,
-           SUM(CASE WHEN day < {previous_end} THEN visits ELSE 0 END) AS previous,
+           SUM(CASE WHEN {on_compared} THEN visits ELSE 0 END) AS complete,
+           SUM(CASE WHEN {on_previous} THEN visits ELSE 0 END) AS previous,
            SUM(CASE WHEN day < {whole_previous_end} THEN visits ELSE 0 END) AS whole_previous
     FROM classified WHERE kind = 0 GROUP BY path
 ), ranked AS (
@@ -160,8 +160,8 @@ class DailyReading:
 class PathTotals(NamedTuple):
     """Visits of one path: the row that the engine returns, and the only form of it up to the page.
 
-    ``visits`` are those in the window, ``complete`` those on its complete days, ``previous`` those on the
-    dates that the complete days are compared with, and ``before`` those in the whole previous window.
+    ``visits`` are those in the window, ``complete`` those on its days that are compared, ``previous`` those
+    on the dates that these are compared with, and ``before`` those on all earlier dates of the comparison.
     """
 
     path: str
@@ -172,7 +172,7 @@ class PathTotals(NamedTuple):
 
     @property
     def difference(self) -> int:
-        """Visits on the complete days minus those on their previous dates."""
+        """Visits on the days that are compared minus those on their previous dates."""
         return self.complete - self.previous
 
     @property
@@ -243,22 +243,33 @@ def read_newest_before(source: Source, span: Span) -> date | None:
     return None if newest is None else _date(newest)
 
 
-def read_paths(source: Source, window: Window, limit: int, min_change: int) -> PathsReading:
-    """Return the visits of each path in ``window`` and in its previous window.
+def has_older_rows(source: Source, span: Span) -> bool:
+    """Return whether the source has rows before ``span``."""
+    if source.older_rows:
+        return next(source.rows(source.older_rows, {}), None) is not None
+    return read_newest_before(source, span) is not None
 
-    ``limit`` is the number of paths to list. A path after them is returned too if its visits on complete days
-    differ from those on the previous dates by ``min_change`` or more.
+
+def read_paths(
+    source: Source, window: Window, compared: Sequence[tuple[date, date]], limit: int, min_change: int
+) -> PathsReading:
+    """Return the visits of each path in ``window`` and on the earlier dates that it is compared with.
+
+    ``compared`` has the dates that are compared, each with its earlier date. ``limit`` is the number of paths
+    to list. A path after them is returned too if its visits on these dates differ by ``min_change`` or more.
     """
     span, previous = window.span, window.previous
-    complete, complete_previous = window.compared, window.complete_previous
     value = source.dialect.date_value
+    on_compared, compared_values = _on_dates(source, "compared", [day for day, _ in compared])
+    on_previous, previous_values = _on_dates(source, "previous", [before for _, before in compared])
     result = _execute(
         source,
         PATHS,
+        {"on_compared": on_compared, "on_previous": on_previous},
         **_span_bounds(source, Span(previous.first, span.last)),
+        **compared_values,
+        **previous_values,
         start=value(span.first),
-        complete_end=value(complete.end if complete else span.first),
-        previous_end=value(complete_previous.end if complete_previous else previous.first),
         whole_previous_end=value(previous.end),
         limit=limit,
         min_change=min_change,
@@ -266,6 +277,20 @@ def read_paths(source: Source, window: Window, limit: int, min_change: int) -> P
     first, to_int64 = list(islice(result, 1)), partial(_int64, source=source)
     rows = (PathTotals(path, *map(to_int64, totals)) for path, *totals, _ in chain(first, result))
     return PathsReading(rows, int(first[0][-1]) if first else 0)
+
+
+def _on_dates(source: Source, name: str, dates: Sequence[date]) -> tuple[str, dict[str, Any]]:
+    """Return the condition that a row is of one of ascending ``dates``, and the values in it."""
+    if not dates:
+        return "day IS NULL", {}
+    span = Span(dates[0], dates[-1])
+    others = sorted({*span.dates()} - {*dates})
+    days = {f"{name}_first": span.first, f"{name}_end": span.end}
+    days |= {f"{name}_not_{at}": day for at, day in enumerate(others)}
+    values = {key: source.dialect.date_value(day) for key, day in days.items()}
+    first, end, *excluded = (source.dialect.placeholder(key, value) for key, value in values.items())
+    condition = f"day >= {first} AND day < {end}"
+    return condition + (f" AND day NOT IN ({', '.join(excluded)})" if excluded else ""), values
 
 
 def read_cells(source: Source, span: Span, paths: Sequence[str]) -> list[Cell]:

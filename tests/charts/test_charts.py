@@ -458,11 +458,24 @@ def test_todays_numbers_say_so_far_until_the_day_is_over() -> None:
     assert f"{most}. By path:" in over.alt
 
 
-def test_there_is_no_comparison_if_only_today_has_rows() -> None:
-    assert [chart.name for chart in drawn([(0, "/", 9)], "7d")] == ["visits-by-path"]
-    for before in (1, 6, 13):
-        assert len(drawn([(0, "/", 9), (before, "/", 0)], "7d")) == 2
-    assert len(drawn([(0, "/", 9)], "7d", over=True)) == 2
+def test_there_is_no_comparison_if_no_complete_day_has_rows_on_both_sides() -> None:
+    for before in (0, 1, 6, 7, 9, 13):
+        rows = [(0, "/", 9), (2, "/", 1), (before, "/", 0)]
+        names = [chart.name for chart in drawn(rows, "7d")]
+        assert names == ["visits-by-path", *["against-previous"] * (before == 9)]
+    assert len(drawn([(0, "/", 9), (7, "/", 0)], "7d", over=True)) == 2
+
+
+def test_a_line_ends_where_dates_have_no_rows() -> None:
+    """Also where the recording began; a single date is a dot."""
+    rows = [(days, "/", 9) for days in range(12) if days not in {2, 3, 8}]
+    chart = compared(rows)
+    visits = {line: [number for _, number in points] for line, points in lines(chart).items()}
+    now, before = "Tue 17 \u2013 Mon 23 Nov 2026", "Tue 10 \u2013 Mon 16 Nov 2026"
+    assert visits[f"complete {now}"] == [9, 9, 9, None, None, 9]
+    assert visits[f"previous {before}"] == [None, None, 9, 9, 9, None, 9]
+    previous, complete = (layer["mark"] for layer in chart.specs["wide"]["layer"][1:3])
+    assert (previous["strokeCap"], complete["strokeCap"]) == ("round", "round")
 
 
 # Against the window before.
@@ -524,11 +537,11 @@ def test_the_legend_names_both_spans_in_their_colours(usual: list[Chart]) -> Non
 
 
 def test_the_tooltip_of_a_date_has_both_numbers_and_both_dates() -> None:
-    tips = compared([(0, "/", 1500), (7, "/", 2500), (1, "/", 3)]).tips
+    tips = compared([(0, "/", 1500), (7, "/", 2500), (1, "/", 3), (2, "/", 1), (9, "/", 1)]).tips
     assert tips.lines == [("Date", None), ("Visits", "var(--accent)"), ("Previous", "var(--ghost)")]
     assert len(tips.values) == 7
     assert tips.values["2026-11-23"] == ["Mon 23 Nov 2026", "1,500 so far", "2,500 on Mon 16 Nov 2026"]
-    assert tips.values["2026-11-22"] == ["Sun 22 Nov 2026", "3", "0 on Sun 15 Nov 2026"]
+    assert tips.values["2026-11-22"] == ["Sun 22 Nov 2026", "3", "no rows"]
 
 
 def test_the_tooltip_of_a_date_lists_the_stack_from_its_top_with_all_colours(usual: list[Chart]) -> None:
@@ -585,10 +598,10 @@ def test_the_alternative_states_both_totals_the_best_day_and_today(days: int, ov
 
 
 def test_the_alternative_of_nothing_names_no_best_day() -> None:
-    assert compared([(8, "/", 5)]).alt == (
-        f"{NOW} (7 days): 0 visits on 6 complete days (Tue 17 \u2013 Sun 22 Nov 2026) against 5 on "
-        "Tue 10 \u2013 Sun 15 Nov 2026. Today so far 0, against 0 on the whole of the day 7 days before, "
-        f"which has no rows. No rows on {NOW}."
+    assert compared([(1, "/", 0), (8, "/", 5)]).alt == (
+        f"{NOW} (7 days): 0 visits on 1 of 6 complete days (Sun 22 Nov 2026) against 5 on "
+        "Sun 15 Nov 2026. Today so far 0, against 0 on the whole of the day 7 days before, "
+        "which has no rows. No rows on Tue 17 \u2013 Sat 21 Nov 2026; Mon 23 Nov 2026."
     )
 
 

@@ -50,14 +50,16 @@ WIKI_WINDOWS = ("today", "7d", "30d", "366d")
 SCHEMA = json.loads((resources.files("reportgen") / "report.schema.json").read_bytes())
 
 MARKED = """
-WITH marked AS (
+WITH recorded AS (SELECT DISTINCT date FROM {metrics}), marked AS (
     SELECT date, path, visits, date BETWEEN %(first)s AND %(last)s AS here,
-           date BETWEEN %(first)s AND %(over)s AS over,
-           date BETWEEN %(first)s - %(days)s AND %(over)s - %(days)s AS before
+           date BETWEEN %(first)s AND %(over)s AND date - %(days)s IN (SELECT date FROM recorded) AS over,
+           date BETWEEN %(first)s - %(days)s AND %(over)s - %(days)s
+               AND date + %(days)s IN (SELECT date FROM recorded) AS before
     FROM {metrics})"""
 TOTALS = """
 SELECT *, complete::float8 / nullif(previous, 0) - 1 AS change
-FROM (SELECT sum(visits * here::int)::bigint AS total, sum(visits * over::int)::bigint AS complete,
+FROM (SELECT count(DISTINCT date) FILTER (WHERE over) AS compared, min(date) AS since,
+             sum(visits * here::int)::bigint AS total, sum(visits * over::int)::bigint AS complete,
              sum(visits * before::int)::bigint AS previous, count(*) FILTER (WHERE date > %(last)s) AS after,
              count(DISTINCT path) FILTER (WHERE here AND visits > 0) AS path_count
       FROM marked) AS sums"""
@@ -65,7 +67,8 @@ DAILY = """
 SELECT to_char(day, 'YYYY-MM-DD') AS date,
        (SELECT coalesce(sum(visits), 0)::bigint FROM {metrics} WHERE date = day) AS visits,
        (SELECT coalesce(sum(visits), 0)::bigint FROM {metrics} WHERE date = day - %(days)s) AS previous,
-       EXISTS (SELECT FROM {metrics} WHERE date = day) AS recorded
+       EXISTS (SELECT FROM {metrics} WHERE date = day) AS recorded,
+       EXISTS (SELECT FROM {metrics} WHERE date = day - %(days)s) AS previous_recorded
 FROM (SELECT %(last)s - n AS day FROM generate_series(0, %(days)s - 1) AS n) AS days ORDER BY day"""
 # Code points sort as the bytes of UTF-8 do, whatever the database's collation.
 PATHS = """
@@ -101,13 +104,21 @@ def ask(
         "timezone": "UTC", "as_of": str(last), "sample": False,
         "total": sums["total"],
         "complete": {
-            "days": days - running, "total": sums["complete"], "previous_total": sums["previous"],
+            "days": sums["compared"], "total": sums["complete"], "previous_total": sums["previous"],
             "change": sums["change"],
         },
-        "daily": daily, "paths": paths[:top],
+        "daily": [
+            {name: cell for name, cell in row.items() if not (name == "previous_recorded" and cell)}
+            for row in daily
+        ],
+        "paths": paths[:top],
         "path_count": sums["path_count"], "other": sum(row["visits"] for row in paths[top:]),
         "notes": [{"kind": "future_date", "rows": sums["after"]}] if running else [],
     }  # fmt: skip
+    if sums["since"] > last - timedelta(days=7):
+        report["recorded_since"] = str(sums["since"])
+    for row in daily:
+        del row["previous_recorded"]
     return {"report.json": report, "daily.csv": csv_cells(daily), "paths.csv": csv_cells(paths[:100_000])}
 
 

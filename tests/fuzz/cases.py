@@ -3,7 +3,7 @@
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -149,15 +149,23 @@ class Truth:
 
     visits: dict[date, Counter[str]]
     recorded: set[date]
+    since: date | None
     notes: Counter[str]
     rows: int
 
-    def by_path(self, first: date, days: int) -> Counter[str]:
-        """Return the visits of each path on ``days`` dates from ``first``."""
+    def by_path(self, dates: Iterable[date]) -> Counter[str]:
+        """Return the visits of each path on these dates."""
         total: Counter[str] = Counter()
-        for n in range(days):
-            total.update(self.visits.get(first + timedelta(n), {}))
+        for day in dates:
+            total.update(self.visits.get(day, {}))
         return total
+
+    def pairs(self, case: Case, window: str) -> list[tuple[date, date]]:
+        """Return the dates that are compared, each with its earlier date."""
+        days = length(window)
+        over = [case.today - timedelta(n) for n in range(case.as_of is None, days)][::-1]
+        pairs = ((day, day - timedelta(days)) for day in over)
+        return [pair for pair in pairs if self.recorded.issuperset(pair)]
 
 
 def truth(case: Case) -> Truth:  # noqa: C901 - one branch for each rule
@@ -170,7 +178,7 @@ def truth(case: Case) -> Truth:  # noqa: C901 - one branch for each rule
     longest = max(map(length, case.windows))
     first = min(moved(case.today, 7), moved(case.today, 2 * longest - 1))
     visits: dict[date, Counter[str]] = defaultdict(Counter)
-    recorded, notes, total, rows, dated = set(), Counter[str](), 0, 0, False
+    recorded, notes, total, rows, dated, older = set(), Counter[str](), 0, 0, False, False
     spelled = DateReader(case.timezone, None)
     for stored, path, count in case.rows:
         if stored is None:
@@ -184,6 +192,7 @@ def truth(case: Case) -> Truth:  # noqa: C901 - one branch for each rule
                 notes["future_date"] += 1
             continue
         if day and day < first:
+            older = True
             continue
         if day:
             recorded.add(day)
@@ -204,7 +213,8 @@ def truth(case: Case) -> Truth:  # noqa: C901 - one branch for each rule
         raise RefusedError("has a whole number")
     if total > MAX:
         raise RefusedError("64 bits")
-    return Truth(visits, recorded, notes, rows)
+    since = min(recorded, default=first)
+    return Truth(visits, recorded, None if older or since == first else since, notes, rows)
 
 
 def length(window: str) -> int:
@@ -224,10 +234,9 @@ def whole(count: float | str | None) -> int | None:
 def figures(case: Case, true: Truth, window: str) -> dict[str, Any]:
     """Return what ``report.json`` of a window must say, but for its sentences and when it was built."""
     days, last = length(window), case.today
-    first, running = last - timedelta(days - 1), case.as_of is None
-    full = days - running
-    paths, complete = true.by_path(first, days), true.by_path(first, full)
-    before = true.by_path(first - timedelta(days), full) if full else Counter[str]()
+    dates, pairs = [last - timedelta(n) for n in range(days)][::-1], true.pairs(case, window)
+    paths, complete = true.by_path(dates), true.by_path(day for day, _ in pairs)
+    before = true.by_path(earlier for _, earlier in pairs)
     total, listed = sum(paths.values()), [path for path in paths if paths[path]]
     listed.sort(key=lambda path: (-paths[path], STORED.get(path, path.encode())))
     top = [
@@ -237,12 +246,12 @@ def figures(case: Case, true: Truth, window: str) -> dict[str, Any]:
         }
         for path in listed
     ]  # fmt: skip
-    dates = [first + timedelta(n) for n in range(days)]
     return {
-        "schema_version": 1, "site": "example.com", "window": window, "start": str(first), "end": str(last),
-        "days": days, "timezone": case.timezone, "as_of": str(last), "sample": False, "total": total,
+        "schema_version": 1, "site": "example.com", "window": window, "start": str(dates[0]),
+        "end": str(last), "days": days, "timezone": case.timezone, "as_of": str(last), "sample": False,
+        "total": total,
         "complete": {
-            "days": full, "total": sum(complete.values()), "previous_total": sum(before.values()),
+            "days": len(pairs), "total": sum(complete.values()), "previous_total": sum(before.values()),
             "change": change(sum(complete.values()), sum(before.values())),
         },
         "daily": [
@@ -250,12 +259,14 @@ def figures(case: Case, true: Truth, window: str) -> dict[str, Any]:
                 "date": str(day), "visits": sum(true.visits.get(day, {}).values()),
                 "previous": sum(true.visits.get(day - timedelta(days), {}).values()),
                 "recorded": day in true.recorded,
+                **({} if day - timedelta(days) in true.recorded else {"previous_recorded": False}),
             }
             for day in dates
         ],
         "paths": top[: case.top_paths], "path_count": len(listed),
         "other": sum(row["visits"] for row in top[case.top_paths :]),
         "notes": [{"kind": kind, "rows": rows} for kind, rows in sorted(true.notes.items())],
+        **({"recorded_since": str(true.since)} if true.since else {}),
         "all paths": top,
     }  # fmt: skip
 

@@ -156,7 +156,7 @@ def check_files(files: Mapping[str, bytes], case: Case, true: Truth) -> None:
         assert sum(d["visits"] for d in report["daily"]) == report["total"]
         assert report["total"] == sum(p["visits"] for p in report["paths"]) + report["other"]
         assert read_csv(files[f"{window}/daily.csv"]) == csv_cells(
-            expected["daily"], "date visits previous recorded"
+            [{name: day[name] for name in DAILY} for day in expected["daily"]], " ".join(DAILY)
         )
         rows = read_csv(files[f"{window}/paths.csv"])
         assert rows == csv_cells(everything, "path visits share previous change")
@@ -267,8 +267,15 @@ def check_page(page: Parsed, case: Case, expected: dict[str, Any]) -> None:
             if "%" not in path:
                 assert unquote(href) == whole
     days = [row for row in page.numbers["days"] if row]
-    assert [int(row[1]) for row in days] == [day["visits"] for day in reversed(expected["daily"])]
-    assert [int(row[2]) for row in days] == [day["previous"] for day in reversed(expected["daily"])]
+    since = expected.get("recorded_since", "")
+    daily = expected["daily"][::-1]
+    daily = [day for day in daily if day["date"] >= since] or daily
+    assert [int(row[1]) for row in days] == [day["visits"] for day in daily]
+    for row, day in zip(days, daily, strict=True):
+        shown = "previous_recorded" not in day and (
+            expected["complete"]["days"] or len(expected["daily"]) == 1
+        )
+        assert not shown or int(row[2]) == day["previous"]
     visits = [row for row in page.numbers["paths"] if row]
     assert [int(row[0]) for row in visits] == [row["visits"] for row in expected["paths"]]
 
@@ -283,6 +290,7 @@ def unspelled(shown: str) -> str:
     )
 
 
+DAILY = ("date", "visits", "previous", "recorded")
 NUMBER = "[+\N{MINUS SIGN}]?[0-9][0-9,]*"
 NAMED = f"{OPEN}([^{CLOSE}]*){CLOSE}"
 
@@ -294,28 +302,28 @@ def number(text: str) -> int:
 
 def check_sentences(said: list[str], case: Case, true: Truth, window: str) -> None:
     """Check each sentence against the tables."""
-    assert len(said) <= 6
-    days, running = length(window), case.as_of is None
-    first, full = case.today - timedelta(length(window) - 1), days - running
-    if not full or not said or said[0].startswith("The first rows"):
-        return
-    now, before = true.by_path(first, full), true.by_path(first - timedelta(days), full)
-    whole, whole_before = true.by_path(first, days), true.by_path(first - timedelta(days), days)
+    days, pairs = length(window), true.pairs(case, window)
+    dates = [case.today - timedelta(n) for n in range(days)][::-1]
+    over = [day for day in dates[: days - (case.as_of is None)] if not true.since or day >= true.since]
+    assert len(said) <= (6 if pairs else 1)
+    head, others = (said[0], said[1:]) if said and pairs else ("", said)
+    now, before = true.by_path(day for day, _ in pairs), true.by_path(earlier for _, earlier in pairs)
+    whole, whole_before = true.by_path(dates), true.by_path(day - timedelta(days) for day in dates)
     moved = sum(now.values()) - sum(before.values())
     enough = max(5, -(-sum(whole.values()) // 20))
     shown = {}
     for path in now | before | whole | whole_before:
         shown.setdefault(isolated(path)[1:-1], []).append(path)
-    on = re.search(f"\\(({NUMBER}) on .*, ({NUMBER}) on ", said[0])
-    if compared := re.search(f"({NUMBER}) (more|fewer) visits?", said[0]):
+    on = re.search(f"\\(({NUMBER}) on .*, ({NUMBER}) on ", head)
+    if compared := re.search(f"({NUMBER}) (more|fewer) visits?", head):
         assert on
         assert (number(on[1]), number(on[2])) == (sum(now.values()), sum(before.values()))
         assert number(compared[1]) * (1 if compared[2] == "more" else -1) == moved
-    else:
-        head = re.match(f"({NUMBER}|No) visits? on ", said[0])
-        assert head
-        assert head[1] == "No" or number(head[1]) == sum(now.values())
-    for sentence in said[1:]:
+    elif head:
+        total = re.match(f"({NUMBER}|No) visits? on ", head)
+        assert total
+        assert total[1] == "No" or number(total[1]) == sum(now.values())
+    for sentence in others:
         parts = [(path, number(by)) for path, by in re.findall(f"{NAMED} \\(?({NUMBER})", sentence)]
         if "all other paths" in re.sub(NAMED, "", sentence):
             together = re.search(f"; together ({NUMBER})\\.$", sentence)
@@ -337,7 +345,7 @@ def check_sentences(said: list[str], case: Case, true: Truth, window: str) -> No
                 any(before[p] == by >= enough and not whole[p] for p in shown[name]) for name, by in parts
             )
         elif sentence.startswith("The best day was "):
-            daily = [sum(true.visits.get(first + timedelta(n), {}).values()) for n in range(full)]
+            daily = [sum(true.visits.get(day, {}).values()) for day in over]
             assert number(re.findall(f"with ({NUMBER}) visit", sentence)[0]) == max(daily)
             assert max(daily) > 2 * sorted(daily)[len(daily) // 2] or len(daily) % 2 == 0
         else:

@@ -41,48 +41,60 @@ def figures(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> Win
 
 
 def test_dates_without_rows_count_0_and_are_listed_as_unrecorded() -> None:
-    metrics = figures([(0, "/", 3), (2, "/", 5), (9, "/", 7)], "3d")
-    assert metrics.day_rows() == [
-        Day(ago(2), 5, 0, recorded=True, complete=True),
-        Day(ago(1), 0, 0, recorded=False, complete=True),
-        Day(ago(0), 3, 0, recorded=True, complete=False),
+    metrics = figures([(0, "/", 3), (2, "/", 5), (5, "/", 7)], "3d")
+    common = {"complete": True, "previous_date": ago(5), "previous_recorded": True, "compared": True}
+    none = {"previous_recorded": False, "compared": False}
+    assert metrics.days == [
+        Day(ago(2), 5, 7, recorded=True, **common),
+        Day(ago(1), 0, 0, recorded=False, **common | none | {"previous_date": ago(4)}),
+        Day(ago(0), 3, 0, recorded=True, **common | none | {"complete": False, "previous_date": ago(3)}),
     ]
-    assert metrics.unrecorded == [ago(1)]
+    assert (metrics.unrecorded, metrics.previous_unrecorded) == ([ago(1)], [ago(4)])
 
 
-def test_dates_of_the_window_before_without_rows_are_known_too() -> None:
-    """``daily`` has them by the date they are compared with, ``previous_unrecorded`` by their own date."""
-    metrics = figures([(0, "/", 3), (1, "/", 1), (3, "/", 0), (5, "/", 7), (6, "/", 7)], "3d")
-    assert metrics.daily["previous_recorded"].tolist() == [True, False, True]
-    assert metrics.previous_unrecorded == [ago(4)]
-    assert metrics.unrecorded == [ago(2)]
-
-
-def test_a_comparison_counts_the_dates_without_rows_on_both_its_sides() -> None:
-    """Today and the date one window before it do not count as long as today is not over."""
-    rows = [(days, "/", 1) for days in range(14) if days not in {0, 2, 7, 9, 10}]
-    assert (figures(rows).compared_unrecorded, figures(rows, over=True).compared_unrecorded) == (3, 5)
-    assert figures(rows, "today").compared_unrecorded == 0
+def test_only_dates_are_compared_that_have_rows_on_both_sides() -> None:
+    """Rows of 0 visits are rows."""
+    rows = [(days, "/", days + 1) for days in range(14) if days not in {2, 10}] + [(2, "/", 0)]
+    both = figures(rows).comparison
+    assert [row.date for row in both.compared] == [ago(days) for days in (6, 5, 4, 2, 1)]
+    assert (both.days, both.complete_days, both.total, both.previous_total) == (5, 6, 20, 58)
+    assert (both.span, both.previous_span) == (Span(ago(6), ago(1)), Span(ago(13), ago(8)))
+    listed = figures(rows).paths[0]
+    assert (listed.complete, listed.previous) == (20, 58)
 
 
 @pytest.mark.parametrize(
-    ("days", "over", "begins"),
+    ("days", "since", "known"),
     [
-        ({0}, False, True),
-        (set(), False, True),
-        (set(), True, False),
-        ({0}, True, False),
-        ({0, 1}, False, False),
-        ({0, 6}, False, False),
-        ({0, 7}, False, False),
-        ({0, 13}, False, False),
+        ({0}, 0, 1),
+        ({0, 2}, 2, 3),
+        ({0, 12}, 12, 7),
+        ({0, 13}, None, 7),
+        ({0, 2, 90}, None, 7),
+        (set(), None, 7),
+        ({90}, None, 7),
     ],
 )
-def test_a_table_begins_today_if_no_earlier_date_of_both_windows_has_rows(
-    days: set[int], over: bool, begins: bool
+def test_the_first_recorded_date_is_known_if_it_is_among_those_that_were_read(
+    days: set[int], since: int | None, known: int
 ) -> None:
-    """A row of 0 visits is a row; if today is over, it counts like other days."""
-    assert figures([(day, "/", 0) for day in days], over=over).begins_today == begins
+    """Dates before it are neither gaps nor days of the average."""
+    metrics = figures([(day, "/", 4) for day in days])
+    assert metrics.since == (None if since is None else ago(since))
+    assert len(metrics.known_days) == known
+    assert metrics.unrecorded == [ago(day) for day in range(known - 1, -1, -1) if day not in days]
+    complete = [day for day in range(1, known) if day in days]
+    assert metrics.daily_average == (4 * len(complete) / (known - 1) if known > 1 else None)
+
+
+def test_earlier_visits_are_shown_where_some_are_compared_or_the_day_before_today_is_known() -> None:
+    two_weeks = [(days, "/", 1) for days in range(14)]
+    assert figures(two_weeks).shows_previous
+    assert not figures(two_weeks[:8]).shows_previous
+    assert figures(two_weeks[:9]).shows_previous
+    assert figures(two_weeks[:2], "today").shows_previous
+    assert not figures(two_weeks[:1], "today").shows_previous
+    assert not figures(two_weeks[:1], "yesterday").shows_previous
 
 
 def test_a_date_whose_rows_all_say_0_visits_is_recorded() -> None:
@@ -93,7 +105,7 @@ def test_a_date_whose_rows_all_say_0_visits_is_recorded() -> None:
 
 def test_previous_is_the_same_date_one_window_earlier() -> None:
     metrics = figures([(days, "/", 2**days) for days in range(16)])
-    assert [day.previous for day in metrics.day_rows()] == [2**days for days in range(13, 6, -1)]
+    assert [day.previous for day in metrics.days] == [2**days for days in range(13, 6, -1)]
 
 
 def test_comparisons_leave_today_out_until_it_is_over() -> None:
@@ -153,7 +165,7 @@ def test_there_is_no_best_day_without_visits() -> None:
 
 
 def test_the_daily_average_is_over_complete_days_with_or_without_rows() -> None:
-    rows = [(0, "/", 100), (1, "/", 4), (2, "/", 5)]
+    rows = [(0, "/", 100), (1, "/", 4), (2, "/", 5), (8, "/", 5)]
     assert figures(rows).daily_average == 9 / 6
     assert figures(rows, over=True).daily_average == 109 / 7
 
@@ -189,24 +201,33 @@ def test_all_figures_by_day_equal_plain_counting(
     (name, days), last = window, 0 if over else 1
     metrics = figures(rows, name, over=over)
     recorded = {at for at, _, _ in rows}
+    pairs = [(at, at + days) for at in range(days - 1, last - 1, -1) if {at, at + days} <= recorded]
     listed = [
-        Day(ago(at), visits(rows, at, at), visits(rows, at + days, at + days), at in recorded, at >= last)
+        Day(
+            ago(at), visits(rows, at, at), visits(rows, at + days, at + days), at in recorded, at >= last,
+            ago(at + days), at + days in recorded, (at, at + days) in pairs,
+        )
         for at in range(days - 1, -1, -1)
-    ]
-    assert metrics.day_rows() == listed
+    ]  # fmt: skip
+    assert metrics.days == listed
     assert metrics.total == visits(rows, days - 1, 0) == sum(day.visits for day in listed)
-    now, before = visits(rows, days - 1, last), visits(rows, 2 * days - 1, days + last)
-    both, complete = metrics.comparison, [day for day in listed if day.complete]
-    assert (both.days, both.total, both.previous_total) == (len(complete), now, before)
+    both = metrics.comparison
+    assert both.days == len(pairs)
+    assert both.total == sum(visits(rows, at, at) for at, _ in pairs)
+    assert both.previous_total == sum(visits(rows, at, at) for _, at in pairs)
+    read = range(max(7, 2 * days - 1), -1, -1)
+    first = max((at for at in recorded if at >= 0), default=read[0])
+    assert metrics.since == (None if first >= read[0] else ago(first))
+    complete = [day for day in listed if day.complete and (not metrics.since or day.date >= metrics.since)]
+    now = sum(day.visits for day in complete)
     assert metrics.daily_average == (now / len(complete) if complete else None)
     best = max(((day.visits, day.date) for day in complete if day.visits), default=None)
     assert metrics.best_day == (best and best[::-1])
     assert metrics.recent == tuple(visits(rows, at, at) for at in range(7, -1, -1))
     assert metrics.recent_recorded == tuple(at in recorded for at in range(7, -1, -1))
     missing = [at for at in range(2 * days - 1, days + last - 1, -1) if at not in recorded]
-    assert metrics.previous_unrecorded == [ago(at) for at in missing]
-    unpaired = [day for day in complete if not day.recorded]
-    assert metrics.compared_unrecorded == len(unpaired) + len(missing)
+    known = [ago(at) for at in missing if not metrics.since or ago(at) >= metrics.since]
+    assert metrics.previous_unrecorded == known
     assert (metrics.yesterday, metrics.week_ago) == (visits(rows, 1, 1), visits(rows, 7, 7))
 
 
@@ -217,11 +238,14 @@ def test_all_figures_by_path_equal_plain_counting(
 ) -> None:
     """The listed paths and ``other`` add up to the total; paths that changed enough are known."""
     (name, days), last = window, 0 if over else 1
+    recorded = {at for at, _, _ in rows}
+    pairs = [(at, at + days) for at in range(days - 1, last - 1, -1) if {at, at + days} <= recorded]
     metrics = read(rows, name, over=over, top_paths=top_paths).metrics[0]
     counted = []
     for path in {path for _, path, _ in rows}:
         total, before = visits(rows, days - 1, 0, path), visits(rows, 2 * days - 1, days, path)
-        now, previous = visits(rows, days - 1, last, path), visits(rows, 2 * days - 1, days + last, path)
+        now = sum(visits(rows, at, at, path) for at, _ in pairs)
+        previous = sum(visits(rows, at, at, path) for _, at in pairs)
         row = PathTotals(path, total, now, previous, before)
         assert row.share(metrics.total) == total / max(metrics.total, 1)
         assert row.change == (now / previous - 1 if previous else None)
@@ -244,7 +268,7 @@ def test_a_stack_splits_each_days_visits_and_loses_none(rows: list[Row], series:
     found = read(rows)
     split = stack(found.metrics[0], found.cells, series)
     assert split.columns.tolist() == [*series, OTHER]
-    assert split.sum(axis="columns").tolist() == [day.visits for day in found.metrics[0].day_rows()]
+    assert split.sum(axis="columns").tolist() == [day.visits for day in found.metrics[0].days]
     for path in series:
         assert split[path].tolist() == [visits(rows, at, at, path) for at in range(6, -1, -1)]
 

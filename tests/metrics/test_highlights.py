@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from datetime import date
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,37 +11,42 @@ from hypothesis import strategies as st
 
 from reportgen.core.text import CLOSE, ENGLISH, OPEN, LocaleFormatter, bare
 from reportgen.core.windows import make_window
-from reportgen.metrics.highlights import sentences
-from tests.support.figures import read_figures
+from reportgen.metrics.highlights import comparison_note, sentences
+from tests.support.figures import RECORDED, read_figures
 
 TODAY = date(2026, 11, 23)
 NOW = "Tue 17 \u2013 Sun 22 Nov 2026"
 BEFORE = "Tue 10 \u2013 Sun 15 Nov 2026"
-GAPS = re.compile(r" [\d,]+ of these dates ha(s|ve) no rows, and counts? 0\.$")
-
 Row = tuple[int, str, int]
 """Days ago, path, visits."""
 
 
 def said(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> list[str]:
-    """Return what a build would say of a table of these rows, as text; ``over``: today is complete.
-
-    Without the words on dates that have no rows, of which tables of few rows have many.
-    """
-    return [GAPS.sub("", bare(sentence)) for sentence in marked(rows, name, over=over)]
-
-
-def gaps(rows: Iterable[Row], name: str = "7d", *, over: bool = False) -> list[str]:
-    """Return only those words, if the sentences have them."""
-    return [found[0] for sentence in marked(rows, name, over=over) for found in GAPS.finditer(sentence)]
+    """Return what a build would say of these rows, as text; ``over``: today is complete."""
+    return list(map(bare, marked(rows, name, over=over)))
 
 
 def marked(
     rows: Iterable[Row], name: str = "7d", *, over: bool = False, formatter: LocaleFormatter = ENGLISH
 ) -> list[str]:
-    """Return the same with the marks around paths."""
+    """Return the same with the marks around paths. Each date of the week and the one before has a row."""
     window = make_window(name, TODAY, today_complete=over)
-    return sentences(read_figures(rows, [window]).metrics[0], formatter)
+    return sentences(read_figures([*RECORDED, *rows], [window]).metrics[0], formatter)
+
+
+def noted(
+    days: Iterable[int],
+    name: str = "7d",
+    *,
+    over: bool = False,
+    today: date = TODAY,
+    formatter: LocaleFormatter = ENGLISH,
+    **options: Any,
+) -> str:
+    """Return why not all days are compared if only these days ago have rows."""
+    window = make_window(name, today, today_complete=over, **options)
+    (metrics,) = read_figures([(day, "/", 9) for day in days], [window]).metrics
+    return comparison_note(metrics, metrics.comparison, formatter)
 
 
 def evenly(path: str, now: int, before: int) -> list[Row]:
@@ -110,43 +116,98 @@ def test_nothing_is_said_of_a_window_without_visits_against_none(rows: list[Row]
     assert marked(rows) == []
 
 
-@pytest.mark.parametrize("name", ["2d", "7d", "30d"])
-def test_if_only_today_has_rows_the_sentence_says_that_nothing_can_be_compared(name: str) -> None:
+# Days that are not compared.
+
+
+def test_where_nothing_is_compared_only_the_best_day_has_a_sentence() -> None:
     """It does not call all visits new: earlier ones were not recorded."""
-    alone = ["The first rows are of today: there is nothing to compare yet."]
-    assert marked([(0, "/", 600), (0, "/a", 1)], name) == alone
-    assert marked([(0, "/", 600), (1, "/", 0)], name) != alone
-    assert marked([(0, "/", 600)], name, over=True) != alone
-
-
-# Dates without rows.
+    window = make_window("30d", TODAY, today_complete=False)
+    rows = [(days, "/", 90 if days == 3 else 10) for days in range(20)]
+    (metrics,) = read_figures(rows, [window]).metrics
+    best = "The best day was Fri 20 Nov 2026 with 90 visits, against a median of 10."
+    assert sentences(metrics, ENGLISH) == [best]
+    (metrics,) = read_figures(rows[:1], [window]).metrics
+    assert sentences(metrics, ENGLISH) == []
 
 
 @pytest.mark.parametrize(
-    ("missing", "clause"),
+    ("name", "days", "note"),
     [
-        (set(), []),
-        ({3}, [" 1 of these dates has no rows, and counts 0."]),
-        ({9}, [" 1 of these dates has no rows, and counts 0."]),
-        ({3, 9}, [" 2 of these dates have no rows, and count 0."]),
-        ({1, 2, 3, 8, 13}, [" 5 of these dates have no rows, and count 0."]),
-        ({0, 7}, []),
+        ("today", 1, "Recorded since Mon 23 Nov: comparisons begin on 24 Nov."),
+        ("today", 2, ""),
+        ("yesterday", 2, "Recorded since Sun 22 Nov: comparisons begin on 24 Nov."),
+        ("yesterday", 3, ""),
+        ("7d", 1, "Recorded since Mon 23 Nov: comparisons begin on 30 Nov."),
+        ("7d", 4, "Recorded since Fri 20 Nov: comparisons begin on 27 Nov."),
+        ("7d", 8, "Recorded since Mon 16 Nov: comparisons begin on 23 Nov."),
+        ("7d", 9, "1 of 6 complete days compared: recorded since Sun 15 Nov."),
+        ("7d", 13, "5 of 6 complete days compared: recorded since Wed 11 Nov."),
+        ("7d", 14, ""),
+        ("30d", 20, "Recorded since Wed 4 Nov: comparisons begin on 4 Dec."),
+        ("60d", 1, "Recorded since Mon 23 Nov: comparisons begin on 22 Jan 2027."),
+        ("month", 1, "Recorded since Mon 23 Nov: comparisons begin on 23 Dec."),
+        ("month", 30, "Recorded since Sun 25 Oct: comparisons begin on 25 Nov."),
+        ("month", 40, "8 of 22 complete days compared: recorded since Thu 15 Oct."),
+        ("last-month", 1, "Recorded since Mon 23 Nov: comparisons begin on 1 Jan 2027."),
+        ("last-week", 8, "Recorded since Mon 16 Nov: comparisons begin on 30 Nov."),
+        ("year", 1, "Recorded since Mon 23 Nov: comparisons begin on 23 Nov 2027."),
+        ("last-year", 1, "Recorded since Mon 23 Nov: comparisons begin on 1 Jan 2028."),
     ],
 )
-def test_the_first_sentence_ends_with_how_many_of_its_dates_have_no_rows(
-    missing: set[int], clause: list[str]
+def test_in_the_first_days_a_note_says_since_when_and_when_comparisons_begin(
+    name: str, days: int, note: str
 ) -> None:
-    """On both sides of the comparison; today and the date one window before it are not compared."""
-    rows = [(days, "/", 10) for days in range(14) if days not in missing]
-    assert gaps(rows) == clause
-    assert marked(rows)[0].endswith("".join(clause))
-    assert gaps([*rows, *((days, "/", 0) for days in missing)]) == []
+    assert noted(range(days), name) == note
 
 
-def test_on_a_day_that_is_over_its_date_is_compared_and_can_be_missing() -> None:
-    rows = [(days, "/", 10) for days in range(1, 14)]
-    assert (gaps(rows), gaps(rows, over=True)) == ([], [" 1 of these dates has no rows, and counts 0."])
-    assert gaps([(1, "/", 9)], "366d") == [" 729 of these dates have no rows, and count 0."]
+def test_the_first_comparison_is_the_one_of_the_first_recorded_date() -> None:
+    today = date(2026, 12, 17)
+    assert noted([0], "30d", today=today) == "Recorded since Thu 17 Dec: comparisons begin on 16 Jan 2027."
+    assert noted(range(14), "30d", today=date(2026, 1, 5)) == (
+        "Recorded since Tue 23 Dec 2025: comparisons begin on 22 Jan."
+    )
+
+
+@pytest.mark.parametrize(
+    ("missing", "note"),
+    [
+        (set(), ""),
+        ({0, 7}, ""),
+        ({3}, "5 of 6 complete days compared: 1 without rows."),
+        ({3, 10}, "5 of 6 complete days compared: 1 without rows."),
+        ({3, 9, 12}, "3 of 6 complete days compared: 3 without rows."),
+        (
+            {3, 13},
+            "4 of 6 complete days compared: recorded since Wed 11 Nov, 1 without rows.",
+        ),
+        (
+            {1, 2, 3, 11, 12, 13},
+            "Nothing is compared: each complete day lacks rows, or the one that it would be compared with.",
+        ),
+    ],
+)
+def test_dates_without_rows_are_not_compared_and_counted(missing: set[int], note: str) -> None:
+    assert noted(set(range(14)) - missing) == note
+
+
+def test_a_gap_is_not_taken_for_the_beginning_if_there_are_older_rows() -> None:
+    older = {40}
+    assert noted(older | set(range(13))) == "5 of 6 complete days compared: 1 without rows."
+    assert noted(older | {0, 1, 2}) == (
+        "Nothing is compared: each complete day lacks rows, or the one that it would be compared with."
+    )
+    assert noted(older | {9}) == ""  # the page says that it has no visits
+
+
+def test_a_longer_month_says_that_the_earlier_one_is_shorter() -> None:
+    days = range(70)
+    assert noted(days, "month", today=date(2026, 3, 31)) == (
+        "28 of 30 complete days compared: the earlier period is shorter."
+    )
+    assert noted(range(800), "month", today=date(2024, 3, 1), over=True, compare=("year",)) == ""
+    assert noted(range(800), "last-month", today=date(2024, 3, 1), compare=("year",)) == (
+        "28 of 29 complete days compared: the earlier period is shorter."
+    )
 
 
 # Paths that explain it.
@@ -319,6 +380,5 @@ def test_numbers_and_dates_in_sentences_follow_the_locale() -> None:
     assert marked(rows, formatter=LocaleFormatter.of("de"))[0] == (
         "Down 60\xa0% on the week before: 1.500 fewer visits "
         "(1.000 on Di., 17.\u2009\u2013\u2009So., 22. Nov. 2026, "
-        "2.500 on Di., 10.\u2009\u2013\u2009So., 15. Nov. 2026). "
-        "10 of these dates have no rows, and count 0."
+        "2.500 on Di., 10.\u2009\u2013\u2009So., 15. Nov. 2026)."
     )

@@ -35,7 +35,7 @@ def report(name: str, visits: list[int], **more: Any) -> dict[str, bytes]:
     ]
     before, over = 100, sum(visits[:-1])
     document = {
-        "site": name, "window": "7d", "start": days[0]["date"], "end": str(end),
+        "site": name, "timezone": "UTC", "window": "7d", "start": days[0]["date"], "end": str(end),
         "sample": False, "total": sum(visits), "daily": days,
         "complete": {
             "days": len(visits) - 1, "total": over, "previous_total": before, "change": over / before - 1,

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from reportgen.pages.report import ReportFigures
 
 DATABASES = count()
+RECORDED = [(days, "/", 0) for days in range(14)]
+"""Rows that make each date of a week and of the one before a recorded date."""
 
 
 def read_figures(
@@ -26,7 +28,7 @@ def read_figures(
     from reportgen.sources.sqlite import SqliteSource
 
     uri = f"file:figures{next(DATABASES)}?mode=memory&cache=shared"
-    today = windows[0].span.last
+    today = windows[0].today
     with closing(sqlite3.connect(uri, uri=True)) as table:
         table.execute("CREATE TABLE metrics (date TEXT, path TEXT, visits INTEGER)")
         stored = (((today - timedelta(days)).isoformat(), path, visits) for days, path, visits in rows)
