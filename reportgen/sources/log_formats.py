@@ -14,15 +14,15 @@ from typing import Literal, NamedTuple
 from reportgen.sources.base import literal
 
 Field = Literal["time", "request", "method", "target", "query", "status", "agent", "host", "purpose"]
-TimeForm = Literal["clock", "iso", "epoch"]
 
 QUOTED = r'(?:[^"\\]|\\.)*'
 """A text in double quotes, in which a backslash escapes the next character."""
-TIMES: dict[str, TimeForm] = {
-    "time_local": "clock", "time_iso8601": "iso", "msec": "epoch",
-    "t": "clock", "{sec}t": "epoch", "{%d/%b/%Y:%H:%M:%S %z}t": "clock", "{%Y-%m-%dT%H:%M:%S%z}t": "iso",
+CLOCK = "%d/%b/%Y:%H:%M:%S %z"
+TIMES = {
+    "time_local": CLOCK, "time_iso8601": "iso", "msec": "epoch",
+    "t": CLOCK, "{sec}t": "epoch", "{msec}t": "epoch", "{usec}t": "epoch",
 }  # fmt: skip
-"""The variables that hold the time, and in which form."""
+"""The variables that hold the time, and in which form: one of ``strptime``, ISO 8601, or a number."""
 FIELDS: dict[str, Field] = {
     "request": "request", "request_method": "method", "request_uri": "target", "uri": "target",
     "document_uri": "target", "args": "query", "query_string": "query", "status": "status",
@@ -33,6 +33,10 @@ FIELDS: dict[str, Field] = {
     "{sec-purpose}i": "purpose", "{purpose}i": "purpose",
 }  # fmt: skip
 """The other variables that are read, in nginx's and in Apache's spelling."""
+
+
+UNITS_OF_A_SECOND = {"1e17": "1e9", "1e14": "1e6", "1e11": "1e3"}
+"""Numbers of this size are times in parts of a second: how many parts a second has."""
 
 
 class FormatError(ValueError):
@@ -57,7 +61,7 @@ class LogFormat:
 
     name: str
     fields: Sequence[Field]
-    time_form: TimeForm
+    time_form: str
     pattern: str = ""
     paths: Sequence[str] = ()
 
@@ -96,11 +100,14 @@ class LogFormat:
     def time(self) -> str:
         """The SQL of the time, of type TIMESTAMPTZ; NULL if it cannot be read."""
         stored = self.field("time")
-        if self.time_form == "clock":
-            return f"try_strptime(trim({stored}, '[]'), '%d/%b/%Y:%H:%M:%S %z')"
+        if "%" in self.time_form:
+            return f"try_strptime(trim({stored}, '[]'), {literal(self.time_form)})"
+        number = f"TRY_CAST({stored} AS DOUBLE)"
+        # Caddy and Apache can write milliseconds, microseconds and nanoseconds, too.
+        units = " ".join(f"WHEN {number} >= {least} THEN {unit}" for least, unit in UNITS_OF_A_SECOND.items())
+        epoch = f"TRY(to_timestamp({number} / CASE {units} ELSE 1 END))"
         instant = f"TRY_CAST(replace({stored}, ',', '.') AS TIMESTAMPTZ)"
-        epoch = f"to_timestamp(TRY_CAST({stored} AS DOUBLE))"
-        return epoch if self.time_form == "epoch" else f"coalesce({instant}, TRY({epoch}))"
+        return epoch if self.time_form == "epoch" else f"coalesce({instant}, {epoch})"
 
 
 def parse_format(text: str, name: str = "source.log.format") -> LogFormat:
@@ -112,20 +119,17 @@ def parse_format(text: str, name: str = "source.log.format") -> LogFormat:
     """
     pieces = list(_apache_pieces(text) if re.search(r"%[\w<>{!]", text) else _nginx_pieces(text))
     fields: list[Field] = []
-    time_form: TimeForm | None = None
+    time_form = ""
     pattern, quoted = "^", False
     for piece, following in pairwise([*pieces, Piece("", "", 0)]):
         if not piece.name:
             quoted ^= piece.literal.count('"') % 2 == 1
             pattern += re.escape(piece.literal).replace("\\ ", " ")
             continue
-        field, value = FIELDS.get(piece.name), _value_pattern(following.literal[:1], quoted=quoted)
-        if piece.name in TIMES and time_form is None:
-            field, time_form = "time", TIMES[piece.name]
-        if piece.name == "t":
-            value = r"\[[^\]]*\]"
-        elif field == "status":
-            value = "[0-9]{3}"
+        field, form = FIELDS.get(piece.name), _time_form(piece.name)
+        if form and not time_form:
+            field, time_form = "time", form
+        value = _value_pattern(piece.name, following.literal[:1], quoted=quoted)
         if field is None or field in fields:
             pattern += value
         else:
@@ -135,7 +139,6 @@ def parse_format(text: str, name: str = "source.log.format") -> LogFormat:
     for needed, names in NEEDED.items():
         if needed not in known:
             raise FormatError(f"has no {needed}: add {names}")
-    assert time_form is not None  # noqa: S101 - "time" is among the fields
     return LogFormat(name, tuple(fields), time_form, pattern)
 
 
@@ -148,18 +151,45 @@ NEEDED: dict[Field, str] = {
 """The fields without which no visit can be counted, and the variables that hold each."""
 
 
-def _value_pattern(following: str, *, quoted: bool) -> str:
-    """Return the pattern of any value, which ends before the character that follows it."""
+def _time_form(name: str) -> str:
+    """Return the form of the time that a variable holds, or an empty text."""
+    if (
+        name.endswith("}t") and "%z" in name and re.search("%[dF]", name)
+    ):  # Apache's strftime; without the zone it is not an instant
+        return name[1:-2].replace("%T", "%H:%M:%S").replace("%F", "%Y-%m-%d")
+    return TIMES.get(name, "")
+
+
+def _value_pattern(name: str, following: str, *, quoted: bool) -> str:
+    """Return the pattern of a variable's value, which ends before the character that follows it."""
+    form = _time_form(name)
+    if name == "t":
+        return r"\[[^\]]*\]"
+    if "%" in form:
+        return re.sub("%[a-zA-Z]", "[0-9A-Za-z.+-]+", re.escape(form).replace("\\ ", " "))
+    if FIELDS.get(name) == "status":
+        return "[0-9]{3}"
     if quoted:
         return QUOTED
-    return f"[^{following}]*" if following else ".*"
+    escaped = following.translate({ord(char): f"\\{char}" for char in "\\[]^-"})
+    value = f"[^{escaped}]*" if following else ".*"
+    return " ".join([value] * 3) if FIELDS.get(name) == "request" and following == " " else value
+
+
+def _unescaped(text: str) -> str:
+    """Return the text between quotes in a configuration without its backslashes."""
+    return re.sub(r"\\(.)", lambda found: {"t": "\t"}.get(found[1], found[1]), text)
 
 
 def _nginx_pieces(text: str) -> Iterator[Piece]:
-    """Yield the variables and texts of a ``log_format``; quotes around its lines may be there or not."""
-    text = re.sub(r"^\s*log_format\s+\S+\s+(?:escape=\w+\s+)?", "", text).strip().removesuffix(";").strip()
-    if text[:1] == "'":
-        text = "".join(re.findall(r"'((?:[^'\\]|\\.)*)'", text))
+    """Yield the variables and texts of a ``log_format``; the quotes of the configuration may be missing."""
+    whole = re.fullmatch(r"\s*log_format\s+\S+\s+(?:escape=\w+\s+)?(.*?);?\s*", text, re.DOTALL)
+    text = (whole[1] if whole else text).strip()
+    if whole or text[:1] == "'":
+        parts = r"'((?:[^'\\]|\\.)*)'|\"((?:[^\"\\]|\\.)*)\""
+        if not re.fullmatch(rf"(?:(?:{parts})\s*)+", text):
+            raise FormatError("has a quote without its end, or text outside its quotes")
+        text = "".join(_unescaped(found[1] or found[2] or "") for found in re.finditer(parts, text))
     for found in re.finditer(r"\$(\w+)|\$\{(\w+)\}|([^$]+)|(\$)", text):
         if found[4]:
             raise FormatError(f'has "$" without a name at position {found.start() + 1}')
@@ -170,8 +200,10 @@ def _apache_pieces(text: str) -> Iterator[Piece]:
     """Yield the variables and texts of a ``LogFormat``."""
     text = re.sub(r"^\s*LogFormat\s+", "", text).strip()
     if found := re.fullmatch(r'"((?:[^"\\]|\\.)*)"(?:\s+\w+)?', text):
-        text = found[1].replace('\\"', '"')
-    for found in re.finditer(r"%[!\d,]*([<>]?)(?:(\{[^}]*\})([a-z^]+)|([a-zA-Z]))|([^%]+)|(%%)|(%)", text):
+        text = found[1]
+    text = _unescaped(text)
+    variables = r"%[!\d,]*([<>]?)(?:(\{[^}]*\})(\^t[io]|[a-zA-Z])|(\^F[BU]|[a-zA-Z]))"
+    for found in re.finditer(rf"{variables}|([^%]+)|(%%)|(%)", text):
         if found[7]:
             raise FormatError(f'has "%" without a known name at position {found.start() + 1}')
         if found[2]:

@@ -9,13 +9,13 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple
 
 import psycopg
@@ -24,17 +24,19 @@ from pydantic import SecretStr
 from reportgen.config.settings import Config, SourceSettings
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable, mask_logins
 from reportgen.sources.base import LeftOut, check_file, file_from_url, open_bytes, quoted_identifier
-from reportgen.sources.duckdb import matching_files
 from reportgen.sources.errors import to_source_error
-from reportgen.sources.logs import REASONS, Example, LogSource, log_format_of, why_no_file
+from reportgen.sources.logs import REASONS, Example, LogSource, log_format_of, matching_logs, why_no_file
 from reportgen.sources.postgres import message_of, open_connection, public_name, understood_url
 
 PREFIX_BYTES = 4096
 """Maximum number of bytes at the beginning of a log by which it is known."""
 COPY_BYTES = 1 << 20
+MAX_PATH_BYTES = 1000
+"""Maximum length of a stored path: PostgreSQL cannot index more than 2,700 bytes."""
 JUDGED_LINES = 100
 """Minimum number of new lines of which at most a tenth may be unreadable; of fewer, all may be."""
 MAX_EXAMPLES = 5
+AGAIN = "import it again"
 WAIT_S = 60
 """Maximum time to wait for another import that writes the same tables."""
 
@@ -95,22 +97,26 @@ def import_logs(
     result = ImportResult()
     with ExitStack() as opened:
         table = opened.enter_context(
-            open_table(config.source, into.get_secret_value(), create=create and not dry_run)
+            open_table(config.source, into.get_secret_value(), create=create, dry_run=dry_run)
         )
-        folder = Path(opened.enter_context(TemporaryDirectory(prefix="reportgen-import-")))
-        for file in sorted(dict.fromkeys(files), key=lambda name: (os.stat(name).st_mtime_ns, name)):  # noqa: PTH116
-            _import_file(config, file, table, folder / "new.log", result, keep=not dry_run)
+        lines = opened.enter_context(TemporaryFile())  # has no name: also a killed process leaves nothing
+        file = ", ".join(patterns)
+        with table.transaction():
+            pass  # the tables are there, also if there are no lines
+        try:
+            for file in sorted(dict.fromkeys(files), key=lambda name: (os.stat(name).st_mtime_ns, name)):  # noqa: PTH116
+                _import_file(config, file, table, lines, result)
+        except (OSError, EOFError, zlib.error) as exc:
+            raise SourceUnavailable(f"{file}: {exc}. Nothing of this log was counted; {AGAIN}") from None
     return result
 
 
-def _import_file(
-    config: Config, file: str, table: "Table", lines: Path, result: ImportResult, *, keep: bool
-) -> None:
+def _import_file(config: Config, file: str, table: "Table", lines: IO[bytes], result: ImportResult) -> None:
     """Count the new lines of one log in one transaction; ``lines`` is a temporary file for them."""
     form = log_format_of(file, config.source.log)
     if form is None:
         return
-    with open_bytes(file) as stream, table.transaction(keep=keep):
+    with open_bytes(file) as stream, table.transaction():
         head = stream.read(PREFIX_BYTES)
         known = _position_of(head, table.positions())
         start = known.bytes_counted if known else 0
@@ -118,7 +124,8 @@ def _import_file(
         size = _copy_lines(stream, lines, whole=not file.lower().endswith(".gz"))
         if not size:
             return
-        settings = config.source.model_copy(update={"url": SecretStr(f"log:{lines}"), "query": None})
+        url = SecretStr(f"log:/proc/self/fd/{lines.fileno()}")
+        settings = config.source.model_copy(update={"url": url, "query": None})
         name = f"{file}: after byte {start:,}" if start else file
         log_source = LogSource(
             settings, config.timezone, date.min, form=form, name=name, judged_lines=JUDGED_LINES
@@ -134,16 +141,13 @@ def _import_file(
         result.visits += sum(count for _, _, count in visits)
         for _, reason, kind, program, requests in left_out:
             result.left_out[reason, kind, program] += int(requests)
-        if keep:
-            last = max(
-                (day for day, *_ in (*visits, *left_out) if day), default=datetime.now(config.zone).date()
-            )
-            by_reason: Counter[tuple[date, str]] = Counter()
-            for day, reason, _, _, requests in left_out:
-                by_reason[day or last, reason] += int(requests)
-            table.add(visits, by_reason)
-            prefix = head[: min(len(head), start + size)]
-            table.save(known, Position(len(prefix), _digest(prefix), start + size))
+        last = max((day for day, *_ in (*visits, *left_out) if day), default=datetime.now(config.zone).date())
+        by_reason: Counter[tuple[date, str]] = Counter()
+        for day, reason, _, _, requests in left_out:
+            by_reason[day or last, reason] += int(requests)
+        table.add(visits, by_reason)
+        prefix = head[: min(len(head), start + size)]
+        table.save(known, Position(len(prefix), _digest(prefix), start + size))
 
 
 def _position_of(head: bytes, positions: Sequence[Position]) -> Position | None:
@@ -154,67 +158,72 @@ def _position_of(head: bytes, positions: Sequence[Position]) -> Position | None:
     return None
 
 
+def _stored_path(path: str) -> str:
+    """Return a path that PostgreSQL can hold: without NUL, and cut."""
+    cut = path.replace("\0", "\ufffd").encode(errors="replace")[:MAX_PATH_BYTES]
+    return cut.decode(errors="ignore")
+
+
 def _digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _copy_lines(stream: IO[bytes], target: Path, *, whole: bool) -> int:
-    """Write what follows in ``stream`` into ``target``, and return its size.
+def _copy_lines(stream: IO[bytes], copy: IO[bytes], *, whole: bool) -> int:
+    """Let ``copy`` hold what follows in ``stream``, and return its size.
 
     With ``whole`` a line without an end, which the server is still writing, is left for the next time.
     """
-    with target.open("w+b") as copy:
-        shutil.copyfileobj(stream, copy, COPY_BYTES)
-        size = end = copy.tell()
-        while whole and end > 0:
-            begin = max(0, end - COPY_BYTES)
-            copy.seek(begin)
-            found = copy.read(end - begin).rfind(b"\n")
-            if found >= 0:
-                size = begin + found + 1
-                break
-            size = end = begin
-        copy.truncate(size)
-        return size
+    copy.seek(0)
+    copy.truncate()
+    shutil.copyfileobj(stream, copy, COPY_BYTES)
+    size = end = copy.tell()
+    while whole and end > 0:
+        begin = max(0, end - COPY_BYTES)
+        copy.seek(begin)
+        found = copy.read(end - begin).rfind(b"\n")
+        if found >= 0:
+            size = begin + found + 1
+            break
+        size = end = begin
+    copy.truncate(size)
+    return size
 
 
 def _files_of(pattern: str) -> list[str]:
-    found = matching_files(pattern)
+    found = matching_logs(pattern)
     if not found:
         raise SourceUnavailable(f"{pattern}: {why_no_file(pattern)}")
     return found
 
 
 @contextmanager
-def open_table(settings: SourceSettings, into: str, *, create: bool) -> Iterator["Table"]:
+def open_table(settings: SourceSettings, into: str, *, create: bool, dry_run: bool) -> Iterator["Table"]:
     """Connect to the database of the URL ``into``; ``create`` creates the file and the tables if missing."""
     scheme = into.partition("://")[0].lower()
-    with ExitStack() as opened:
+    is_sqlite = scheme == "sqlite"
+    if is_sqlite:
+        file = file_from_url(into, "sqlite")
+        url = name = f"sqlite:///{file}"
+        if not create:
+            check_file(file, "sqlite")
+    elif scheme.partition("+")[0] in {"postgresql", "postgres", "ecto"}:
+        url, schema, _ = understood_url(into)
+        name = public_name(url)
+        settings = settings.model_copy(update={"schema_": settings.schema_ or schema})
+    else:
+        form = "postgresql://user@host/database or sqlite:///file.db"
+        raise ConfigError(f"--into: {mask_logins(into)} is not a database that can be written: write {form}")
+    try:
         connection: Any
-        if scheme == "sqlite":
-            file = file_from_url(into, "sqlite")
-            url = name = f"sqlite:///{file}"
-            if not create:
-                check_file(file, "sqlite")
-            connection = sqlite3.connect(file, timeout=WAIT_S, isolation_level=None)
-        elif scheme.partition("+")[0] in {"postgresql", "postgres", "ecto"}:
-            url, schema, _ = understood_url(into)
-            name = public_name(url)
-            settings = settings.model_copy(update={"schema_": settings.schema_ or schema})
-            connection = open_connection(url, settings.connect_timeout_s)
+        if is_sqlite:
+            opened = ":memory:" if dry_run and not file.exists() else file
+            connection = sqlite3.connect(opened, timeout=WAIT_S, isolation_level=None)
         else:
-            form = "postgresql://user@host/database or sqlite:///file.db"
-            raise ConfigError(
-                f"--into: {mask_logins(into)} is not a database that can be written: write {form}"
-            )
-        opened.enter_context(closing(connection))
-        try:
-            table = Table(connection, settings, is_sqlite=scheme == "sqlite")
-            if create:
-                table.create()
-            yield table
-        except (sqlite3.Error, psycopg.Error) as exc:
-            raise _write_error(exc, name, message_of(exc, url), settings) from None
+            connection = open_connection(url, settings.connect_timeout_s)
+        with closing(connection):
+            yield Table(connection, settings, is_sqlite=is_sqlite, create=create, dry_run=dry_run)
+    except (sqlite3.Error, psycopg.Error) as exc:
+        raise _write_error(exc, name, message_of(exc, url), settings) from None
 
 
 def _write_error(exc: Exception, name: str, message: str, settings: SourceSettings) -> SourceError:
@@ -227,22 +236,36 @@ def _write_error(exc: Exception, name: str, message: str, settings: SourceSettin
         unique = f'CREATE UNIQUE INDEX ON "{settings.table}" ("{columns.date}", "{columns.path}")'
         return SourceError(f"{name}: the table has no unique key of date and path: {unique};")
     if "no column named" in text or kind == "UndefinedColumn":
-        return SourceError(f"{name}: {message}. Set table and columns in [source] to those of the table")
+        return SourceError(
+            f"{name}: {message}. Set table and columns in [source] to those of the table; left_out needs the "
+            "columns date, reason and requests"
+        )
+    if "is a view" in text:
+        return SourceError(f"{name}: {message}. Set source.table to the table behind it")
+    if "not null constraint" in text or kind == "NotNullViolation":
+        return SourceError(f"{name}: {message}. Give the other columns of the table a default")
+    if "unable to open" in text:
+        return SourceError(f"{name}: {message}. Create the directory, and let this user write in it")
+    if "permission denied for schema" in text:
+        return SourceError(f"{name}: {message}. Let a role that may create tables run --create once")
     if "readonly" in text or kind == "InsufficientPrivilege":
         tables = f'"{settings.table}", left_out, reportgen_import'
         return SourceError(
             f"{name}: {message}. The role that imports needs GRANT SELECT, INSERT, UPDATE, DELETE ON {tables}"
         )
-    return to_source_error(exc, name, message, WAIT_S, "Nothing of this log was counted; import it again")
+    return to_source_error(exc, name, message, WAIT_S, f"Nothing of this log was counted; {AGAIN}")
 
 
 class Table:
     """The tables that an import writes: visits, requests left out, and how far each log was counted."""
 
-    def __init__(self, connection: Any, settings: SourceSettings, *, is_sqlite: bool) -> None:
+    def __init__(
+        self, connection: Any, settings: SourceSettings, *, is_sqlite: bool, create: bool, dry_run: bool
+    ) -> None:
         schema = settings.schema_ or ("main" if is_sqlite else "public")
         self._connection = connection
         self._is_sqlite = is_sqlite
+        self._creates, self._dry_run = create, dry_run
         self._visits, self._left_out, self._positions = (
             f"{quoted_identifier(schema)}.{quoted_identifier(name)}"
             for name in (settings.table, "left_out", "reportgen_import")
@@ -250,7 +273,7 @@ class Table:
         columns = settings.columns
         self._columns = [quoted_identifier(name) for name in (columns.date, columns.path, columns.visits)]
 
-    def create(self) -> None:
+    def _create(self) -> None:
         """Create the tables that are missing."""
         day, path, visits = self._columns
         date_type = "text" if self._is_sqlite else "date"
@@ -263,20 +286,28 @@ class Table:
                 "target, prefix_sha256",
             ),
         }
+        if not self._is_sqlite:  # two sessions that create a table at the same moment fail
+            self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('reportgen import'))")
         for table, (columns, key) in tables.items():
-            self._connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({key}))")
-        self._connection.commit()
+            # CREATE TABLE IF NOT EXISTS needs the right to create, even if the table exists.
+            exists = "SELECT to_regclass(%s) IS NOT NULL"
+            if self._is_sqlite or not self._connection.execute(exists, [table]).fetchone()[0]:
+                created = f"CREATE TABLE IF NOT EXISTS {table} ({columns}, PRIMARY KEY ({key}))"
+                self._connection.execute(created)
 
     @contextmanager
-    def transaction(self, *, keep: bool) -> Iterator[None]:
-        """Begin a transaction in which no other import counts; roll it back at the end unless ``keep``."""
+    def transaction(self) -> Iterator[None]:
+        """Begin a transaction in which no other import counts, and roll it back if it is a dry run."""
+        writes = self._creates or not self._dry_run
         if self._is_sqlite:
-            self._connection.execute("BEGIN IMMEDIATE" if keep else "BEGIN")
-        elif keep:
-            self._connection.execute(f"LOCK TABLE {self._positions} IN EXCLUSIVE MODE")
+            self._connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
         try:
+            if self._creates:
+                self._create()
+            if not (self._is_sqlite or self._dry_run):
+                self._connection.execute(f"LOCK TABLE {self._positions} IN EXCLUSIVE MODE")
             yield
-            if keep:
+            if not self._dry_run:
                 self._connection.commit()
         finally:
             self._connection.rollback()
@@ -292,7 +323,7 @@ class Table:
 
     def add(self, visits: Sequence[Sequence[Any]], left_out: Mapping[tuple[date, str], int]) -> None:
         """Add visits by date and path, and requests by date and reason."""
-        rows = [(self._day(day), path.replace("\0", "\ufffd"), count) for day, path, count in visits]
+        rows = [(self._day(day), _stored_path(path), count) for day, path, count in visits]
         self._upsert(self._visits, self._columns, sorted(rows))
         others = [(self._day(day), reason, count) for (day, reason), count in left_out.items()]
         self._upsert(self._left_out, ["date", "reason", "requests"], sorted(others))
@@ -318,7 +349,8 @@ class Table:
         )
 
     def _execute(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        self._connection.cursor().executemany(self._sql(statement), rows)
+        if not self._dry_run:
+            self._connection.cursor().executemany(self._sql(statement), rows)
 
     def _sql(self, statement: str) -> str:
         """Return a statement with the placeholders of the driver."""

@@ -47,6 +47,8 @@ EXAMPLE_LINES = 1000
 """Number of lines among which examples of requests left out are looked for."""
 EXAMPLE_LENGTH = 8192
 """Maximum length of a line that is an example."""
+UNREADABLE = re.compile("[\r\x01\ufffd]")
+"""What DuckDB does not read in a line: a line break or column of its own, and bytes that are not UTF-8."""
 MAX_LINE_BYTES = 2_097_152
 """Maximum length of a line; a longer one is unreadable."""
 MAX_AGENT = 500
@@ -56,10 +58,15 @@ MAX_UNREADABLE = 10
 MEMORY_LIMIT = "160MB"
 """DuckDB's memory. What does not fit is written into a temporary directory."""
 REQUEST_FIELDS: tuple[Field, ...] = ("method", "target", "status", "agent", "host", "purpose")
+LISTED = "(SELECT unnest($numbers) AS number, unnest($lines) AS line)"
+"""The SQL of lines that Python read, with their numbers."""
 READER = re.compile(
-    r"\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b|\b[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){3,7}\b|\bMozilla/[^\"]*"
+    r"^[^\[{]+ (?=\[)|\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b"
+    r"|(?<![\w:])(?:(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|[0-9A-Fa-f:]*::[0-9A-Fa-f:]*)"
+    r"|\b(?:Mozilla|Opera|Dalvik)/[^\"]*|(?<=[?=])[^\s\"?=;,]+|[\w.+-]+(?:@|%40)[\w.-]+"
 )
-"""An address or a browser's user agent, which no message shows."""
+"""What no message shows of a line: the text before the time, which has the address and the name of a user;
+other addresses; a browser's user agent; the values of a query or a cookie; mail addresses."""
 
 
 class Example(NamedTuple):
@@ -96,7 +103,7 @@ class LogSource(DuckdbConnectionSource):
         super().__init__(settings, name or self._pattern)
         self._timezone = timezone
         self._first = first
-        self._files = matching_files(self._pattern)
+        self._files = matching_logs(self._pattern)
         self._format, self._judged_lines = form, judged_lines
         self._formats: list[tuple[LogFormat, list[str]]] = []
 
@@ -131,10 +138,12 @@ class LogSource(DuckdbConnectionSource):
         self._check_readable()
 
     def check_unchanged(self) -> None:
-        """Check that no file was renamed, as rotation does. Lines may have been added."""
-        inodes = [state[0] for state in self._file_states]
-        files = matching_files(self._pattern)
-        if files != self._files or [state[0] for state in file_states(files)] != inodes:
+        """Check that no file was renamed or cut, as rotation does. Lines may have been added."""
+        files = matching_logs(self._pattern)
+        if files != self._files or any(
+            now[0] != then[0] or now[1] < then[1]
+            for now, then in zip(file_states(files), self._file_states, strict=True)
+        ):
             raise SourceUnavailable(f"{self.name}: the logs were rotated while they were read; try again")
 
     @property
@@ -174,17 +183,18 @@ class LogSource(DuckdbConnectionSource):
     def examples_left_out(self) -> list[Example]:
         """Return for each reason the first request left out, of those at the beginning of the first file."""
         form, files = self._formats[0]
-        with _open_log(files[0]) as stream:
-            some = enumerate(islice(stream, EXAMPLE_LINES), start=1)
-            lines = {n: line.rstrip() for n, line in some if line.strip() and len(line) <= EXAMPLE_LENGTH}
-        listed = "(SELECT unnest($numbers) AS number, unnest($lines) AS line)"
+        lines = next(_short_lines(files[0]), {})
         found = self.rows(
             f"SELECT min(number) AS number, {REASON} AS reason, coalesce(arg_min(path, number), '')"
-            f" FROM ({self._with_reason(_requests(form, listed))}) LEFT JOIN programs USING (agent)"
+            f" FROM ({self._with_reason(_requests(form, LISTED))}) LEFT JOIN programs USING (agent)"
             " WHERE coalesce(reason, kind) IS NOT NULL GROUP BY ALL ORDER BY number",
             {"numbers": list(lines), "lines": list(lines.values())},
         )
-        return [Example(self.name, *each) for each in found]
+        # An excluded path may name a person.
+        return [
+            Example(self.name, number, reason, "" if reason == "excluded" else path)
+            for number, reason, path in found
+        ]
 
     def inspect(self) -> Iterator[Finding]:
         """Yield the format of the files, and what it lacks."""
@@ -233,7 +243,7 @@ class LogSource(DuckdbConnectionSource):
             SELECT *, split_part(local_target, '?', 1) AS path FROM ({requests}))"""
 
     def _host_reason(self) -> str:
-        hosts = "|".join(map(glob_pattern, self.settings.log.hosts))
+        hosts = "|".join(map(glob_pattern, self.settings.log.hosts)).lower()
         host = "lower(regexp_replace(host, ':[0-9]+$', ''))"
         return f"WHEN NOT regexp_full_match({host}, {literal(hosts)}) THEN 'other_host'" if hosts else ""
 
@@ -291,7 +301,8 @@ class LogSource(DuckdbConnectionSource):
         unread, lines = self._connection.execute(f"SELECT {counts} FROM counted").fetchone() or (0, 0)
         if 100 * unread <= MAX_UNREADABLE * lines or lines < self._judged_lines:
             return
-        shown, percent = "; ".join(islice(self._unreadable_lines(), 3)), 100 * unread // lines
+        examples, percent = list(islice(self._unreadable_lines(), 3)), 100 * unread // lines
+        shown = "; ".join(examples) or f"they have more than {EXAMPLE_LENGTH:,} characters"
         raise SourceError(
             f"{self.name}: {unread:,} of {lines:,} lines are unreadable ({percent} %, and at most"
             f" {MAX_UNREADABLE} % may be): {shown}. Set source.log.format to the format of these lines, or"
@@ -301,10 +312,13 @@ class LogSource(DuckdbConnectionSource):
     def _unreadable_lines(self) -> Iterator[str]:
         """Yield each unreadable line without its reader, with its number and, of several, its file."""
         for form, files in self._formats:
+            readable = f"SELECT number FROM ({_requests(form, LISTED)}) WHERE t IS NOT NULL AND status <> ''"
             for file in files:
-                with _open_log(file) as stream:
-                    for number, line in enumerate(stream, start=1):
-                        if line.strip() and not form.reads(line):
+                for lines in _short_lines(file):
+                    values = {"numbers": list(lines), "lines": list(lines.values())}
+                    read = {number for (number,) in self.rows(readable, values)}
+                    for number, line in lines.items():
+                        if number not in read or UNREADABLE.search(line):
                             place = f"{file}:{number}" if len(self._files) > 1 else f"line {number}"
                             yield f'{place}: "{row_example([_without_reader(line)])}"'
 
@@ -347,6 +361,23 @@ def log_format_of(file: str, log: LogSettings) -> LogFormat | None:
             "Let the server write it (nginx: $host, Apache: %v), or leave hosts out"
         )
     return form
+
+
+def matching_logs(pattern: str) -> list[str]:
+    """Return the files that a path or pattern names, without a packed copy beside its log.
+
+    gzip removes the log only when its copy is whole.
+    """
+    found = matching_files(pattern)
+    return [file for file in found if not (file.endswith(".gz") and file.removesuffix(".gz") in found)]
+
+
+def _short_lines(file: str) -> Iterator[dict[int, str]]:
+    """Yield the lines of a log with their numbers, some at a time, without empty and very long ones."""
+    with _open_log(file) as stream:
+        numbered = enumerate(stream, start=1)
+        while some := list(islice(numbered, EXAMPLE_LINES)):
+            yield {n: line.rstrip() for n, line in some if line.strip() and len(line) <= EXAMPLE_LENGTH}
 
 
 def _without_reader(line: str) -> str:

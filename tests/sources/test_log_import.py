@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import pytest
 from pydantic import SecretStr
 
 from reportgen.config.settings import config_from_options
-from reportgen.core.errors import ConfigError, SourceError
+from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.sources.log_import import ImportResult, import_logs
 from tests.sources.test_logs import BROWSER, combined
 from tests.support.commands import Run, environment
@@ -127,18 +127,90 @@ def test_a_dry_run_writes_nothing(url: str, tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text(lines(0))
     add(url, tmp_path / "a.log")
     (tmp_path / "b.log").write_text(lines(1, 2))
+    with closing(_connect(url)) as connection:
+        connection.execute("DROP TABLE left_out")
+        connection.commit()
     assert add(url, tmp_path / "*.log", dry_run=True).visits == 2
     assert len(visits(url)) == 1
     assert add(url, tmp_path / "*.log").visits == 2
+    other = tmp_path / "other.db"
+    assert add(f"sqlite:///{other}", tmp_path / "*.log", dry_run=True).visits == 3
+    assert not other.exists()
+
+
+def test_any_path_can_be_stored(url: str, tmp_path: Path) -> None:
+    """PostgreSQL holds no NUL, and indexes at most 2,700 bytes: a long path must not end all imports."""
+    log, seed = tmp_path / "a.log", random.Random(7)
+    long = "".join(seed.choices("abcdefghijklmnopqrstuvwxyz", k=6000))
+    paths = [f"/{long}", f"/{long}1", "/" + "\u4e2d" * 3000, "/\0"]
+    log.write_text("".join(combined(f"GET {path} HTTP/1.1") for path in paths))
+    assert add(url, log).visits == 4
+    cut = {f"/{long[:999]}": 2, "/" + "\u4e2d" * 333: 1, "/\ufffd": 1}
+    assert {path: count for (_, path), count in visits(url).items()} == cut
+
+
+def test_a_role_without_the_right_to_create_imports_into_tables_that_exist(pg: str, tmp_path: Path) -> None:
+    log = tmp_path / "a.log"
+    log.write_text(lines(0))
+    add(pg, log)
+    with psycopg.connect(pg, autocommit=True) as connection:
+        connection.execute(
+            "CREATE ROLE imports; "
+            "GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO imports"
+        )
+        writer = f"{pg}{'&' if '?' in pg else '?'}options=-c%20role%3Dimports"
+        try:
+            log.write_text(lines(1))
+            assert add(writer, log).visits == 1
+            connection.execute("DROP TABLE left_out")
+            with pytest.raises(SourceError, match=r"schema public. Let a role that may create tables run"):
+                add(writer, log)
+        finally:
+            connection.execute("DROP OWNED BY imports; DROP ROLE imports")
+
+
+def test_a_log_that_cannot_be_read_to_its_end_counts_nothing(url: str, tmp_path: Path) -> None:
+    packed = gzip.compress("".join([combined(f"GET /{n} HTTP/1.1") for n in range(5000)]).encode())
+    log = tmp_path / "half.log.gz"
+    log.write_bytes(packed[: len(packed) // 2])
+    with pytest.raises(SourceUnavailable, match=r"half.log.gz: Compressed file ended .* Nothing of this log"):
+        add(url, log)
+    assert visits(url) == {}
+    log.write_bytes(packed)
+    assert add(url, log).visits == 5000
+
+
+def test_a_killed_import_leaves_no_lines_on_disk(tmp_path: Path) -> None:
+    """The new lines are copied into a file without a name."""
+    (tmp_path / "a.log").write_text(lines(*range(100_000)))
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    command = [sys.executable, "-m", "reportgen", "import", str(tmp_path / "a.log"), "--create", "--into"]
+    process = subprocess.Popen(
+        [*command, f"sqlite:///{tmp_path / 'm.db'}"], env=environment() | {"TMPDIR": str(temporary)}
+    )
+    eventually(lambda: _has_unnamed_file(process.pid, temporary))
+    process.kill()
+    process.wait()
+    assert [path for path in temporary.rglob("*") if path.is_file()] == []
+
+
+def _has_unnamed_file(process: int, folder: Path) -> bool:
+    """Return whether a process has a file in ``folder`` open that has no name there."""
+    for link in Path(f"/proc/{process}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            target = str(link.readlink())
+            if target.startswith(str(folder)) and target.endswith("(deleted)"):
+                return True
+    return False
 
 
 def test_two_imports_at_once_count_each_line_once(url: str, tmp_path: Path) -> None:
     for part in range(6):
         (tmp_path / f"{part}.log").write_text(lines(*range(part * 500, part * 500 + 500)))
-    add(url, tmp_path / "0.log")
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: add(url, tmp_path / "*.log", create=False), range(4)))
-    assert sum(result.visits for result in results) == 2500
+        results = list(pool.map(lambda _: add(url, tmp_path / "*.log"), range(4)))
+    assert sum(result.visits for result in results) == 3000
     assert sum(visits(url).values()) == 3000
 
 
@@ -175,12 +247,18 @@ def test_a_hundred_killed_imports_count_each_line_once(url: str, tmp_path: Path)
             "no unique key of date and path",
         ),
         (["CREATE TABLE metrics (day text, path text, visits integer)"], {}, "Set table and columns in"),
+        (["CREATE TABLE left_out (reason text)"], {}, "left_out needs the columns date, reason and requests"),
+        (
+            ["CREATE TABLE metrics (date text, path text, visits int, x text NOT NULL, UNIQUE (date, path))"],
+            {},
+            "Give the other columns of the table a default",
+        ),
     ],
 )
 def test_a_table_that_cannot_be_written_is_an_error(
     statements: Sequence[str], options: dict[str, Any], message: str, url: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "a.log").write_text(lines(0))
+    (tmp_path / "a.log").write_text(lines(0) + combined(status=404))
     with closing(_connect(url)) as connection:
         for statement in statements:
             connection.execute(statement)
@@ -231,6 +309,8 @@ def test_the_database_of_an_import_is_named_without_its_password(tmp_path: Path)
     (tmp_path / "a.log").write_text(lines(0))
     with pytest.raises(ConfigError, match=r"mysql://\*\*\*@host/db is not a database that can be written"):
         add("mysql://me:secret@host/db", tmp_path / "a.log")
+    with pytest.raises(SourceError, match=r"none/m\.db: unable to open.* Create the directory"):
+        add(f"sqlite:///{tmp_path}/none/m.db", tmp_path / "a.log")
     with pytest.raises(SourceError, match=r"postgresql://127\.0\.0\.1:1/db: cannot connect"):
         add("postgresql://me:secret@127.0.0.1:1/db", tmp_path / "a.log")
 

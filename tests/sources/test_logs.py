@@ -162,6 +162,16 @@ SPELLINGS: dict[str, tuple[str | None, str]] = {
         'LogFormat "%{Host}i %h %l %u %t \\"%r\\" %>s %b \\"%{User-Agent}i\\" %{Sec-Purpose}i" mine',
         'example.com 198.18.0.1 - - [26/Nov/2026:13:00:00 +0100] "{m} {t} HTTP/1.1" {s} 5 "{a}" {p}',
     ),
+    "nginx in double quotes": (
+        r"""log_format m "$time_local\t$host\\$status[$request]" " \"$http_user_agent\"" '$scheme';""",
+        '26/Nov/2026:12:00:00 +0000\texample.com\\{s}[{m} {t} HTTP/1.1] "{a}"-',
+    ),
+    "apache's other variables": (
+        r"%{%F %T %z}t %{us}T %{id}C %{x}^ti %^FU %r \"%{User-Agent}i\" %>s",
+        '2026-11-26 12:00:00 +0000 512 - - - {m} {t} HTTP/1.1 "{a}" {s}',
+    ),
+    "milliseconds": ("%{msec}t %m %U%q %>s %{User-Agent}i", "1795694400123 {m} {t} {s} {a}"),
+    "microseconds": ("%{usec}t %m %U%q %>s %{User-Agent}i", "1795694400123456 {m} {t} {s} {a}"),
     "parts": (
         "$msec\t$request_method\t$uri\t$args\t$status\t$http_user_agent",
         "1795694400.123\t{m}\t{u}\t{q}\t{s}\t{a}",
@@ -221,7 +231,7 @@ def test_hosts_paths_and_endings_are_chosen_by_settings(tmp_path: Path) -> None:
         tmp_path, [line(host, "/blog/2026/a.pdf") for host in hosts] + [line(hosts[0], "/wp-login.php")]
     )
     assert read_log(url)[0] == {(DAY, "/blog/2026/a.pdf"): 3, (DAY, "/wp-login.php"): 1}
-    visits, left_out = read_log(url, hosts=["example.com", "*.example.com"], exclude=["/wp-*"])
+    visits, left_out = read_log(url, hosts=["Example.com", "*.example.com"], exclude=["/wp-*"])
     assert (visits, left_out) == ({(DAY, "/blog/2026/a.pdf"): 2}, {"other_host": 1, "excluded": 1})
     assert read_log(url, include=["/blog/*"])[1] == {"excluded": 4}
     assert read_log(url, include=["/blog/**"], assets=[".pdf"])[1] == {"excluded": 1, "asset": 3}
@@ -248,6 +258,9 @@ def test_rotated_and_packed_files_are_read_together(tmp_path: Path) -> None:
     write(tmp_path, [combined()] * 5, "access.log.2.gz")
     write(tmp_path, [], "access.log.3")
     write(tmp_path, [_caddy("GET", "/", 200, BROWSER, "") + "\n"] * 7, "access.log.4")
+    write(tmp_path, [combined()] * 2, "access.log.1.gz")
+    packed = Path(write(tmp_path, [combined()] * 7, "access.log.4.gz"))
+    packed.write_bytes(packed.read_bytes()[:30])  # gzip is writing it, and will delete the log then
     for url in (f"{tmp_path}/access.log*", f"log:{tmp_path}/*"):
         assert read_log(url)[0] == {(DAY, "/"): 17}
 
@@ -261,6 +274,9 @@ def test_rotated_and_packed_files_are_read_together(tmp_path: Path) -> None:
         ("$request $status", "has no time: add \\$time_local"),
         ("%h %t %r %Z%", 'has "%" without a known name at position 12'),
         ("", "has no time"),
+        ("log_format m '$time_local;", "has a quote without its end"),
+        ("'$time_local $request' $status", "has a quote without its end, or text outside its quotes"),
+        ("%{%H:%M:%S}t %r %{%z}t %>s", "has no time"),
     ],
 )
 def test_a_mistake_in_a_format_is_named_with_its_position(text: str, message: str) -> None:
@@ -279,6 +295,15 @@ def test_lines_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes() + b"\n\xff\xfe\n")
     visits, left_out = read_log(str(file))
     assert (visits, left_out) == ({(DAY, "/"): 100}, {"error": 1, "unreadable": 7})
+
+
+def test_times_that_no_date_can_hold_are_unreadable(tmp_path: Path) -> None:
+    times = ["1795694400.1", "1e300", "-1e300", "nan", "1795694400123456789", "", "x"]
+    visits, left_out = read_log(
+        write(tmp_path, [f"{time} GET / 200\n" for time in ["1795694400.1"] * 60 + times]),
+        format="$msec $request_method $uri $status",
+    )
+    assert (visits, left_out) == ({(DAY, "/"): 62}, {"unreadable": 5})
 
 
 def test_very_long_user_agents_do_not_take_long(tmp_path: Path) -> None:
@@ -301,6 +326,38 @@ def test_too_many_unreadable_lines_are_an_error_that_shows_three_without_readers
     assert 'may be): line 81: "… … "…" something else 0"; line 82: ' in str(error.value)
     assert "else 3" not in str(error.value)
     assert "198.18" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        combined(time="26/Mai/2026:12:00:00 +0000").encode(),  # not the name of a month in English
+        combined(agent="Caf\u00e9").encode("latin-1"),
+        combined("GET /\r HTTP/1.1").encode(),
+    ],
+)
+def test_lines_that_only_duckdb_does_not_read_are_shown(line: bytes, tmp_path: Path) -> None:
+    (tmp_path / "access.log").write_bytes(combined().encode() * 1500 + line * 1500)
+    with pytest.raises(SourceError, match=r'may be\): line 1501: "…\[.*; line 1502: .*; line 1503: '):
+        read_log(str(tmp_path / "access.log"))
+
+
+@pytest.mark.parametrize(
+    "reader",
+    ["198.18.0.1", "fe80::1", "::1", "2a02:810d::5", "2001:db8:1:2:3:4:5:6", "::ffff:198.18.0.1",
+     "/reset?token=8f3a", "/a?email=ann@example.org", "ann@example.org", '"session=8f3a; theme=dark"',
+     '"Opera/9.80 (X11; Linux)"', f'"{BROWSER}"'],
+)  # fmt: skip
+def test_no_message_shows_a_reader(reader: str, tmp_path: Path) -> None:
+    odd = [f"odd {reader} x\n", f"{reader} - ann {LOCAL} odd\n"]
+    with pytest.raises(SourceError, match="The first: ") as first:
+        read_log(write(tmp_path, odd))
+    with pytest.raises(SourceError, match="line 4: ") as second:
+        read_log(write(tmp_path, [combined(), combined(), *odd]))
+    shown = f"{first.value}{second.value}"
+    for secret in ("198.", "::", "2a02", "db8", "8f3a", "ann", "dark", "X11"):
+        assert secret not in shown, shown
+    assert "26/Nov/2026:12:00:00" in shown
 
 
 @pytest.mark.parametrize(
@@ -351,6 +408,9 @@ def test_logs_that_are_rotated_while_they_are_read_are_read_again(tmp_path: Path
         write(tmp_path, [combined()])
         with pytest.raises(SourceUnavailable, match="rotated while they were read"):
             opened.close()
+    with pytest.raises(SourceUnavailable, match="rotated"), open_source(config.source, "UTC", ALL):
+        Path(url).write_text("")  # copytruncate
+    write(tmp_path, [combined()])
     with open_source(config.source, "UTC", ALL), Path(url).open("a") as log:
         log.write(combined())  # a log that grows is read as far as it went
 
