@@ -4,6 +4,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from reportgen.sources.base import Source
 from reportgen.sources.registry import open_source
 from reportgen.sources.sample import open_sample
 from reportgen.sources.statements import (
+    has_older_rows,
     read_cells,
     read_daily,
     read_newest_before,
@@ -36,6 +38,7 @@ from tests.support.engines import (
     Engine,
     day,
     make_engine,
+    pairs,
     run_and_record,
     week,
 )
@@ -54,10 +57,10 @@ def text_engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
 
 
 def path_rows(
-    source: Source, window: Window, limit: int = 100, min_change: int = 5
+    source: Source, window: Window, limit: int = 100, min_change: int = 5, left_out: Sequence[date] = ()
 ) -> tuple[list[list[Any]], int]:
     """Return the rows of :func:`read_paths` as lists, and its number of paths."""
-    reading = read_paths(source, window, limit, min_change)
+    reading = read_paths(source, window, pairs(window, *left_out), limit, min_change)
     rows = [list(row) for row in reading.rows]
     assert {tuple(map(type, row)) for row in rows} <= {(str, int, int, int, int)}
     return rows, reading.path_count
@@ -158,6 +161,27 @@ def test_the_newest_date_before_a_span_is_found(engine: Engine) -> None:
     with engine.open(url, span=Span(day(900), TODAY)) as source:
         assert read_newest_before(source, SPAN) == day(14)
         assert read_newest_before(source, Span(day(900), TODAY)) is None
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_it_is_known_whether_there_are_rows_before_the_dates_that_are_read(
+    engine: Engine, older: bool
+) -> None:
+    """Also from a source that does not keep them."""
+    url = engine.load([(None, "/a", 1), (day(13), "/a", 1), *[(day(14), "/b", 1)] * older])
+    with engine.open(url) as source:
+        source.read_all_spellings(thorough=True)
+        assert has_older_rows(source, SPAN) == older
+
+
+def test_a_path_is_compared_only_on_the_dates_that_are_named(engine: Engine) -> None:
+    """A date in the middle is left out with its earlier one, and so is the first."""
+    url = engine.load([(day(days), "/a", 2**days) for days in range(14)])
+    with engine.open(url) as source:
+        rows, _ = path_rows(source, week(), left_out=[day(6), day(10)])
+    compared = [1, 2, 4, 5]
+    complete, previous = (sum(2 ** (days + back) for days in compared) for back in (0, 7))
+    assert rows == [["/a", 2**7 - 1, complete, previous, 2**14 - 2**7]]
 
 
 def test_text_that_is_not_a_date_is_counted(text_engine: Engine) -> None:

@@ -45,7 +45,7 @@ def test_a_time_without_a_zone_counts_for_its_date_in_the_reports_zone(
     window = make_window("1d", day, today_complete=True)
     with engine.open(url, timezone=zone, span=span, timestamp_zone=stored_zone) as source:
         daily = read_daily(source, span)
-        [path] = read_paths(source, window, 10, 5).rows
+        [path] = read_paths(source, window, [(day, day - timedelta(days=1))], 10, 5).rows
         future = read_rows_out_of_range(source, span, include_future=True)["future_date"]
     expected = Counter(moment.astimezone(ZoneInfo(zone)).date() for moment in moments)
     assert daily.visits == {each: expected[each] for each in span.dates()}

@@ -182,6 +182,13 @@ def week() -> Window:
     return make_window("7d", TODAY, today_complete=False)
 
 
+def pairs(window: Window, *left_out: date) -> list[tuple[date, date]]:
+    """Return the window's complete dates with their earlier ones, without those of ``left_out``."""
+    complete, before = window.complete, window.complete_previous
+    found = zip(complete.dates(), before.dates(), strict=True) if complete and before else ()
+    return [pair for pair in found if not set(pair) & set(left_out)]
+
+
 def run_and_record(source: Source, window: Window, span: Span) -> list[tuple[str, dict[str, Any]]]:
     """Run every statement of a build on the source; return their SQL and values."""
     statements: list[tuple[str, dict[str, Any]]] = []
@@ -194,7 +201,7 @@ def run_and_record(source: Source, window: Window, span: Span) -> list[tuple[str
     source.rows = record  # type: ignore[method-assign]
     read_daily(source, span)
     read_rows_out_of_range(source, span, include_future=True)
-    read_paths(source, window, 100, 5)
+    read_paths(source, window, pairs(window, day(3)), 100, 5)
     read_cells(source, span, ["/notes/my-first-code"])
     assert len(statements) == 5
     return statements
