@@ -1,5 +1,6 @@
 """Helpers of the counter's tests: tables, browsers, servers as processes."""
 
+import asyncio
 import os
 import re
 import signal
@@ -8,15 +9,23 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[2]
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 REQUESTS, SECONDS = (50_000, 60) if os.environ.get("COUNTER") == "long" else (10_000, 10)
 """Requests to workers that are replaced, and seconds of the writers and of an outage, in slow tests."""
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Return the result of a coroutine; in a thread, as a browser's tests leave a loop in the main one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, coroutine).result()
 
 
 def sqlite_url(file: Path) -> str:

@@ -1,6 +1,5 @@
 """What a visit is, as seen by a WSGI, an ASGI and a Django application."""
 
-import asyncio
 import os
 import re
 import subprocess
@@ -12,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 import pytest
 
-from counter.tests.support import BROWSER, ROOT, sqlite_url, table
+from counter.tests.support import BROWSER, ROOT, run, sqlite_url, table
 from reportgen_counter import ASGIMiddleware, Counter, WSGIMiddleware
 from reportgen_counter.visits import Response
 
@@ -46,7 +45,7 @@ def through_asgi(counter: Counter, request: Request) -> None:
     headers = [(name.lower().encode(), value.encode("latin-1")) for name, value in request["headers"].items()]
     path = unquote_to_bytes(request["path"]).decode(errors="replace")
     scope = {"type": "http", "method": request["method"], "path": path, "headers": headers}
-    asyncio.run(ASGIMiddleware(app, counter)(scope, None, send))  # type: ignore[arg-type]
+    run(ASGIMiddleware(app, counter)(scope, None, send))  # type: ignore[arg-type]
     assert sent == ["http.response.start", "http.response.body"]
 
 
@@ -78,7 +77,7 @@ def through_async_django(counter: Counter, request: Request) -> None:
     async def answer(_: Any) -> Any:
         return response
 
-    assert asyncio.run(middleware(answer)(made)) is response
+    assert run(middleware(answer)(made)) is response
 
 
 ALL: list[Ask] = [through_wsgi, through_asgi, through_django, through_async_django]

@@ -71,9 +71,15 @@ def test_each_path_keeps_its_visits_by_day(sites: Sites, window: str) -> None:
     assert {hostile.read(path) for path in hostile.NOT_UTF8.values()} <= first.keys()
     page = (folder / "index.html").read_text(encoding="utf-8")
     embedded = page.partition('type="application/json"')[2].partition(">")[2].partition("</script>")[0]
+    chart = json.loads(embedded)
+    names = [name for name, _ in chart["lines"]]
     drawn: dict[str, int] = {}
-    for row in json.loads(embedded)["datasets"]["visits"]:
-        drawn[row["path"]] = drawn.get(row["path"], 0) + row["visits"]
+    if window == "today":  # a bar for each path
+        for path, visits in chart["tips"].values():
+            drawn[path] = int(visits.split()[0].replace(",", ""))
+    for tip in chart["tips"].values() if window != "today" else ():
+        for path, visits in zip(names[2:], tip[2:], strict=True):
+            drawn[path] = drawn.get(path, 0) + int(visits.replace(",", ""))
     shown = {shorten(visible(path), LONGEST_NAME): visits for path, visits in first.items()}
     assert {path: drawn.get(path) for path in shown} == shown
 

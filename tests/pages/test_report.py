@@ -620,7 +620,7 @@ def test_each_chart_has_its_specifications_as_json_that_cannot_end_its_element(s
     live = page.live()
     assert list(live) == [chart["data-live"] for chart in page.all("div", role="img")]
     for each in live.values():
-        assert set(each) == {"datasets", "wide", "narrow"}
+        assert set(each) == {"datasets", "lines", "tips", "wide", "narrow"}
         assert all("vega-lite" in each[width]["$schema"] for width in ("wide", "narrow"))
         assert '"url"' not in json.dumps(each)
     assert ("<script>alert(1)" in str(live)) == (not name.startswith("today"))
