@@ -122,6 +122,11 @@ def _import_file(config: Config, file: str, table: "Table", lines: IO[bytes], re
         start = known.bytes_counted if known else 0
         stream.seek(start)
         size = _copy_lines(stream, lines, whole=not file.lower().endswith(".gz"))
+        stream.seek(0)
+        if stream.read(len(head)) != head:  # logrotate's copytruncate: other lines may follow than those
+            raise SourceUnavailable(
+                f"{file}: was cut while it was read. Nothing of this log was counted; {AGAIN}"
+            )
         if not size:
             return
         url = SecretStr(f"log:/proc/self/fd/{lines.fileno()}")

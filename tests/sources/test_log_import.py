@@ -23,6 +23,7 @@ from pydantic import SecretStr
 
 from reportgen.config.settings import config_from_options
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
+from reportgen.sources import log_import
 from reportgen.sources.log_import import ImportResult, import_logs
 from tests.sources.test_logs import BROWSER, combined
 from tests.support.commands import Run, environment
@@ -178,6 +179,28 @@ def test_a_log_that_cannot_be_read_to_its_end_counts_nothing(url: str, tmp_path:
     assert visits(url) == {}
     log.write_bytes(packed)
     assert add(url, log).visits == 5000
+
+
+def test_a_log_that_is_cut_while_it_is_read_is_imported_again(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logrotate's copytruncate, at the worst moment: new lines are already where the old ones were."""
+    log = tmp_path / "access.log"
+    log.write_text(lines(0, 1))
+    add(url, log)
+    copy_lines = log_import._copy_lines
+
+    def rotate_first(*arguments: Any, **options: Any) -> int:
+        shutil.copy(log, tmp_path / "access.log.1")
+        log.write_text(lines(*range(2, 10)))
+        return copy_lines(*arguments, **options)
+
+    monkeypatch.setattr(log_import, "_copy_lines", rotate_first)
+    with pytest.raises(SourceUnavailable, match="cut while it was read"):
+        add(url, log)
+    monkeypatch.undo()
+    assert add(url, f"{log}*").visits == 8
+    assert sum(visits(url).values()) == 10
 
 
 def test_a_killed_import_leaves_no_lines_on_disk(tmp_path: Path) -> None:
