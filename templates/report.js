@@ -156,7 +156,7 @@
 
   const hideTooltip = () => tooltipBox.classList.remove("visible");
 
-  const contents = new Map(); // of each interactive chart: the lines of its tooltips, and their values by mark
+  const contents = new Map(); // of the tooltips of each interactive chart
 
   const linesOf = (chart, mark) => {
     const { lines, tips } = contents.get(chart);
@@ -170,9 +170,10 @@
     for (const [name, value, colour] of lines) {
       const row = table.insertRow();
       const cell = row.insertCell();
-      cell.textContent = name;
+      cell.textContent = name || value;
       if (colour) cell.style.borderInlineStart = `6px solid ${colour}`;
-      row.insertCell().textContent = value;
+      if (name) row.insertCell().textContent = value;
+      else cell.colSpan = 2;
     }
     tooltipBox.replaceChildren(table);
     const { width, height } = tooltipBox.getBoundingClientRect();
@@ -180,13 +181,6 @@
     const below = event.clientY + 16;
     const y = below + height > innerHeight ? event.clientY - height - 8 : below;
     tooltipBox.style.transform = `translate(${x}px, ${Math.max(0, y)}px)`;
-  };
-
-  const OPTIONS = {
-    ast: true,
-    actions: false,
-    defaultStyle: false,
-    renderer: "svg",
   };
 
   const makeInteractive = async (chart, box) => {
@@ -197,7 +191,8 @@
     box.append(stage);
     contents.set(chart, { lines, tips });
     const tooltip = (handler, event, item, mark) => showTooltip(event, mark && linesOf(chart, mark));
-    await window.vegaEmbed(stage, { ...specs[box.className], datasets }, { ...OPTIONS, tooltip });
+    const options = { ast: true, actions: false, defaultStyle: false, renderer: "svg", tooltip };
+    await window.vegaEmbed(stage, { ...specs[box.className], datasets }, options);
     for (const mark of stage.querySelectorAll("[role^=graphics]")) mark.removeAttribute("role"); // for screen readers, the chart is one image
     stage.classList.replace("stage", "live");
     box.replaceChildren(stage);
@@ -234,14 +229,14 @@
 
   const marksOf = (box) => {
     const marks = [...box.querySelectorAll(".role-mark path")].filter((mark) => mark.__data__?.tooltip);
-    const places = new Map(marks.map((mark) => [mark, mark.getBoundingClientRect()]));
-    return marks.sort((one, two) => places.get(one).left - places.get(two).left);
+    const places = new Map(marks.map((mark) => [mark, mark.getBoundingClientRect().left]));
+    return marks.sort((one, two) => places.get(one) - places.get(two));
   };
 
   const announce = (chart, mark) => {
     const { left, width, top, height } = mark.getBoundingClientRect();
     sendPointer(mark, left + width / 2, top + height / 2);
-    const words = linesOf(chart, mark.__data__.tooltip).map(([name, value]) => `${name}: ${value}`);
+    const words = linesOf(chart, mark.__data__.tooltip).map(([name, value]) => (name ? `${name}: ${value}` : value));
     chart.nextElementSibling.textContent = words.join(", ");
   };
 

@@ -145,7 +145,7 @@ def visits_by_path(
             }
         ]  # fmt: skip
     # From the top of the stack, as in the legend.
-    lines = [("Date", None), ("Visits", None), *zip(names[::-1], colours[::-1], strict=True)]
+    lines = [("", None), ("Visits", None), *zip(names[::-1], colours[::-1], strict=True)]
     tips = {
         day.date.isoformat(): [
             *_day_and_visits(day, formatter), *(formatter.number(visits[at]) for _, visits in series[::-1]),
@@ -212,7 +212,7 @@ def against_previous(
         ]
         for day in days
     }
-    lines = [("Date", None), ("Visits", "var(--accent)"), ("Previous", "var(--ghost)")]
+    lines = [("", None), ("Visits", "var(--accent)"), ("Previous", "var(--ghost)")]
     title = f"Visits per day against the {metrics.comparison.earlier.label}"
     data = {"visits": _points(days), **_date_data(metrics, notes)}
     text = _compared_text(metrics, formatter)
@@ -275,7 +275,7 @@ def top_paths(
     }
     parts = [" ".join(tip) for tip in tips.values()]
     text = f"{formatter.count(metrics.total, 'visit')} on {_dates(metrics, formatter)}. {', '.join(parts)}."
-    lines = [("Path", None), ("Visits", None)]
+    lines = [("", None), ("Visits", None)]
     return make_chart(
         "top-paths", "Visits by path", text, {"visits": rows}, Tips(lines, tips), layout, formatter
     )
@@ -408,14 +408,16 @@ def _date_tips(
     """Return the tooltips of dates, with the numbers and texts of the notes on each in one more line."""
     if not notes:
         return Tips(lines, values)
-    texts = [f"{at} {shorten(visible(note.text), LONGEST_NAME)}" for at, note in enumerate(notes, start=1)]
+    texts = [
+        f"Note {at}: {shorten(visible(note.text), LONGEST_NAME)}" for at, note in enumerate(notes, start=1)
+    ]
 
     def on(day: date) -> str:
         found = zip(notes, texts, strict=True)
         return "; ".join(text for note, text in found if note.span.meets(Span(day, day)))
 
     with_notes = {day: [*tip, on(date.fromisoformat(day))] for day, tip in values.items()}
-    return Tips([*lines, ("Notes", None)], with_notes)
+    return Tips([*lines, ("", None)], with_notes)
 
 
 def _series(stack: pd.DataFrame) -> list[tuple[str | None, list[int]]]:

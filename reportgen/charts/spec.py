@@ -85,7 +85,7 @@ SIZES = (
 
 @dataclass(frozen=True)
 class Tips:
-    """The tooltips of a chart. Each line has a name and may have a colour; ``values`` has them by mark."""
+    """The tooltips of a chart: lines with a name, or none, and a colour, or none; ``values`` are by mark."""
 
     lines: Sequence[tuple[str, str | None]]
     values: Mapping[str, Sequence[str]]

@@ -538,7 +538,7 @@ def test_the_legend_names_both_spans_in_their_colours(usual: list[Chart]) -> Non
 
 def test_the_tooltip_of_a_date_has_both_numbers_and_both_dates() -> None:
     tips = compared([(0, "/", 1500), (7, "/", 2500), (1, "/", 3), (2, "/", 1), (9, "/", 1)]).tips
-    assert tips.lines == [("Date", None), ("Visits", "var(--accent)"), ("Previous", "var(--ghost)")]
+    assert tips.lines == [("", None), ("Visits", "var(--accent)"), ("Previous", "var(--ghost)")]
     assert len(tips.values) == 7
     assert tips.values["2026-11-23"] == ["Mon 23 Nov 2026", "1,500 so far", "2,500 on Mon 16 Nov 2026"]
     assert tips.values["2026-11-22"] == ["Sun 22 Nov 2026", "3", "no rows"]
@@ -548,7 +548,7 @@ def test_the_tooltip_of_a_date_lists_the_stack_from_its_top_with_all_colours(usu
     """Their sum is the total of the date; a path without visits on the date has 0."""
     chart = usual[1]
     names, found = list(scale(chart).items())[::-1], chart.tips
-    assert found.lines == [("Date", None), ("Visits", None), *names]
+    assert found.lines == [("", None), ("Visits", None), *names]
     for tip in found.values.values():
         assert sum(map(int, tip[2:])) == int(tip[1].removesuffix(" so far"))
     rows = [(1, "/a", 1000), (1, "/b", 7), (2, "/a", 9)]

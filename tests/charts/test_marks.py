@@ -96,14 +96,14 @@ def test_bars_of_weeks_are_marked_where_notes_begin() -> None:
 def test_a_chart_without_notes_has_neither_marks_nor_data_for_them() -> None:
     chart = noted([])
     assert not {"marks", "bands"} & chart.rows.keys()
-    assert ("Notes", None) not in chart.tips.lines
+    assert len(chart.tips.lines) == 3
 
 
 def test_the_tooltip_of_a_date_names_its_notes() -> None:
     tips = noted([note(3, "Fair\x00", days=2), note(2, "On HN")], "7d").tips
-    assert tips.lines[-1] == ("Notes", None)
+    assert tips.lines[-1] == ("", None)
     assert [tip[-1] for tip in tips.values.values()] == [
-        "", "", "", "1 Fair\u2400", "1 Fair\u2400; 2 On HN", "", "",
+        "", "", "", "Note 1: Fair\u2400", "Note 1: Fair\u2400; Note 2: On HN", "", "",
     ]  # fmt: skip
 
 
