@@ -122,6 +122,9 @@ def test_an_example_for_each_reason_has_file_line_and_path(run: Run, tmp_path: P
     done = run("import", log, "--into", "sqlite:///m.db", "--json")
     example = {"file": f"{log}: after byte {start:,}", "line": 1, "reason": "asset", "path": "/a.css"}
     assert json.loads(done.stdout)["examples"] == [example]
+    log.write_text(combined("GET /reset/8f3a HTTP/1.1"))
+    done = run("import", log, "--into", "sqlite:///m.db", REPORTGEN_SOURCE__LOG__EXCLUDE="/reset/**")
+    assert done.stdout.endswith(f"example: {log}: line 1, excluded paths\n")
 
 
 def test_a_dry_run_writes_nothing(url: str, tmp_path: Path) -> None:
