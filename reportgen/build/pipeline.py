@@ -5,11 +5,12 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
+from typing import Any
 
 from reportgen import __version__
 from reportgen.charts import vega_bundle
@@ -89,11 +90,13 @@ def build(
 
     """
     watch = watch or Stopwatch()
+    imported: dict[str, Any] = {}
     if config.import_.logs and as_of is None:
         from reportgen.sources.log_import import import_logs
 
         with watch.stage("import"):
-            import_logs(config, config.import_.logs, config.import_.into, create=config.import_.create)
+            done = import_logs(config, config.import_.logs, config.import_.into, create=config.import_.create)
+            imported = {"imported": done.counts}
     last = current_release(lock.root)
 
     def is_current(key: str, value: str | None) -> bool:
@@ -112,7 +115,7 @@ def build(
             unchanged = is_current("content", shown)
     if last and unchanged:
         into_bucket(config, last, watch, allow_newer=True)
-        return _result(last, now, watch, peak_memory_bytes(), changed=False)
+        return _result(last, now, watch, peak_memory_bytes(), imported, changed=False)
     from reportgen.build.verify import check_files, check_not_emptied, check_not_replaced, check_sums
     from reportgen.core.release_files import packed  # only a new release needs it
 
@@ -135,7 +138,7 @@ def build(
         release = publish(lock, files, about, built_at=now, keep=config.output.keep)
     # After the switch here: a bucket that is down does not delay it, and the next build completes the bucket.
     into_bucket(config, release, watch)
-    return _result(release, now, watch, peak_bytes, changed=True)
+    return _result(release, now, watch, peak_bytes, imported, changed=True)
 
 
 def draw_files(
@@ -178,7 +181,13 @@ def draw_files(
 
 
 def _result(
-    release: Release, now: datetime, watch: Stopwatch, peak_bytes: int, *, changed: bool
+    release: Release,
+    now: datetime,
+    watch: Stopwatch,
+    peak_bytes: int,
+    imported: Mapping[str, Any],
+    *,
+    changed: bool,
 ) -> BuildResult:
     """Return the result of this run, which may have found nothing to publish."""
     kept = ("as_of", "built_at", "source", "rows", "notes", "left_out", "version")
@@ -191,6 +200,7 @@ def _result(
         details={
             "path": str(release.path),
             **{name: release.manifest[name] for name in kept if name in release.manifest},
+            **imported,
         },
     )
 

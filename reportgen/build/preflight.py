@@ -9,7 +9,7 @@ from reportgen.config.settings import Config
 from reportgen.core.errors import ConfigError, OutputBusy, PublishError, ReportgenError
 from reportgen.core.text import ENGLISH, LONGEST_NAME, shorten, visible
 from reportgen.core.windows import EARLIEST, Span, look_back, make_window
-from reportgen.metrics.dataset import make_windows, read_days, read_examples
+from reportgen.metrics.dataset import make_windows, read_days, read_examples, read_imported_left_out
 from reportgen.metrics.left_out import left_out_sentence, left_out_summary
 from reportgen.pages.templates import TEMPLATES
 from reportgen.publish.release import current_release, lock_output
@@ -74,10 +74,14 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
             such = f", such as: {examples[kind]}" if kind in examples else ""
             row = read_bad_row(source, span, kind) if kind in {"invalid_date", "invalid_visits"} else None
             advice = row and setting_advice(source, kind, row)
-            left_out = f"{rows:,} will be left out: {kind.replace('_', ' ')}{such}"
-            yield Finding("warning", "rows", f"{left_out}. {advice}" if advice else left_out)
-        if requests := left_out_sentence(left_out_summary(source.read_left_out(span)), ENGLISH):
+            said = f"{rows:,} will be left out: {kind.replace('_', ' ')}{such}"
+            yield Finding("warning", "rows", f"{said}. {advice}" if advice else said)
+        left_out = source.read_left_out(span)
+        if config.import_.logs and (imported := read_imported_left_out(source, [span])):
+            left_out = imported[0]
+        if requests := left_out_sentence(left_out_summary(left_out), ENGLISH):
             yield Finding("ok", "left out", requests)
+        yield from (Finding("warning", "rights", warning) for warning in source.warnings)
     if not daily.rows:
         yield from _older(config, span, notes)
 

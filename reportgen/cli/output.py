@@ -84,6 +84,8 @@ def _spinner() -> Iterator[Any]:
 
 def print_result(result: BuildResult, root: Path) -> None:
     """Print the result of a successful build, for people."""
+    if imported := result.details.get("imported"):
+        typer.echo(f"imported: {_imported(imported)} added")
     if result.changed:
         seconds, rows = sum(result.timings_s.values()), result.details["rows"]
         typer.echo(f"published {result.release} to {root / 'current'}: {rows:,} rows, {seconds:.2f} s")
@@ -111,18 +113,25 @@ def print_import(result: "ImportResult", *, as_json: bool, dry_run: bool) -> Non
 
     summary = left_out_summary(result.requests_left_out)
     if as_json:
-        counts = {"files": result.files, "lines": result.lines, "visits": result.visits}
         examples = [example._asdict() for example in result.examples]
-        print_json({**counts, "left_out": summary, "examples": examples, "dry_run": dry_run})
+        print_json({**result.counts, "left_out": summary, "examples": examples, "dry_run": dry_run})
         return
     would = "would be added" if dry_run else "added"
-    files = f"{result.files} {'file' if result.files == 1 else 'files'}"
-    typer.echo(f"{result.lines:,} new lines in {files}: {result.visits:,} visits {would}")
+    typer.echo(f"{_imported(result.counts)} {would}")
     if text := left_out_sentence(summary, ENGLISH):
         typer.echo(f"left out: {text}")
     for file, line, reason, path in result.examples:
         shown_path = f": {row_example([path])}" if path else ""
         typer.echo(f"example: {file}: line {line}, {REASON_WORDS[reason]}{shown_path}")
+
+
+def _imported(counts: Mapping[str, int]) -> str:
+    """Return what an import counted: "12 new lines in 1 file: 1 visit"."""
+    lines, files, visits = (
+        f"{counts[name]:,} {word}{'' if counts[name] == 1 else 's'}"
+        for name, word in (("lines", "new line"), ("files", "file"), ("visits", "visit"))
+    )
+    return f"{lines} in {files}: {visits}"
 
 
 def print_findings(found: Mapping[str, "Sequence[Finding]"], *, as_json: bool) -> bool:

@@ -13,6 +13,7 @@ from reportgen.config.chart_notes import ChartNote, read_chart_notes
 from reportgen.config.settings import Config
 from reportgen.core.errors import SourceError
 from reportgen.core.windows import Span, Window, compared_dates, look_back, make_window, today_in
+from reportgen.metrics.left_out import REASON_WORDS
 from reportgen.sources.base import LeftOut, Source
 from reportgen.sources.registry import open_source
 from reportgen.sources.spellings import row_example
@@ -122,6 +123,9 @@ def read_dataset(config: Config, now: datetime, as_of: date | None, paths_csv: P
     windows = make_windows(config, as_of or today_in(config.zone, now), today_complete=as_of is not None)
     with open_source(config.source, config.timezone, look_back(windows)) as source:
         dataset = read_windows(source, windows, config.top_paths, paths_csv)
+        if config.import_.logs:
+            left_out = read_imported_left_out(source, [window.span for window in windows])
+            dataset = replace(dataset, left_out=left_out or dataset.left_out)
     notes = read_chart_notes(config.notes_file)
     shown = [note for note in notes if any(note.span.meets(window.span) for window in windows)]
     return replace(dataset, annotations=shown)
@@ -201,6 +205,25 @@ def read_days(
     if not daily.rows and daily.notes.keys() == {"invalid_visits"}:
         raise SourceError(_unreadable_visits(source, span))
     return daily, Counter(dict(sorted(notes.items())))  # engines group in any order
+
+
+def read_imported_left_out(source: Source, spans: Sequence[Span]) -> list[list[LeftOut]]:
+    """Return the requests that an import left out in each of ``spans``; nothing if they cannot be read."""
+    table, dialect = source.left_out_table(), source.dialect
+    if table is None:
+        return []
+    found = []
+    for span in spans:
+        values = {"first": dialect.date_value(span.first), "last": dialect.date_value(span.last)}
+        first, last = (dialect.placeholder(name, value) for name, value in values.items())
+        rows = source.rows(
+            f"SELECT reason, SUM(requests) FROM {table} WHERE date BETWEEN {first} AND {last}"
+            " GROUP BY reason HAVING SUM(requests) > 0",
+            values,
+        )
+        requests = {reason: int(count) for reason, count in rows}
+        found.append([LeftOut(name, "", "", requests[name]) for name in REASON_WORDS if name in requests])
+    return found
 
 
 def read_first_date(source: Source, span: Span, daily: DailyReading) -> date | None:

@@ -11,8 +11,8 @@ if TYPE_CHECKING:  # it loads Babel
 
 REASON_WORDS = {
     "bot": "bots",
-    "method": "methods other than GET",
     "error": "errors",
+    "method": "methods other than GET",
     "redirect": "redirects",
     "other_status": "answers without a page",
     "prefetch": "prefetches",
@@ -21,7 +21,7 @@ REASON_WORDS = {
     "excluded": "excluded paths",
     "unreadable": "unreadable lines",
 }
-"""What a page calls the requests of each reason."""
+"""What a page calls the requests of each reason, in the order of the reasons."""
 KIND_WORDS = {
     "search_engine": "search engines",
     "ai_crawler": "AI crawlers",
@@ -45,7 +45,7 @@ def left_out_summary(left_out: Sequence[LeftOut]) -> dict[str, Any]:
     for reason, found in groupby(left_out, key=lambda each: each.reason):
         rows = list(found)
         entry: dict[str, Any] = {"reason": reason, "requests": sum(row.requests for row in rows)}
-        if reason == "bot":
+        if any(row.kind for row in rows):  # an import keeps no kinds
             kinds = [_kind(kind, [row for row in rows if row.kind == kind]) for kind in KIND_WORDS]
             entry["kinds"] = sorted(
                 (kind for kind in kinds if kind["requests"]), key=lambda kind: -int(kind["requests"])

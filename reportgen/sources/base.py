@@ -187,6 +187,10 @@ class Source(ABC):
         """Return the requests between two dates that are not visits, if the source is a log."""
         return ()
 
+    def left_out_table(self) -> str | None:
+        """Return the quoted table that holds what an import left out, if there is one that may be read."""
+        return None
+
     @abstractmethod
     def inspect(self) -> Iterator[Finding]:
         """Yield what ``reportgen check`` shows of the engine: index, rights and others."""

@@ -66,6 +66,11 @@ class ImportResult:
         return self.visits + self.left_out.total()
 
     @property
+    def counts(self) -> dict[str, int]:
+        """The counts of files with new lines, of these lines, and of visits."""
+        return {"files": self.files, "lines": self.lines, "visits": self.visits}
+
+    @property
     def requests_left_out(self) -> list[LeftOut]:
         """The requests that are not visits, in the order of the reasons, those with the most first."""
         rows = [LeftOut(*key, requests) for key, requests in self.left_out.items()]

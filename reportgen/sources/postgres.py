@@ -156,6 +156,19 @@ class PostgresSource(Source):
         """Shut the connection down: the server did not keep its timeout, so it, or the network, hangs."""
         self._socket.shutdown(socket.SHUT_RDWR)
 
+    def left_out_table(self) -> str | None:
+        """Return the quoted table that holds what an import left out, if there is one that may be read."""
+        table = f"{quoted_identifier(self.settings.schema_ or 'public')}.left_out"
+        may_read, role = self._query_row(
+            "SELECT has_table_privilege(to_regclass(%(table)s), 'SELECT'), quote_ident(current_user)",
+            {"table": table},
+        )
+        if may_read is False:
+            self.warnings.append(
+                f"{self.name}: what the import left out is not shown: GRANT SELECT ON {table} TO {role};"
+            )
+        return _escape_percent(table) if may_read else None
+
     def inspect(self) -> Iterator[Finding]:
         """Yield whether an index begins with the date column, and whether the role may write."""
         if self._ignored:

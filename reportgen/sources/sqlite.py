@@ -144,6 +144,10 @@ class SqliteSource(Source):
             self._read_spellings()
         return True
 
+    def left_out_table(self) -> str | None:
+        """Return the quoted table that holds what an import left out, if there is one."""
+        return '"left_out"' if self._has_row("sqlite_master", "name = 'left_out'") else None
+
     def inspect(self) -> Iterator[Finding]:
         """Yield whether an index begins with the date column."""
         yield Finding("ok", "rights", "opened read-only")

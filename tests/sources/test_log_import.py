@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from reportgen.sources.log_import import ImportResult, import_logs
 from tests.sources.test_logs import BROWSER, combined
 from tests.support.commands import Run, environment
 from tests.support.disks import disk
+from tests.support.proof import assert_sound
 from tests.support.services import eventually, serving
 
 
@@ -347,13 +348,72 @@ def test_a_build_imports_first_if_the_settings_say_so(run: Run, tmp_path: Path) 
         'site = "x"\n[source]\nurl = "sqlite:///m.db"\n[import]\nlogs = ["access.log*"]\ncreate = true\n'
         'into = "sqlite:///m.db"\n'
     )
-    done = run("build", "--json")
+    done = run("build")
     assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("imported: 3 new lines in 1 file: 3 visits added\n")
     assert sum(visits(f"sqlite:///{tmp_path}/m.db").values()) == 3
     done = run("import")
     assert done.stdout == "0 new lines in 0 files: 0 visits added\n"
     done = run("import", "access.log", "--into", "sqlite:///other.db", "--create", "--json")
     assert '"lines": 3, "visits": 3' in done.stdout
+
+
+def test_a_report_of_imported_visits_says_what_the_import_left_out(
+    url: str, run: Run, tmp_path: Path
+) -> None:
+    today = f"{datetime.now(UTC):%d/%b/%Y:00:00:00 +0000}"
+    log, week_ago = (
+        tmp_path / "access.log",
+        f"{datetime.now(UTC) - timedelta(days=7):%d/%b/%Y:12:00:00 +0000}",
+    )
+    log.write_text(
+        combined(time=today) + combined(time=today, status=404) + combined(time=week_ago, agent="ABot/1.0")
+    )
+    settings = {
+        "REPORTGEN_SOURCE__URL": url,
+        "REPORTGEN_IMPORT__INTO": url,
+        "REPORTGEN_IMPORT__LOGS": f"{log}",
+    }
+    built = run("build", "--json", REPORTGEN_IMPORT__CREATE="true", **settings)
+    assert json.loads(built.stdout)["imported"] == {"files": 1, "lines": 3, "visits": 1}
+    release = tmp_path / "output" / "current"
+    errors, bots = {"reason": "error", "requests": 1}, {"reason": "bot", "requests": 1}
+    for window, expected in {"7d": [errors], "30d": [bots, errors]}.items():
+        report = json.loads((release / window / "report.json").read_text())
+        assert report["left_out"]["reasons"] == expected
+    assert "<li>Left out: 2 requests: bots 1, errors 1" in (release / "30d" / "index.html").read_text()
+    files = {
+        str(file.relative_to(release)): file.read_bytes() for file in release.rglob("*") if file.is_file()
+    }
+    assert_sound(files, ["today", "7d", "30d"])
+    assert "left out: 2 requests: bots 1, errors 1" in run("build", **settings).stdout
+    assert "2 requests: bots 1, errors 1" in run("check", **settings).stdout
+
+
+def test_a_reader_that_may_not_read_what_was_left_out_is_told_the_right_it_needs(
+    pg: str, run: Run, tmp_path: Path
+) -> None:
+    log = tmp_path / "access.log"
+    log.write_text(combined() + combined(status=404))
+    add(pg, log)
+    with psycopg.connect(pg, autocommit=True) as connection:
+        connection.execute("CREATE ROLE reader; GRANT SELECT ON metrics TO reader")
+        try:
+            settings = {
+                "REPORTGEN_SOURCE__URL": f"{pg}{'&' if '?' in pg else '?'}options=-c%20role%3Dreader",
+                "REPORTGEN_IMPORT__INTO": pg,
+                "REPORTGEN_IMPORT__LOGS": str(log),
+            }
+            advice = 'left out is not shown: GRANT SELECT ON "public".left_out TO reader;'
+            built = run("build", **settings)
+            assert (built.returncode, "left out:" in built.stdout) == (0, False)
+            assert advice in built.stderr
+            assert advice in run("check", **settings).stdout
+            connection.execute("DROP TABLE left_out")
+            built = run("build", "--as-of", "2026-11-26", **settings)
+            assert (built.returncode, "warning" in built.stderr) == (0, False)
+        finally:
+            connection.execute("DROP OWNED BY reader; DROP ROLE reader")
 
 
 @pytest.mark.slow

@@ -16,7 +16,9 @@ import pytest
 from reportgen.config.settings import config_from_options
 from reportgen.core.errors import SourceError, SourceUnavailable
 from reportgen.core.windows import Span
+from reportgen.metrics.left_out import REASON_WORDS
 from reportgen.sources.log_formats import COMBINED, FormatError, parse_format
+from reportgen.sources.logs import REASONS
 from reportgen.sources.registry import open_source
 from reportgen.sources.user_agents import program_of
 
@@ -413,6 +415,10 @@ def test_logs_that_are_rotated_while_they_are_read_are_read_again(tmp_path: Path
     write(tmp_path, [combined()])
     with open_source(config.source, "UTC", ALL), Path(url).open("a") as log:
         log.write(combined())  # a log that grows is read as far as it went
+
+
+def test_each_reason_has_words_in_the_order_of_the_reasons() -> None:
+    assert tuple(REASON_WORDS) == REASONS
 
 
 def test_the_list_of_programs_knows_bots_and_no_browser() -> None:
