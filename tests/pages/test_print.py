@@ -106,6 +106,14 @@ def test_a_page_prints_whole_on_a4(sites: Sites, visit: Open, tmp_path: Path, pa
     assert printed.outside() == []
 
 
+def test_notes_on_the_charts_are_printed_with_their_numbers(
+    sites: Sites, visit: Open, tmp_path: Path
+) -> None:
+    printed = Sheets(visit(sites("notes").http("7d/index.html")), tmp_path / "page.pdf")
+    for line in ("4. Thu 19 Nov 2026:", "5. Fri 20 Nov 2026: <U+202E>", "8. Mon 23 Nov 2026: v2.3 deployed"):
+        assert packed(line) in printed.flow
+
+
 def test_a_tooltip_that_is_on_show_is_not_printed(sites: Sites, visit: Open, tmp_path: Path) -> None:
     """Its position is fixed, so that it would be printed on every sheet."""
     reader = visit(sites("usual").http("7d/index.html"))
