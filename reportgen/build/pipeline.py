@@ -190,7 +190,7 @@ def _result(
     changed: bool,
 ) -> BuildResult:
     """Return the result of this run, which may have found nothing to publish."""
-    kept = ("as_of", "built_at", "source", "rows", "notes", "left_out", "version")
+    kept = ("as_of", "built_at", "source", "rows", "notes", "excluded", "left_out", "version")
     return BuildResult(
         "published" if changed else "unchanged",
         now,
@@ -238,6 +238,8 @@ def _about(
     dataset: Dataset, watch: Stopwatch, shown: str, state: str | None, peak_bytes: int
 ) -> dict[str, object]:
     """Return the manifest's part about the build."""
+    pairs = zip(dataset.windows, dataset.paths, strict=True)
+    excluded = max(pairs, key=lambda pair: pair[0].days)[1].excluded
     return {
         "as_of": dataset.read.last.isoformat(),
         "version": __version__,
@@ -246,6 +248,7 @@ def _about(
         "source": dataset.source,
         "rows": dataset.daily.rows,
         "notes": note_list(dataset.notes, dataset.examples),
+        **({"excluded": dict(zip(("paths", "visits"), excluded, strict=True))} if excluded[0] else {}),
         **({"left_out": left_out_summary(dataset.longest_left_out)} if dataset.longest_left_out else {}),
         "timings_s": dict(watch.seconds),
         "peak_memory_bytes": peak_bytes,
@@ -266,7 +269,9 @@ def source_state(config: Config, now: datetime, as_of: date | None) -> str | Non
 def fingerprint(config: Config, dataset: Dataset) -> str:
     """Return a digest of all that a release shows, except the time of the build."""
     read = (dataset.windows, dataset.daily, dataset.since, dataset.cells, dataset.notes, dataset.site)
-    listed = [(found.listed, found.changed_paths, found.path_count) for found in dataset.paths]
+    listed = [
+        (found.listed, found.changed_paths, found.path_count, found.excluded) for found in dataset.paths
+    ]
     return _digest(
         config,
         (read, dataset.notice, dataset.left_out, listed, dataset.annotations),

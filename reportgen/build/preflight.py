@@ -51,7 +51,7 @@ def check_output(config: Config) -> Iterator[Finding]:
 
 def _source(config: Config, today: date) -> Iterator[Finding]:
     span = look_back(make_windows(config, today, today_complete=False))
-    with open_source(config.source, config.timezone, span) as source:
+    with open_source(config.source, config.timezone, span, config.path_rules) as source:
         if "url" in config.source.model_fields_set:
             yield Finding("ok", "source", source.name)
         else:

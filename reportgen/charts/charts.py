@@ -62,11 +62,12 @@ def visits_by_path(
     slots: Mapping[str, int],
     formatter: LocaleFormatter,
     notes: Sequence[ChartNote] = (),
+    noun: str = "path",
 ) -> Chart:
-    """Draw visits per day, stacked by path, largest at the bottom. A spike is cut, and has its number.
+    """Draw visits per day, by path or section, largest at the bottom. A spike is cut, and has its number.
 
     ``stack`` is what :func:`reportgen.metrics.figures.stack` returns: dates x series, ints. ``slots`` names
-    the colour of each path; ``notes`` are those of the window, by date.
+    the colour of each series, ``noun`` is what one is, and ``notes`` are those of the window, by date.
     """
     series = [(path, visits) for path, visits in _series(stack) if sum(visits)]
     names = labels([path for path, _ in series])
@@ -126,14 +127,14 @@ def visits_by_path(
 
     highest = max(days, key=lambda day: day.visits)
     parts = [
-        f"{'all other paths' if path is OTHER else _name(path)} {formatter.number(sum(visits))}"
+        f"{f'all other {noun}s' if path is OTHER else _name(path)} {formatter.number(sum(visits))}"
         for path, visits in series
     ]
     most = formatter.number(highest.visits) + ("" if highest.complete else " so far")
     text = (
         f"{formatter.count(metrics.total, 'visit')} on {_dates(metrics, formatter)}; most on "
         f"{formatter.day(highest.date)}: {most}. "
-        f"By path: {', '.join(parts)}.{_no_rows(metrics, formatter)}"
+        f"By {noun}: {', '.join(parts)}.{_no_rows(metrics, formatter)}"
     )
     data = {"visits": rows, **_date_data(metrics, notes)}
     if spike:
@@ -153,8 +154,8 @@ def visits_by_path(
         for at, day in enumerate(days)
     }  # fmt: skip
     return make_chart(
-        "visits-by-path",
-        "Visits per day by path",
+        f"visits-by-{noun}",
+        f"Visits per day by {noun}",
         text,
         data,
         _date_tips(lines, tips, notes),

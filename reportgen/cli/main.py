@@ -177,6 +177,33 @@ def check(
 
 
 @app.command()
+def paths(
+    *,
+    source: SourceOption = None,
+    config: ConfigOption = None,
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what each path rule does: stored paths, visits, and an example, most visits first."""
+    with reporting(as_json=as_json) as secrets:
+        settings = _settings(config, source, None)
+        secrets.extend(settings.secrets)
+        if isinstance(settings, Sites):
+            from reportgen.cli import multi
+
+            multi.print_paths_of_sites(settings, site or [], as_json=as_json)
+            return
+        _check_one_site(site=site)
+        from reportgen.build.path_effects import path_effects
+
+        found = path_effects(settings, today_in(settings.zone, datetime.now(UTC)))
+        if as_json:
+            print_json(found.document())
+        else:
+            typer.echo("\n".join(found.lines()))
+
+
+@app.command()
 def serve(
     *,
     host: Annotated[

@@ -127,6 +127,25 @@ def check_all(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:
     return int(print_findings(found, as_json=as_json))
 
 
+def print_paths_of_sites(sites: Sites, names: Sequence[str], *, as_json: bool) -> None:
+    """Print what the path rules of the named sites, or of all, do.
+
+    Raises:
+        ConfigError: there is no such site.
+
+    """
+    from reportgen.build.path_effects import path_effects
+
+    now = datetime.now(UTC)
+    found = {
+        site.name: path_effects(site.config, today_in(site.config.zone, now)) for site in sites.named(names)
+    }
+    if as_json:
+        print_json([{"site": name} | effects.document() for name, effects in found.items()])
+    for name, effects in found.items() if not as_json else ():
+        typer.echo("\n".join(f"{name}: {line}" for line in effects.lines()))
+
+
 def print_status_of_sites(sites: Sites, names: Sequence[str], *, as_json: bool) -> int:
     """Print the status of the named sites, or of all; return the exit code.
 

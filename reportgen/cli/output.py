@@ -98,6 +98,12 @@ def print_result(result: BuildResult, root: Path) -> None:
         examples = {note["kind"]: note["example"] for note in notes if "example" in note}
         for sentence in note_sentences({note["kind"]: note["rows"] for note in notes}, ENGLISH, examples):
             typer.echo(f"left out: {sentence}")
+    if excluded := result.details.get("excluded"):
+        from reportgen.core.text import ENGLISH
+        from reportgen.metrics.left_out import excluded_sentence
+
+        counts = (excluded["paths"], excluded["visits"])
+        typer.echo(f"left out by your rules: {excluded_sentence(counts, ENGLISH)}")
     if summary := result.details.get("left_out"):
         from reportgen.core.text import ENGLISH
         from reportgen.metrics.left_out import left_out_sentence

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from pydantic import BaseModel, ValidationError
@@ -159,5 +159,9 @@ def _names_in(keys: Keys, model: type[BaseModel]) -> list[str]:
     """Return the names of the settings in the section ``keys``."""
     section: Any = model
     for key in keys:
-        section = section.model_fields[key].annotation
+        if isinstance(key, int):  # a table of an array
+            (section, _) = get_args(section)
+        else:
+            fields = section.model_fields.items()
+            section = next(field.annotation for name, field in fields if key in {name, field.alias})
     return [field.alias or name for name, field in section.model_fields.items()]

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo
@@ -25,23 +26,40 @@ from pydantic import (
     model_validator,
 )
 
-from reportgen.config.problems import ENV_PREFIX, Keys, Problem, problem_lines, problems_of, url_secrets
+from reportgen.config.problems import (
+    ENV_PREFIX,
+    Keys,
+    Problem,
+    problem_lines,
+    problems_of,
+    quoted,
+    url_secrets,
+)
 from reportgen.config.types import (
     ASSETS,
     BasePath,
     BucketAddress,
+    CaseRule,
     Column,
     Comparisons,
     DateFormat,
     Directory,
     Encoding,
     ExistingDirectory,
+    FileNames,
     FilePath,
+    Glob,
+    GlobList,
+    Globs,
     HeaderName,
     Intro,
     LocaleName,
+    NewPath,
+    QueryRule,
     Schedule,
     Seconds,
+    SectionName,
+    SlashRule,
     Text,
     TextList,
     Thousands,
@@ -53,6 +71,7 @@ from reportgen.config.types import (
     ZoneName,
 )
 from reportgen.core.errors import ConfigError
+from reportgen.core.path_rules import SCANNERS, PathRules, overlap
 
 DEFAULT_FILE = Path("reportgen.toml")
 ENV_ONLY = {"REPORTGEN_DEBUG", "REPORTGEN_LOG", "REPORTGEN_PASSWORD"}
@@ -136,6 +155,32 @@ class ImportSettings(_Section):
         return self
 
 
+class RenameSettings(_Section):
+    """``[[paths.rename]]``: paths that are shown under another name."""
+
+    from_: Glob = Field(alias="from")
+    to: NewPath
+
+
+class PathSettings(_Section):
+    """``[paths]``: how stored paths are merged, and which are left out."""
+
+    query: QueryRule = "keep"
+    slash: SlashRule = "keep"
+    index: FileNames = ()
+    case: CaseRule = "keep"
+    decode: bool = False
+    exclude: GlobList = ()
+    rename: tuple[RenameSettings, ...] = ()
+
+
+class SectionSettings(_Section):
+    """``[[sections]]``: a part of the site."""
+
+    name: SectionName
+    match: Globs
+
+
 class OutputSettings(_Section):
     """``[output]``: where to write releases, how many to keep, and how large a page may be."""
 
@@ -176,6 +221,8 @@ class Config(_Section):
     build_timeout_s: Seconds = 600
     source: SourceSettings = SourceSettings()
     import_: ImportSettings = Field(default=ImportSettings(), alias="import")
+    paths: PathSettings = PathSettings()
+    sections: tuple[SectionSettings, ...] = ()
     output: OutputSettings = OutputSettings()
     server: ServerSettings = ServerSettings()
 
@@ -186,6 +233,22 @@ class Config(_Section):
         if windows is not None and name not in windows:
             raise ValueError(f"is not one of windows ({', '.join(windows)}). Write one of them.")
         return name
+
+    @property
+    def path_rules(self) -> PathRules:
+        """The rules of ``[paths]`` and ``[[sections]]``."""
+        paths, names = self.paths, {"keep": None, "drop": ()}
+        globs = (SCANNERS if glob == "scanners" else (glob,) for glob in paths.exclude)
+        return PathRules(
+            query=names[paths.query] if isinstance(paths.query, str) else paths.query,
+            decode=paths.decode,
+            lower=paths.case == "lower",
+            index=paths.index,
+            slash=paths.slash == "merge",
+            renames=tuple((rename.from_, rename.to) for rename in paths.rename),
+            exclude=tuple(chain.from_iterable(globs)),
+            sections=tuple((section.name, section.match) for section in self.sections),
+        )
 
     @property
     def zone(self) -> ZoneInfo:
@@ -262,6 +325,7 @@ def merge_settings(
     ``notes_file`` is the default of the setting of this name.
     """
     merged, problems = _with_url({"notes_file": notes_file, **merge_layers(layers)}, environ)
+    problems += _rule_problems(merged)
     try:
         config = Config.model_validate(merged)
     except ValidationError as exc:
@@ -300,6 +364,39 @@ def _with_url(settings: dict[str, Any], environ: Mapping[str, str]) -> tuple[dic
         message = f"names the variable {name}, which is not set, or empty. Set it to the URL of the source."
         return settings, [Problem(keys, message)]
     return settings | {"source": {**source, "url": environ[name]}}, []
+
+
+def _rule_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is wrong with path rules and sections that are each valid by themselves."""
+    try:
+        own = {key: settings[key] for key in ("paths", "sections") if key in settings}
+        config = Config.model_validate(own)
+    except ValidationError:
+        return
+    rules, paths = config.path_rules, config.paths
+    globs: list[tuple[Keys, str]] = [
+        (("paths", "exclude", at), glob) for at, glob in enumerate(paths.exclude) if glob != "scanners"
+    ]
+    for at, section in enumerate(config.sections):
+        keys: Keys = ("sections", at)
+        globs += [((*keys, "match"), glob) for glob in section.match]
+        if section.name in [each.name for each in config.sections[:at]]:
+            message = "is set twice. Write all globs into one list, match."
+            yield Problem((*keys, "name"), message, quoted(section.name))
+    for at, rename in enumerate(paths.rename):
+        keys = ("paths", "rename", at)
+        globs += [((*keys, "from"), rename.from_), ((*keys, "to"), rename.to)]
+        if rename.to.endswith("/**") and not rename.from_.endswith("/**"):
+            message = 'ends in "/**", and from does not. Write both with it, or none.'
+            yield Problem((*keys, "to"), message, quoted(rename.to))
+        again = next((each.from_ for each in paths.rename if overlap(each.from_, rename.to)), None)
+        if again:
+            message = f"would be renamed again, by from = {quoted(again)}. Write the last name here."
+            yield Problem((*keys, "to"), message, quoted(rename.to))
+    for keys, glob in globs:
+        if (normal := rules.normal(glob)) != glob:
+            message = f"cannot be met, as other rules change such paths first. Write {quoted(normal)}."
+            yield Problem(keys, message, quoted(glob))
 
 
 def read_file(file: Path | None) -> Layer:
@@ -397,7 +494,8 @@ def origin(layers: Sequence[Layer], keys: Keys) -> str:
 
 def _has(settings: Any, keys: Keys) -> bool:
     for key in keys:
-        if not isinstance(settings, Mapping) or key not in settings:
+        is_list = isinstance(settings, list) and isinstance(key, int) and key < len(settings)
+        if not is_list and not (isinstance(settings, Mapping) and key in settings):
             return False
         settings = settings[key]
     return True

@@ -9,13 +9,15 @@ import re
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints
 
+from reportgen.config.problems import quoted
 from reportgen.core.cron import due_after
+from reportgen.core.path_rules import matches_all
 from reportgen.core.windows import WEEKDAYS, check_window_name
 
 if TYPE_CHECKING:
@@ -205,6 +207,60 @@ def _thousands(text: str) -> str:
     return text
 
 
+def _one_of(*words: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if text not in words:
+            listed = " or ".join(map(quoted, words))
+            raise ValueError(f"is not {listed}. Write one of them.")
+        return text
+
+    return AfterValidator(check)
+
+
+def _query_names(value: object) -> object:
+    if isinstance(value, str) and "," not in value and value not in {"keep", "drop"}:
+        raise ValueError('is not "keep" or "drop". Write one of them, or names to keep, such as ["page"].')
+    return value if value in ("keep", "drop") else _comma_list(value)
+
+
+def _path_text(text: str) -> str:
+    if "?" in text:
+        raise ValueError('has a "?". Leave the query out: rules see the path before it.')
+    if not text.isprintable():
+        raise ValueError("has a character that cannot be seen. Write only characters that can.")
+    return text
+
+
+def _glob(glob: str) -> str:
+    if matches_all(glob):
+        raise ValueError('matches every path. Write a glob for some of them, such as "/blog/**".')
+    return _path_text(glob)
+
+
+def _file_name(name: str) -> str:
+    if "/" in name:
+        raise ValueError('has a "/". Write only the name of a file, such as "index.html".')
+    return _path_text(name)
+
+
+def _section_name(name: str) -> str:
+    if name == "Other":
+        raise ValueError("is the name of all paths in no section. Write another one.")
+    if not name.isprintable():
+        raise ValueError("has a character that cannot be seen. Write only characters that can.")
+    return name
+
+
+def _new_path(text: str) -> str:
+    if not text.startswith("/") or "*" in text.removesuffix("/**"):
+        raise ValueError('is not a path. Write one such as "/new/page", or "/new/**" for all below it.')
+    return _path_text(text)
+
+
+def _globs(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
 def _column(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
@@ -255,6 +311,16 @@ Comparisons = Annotated[
 ]
 Weekday = Annotated[str, AfterValidator(_weekday)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
+SlashRule = Annotated[str, _one_of("keep", "merge")]
+CaseRule = Annotated[str, _one_of("keep", "lower")]
+PathText = Annotated[Text, AfterValidator(_path_text)]
+QueryRule = Annotated[Literal["keep", "drop"] | tuple[PathText, ...], BeforeValidator(_query_names)]
+FileNames = Annotated[tuple[Annotated[Text, AfterValidator(_file_name)], ...], BeforeValidator(_comma_list)]
+Glob = Annotated[Text, AfterValidator(_glob)]
+GlobList = Annotated[tuple[Glob, ...], BeforeValidator(_comma_list)]
+Globs = Annotated[tuple[Glob, ...], BeforeValidator(_globs), Field(min_length=1)]
+NewPath = Annotated[Text, AfterValidator(_new_path)]
+SectionName = Annotated[Text, StringConstraints(max_length=60), AfterValidator(_section_name)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 BasePath = Annotated[str, AfterValidator(_base_path)]
 HeaderName = Annotated[str, AfterValidator(_header)]

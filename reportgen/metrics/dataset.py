@@ -5,7 +5,7 @@ This module does not import pandas: a build whose data have not changed ends bef
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -41,8 +41,10 @@ NAMED_VISITS = 5
 MAX_LISTED = 100_000
 """Maximum number of paths in ``paths.csv``."""
 
-PathsWriter = Callable[[Iterable[PathTotals], int], bytes]
-"""Returns ``paths.csv`` from the rows of one window and the window's total."""
+Forms = Mapping[str, Sequence[str]]
+"""The stored paths that path rules make a path of, most visited first."""
+PathsWriter = Callable[[Iterable[PathTotals], int, Forms | None], bytes]
+"""Returns ``paths.csv`` from the rows of one window, the window's total, and the forms if it lists them."""
 
 NOTE_WORDS = {
     "null_path": ("row without a path", "rows without a path"),
@@ -62,7 +64,9 @@ NOTE_WORDS = {
 class WindowPaths:
     """The paths of one window: those to list, those to name in a sentence, and ``paths.csv``.
 
-    ``csv`` lists ``csv_paths`` of the ``path_count`` paths, which have ``csv_visits`` together.
+    ``csv`` lists ``csv_paths`` of the ``path_count`` paths, which have ``csv_visits`` together. ``excluded``
+    has the number and the visits of the stored paths that the path rules leave out, ``forms`` those of the
+    listed paths.
     """
 
     listed: Sequence[PathTotals]
@@ -71,6 +75,8 @@ class WindowPaths:
     csv: bytes
     csv_paths: int
     csv_visits: int
+    excluded: tuple[int, int] = (0, 0)
+    forms: Forms = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ def read_dataset(config: Config, now: datetime, as_of: date | None, paths_csv: P
 
     """
     windows = make_windows(config, as_of or today_in(config.zone, now), today_complete=as_of is not None)
-    with open_source(config.source, config.timezone, look_back(windows)) as source:
+    with open_source(config.source, config.timezone, look_back(windows), config.path_rules) as source:
         dataset = read_windows(source, windows, config.top_paths, paths_csv)
         if config.import_.logs:
             left_out = read_imported_left_out(source, [window.span for window in windows])
@@ -277,8 +283,9 @@ def sort_paths(reading: PathsReading, total: int, top_paths: int, paths_csv: Pat
                     listed.append(row)
                 yield row
 
-    csv = paths_csv(visited(), total)
-    return WindowPaths(listed, changed_paths, reading.path_count, csv, place, visits)
+    csv = paths_csv(visited(), total, reading.forms)
+    forms = {row.path: (reading.forms or {}).get(row.path, ()) for row in listed}
+    return WindowPaths(listed, changed_paths, reading.path_count, csv, place, visits, reading.excluded, forms)
 
 
 def note_list(notes: Mapping[str, int], examples: Mapping[str, str]) -> list[dict[str, object]]:

@@ -7,7 +7,7 @@ the window's total; the window's total is the sum over its N dates, dates withou
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from itertools import zip_longest
 from typing import NamedTuple
@@ -22,6 +22,8 @@ from reportgen.sources.statements import Cell, PathTotals, relative_change
 
 OTHER = None
 """Key of the series that sums all paths not shown by name."""
+REST = "Other"
+"""Name of the section of all paths that are in no other one."""
 
 
 EarlierDate = date | None
@@ -106,7 +108,9 @@ class WindowMetrics:
     ``recent`` holds the visits of the window's last date and the 7 before it, ascending;
     ``recent_recorded`` whether each has any row. ``since`` is the first date of the source that has rows, or
     ``None`` if it is not after the first date that was read. ``left_out`` has the requests of a log that are
-    not visits.
+    not visits. ``sections`` are those of the settings and, last, the rest. ``excluded`` has the number and
+    the visits of the stored paths that the path rules leave out, ``forms`` the stored paths of each listed
+    path.
     """
 
     window: Window
@@ -119,6 +123,9 @@ class WindowMetrics:
     recent_recorded: tuple[bool, ...]
     since: date | None
     left_out: Sequence[LeftOut] = ()
+    sections: Sequence[PathTotals] = ()
+    excluded: tuple[int, int] = (0, 0)
+    forms: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @property
     def days(self) -> Sequence[Day]:
@@ -231,6 +238,29 @@ def compare(window: Window, earlier: Earlier, visits: Mapping[date, int]) -> Com
             for day, before in zip_longest(window.span.dates(), earlier.span.dates())
         ],
     )
+
+
+def section_totals(
+    window: Window, visits: Mapping[date, int], sections: Mapping[str, Mapping[date, int]]
+) -> list[PathTotals]:
+    """Return the figures of each section, and last those of all other paths; none without sections.
+
+    ``visits`` are those of all paths on each date that has rows.
+    """
+    if not sections:
+        return []
+    rest = {
+        day: total - sum(found.get(day, 0) for found in sections.values()) for day, total in visits.items()
+    }
+    totals = []
+    for name, found in {**sections, REST: rest}.items():
+        by_day = {day: found.get(day, 0) for day in visits}
+        both = compare(window, window.earlier[0], by_day)
+        here, before = (
+            sum(by_day.get(day, 0) for day in span.dates()) for span in (window.span, window.previous)
+        )
+        totals.append(PathTotals(name, here, both.total, both.previous_total, before))
+    return totals
 
 
 def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:

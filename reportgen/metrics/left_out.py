@@ -1,4 +1,4 @@
-"""The requests of a log that are not visits: what a page, ``report.json`` and a build say about them."""
+"""What is left out of a log, and by path rules: what a page, ``report.json`` and a build say about them."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -74,3 +74,9 @@ def left_out_sentence(summary: Mapping[str, Any], formatter: "LocaleFormatter") 
         parts.append(text)
     total = summary["requests"]
     return f"{formatter.number(total)} {'request' if total == 1 else 'requests'}: {', '.join(parts)}"
+
+
+def excluded_sentence(excluded: Sequence[int], formatter: "LocaleFormatter") -> str:
+    """Return what the path rules leave out: "2,881 paths, 10,402 visits"; empty without any."""
+    paths, visits = excluded
+    return f"{formatter.count(paths, 'path')}, {formatter.count(visits, 'visit')}" if paths else ""

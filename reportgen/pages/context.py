@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from html import escape
 from typing import Any
@@ -20,8 +20,8 @@ from reportgen.core.windows import Span, runs
 from reportgen.metrics.dataset import note_sentences
 from reportgen.metrics.figures import WindowMetrics
 from reportgen.metrics.highlights import comparison_note
-from reportgen.metrics.left_out import left_out_sentence, left_out_summary
-from reportgen.sources.statements import relative_change
+from reportgen.metrics.left_out import excluded_sentence, left_out_sentence, left_out_summary
+from reportgen.sources.statements import PathTotals, relative_change
 
 JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
@@ -70,8 +70,9 @@ class SiteHeader:
 
 @dataclass(frozen=True)
 class Page:
-    """One window's content. ``series`` holds the daily visits of each listed path.
+    """One window's content.
 
+    ``series`` holds the daily visits of each listed path, ``section_series`` those of each section.
     ``annotations`` are the notes on its charts, by date; the number of each is its place, from 1 on.
     """
 
@@ -80,6 +81,7 @@ class Page:
     changes: Sequence[str]
     series: Mapping[str, Sequence[int]]
     annotations: Sequence[ChartNote] = ()
+    section_series: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,11 +130,17 @@ def page_variables(site: SiteHeader, page: Page, *, root: str, here: str) -> dic
         "charts": [_chart_variables(chart, page.metrics.window.name, site.timezone) for chart in page.charts],
         "annotations": [_note_variables(site, note) for note in page.annotations],
         "days": list(_day_rows(metrics)),
-        "paths": list(_path_rows(site, page)),
+        "sections": list(_rows(site, metrics, metrics.sections, page.section_series)),
+        "paths": [
+            row | {"forms": forms, "href": _href(site, forms[0] if forms else row["path"])}
+            for row in _rows(site, metrics, metrics.paths, page.series)
+            for forms in [metrics.forms.get(row["path"], ())]
+        ],
         "all_unrecorded": not any(day.recorded for day in metrics.days),
         "unrecorded": [formatter.span(span) for span in runs(metrics.unrecorded)],
         "unrecorded_before": [formatter.span(span) for span in runs(metrics.previous_unrecorded)],
         "left_out": note_sentences(site.notes, formatter, site.examples),
+        "left_out_by_rules": excluded_sentence(metrics.excluded, formatter),
         "left_out_requests": left_out_sentence(left_out_summary(metrics.left_out), formatter),
     }
 
@@ -272,22 +280,29 @@ def _day_rows(metrics: WindowMetrics) -> Iterator[dict[str, Any]]:
         yield day._asdict() | {"change": relative_change(day.visits, day.previous)}
 
 
-def _path_rows(site: SiteHeader, page: Page) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the table of paths; ``bar`` is the share relative to the largest, in percent."""
-    rows = page.metrics.paths
-    running = page.metrics.window.days - 1 if page.metrics.window.running else None
+def _rows(
+    site: SiteHeader,
+    metrics: WindowMetrics,
+    rows: Sequence[PathTotals],
+    series: Mapping[str, Sequence[int]],
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the table of paths or of sections.
+
+    ``bar`` is the share relative to the largest, in percent.
+    """
+    running = metrics.window.days - 1 if metrics.window.running else None
+    largest = max((row.visits for row in rows), default=0) or 1
     for rank, row in enumerate(rows, start=1):
         yield row._asdict() | {
-            "share": row.share(page.metrics.total),
+            "share": row.share(metrics.total),
             "change": row.change,
             "rank": rank,
             "text": cut_path(row.path),
-            "href": _href(site, row.path),
-            "bar": f"{100 * row.visits / rows[0].visits:.1f}".removesuffix(".0"),
+            "bar": f"{100 * row.visits / largest:.1f}".removesuffix(".0"),
             "compared": bool(row.complete or row.previous),
             "basis": f"{site.formatter.number(row.complete)} against {site.formatter.number(row.previous)} "
             "on complete days",
-            "spark": sparklines.bars(page.series.get(row.path, ()), running=running),
+            "spark": sparklines.bars(series.get(row.path, ()), running=running),
         }
 
 

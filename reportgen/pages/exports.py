@@ -10,15 +10,18 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from reportgen.metrics.left_out import left_out_summary
 from reportgen.sources.statements import PathTotals
 
 if TYPE_CHECKING:  # reading the source writes CSV, and must not load pandas
     from reportgen.config.chart_notes import ChartNote
+    from reportgen.metrics.dataset import Forms
     from reportgen.metrics.figures import WindowMetrics
 
 SCHEMA_VERSION = 1
+PATHS_HEADER = ("path", "visits", "share", "previous", "change")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -80,6 +83,14 @@ def report_json(
     }
     if metrics.since:
         report["recorded_since"] = metrics.since.isoformat()
+    if metrics.sections:
+        keys = ("name", *PATHS_HEADER[1:])
+        report["sections"] = [
+            dict(zip(keys, (row.path, *_cells_of(row, metrics.total)[1:]), strict=True))
+            for row in metrics.sections
+        ]
+    if metrics.excluded[0]:
+        report["excluded"] = dict(zip(("paths", "visits"), metrics.excluded, strict=True))
     if metrics.left_out:
         report["left_out"] = left_out_summary(metrics.left_out)
     if annotations:
@@ -98,13 +109,30 @@ def daily_csv(metrics: "WindowMetrics") -> bytes:
     return _csv(("date", "visits", "previous", "recorded"), rows)
 
 
-def paths_csv(paths: Iterable[PathTotals], total: int) -> bytes:
-    """Return one row a path, most visits first: path, visits, share, previous, change.
+def paths_csv(paths: Iterable[PathTotals], total: int, forms: "Forms | None" = None) -> bytes:
+    """Return one row a path, most visits first: path, visits, share, previous, change, and perhaps forms.
 
-    ``share`` is of ``total``, the visits of the window; ``change`` is empty without previous visits.
+    ``share`` is of ``total``, the visits of the window; ``change`` is empty without previous visits. Forms
+    are separated by blanks; in a form, blanks are percent-encoded.
     """
-    rows = ((_safe(row.path), row.visits, row.share(total), row.previous, row.change) for row in paths)
-    return _csv(("path", "visits", "share", "previous", "change"), rows)
+    if forms is not None:
+        rows = ((*_cells_of(row, total), " ".join(map(_form, forms.get(row.path, ())))) for row in paths)
+        return _csv((*PATHS_HEADER, "forms"), rows)
+    return _csv(PATHS_HEADER, (_cells_of(row, total) for row in paths))
+
+
+def sections_csv(metrics: "WindowMetrics") -> bytes:
+    """Return one row a section, in the order of the settings, and last *Other*."""
+    rows = (_cells_of(row, metrics.total) for row in metrics.sections)
+    return _csv(("section", *PATHS_HEADER[1:]), rows)
+
+
+def _cells_of(row: PathTotals, total: int) -> tuple[Any, ...]:
+    return _safe(row.path), row.visits, row.share(total), row.previous, row.change
+
+
+def _form(form: str) -> str:
+    return _safe("".join(quote(char) if char.isspace() else char for char in form))
 
 
 def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:

@@ -1,7 +1,7 @@
 """Make the files of a release from a dataset: figures, charts, sentences, pages and data files."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -26,30 +26,49 @@ from reportgen.metrics.figures import (
     by_date,
     cells_frame,
     colour_slots,
+    section_totals,
     stack,
     window_metrics,
 )
 from reportgen.pages import exports
 from reportgen.pages.context import Page, SiteHeader, drawing_key, note_line, page_variables
 from reportgen.pages.environment import environment, translate_template_errors
+from reportgen.sources.statements import Cell
 
 
 @dataclass(frozen=True)
 class ReportFigures:
-    """The figures of all windows; ``cells`` is what :func:`reportgen.metrics.figures.cells_frame` returns."""
+    """The figures of all windows.
+
+    ``cells`` are those of paths and ``section_cells`` those of sections, as
+    :func:`reportgen.metrics.figures.cells_frame` returns them.
+    """
 
     metrics: Sequence[WindowMetrics]
     cells: pd.DataFrame
+    section_cells: pd.DataFrame
 
 
 def compute_figures(dataset: Dataset) -> ReportFigures:
     """Return the figures of every window."""
     visits, since = dataset.daily.visits, dataset.since
     metrics = [
-        window_metrics(window, visits, since, found.listed, found.changed_paths, found.path_count, left_out)
+        replace(
+            window_metrics(
+                window, visits, since, found.listed, found.changed_paths, found.path_count, left_out
+            ),
+            sections=section_totals(window, visits, dataset.daily.sections),
+            excluded=found.excluded,
+            forms=found.forms,
+        )
         for window, found, left_out in zip(dataset.windows, dataset.paths, dataset.left_out, strict=True)
     ]
-    return ReportFigures(metrics, cells_frame(dataset.cells))
+    section_cells = [
+        Cell(day, name, visits)
+        for name, by_day in dataset.daily.sections.items()
+        for day, visits in by_day.items()
+    ]
+    return ReportFigures(metrics, cells_frame(dataset.cells), cells_frame(section_cells))
 
 
 def make_pages(
@@ -62,16 +81,18 @@ def make_pages(
 
     """
     longest_first = sorted(figures.metrics, key=lambda metrics: -metrics.window.days)
-    stacked = [metrics for metrics in longest_first if metrics.window.days > 1]
+    stacked = [metrics for metrics in longest_first if metrics.window.days > 1 and not metrics.sections]
     tops = [coloured_paths(metrics) for metrics in stacked or longest_first]
     slots = colour_slots(tops, SERIES_COUNT)
+    section_slots = colour_slots([coloured_sections(metrics) for metrics in longest_first], SERIES_COUNT)
     return [
         Page(
             metrics,
-            _make_charts(metrics, figures.cells, slots, formatter, notes) if metrics.total else [],
+            _make_charts(metrics, figures, slots, section_slots, formatter, notes) if metrics.total else [],
             highlights.sentences(metrics, formatter),
             series(metrics, figures.cells),
             notes,
+            section_series(metrics, figures.section_cells),
         )
         for metrics in figures.metrics
         for notes in [[note for note in annotations if note.span.meets(metrics.window.span)]]
@@ -167,6 +188,19 @@ def coloured_paths(metrics: WindowMetrics) -> list[str]:
     return [row.path for row in metrics.paths[:SERIES_COUNT]]
 
 
+def coloured_sections(metrics: WindowMetrics) -> list[str]:
+    """Return the sections that have a colour of their own in the window's chart, most visits first."""
+    ranked = sorted(metrics.sections[:-1], key=lambda row: -row.visits)
+    return [row.path for row in ranked[:SERIES_COUNT]]
+
+
+def section_series(metrics: WindowMetrics, cells: pd.DataFrame) -> dict[str, list[int]]:
+    """Return the daily visits of each section; an empty mapping for a window of one day."""
+    names = [row.path for row in metrics.sections] if metrics.window.days > 1 else []
+    split = stack(metrics, cells, names[:-1]).to_numpy().T.tolist() if names else []
+    return dict(zip(names, split, strict=True))
+
+
 def series(metrics: WindowMetrics, cells: pd.DataFrame) -> dict[str, list[int]]:
     """Return the daily visits of each listed path; an empty mapping for a window of one day."""
     listed = [row.path for row in metrics.paths] if metrics.window.days > 1 else []
@@ -175,18 +209,23 @@ def series(metrics: WindowMetrics, cells: pd.DataFrame) -> dict[str, list[int]]:
 
 def _make_charts(
     metrics: WindowMetrics,
-    cells: pd.DataFrame,
+    figures: ReportFigures,
     slots: Mapping[str, int],
+    section_slots: Mapping[str, int],
     formatter: LocaleFormatter,
     notes: Sequence[ChartNote],
 ) -> list[Chart]:
     if metrics.window.days == 1:
         return [charts.top_paths(metrics, slots, formatter)]
-    split = stack(metrics, cells, coloured_paths(metrics))
-    by_path = charts.visits_by_path(metrics, split, slots, formatter, notes)
+    if metrics.sections:
+        split = stack(metrics, figures.section_cells, coloured_sections(metrics))
+        stacked = charts.visits_by_path(metrics, split, section_slots, formatter, notes, "section")
+    else:
+        split = stack(metrics, figures.cells, coloured_paths(metrics))
+        stacked = charts.visits_by_path(metrics, split, slots, formatter, notes)
     if not metrics.comparison.days:
-        return [by_path]
-    return [by_path, charts.against_previous(metrics, formatter, notes)]
+        return [stacked]
+    return [stacked, charts.against_previous(metrics, formatter, notes)]
 
 
 def _data_files(site: SiteHeader, content: Sequence[Page], dataset: Dataset) -> dict[str, bytes]:
@@ -202,6 +241,8 @@ def _data_files(site: SiteHeader, content: Sequence[Page], dataset: Dataset) -> 
     for page in content:
         name = page.metrics.window.name
         files[f"{name}/daily.csv"] = exports.daily_csv(page.metrics)
+        if page.metrics.sections:
+            files[f"{name}/sections.csv"] = exports.sections_csv(page.metrics)
         files[f"{name}/report.json"] = exports.report_json(
             page.metrics, list(map(bare, page.changes)), notes, about, page.annotations
         )

@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, ReportgenError, SourceError, SourceUnavailable
+from reportgen.core.path_rules import NO_RULES
 from reportgen.core.windows import Span
 from reportgen.sources.errors import QUERY, to_source_error
 from reportgen.sources.spellings import has_local_time
@@ -102,9 +103,9 @@ class Source(ABC):
 
     ``name`` is the source's URL without secrets. ``site`` is the name of the site if the source knows it.
     ``notice`` is shown on every page if it is set. ``left_out`` counts rows that no statement reads, by kind,
-    and ``examples`` has one of each. ``warnings`` says what could not be looked at.
-    An adapter defines the abstract methods, and names in
-    ``driver_errors`` the classes of errors that its driver raises.
+    and ``examples`` has one of each. ``warnings`` says what could not be looked at. ``rules`` apply to
+    the paths. An adapter defines the abstract methods, and names in ``driver_errors`` the classes of errors
+    that its driver raises.
     """
 
     driver_errors: ClassVar[tuple[type[BaseException], ...]]
@@ -123,6 +124,7 @@ class Source(ABC):
     """Statement that returns a row if there are rows before the dates that are read and kept."""
     site: str | None = None
     notice: str | None = None
+    rules = NO_RULES
 
     def __init__(self, settings: SourceSettings, name: str) -> None:
         self.settings = settings
@@ -174,6 +176,13 @@ class Source(ABC):
     @abstractmethod
     def cancel(self) -> None:
         """End the running statement. This is called from another thread, perhaps several times."""
+
+    @abstractmethod
+    def by_rules(self, relation: str) -> str:
+        """Return the SQL of ``relation`` with two more columns, which the rules make of its column ``form``.
+
+        ``path`` is the path, or NULL if it is left out, and ``section`` the number of its section.
+        """
 
     def read_all_spellings(self, *, thorough: bool) -> bool:  # noqa: ARG002
         """Return whether dates that are not ISO text were found, which the statements now read or count too.

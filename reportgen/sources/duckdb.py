@@ -37,6 +37,7 @@ from reportgen.sources.base import (
     quoted_identifier,
 )
 from reportgen.sources.errors import QUERY
+from reportgen.sources.path_sql import PathSql
 from reportgen.sources.spellings import row_example, unreadable_dates
 
 INTEGER_TYPES = {
@@ -66,6 +67,10 @@ class DuckdbConnectionSource(Source):
     def cancel(self) -> None:
         """End the running statement."""
         self._connection.interrupt()
+
+    def by_rules(self, relation: str) -> str:
+        """Return the SQL of ``relation`` with the columns ``path`` and ``section``."""
+        return PathSql().by_rules(relation, self.rules)
 
 
 class DuckdbSource(DuckdbConnectionSource):

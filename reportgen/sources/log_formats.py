@@ -215,12 +215,6 @@ def _apache_pieces(text: str) -> Iterator[Piece]:
             yield Piece("", found[5] or "%", found.start() + 1)
 
 
-def glob_pattern(glob: str) -> str:
-    """Return the pattern of a glob: ``*`` is any text without a slash, ``**`` any text, ``?`` a character."""
-    parts = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return "".join(parts.get(part) or re.escape(part) for part in re.split(r"(\*\*|\*|\?)", glob) if part)
-
-
 COMBINED = (
     '$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent '
     '"$http_referer" "$http_user_agent"'

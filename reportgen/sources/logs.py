@@ -17,6 +17,7 @@ from typing import IO, NamedTuple
 
 from reportgen.config.settings import LogSettings, SourceSettings
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
+from reportgen.core.path_rules import glob_pattern
 from reportgen.core.windows import Span
 from reportgen.sources.base import ROWS_PER_FETCH, Dialect, Finding, LeftOut, literal, open_bytes
 from reportgen.sources.duckdb import DuckdbConnectionSource, file_states, matching_files, open_confined
@@ -26,7 +27,6 @@ from reportgen.sources.log_formats import (
     FormatError,
     LogFormat,
     find_format,
-    glob_pattern,
     parse_format,
 )
 from reportgen.sources.spellings import row_example

@@ -31,6 +31,7 @@ from reportgen.sources.base import (
     quoted_identifier,
 )
 from reportgen.sources.errors import QUERY, to_source_error
+from reportgen.sources.path_sql import PostgresPathSql
 
 DATE_TYPES = {"date", "timestamp", "timestamptz"}
 INTEGER_TYPES = {"int2", "int4", "int8"}
@@ -146,6 +147,10 @@ class PostgresSource(Source):
     def _stored_zone(self) -> str | None:
         """The zone of the stored timestamps, if they have none of their own and it is set."""
         return self.settings.timestamp_zone if self._types[0] == "timestamp" else None
+
+    def by_rules(self, relation: str) -> str:
+        """Return the SQL of ``relation`` with the columns ``path`` and ``section``."""
+        return _escape_percent(PostgresPathSql().by_rules(relation, self.rules))
 
     def execute(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
         """Run one statement and yield its rows as they arrive."""

@@ -8,6 +8,7 @@ from pydantic import SecretStr
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError
+from reportgen.core.path_rules import NO_RULES, PathRules
 from reportgen.core.windows import Span
 from reportgen.sources.base import FILE_ENDS, Source
 
@@ -21,16 +22,22 @@ HEADS = {"sqlite": (0, b"SQLite format 3\0"), "duckdb": (8, b"DUCK")}
 """Where the first bytes of a database file say which engine wrote it, and which bytes these are."""
 
 
-def open_source(settings: SourceSettings, timezone: str, span: Span) -> Source:
+def open_source(settings: SourceSettings, timezone: str, span: Span, rules: PathRules = NO_RULES) -> Source:
     """Return the source that the URL names, not yet entered.
 
     In ``timezone``, instants (timestamps with a zone) are converted to dates. ``span`` holds the dates that a
-    build reads; its last date is today.
+    build reads; its last date is today. ``rules`` apply to the paths.
 
     Raises:
         ConfigError: no adapter reads this URL.
 
     """
+    source = _adapter(settings, timezone, span)
+    source.rules = rules
+    return source
+
+
+def _adapter(settings: SourceSettings, timezone: str, span: Span) -> Source:
     url = settings.url.get_secret_value()
     if engine := _engine_of_file(url):
         url = f"{engine}:///{quote(url)}"

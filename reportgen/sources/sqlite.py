@@ -125,6 +125,12 @@ class SqliteSource(Source):
             stored_date_value=date.isoformat,
         )
 
+    def by_rules(self, relation: str) -> str:
+        """Return the SQL of ``relation`` with the columns ``path`` and ``section``."""
+        form = "CAST(form AS BLOB)"
+        columns = f"CAST(reportgen_path({form}) AS TEXT) AS path, reportgen_section({form}) AS section"
+        return f"(SELECT *, {columns} FROM {relation}) AS ruled"
+
     def execute(self, sql: str, values: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
         """Run one statement and yield its rows."""
         bound = {name: self._raw_texts.get(value, value) for name, value in values.items()}
@@ -196,6 +202,15 @@ class SqliteSource(Source):
                 value = value.partition(b"\0")[0].decode(errors="replace")
             return dates.day_of(value)
 
+        def path(raw: bytes) -> bytes | None:
+            found = self.rules.path_of(raw.decode(errors="surrogateescape"))
+            return None if found is None else found.encode(errors="surrogateescape")
+
+        def section(raw: bytes) -> int:
+            return self.rules.section_of(raw.decode(errors="surrogateescape"))
+
+        self._connection.create_function("reportgen_path", 1, path, deterministic=True)
+        self._connection.create_function("reportgen_section", 1, section, deterministic=True)
         self._connection.create_function("reportgen_number", 1, number, deterministic=True)
         self._connection.create_function("reportgen_day", 1, day, deterministic=True)
 

@@ -6,6 +6,8 @@ statement             result                                      run by
 ``DAILY``             visits and number of rows of each date      :func:`read_daily`
 ``PATHS``             visits of each path in a window             :func:`read_paths`
 ``CELLS``             visits of each date and path, for few paths :func:`read_cells`
+``…_BY_RULES``        the same three if there are path rules      the same
+``STORED_PATHS``      visits of each stored path                  :func:`read_stored_paths`
 ``ROWS_WITHOUT_DATE`` number of rows whose date cannot be read    :func:`read_rows_out_of_range`
 ``ROWS_AFTER_END``    number of rows dated after today            :func:`read_rows_out_of_range`
 ``EXAMPLE``           one bad row of a kind, if there is one      :func:`read_bad_row`
@@ -24,14 +26,15 @@ kind, and the report shows the counts as notes, each with a row as an example.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from reportgen.core.errors import SourceError
+from reportgen.core.path_rules import EXCLUDED
 from reportgen.core.windows import Span, Window
 from reportgen.sources.base import Source
 from reportgen.sources.spellings import date_advice, number_advice
@@ -50,6 +53,10 @@ KINDS = {
 }
 """The name of each kind of bad row, as notes and ``report.json`` show it."""
 MAX_INT64 = 2**63 - 1
+MAX_FORMS = 20
+"""Maximum number of forms of a path that ``paths.csv`` lists."""
+PATHS_WITH_FORMS = 1000
+"""Number of paths, from the most visited on, whose forms are read."""
 
 KIND = """CASE WHEN {day} IS NULL THEN 1
                 WHEN {path} IS NULL THEN 2
@@ -76,7 +83,7 @@ FROM classified GROUP BY day, kind"""
 # One row a path: visits in the window, on its days that are compared, on the dates that these are compared
 # with, and on all earlier dates of the comparison. A path after the first {limit} is returned only if its
 # visits changed by {min_change} or more. For a path without visits in the window, the change alone decides.
-PATHS = (
+PER_PATH = (
     CLASSIFIED
     + """, per_path AS (
     SELECT path,
@@ -85,7 +92,11 @@ PATHS = (
            SUM(CASE WHEN {on_previous} THEN visits ELSE 0 END) AS previous,
            SUM(CASE WHEN day < {whole_previous_end} THEN visits ELSE 0 END) AS whole_previous
     FROM classified WHERE kind = 0 GROUP BY path
-), ranked AS (
+)"""
+)
+PATHS = (
+    PER_PATH
+    + """, ranked AS (
     SELECT path, total, complete, previous, whole_previous,
            ROW_NUMBER() OVER (ORDER BY total DESC, path{code_point_order}) AS place,
            SUM(CASE WHEN total > 0 THEN 1 ELSE 0 END) OVER () AS path_count
@@ -97,11 +108,83 @@ WHERE (total > 0 AND place <= {limit})
 ORDER BY place"""
 )
 
+# The same with path rules. The first rows are forms: stored paths that become one of the first
+# {paths_with_forms} paths, at most {forms} of each, most visited first. The next row, whose path is NULL,
+# sums what the rules leave out.
+PATHS_BY_RULES = (
+    PER_PATH
+    + """, stored AS (
+    SELECT path AS form, total, complete, previous, whole_previous FROM per_path
+), ruled AS MATERIALIZED (
+    SELECT form, path, total, complete, previous, whole_previous FROM {by_rules}
+), merged AS (
+    SELECT path, CASE WHEN path IS NULL THEN 0 ELSE 1 END AS is_kept,
+           SUM(total) AS total, SUM(complete) AS complete, SUM(previous) AS previous,
+           SUM(whole_previous) AS whole_previous, SUM(CASE WHEN total > 0 THEN 1 ELSE 0 END) AS form_count
+    FROM ruled GROUP BY path
+), ranked AS MATERIALIZED (
+    SELECT path, is_kept, total, complete, previous, whole_previous, form_count,
+           ROW_NUMBER() OVER (PARTITION BY is_kept ORDER BY total DESC, path{code_point_order}) AS place,
+           SUM(CASE WHEN total > 0 THEN is_kept ELSE 0 END) OVER () AS path_count
+    FROM merged
+), forms AS (
+    SELECT path, form,
+           ROW_NUMBER() OVER (PARTITION BY path ORDER BY total DESC, form{code_point_order}) AS place
+    FROM ruled
+    WHERE total > 0 AND path IN (SELECT path FROM ranked WHERE is_kept = 1 AND place <= {paths_with_forms})
+)
+SELECT path, 0 AS total, 0 AS complete, 0 AS previous, 0 AS whole_previous, 0 AS path_count, 0 AS form_count,
+       form, -1 AS is_kept, place
+FROM forms WHERE place <= {forms}
+UNION ALL
+SELECT path, total, complete, previous, whole_previous, path_count, form_count, NULL AS form, is_kept, place
+FROM ranked
+WHERE is_kept = 0 OR (total > 0 AND place <= {limit})
+    OR complete - previous >= {min_change} OR previous - complete >= {min_change}
+ORDER BY is_kept, place"""
+)
+
+# The relation is read twice: a CTE that is used twice would be stored.
+STORED = f""", stored AS (
+    SELECT DISTINCT {{path}} AS form FROM {{relation}} WHERE {IN_RANGE} AND {{path}} IS NOT NULL
+)"""
+DAILY_BY_RULES = (
+    CLASSIFIED
+    + STORED
+    + """, ruled AS MATERIALIZED (
+    SELECT form, section FROM {by_rules}
+), forms AS MATERIALIZED (
+    SELECT form, section FROM ruled WHERE section <> 0
+)
+SELECT day, kind, COALESCE(section, 0) AS section,
+       SUM(CASE WHEN kind = 0 THEN visits ELSE 0 END) AS total, COUNT(*) AS stored_rows
+FROM classified LEFT JOIN forms ON form = path AND kind = 0 GROUP BY day, kind, COALESCE(section, 0)"""
+)
+
 CELLS = (
     CLASSIFIED
     + """
 SELECT day, path, SUM(visits) AS total FROM classified
 WHERE kind = 0 AND path IN ({paths}) GROUP BY day, path"""
+)
+
+CELLS_BY_RULES = (
+    CLASSIFIED
+    + STORED
+    + """, ruled AS MATERIALIZED (
+    SELECT form, path AS shown FROM {by_rules}
+), forms AS MATERIALIZED (
+    SELECT form, shown FROM ruled WHERE shown IN ({paths})
+)
+SELECT day, shown, SUM(visits) AS total FROM classified JOIN forms ON form = path
+WHERE kind = 0 GROUP BY day, shown"""
+)
+
+STORED_PATHS = (
+    CLASSIFIED
+    + """
+SELECT path, SUM(visits) AS total FROM classified WHERE kind = 0 GROUP BY path
+ORDER BY total DESC, path{code_point_order}"""
 )
 
 # Rows that are in no window. Two statements, because an engine uses its index on the date for each of them.
@@ -141,11 +224,14 @@ class DailyReading:
 
     ``visits`` maps each date that has a row, good or bad, to its visits, by ascending date. ``notes`` maps a
     kind of bad row to the number of such rows. ``good_rows`` maps each date to its number of good rows.
+    ``sections`` maps the name of each section to its visits by date. What the path rules leave out is only in
+    ``good_rows``.
     """
 
     visits: Mapping[date, int]
     notes: Counter[str]
     good_rows: Counter[date]
+    sections: Mapping[str, Mapping[date, int]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -196,11 +282,15 @@ class PathsReading:
 
     ``rows`` yields paths while they are read, by descending visits, then by Unicode code points: the first
     ``limit`` paths of the window, and every path that changed by ``min_change`` visits or more.
-    ``path_count`` is the number of paths with visits in the window, listed or not.
+    ``path_count`` is the number of paths with visits in the window, listed or not. ``excluded`` has the
+    number and the visits of the stored paths that the rules leave out. ``forms`` has the first
+    stored paths that the rules make a path of, most visited first; it is ``None`` if no rule merges paths.
     """
 
     rows: Iterator[PathTotals]
     path_count: int
+    excluded: tuple[int, int] = (0, 0)
+    forms: Mapping[str, Sequence[str]] | None = None
 
 
 class Cell(NamedTuple):
@@ -221,19 +311,29 @@ def read_daily(source: Source, span: Span) -> DailyReading:
     visits: dict[date, int] = {}
     notes: Counter[str] = Counter()
     good_rows: Counter[date] = Counter()
+    names = [name for name, _ in source.rules.sections]
+    sections: dict[str, dict[date, int]] = {name: {} for name in names}
+    if source.rules.by_date:
+        parts = {"by_rules": source.by_rules("stored")}
+        found = _execute(source, DAILY_BY_RULES, parts, **_span_bounds(source, span))
+    else:
+        plain = _execute(source, DAILY, **_span_bounds(source, span))
+        found = ([day, kind, 0, *sums] for day, kind, *sums in plain)
     # Engines group in any order, and the fingerprint of a build must not depend on it.
-    found = _execute(source, DAILY, **_span_bounds(source, span))
-    rows = sorted(found, key=lambda row: (str(row[0]), row[1]))
-    for stored_day, kind, total, stored_rows in rows:
+    rows = sorted(found, key=lambda row: (str(row[0]), *row[1:3]))
+    for stored_day, kind, section, total, stored_rows in rows:
+        is_shown = kind == GOOD and section != EXCLUDED
         if stored_day is not None:
             day = _date(stored_day)
-            visits[day] = visits.get(day, 0) + (_int64(total, source) if kind == GOOD else 0)
+            visits[day] = visits.get(day, 0) + (_int64(total, source) if is_shown else 0)
+        if section > 0:
+            sections[names[section - 1]][day] = int(total)
         if kind == GOOD:
             good_rows[day] += int(stored_rows)
         else:
             notes[KINDS[kind]] += int(stored_rows)
     _int64(sum(visits.values()), source)  # visits are never negative, so every other sum is smaller
-    return DailyReading(visits, notes, good_rows)
+    return DailyReading(visits, notes, good_rows, sections)
 
 
 def read_newest_before(source: Source, span: Span) -> date | None:
@@ -262,10 +362,11 @@ def read_paths(
     value = source.dialect.date_value
     on_compared, compared_values = _on_dates(source, "compared", [day for day, _ in compared])
     on_previous, previous_values = _on_dates(source, "previous", [before for _, before in compared])
+    rules, parts = source.rules, {"on_compared": on_compared, "on_previous": on_previous}
     result = _execute(
         source,
-        PATHS,
-        {"on_compared": on_compared, "on_previous": on_previous},
+        PATHS_BY_RULES if rules else PATHS,
+        parts | {"by_rules": source.by_rules("stored")} if rules else parts,
         **_span_bounds(source, Span(previous.first, span.last)),
         **compared_values,
         **previous_values,
@@ -273,8 +374,12 @@ def read_paths(
         whole_previous_end=value(previous.end),
         limit=limit,
         min_change=min_change,
+        **({"paths_with_forms": PATHS_WITH_FORMS, "forms": MAX_FORMS} if rules else {}),
     )
-    first, to_int64 = list(islice(result, 1)), partial(_int64, source=source)
+    to_int64 = partial(_int64, source=source)
+    if rules:
+        return _merged(result, to_int64, with_forms=rules.merge)
+    first = list(islice(result, 1))
     rows = (PathTotals(path, *map(to_int64, totals)) for path, *totals, _ in chain(first, result))
     return PathsReading(rows, int(first[0][-1]) if first else 0)
 
@@ -293,6 +398,25 @@ def _on_dates(source: Source, name: str, dates: Sequence[date]) -> tuple[str, di
     return condition + (f" AND day NOT IN ({', '.join(excluded)})" if excluded else ""), values
 
 
+def _merged(
+    rows: Iterator[Sequence[Any]], to_int64: Callable[[Any], int], *, with_forms: bool
+) -> PathsReading:
+    """Return the paths of :data:`PATHS_BY_RULES`, with their forms."""
+    forms: dict[str, list[str]] = {}
+    excluded, path_count = (0, 0), 0
+    for row in rows:
+        path, visits, *_, path_count, form_count, form, is_kept, _ = row
+        if is_kept > 0:
+            rows = chain([row], rows)
+            break
+        if form is None:
+            excluded = int(form_count), to_int64(visits)
+        else:
+            forms.setdefault(path, []).append(form)
+    merged = (PathTotals(path, *map(to_int64, totals[:4])) for path, *totals in rows)
+    return PathsReading(merged, int(path_count), excluded, forms if with_forms else None)
+
+
 def read_cells(source: Source, span: Span, paths: Sequence[str]) -> list[Cell]:
     """Return the visits of each date and path over ``span``, for ``paths`` only.
 
@@ -300,12 +424,19 @@ def read_cells(source: Source, span: Span, paths: Sequence[str]) -> list[Cell]:
     """
     names = {f"path_{n}": path for n, path in enumerate(paths)}
     listed = ", ".join(map(source.dialect.placeholder, names, names.values())) or "NULL"
+    statement, parts = CELLS, {"paths": listed}
+    if source.rules:
+        statement, parts = CELLS_BY_RULES, parts | {"by_rules": source.by_rules("stored")}
     return sorted(
         Cell(_date(day), path, _int64(total, source))
-        for day, path, total in _execute(
-            source, CELLS, {"paths": listed}, **_span_bounds(source, span), **names
-        )
+        for day, path, total in _execute(source, statement, parts, **_span_bounds(source, span), **names)
     )
+
+
+def read_stored_paths(source: Source, span: Span) -> Iterator[tuple[str, int]]:
+    """Yield each stored path with its visits over ``span``, most visits first, as it is without rules."""
+    for path, total in _execute(source, STORED_PATHS, **_span_bounds(source, span)):
+        yield path, _int64(total, source)
 
 
 def read_rows_out_of_range(source: Source, span: Span, *, include_future: bool) -> Counter[str]:

@@ -340,3 +340,66 @@ def test_a_note_of_one_of_many_sites_is_in_a_file_of_its_own(run: Run, tmp_path:
     assert "Add --site NAME, once" in run("note", "x").stderr
     assert run("note", "x", "--site=b").stdout.startswith("b.notes.toml: ")
     assert (tmp_path / "b.notes.toml").is_file()
+
+
+RULES = """
+[paths]
+slash = "merge"
+case = "lower"
+exclude = ["**/*.php"]
+[[sections]]
+name = "Blog"
+match = "/blog/**"
+"""
+VISITS = (
+    "date,path,visits\n{day},/blog/a/,5\n{day},/blog/a,4\n{day},/x.php,30\n{day},/y.php,1\n{day},/about,2\n"
+)
+
+
+@pytest.fixture
+def ruled(tmp_path: Path) -> Path:
+    """Return a folder with rows of today and settings with path rules."""
+    day = datetime.now(ZoneInfo("UTC")).date()
+    (tmp_path / "metrics.csv").write_text(VISITS.format(day=day))
+    (tmp_path / "reportgen.toml").write_text(f'source.url = "metrics.csv"\n{RULES}')
+    return tmp_path
+
+
+def test_paths_prints_what_each_rule_touches(run: Run, ruled: Path) -> None:
+    lines = run("paths").stdout.splitlines()
+    assert [line.split() for line in lines[:-2]] == [
+        ["rule", "paths", "visits", "example"],
+        ["exclude", "**/*.php", "2", "31", "/x.php"],
+        ["section", "Blog", "2", "9", "/blog/a"],
+        ["slash", "1", "5", "/blog/a/", "→", "/blog/a"],
+        ["no", "rule", "1", "2", "/about"],
+    ]
+    assert lines[-2] == "without effect: case"
+    document = json.loads(run("paths", "--json").stdout)
+    assert document["rules"][0] == {
+        "rule": "exclude **/*.php", "paths": 2, "visits": 31, "before": "/x.php", "after": None
+    }  # fmt: skip
+    assert sum(rule["paths"] for rule in document["rules"] if rule["rule"] in {"case", "no rule"}) == 1
+
+
+def test_a_build_says_what_the_rules_leave_out(run: Run, ruled: Path) -> None:
+    assert "left out by your rules: 2 paths, 31 visits\n" in run("build").stdout
+    document = json.loads(run("build", "--json").stdout)
+    assert document["excluded"] == {"paths": 2, "visits": 31}
+    report = json.loads((ruled / "output" / "current" / "7d" / "report.json").read_text())
+    assert (report["total"], report["excluded"]) == (11, {"paths": 2, "visits": 31})
+    (ruled / "reportgen.toml").write_text('source.url = "metrics.csv"\n')
+    assert json.loads(run("build", "--if-changed", "--json").stdout)["status"] == "published"
+
+
+def test_each_of_many_sites_may_have_rules_of_its_own(run: Run, ruled: Path) -> None:
+    sites = "".join(f'\n[[sites]]\nname = "{name}"\nsource.url = "metrics.csv"\n' for name in ("a", "b"))
+    own = '[sites.paths]\nexclude = ["/about"]\n[[sites.sections]]\nname = "X"\nmatch = "/x*"\n'
+    (ruled / "reportgen.toml").write_text(RULES + sites + own)
+    lines = run("paths").stdout.splitlines()
+    assert any(re.match(r"a: exclude \*\*/\*\.php +2 ", line) for line in lines)
+    assert any(re.match(r"b: exclude /about +1 ", line) for line in lines)
+    assert any(re.match(r"b: section X +1 ", line) for line in lines)
+    assert any(re.match(r"b: slash +1 ", line) for line in lines)
+    (one,) = json.loads(run("paths", "--site", "b", "--json").stdout)
+    assert one["site"] == "b"

@@ -37,6 +37,16 @@ top_paths = 100
 schedule = "*/15 * * * *"             # cron in `timezone`, or an interval: "15m", "6h"
 jitter_s = 0
 build_timeout_s = 600
+sections = []                         # [[sections]], each with name and match
+
+[paths]
+query = "keep"
+slash = "keep"
+index = []
+case = "keep"
+decode = false
+exclude = []
+rename = []                           # [[paths.rename]], each with from and to
 
 [source]
 url = "postgresql://…"                # better in DATABASE_URL; with neither: sample
@@ -214,11 +224,17 @@ def test_every_setting_has_a_variable(load: Load) -> None:
         },
         "import": {"logs": ["a.log", "b.log"], "create": True},
         "output": {"dir": "pages", "keep": 3, "max_page_mb": 7},
+        "paths": {
+            "query": ["page", "q"], "slash": "merge", "index": ["index.html"], "case": "lower",
+            "decode": True, "exclude": ["scanners", "/x"],
+        },
         "server": {
             "host": "::1", "port": 80, "public": True, "client_header": "X-Real-IP", "access_log": True,
         },
     }  # fmt: skip
     config = load(**variables(wanted), REPORTGEN_IMPORT__INTO="sqlite:///m.db")
+    tables = {"sections": [], "paths": wanted["paths"] | {"rename": []}}  # only a file can have them
+    wanted |= tables
     assert plain(config) == wanted
     assert set(wanted) == {field.alias or name for name, field in Config.model_fields.items()}
     assert config.import_.into is not None
@@ -699,3 +715,109 @@ def test_settings_do_not_change_once_they_are_loaded(load: Load) -> None:
         with pytest.raises(ValidationError, match="frozen"):
             setattr(part, name, "other")
     assert config == load()
+
+
+# Path rules.
+
+WRONG_RULES = """
+windows = ["7x"]
+[paths]
+query = "dorp"
+slash = "merg"
+exclude = ["/**", "scanners", "/a?b"]
+index = ["a/b"]
+unknown = 1
+[[paths.rename]]
+from = "/a"
+to = "b"
+[[paths.rename]]
+tu = "/b"
+from = "/c"
+[[sections]]
+name = "Other"
+match = ["/a", "**"]
+"""
+TANGLED_RULES = """
+windows = ["7x"]
+[paths]
+slash = "merge"
+case = "lower"
+exclude = ["/WP-*"]
+[[paths.rename]]
+from = "/a/**"
+to = "/b/**"
+[[paths.rename]]
+from = "/b/x"
+to = "/c/"
+[[paths.rename]]
+from = "/e"
+to = "/f/**"
+[[sections]]
+name = "Blog"
+match = "/blog/**"
+[[sections]]
+name = "Blog"
+match = "/notes/"
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            WRONG_RULES,
+            {
+                2: "windows.0", 4: 'paths.query "dorp" is not',
+                5: 'paths.slash "merg" is not "keep" or "merge"',
+                6: 'paths.exclude.0 "/**" matches every path', 7: "paths.index.0",
+                8: "paths.unknown is not a setting",
+                11: 'paths.rename.0.to "b" is not a path', 12: "paths.rename.1.to is not set",
+                13: "paths.rename.1.tu is not a setting", 16: 'sections.0.name "Other" is the name',
+                17: 'sections.0.match.1 "**" matches every path',
+            },
+        ),
+        (
+            TANGLED_RULES,
+            {
+                2: "windows.0", 6: 'paths.exclude.0 "/WP-*" cannot be met',
+                9: 'paths.rename.0.to "/b/**" would be renamed again, by from = "/b/x"',
+                12: 'paths.rename.1.to "/c/" cannot be met, as other rules change such paths first. '
+                    'Write "/c".',
+                15: 'paths.rename.2.to "/f/**" ends in "/**", and from does not',
+                20: 'sections.1.name "Blog" is set twice', 21: 'sections.1.match "/notes/" cannot be met',
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_all_wrong_path_rules_are_named_at_once_each_with_its_line(
+    load: Load, text: str, expected: dict[int, str]
+) -> None:
+    found = problems(load, text)
+    for line, words in expected.items():
+        assert any(each.startswith(f"reportgen.toml:{line}: {words}") for each in found), (line, found)
+
+
+@pytest.mark.parametrize("pairs", [[("/a", "/a")], [("/a", "/b"), ("/b", "/a")], [("/a/**", "/a/b/**")]])
+def test_a_rename_in_a_circle_is_refused(load: Load, pairs: list[tuple[str, str]]) -> None:
+    text = "".join(f'[[paths.rename]]\nfrom = "{old}"\nto = "{new}"\n' for old, new in pairs)
+    assert len(problems(load, text)) == len(pairs)
+
+
+def test_path_rules_are_those_of_the_settings(load: Load) -> None:
+    text = """
+[paths]
+query = []
+exclude = ["scanners", "/x"]
+[[paths.rename]]
+from = "/old/**"
+to = "/new/**"
+[[sections]]
+name = "Blog"
+match = "/a,b"
+"""
+    rules = load(text).path_rules
+    assert (rules.query, rules.renames) == ((), (("/old/**", "/new/**"),))
+    assert rules.exclude[-1] == "/x"
+    assert "**/*.php" in rules.exclude
+    assert rules.sections == (("Blog", ("/a,b",)),)
+    assert not load("").path_rules

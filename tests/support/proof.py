@@ -47,6 +47,15 @@ def assert_same_figures(files: Mapping[str, bytes], window: str) -> None:
     report = json.loads(files[f"{window}/report.json"])
     SCHEMA.validate(report)
     assert len(report["daily"]) == report["days"]
+    if "sections" in report:
+        names = ("visits", "previous")
+        assert [sum(each[name] for each in report["sections"]) for name in names] == [
+            report["total"], report["complete"]["previous_total"],
+        ]  # fmt: skip
+        header, *sections = rows_of(files[f"{window}/sections.csv"])
+        assert header == ["section", *NAMES]
+        keys = ("name", *NAMES)
+        assert sections == [[cell(each[name]) for name in keys] for each in report["sections"]]
     assert sum(day["visits"] for day in report["daily"]) == report["total"]
     assert sum(path["visits"] for path in report["paths"]) + report["other"] == report["total"]
     recorded = [day for day in report["daily"] if day["recorded"] and day.get("previous_recorded", True)]
@@ -58,7 +67,9 @@ def assert_same_figures(files: Mapping[str, bytes], window: str) -> None:
     assert header == ["date", "visits", "previous", "recorded"]
     assert days == [[cell(day[name]) for name in header] for day in report["daily"]]
     header, *paths = rows_of(files[f"{window}/paths.csv"])
-    assert header == ["path", *NAMES]
+    assert header in (["path", *NAMES], ["path", *NAMES, "forms"])
+    if "forms" in header:
+        assert all(row.pop().split(" ") for row in paths)
     said = [[name_cell(path["path"]), *(cell(path[name]) for name in NAMES)] for path in report["paths"]]
     assert paths[: len(said)] == said
     assert len(paths) == report["path_count"]

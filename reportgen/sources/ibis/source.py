@@ -138,6 +138,8 @@ class IbisSource(Source):
         """Connect, read the columns and their types, and begin the snapshot if the engine has one."""
         from reportgen.sources.ibis.sql import relation_of
 
+        if self.rules:
+            self.by_rules("")
         with (
             translate_import_errors(self._backend_name),
             self.timeout(self.settings.connect_timeout_s),
@@ -153,6 +155,13 @@ class IbisSource(Source):
     def dialect(self) -> Dialect:
         """How the engine writes the statements. Values are literals, because drivers differ in binding."""
         return self._dialect
+
+    def by_rules(self, relation: str) -> str:  # noqa: ARG002
+        """Refuse the rules: engines differ too much in what they can do with texts."""
+        raise ConfigError(
+            "paths: rules and sections are not possible through Ibis. Leave [paths] and [[sections]] out, "
+            "and convert the paths with source.query"
+        )
 
     def execute(self, sql: str, _: Mapping[str, Any]) -> Iterator[Sequence[Any]]:
         """Run one statement and yield its rows."""
