@@ -1,7 +1,9 @@
 """Path rules: what they make of a path, and that SQLite, DuckDB and PostgreSQL agree on it."""
 
 import re
+import sqlite3
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -229,3 +231,39 @@ def test_ibis_refuses_rules(name: str, request: pytest.FixtureRequest, tmp_path:
     source.rules = MERGING
     with pytest.raises(ConfigError, match="not possible through Ibis"), source:
         pass
+
+
+def test_paths_of_logs_are_merged_too(tmp_path: Path) -> None:
+    moment = f"{day(1):%d}/Nov/2026:10:00:00 +0000"
+    log = tmp_path / "access.log"
+    agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+    line = f'1.2.3.4 - - [{{}}] "GET {{}} HTTP/1.1" 200 9 "-" "{agent}"\n'
+    log.write_text("".join(line.format(moment, path) for path in ("/a", "/a/", "/a/", "/x.php")))
+    with Engine("log", tmp_path).open(str(log)) as source:
+        source.rules = MERGING
+        found = read_paths(source, week(), PAIRS, 100, 5)
+        assert [(row.path, row.visits) for row in found.rows] == [("/a", 3)]
+        assert (found.forms, found.excluded) == ({"/a": ["/a/", "/a"]}, (1, 1))
+
+
+def test_sqlite_paths_that_are_not_utf8_stay_as_stored(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "m.db") as connection:
+        connection.execute("CREATE TABLE metrics (date TEXT, path TEXT, visits INTEGER)")
+        insert = f"INSERT INTO metrics VALUES ('{day(1)}', CAST(? AS TEXT), 1)"
+        connection.executemany(insert, [(b"/caf\xe9/",), (b"/caf\xe9",), (b"/caf%C3\xa9",)])
+    connection.close()
+    with Engine("sqlite", tmp_path).open(f"sqlite:///{tmp_path}/m.db") as source:
+        source.rules = MERGING
+        found = read_paths(source, week(), PAIRS, 100, 5)
+        paths = [(row.path, row.visits) for row in found.rows]
+        cells = read_cells(source, SPAN, [paths[0][0]])
+    assert paths == [("/caf\\xe9", 2), ("/caf%C3\\xa9", 1)]
+    assert [cell.visits for cell in cells] == [2]
+
+
+@pytest.mark.parametrize("path", ["/" * 100_000 + "x", "/index.html" * 10_000, "%C3" * 30_000, "?&" * 50_000])
+def test_very_long_paths_take_no_long_time(engine: Engine, path: str) -> None:
+    rules = replace(MERGING, query=("page",), exclude=SCANNERS)
+    with engine.open(engine.load([]), statement_timeout_s=20) as source:
+        source.rules = rules
+        assert ruled(source, [path]) == [(rules.path_of(path), rules.section_of(path))]
