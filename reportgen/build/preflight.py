@@ -1,5 +1,6 @@
 """``reportgen check``: whether these settings can give a report, one line for each thing a build needs."""
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from pathlib import Path
@@ -38,7 +39,17 @@ def check_settings(config: Config, today: date) -> Iterator[Finding]:
     try:
         yield from _source(config, today)
     except ReportgenError as exc:
-        yield Finding("error", "source", str(exc))
+        missing = re.search("no such (file|table)|relation .* does not exist", str(exc))
+        first = ". If nothing was imported yet, run: reportgen import --create"
+        yield Finding("error", "source", f"{exc}{first if config.import_.logs and missing else ''}")
+    if config.import_.logs:
+        from reportgen.sources.log_import import check_logs, check_table  # they load DuckDB and psycopg
+
+        for check in (check_logs, check_table):
+            try:
+                yield check(config)
+            except ReportgenError as exc:
+                yield Finding("error", "import", str(exc))
     yield from check_output(config)
 
 

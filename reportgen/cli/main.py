@@ -41,7 +41,7 @@ SourceOption = Annotated[
     typer.Option(
         "--source",
         metavar="URL",
-        help="Where to read: postgresql://…, sqlite:///…, duckdb:///…, a file, or sample.",
+        help="Where to read: postgresql://…, sqlite:///…, duckdb:///…, a file, access logs, or sample.",
     ),
 ]
 OutputOption = Annotated[

@@ -32,6 +32,8 @@ def reporting(*, as_json: bool) -> Iterator[list[str]]:
         yield secrets
     except (typer.Exit, KeyboardInterrupt):
         raise
+    except BrokenPipeError:  # what reads the output has ended, such as head
+        raise typer.Exit(1) from None
     except Exception as exc:  # noqa: BLE001 - an unexpected error, too, is printed without secrets
         if os.environ.get("REPORTGEN_DEBUG") == "1":
             shown = scrub("".join(traceback.format_exception(exc)), secrets)

@@ -23,7 +23,7 @@ from pydantic import SecretStr
 
 from reportgen.config.settings import Config, SourceSettings
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable, mask_logins
-from reportgen.sources.base import LeftOut, check_file, file_from_url, open_bytes, quoted_identifier
+from reportgen.sources.base import Finding, LeftOut, file_from_url, open_bytes, quoted_identifier
 from reportgen.sources.errors import to_source_error
 from reportgen.sources.logs import REASONS, Example, LogSource, log_format_of, matching_logs, why_no_file
 from reportgen.sources.postgres import message_of, open_connection, public_name, understood_url
@@ -37,6 +37,8 @@ JUDGED_LINES = 100
 """Minimum number of new lines of which at most a tenth may be unreadable; of fewer, all may be."""
 MAX_EXAMPLES = 5
 AGAIN = "import it again"
+CREATE = "Run reportgen import --create once, which creates what is missing"
+DIRECTORY = "Create the directory, and let this user write in it"
 WAIT_S = 60
 """Maximum time to wait for another import that writes the same tables."""
 
@@ -114,6 +116,41 @@ def import_logs(
         except (OSError, EOFError, zlib.error) as exc:
             raise SourceUnavailable(f"{file}: {exc}. Nothing of this log was counted; {AGAIN}") from None
     return result
+
+
+def check_logs(config: Config) -> Finding:
+    """Return how many logs match, and their formats."""
+    files = [file for pattern in config.import_.logs for file in _files_of(pattern)]
+    forms = {form.name for file in files if (form := log_format_of(file, config.source.log))}
+    listed = ", ".join(sorted(forms)) or "no lines yet"
+    return Finding("ok", "import", f"logs: {len(files)} {'file' if len(files) == 1 else 'files'}: {listed}")
+
+
+def check_table(config: Config) -> Finding:
+    """Write to each table of an import, roll that back, and return where it was."""
+    into = config.import_.into
+    assert into is not None  # noqa: S101 - ImportSettings asks for it
+    with (
+        open_table(
+            config.source, into.get_secret_value(), create=config.import_.create, dry_run=True
+        ) as table,
+        table.transaction(rehearse=True),
+    ):
+        day, position = date(2000, 1, 1), Position(0, "", 0)
+        table.add([(day, "/", 0)], {(day, "error"): 0})
+        table.save(position, position)
+    said, source_url = f"into: {table.name} can be written", config.source.url.get_secret_value()
+    if _last_part(source_url) != _last_part(into.get_secret_value()):
+        said += (
+            f". Let source.url name this database, too: {mask_logins(source_url)} does not show its visits"
+        )
+        return Finding("warning", "import", said)
+    return Finding("ok", "import", said)
+
+
+def _last_part(url: str) -> str:
+    """Return the name of the database or file in a URL."""
+    return url.partition("?")[0].rpartition("/")[2]
 
 
 def _import_file(config: Config, file: str, table: "Table", lines: IO[bytes], result: ImportResult) -> None:
@@ -211,19 +248,22 @@ def open_table(settings: SourceSettings, into: str, *, create: bool, dry_run: bo
     """Connect to the database of the URL ``into``; ``create`` creates the file and the tables if missing."""
     scheme = into.partition("://")[0].lower()
     is_sqlite = scheme == "sqlite"
-    if is_sqlite:
-        file = file_from_url(into, "sqlite")
-        url = name = f"sqlite:///{file}"
-        if not create:
-            check_file(file, "sqlite")
-    elif scheme.partition("+")[0] in {"postgresql", "postgres", "ecto"}:
-        url, schema, _ = understood_url(into)
-        name = public_name(url)
-        settings = settings.model_copy(update={"schema_": settings.schema_ or schema})
-    else:
-        form = "postgresql://user@host/database or sqlite:///file.db"
-        raise ConfigError(f"--into: {mask_logins(into)} is not a database that can be written: write {form}")
     try:
+        if is_sqlite:
+            file = file_from_url(into, "sqlite")
+            url = name = f"sqlite:///{file}"
+            if not file.exists():
+                if not create:
+                    raise SourceUnavailable(f"{name}: no such file. {CREATE}")
+                if not os.access(file.absolute().parent, os.W_OK | os.X_OK):
+                    raise SourceUnavailable(f"{name}: cannot be created. {DIRECTORY}")
+        elif scheme.partition("+")[0] in {"postgresql", "postgres", "ecto"}:
+            url, schema, _ = understood_url(into)
+            name = public_name(url)
+            settings = settings.model_copy(update={"schema_": settings.schema_ or schema})
+        else:
+            form = "is not a database to write: write postgresql://user@host/database or sqlite:///file.db"
+            raise ConfigError(f"import.into: {mask_logins(into)} {form}")  # noqa: TRY301
         connection: Any
         if is_sqlite:
             opened = ":memory:" if dry_run and not file.exists() else file
@@ -231,7 +271,9 @@ def open_table(settings: SourceSettings, into: str, *, create: bool, dry_run: bo
         else:
             connection = open_connection(url, settings.connect_timeout_s)
         with closing(connection):
-            yield Table(connection, settings, is_sqlite=is_sqlite, create=create, dry_run=dry_run)
+            yield Table(connection, settings, name, is_sqlite=is_sqlite, create=create, dry_run=dry_run)
+    except ConfigError as exc:
+        raise ConfigError(str(exc).replace("source.url:", "import.into:", 1)) from None
     except (sqlite3.Error, psycopg.Error) as exc:
         raise _write_error(exc, name, message_of(exc, url), settings) from None
 
@@ -241,7 +283,7 @@ def _write_error(exc: Exception, name: str, message: str, settings: SourceSettin
     kind, text = type(exc).__name__, message.lower()
     columns = settings.columns
     if "no such table" in text or kind == "UndefinedTable":
-        return SourceError(f"{name}: {message}. Add --create, which creates the tables that are missing")
+        return SourceError(f"{name}: {message}. {CREATE}")
     if "on conflict" in text:
         unique = f'CREATE UNIQUE INDEX ON "{settings.table}" ("{columns.date}", "{columns.path}")'
         return SourceError(f"{name}: the table has no unique key of date and path: {unique};")
@@ -255,10 +297,16 @@ def _write_error(exc: Exception, name: str, message: str, settings: SourceSettin
     if "not null constraint" in text or kind == "NotNullViolation":
         return SourceError(f"{name}: {message}. Give the other columns of the table a default")
     if "unable to open" in text:
-        return SourceError(f"{name}: {message}. Create the directory, and let this user write in it")
+        return SourceError(f"{name}: {message}. {DIRECTORY}")
+    if "readonly" in text:
+        return SourceError(f"{name}: {message}. Let this user write to the file and to its directory")
     if "permission denied for schema" in text:
-        return SourceError(f"{name}: {message}. Let a role that may create tables run --create once")
-    if "readonly" in text or kind == "InsufficientPrivilege":
+        schema = quoted_identifier(settings.schema_ or "public")
+        return SourceError(
+            f"{name}: {message}. To create tables, the role needs GRANT USAGE, CREATE ON SCHEMA {schema}; or"
+            " let another role run reportgen import --create once"
+        )
+    if kind == "InsufficientPrivilege":
         tables = f'"{settings.table}", left_out, reportgen_import'
         return SourceError(
             f"{name}: {message}. The role that imports needs GRANT SELECT, INSERT, UPDATE, DELETE ON {tables}"
@@ -270,9 +318,18 @@ class Table:
     """The tables that an import writes: visits, requests left out, and how far each log was counted."""
 
     def __init__(
-        self, connection: Any, settings: SourceSettings, *, is_sqlite: bool, create: bool, dry_run: bool
+        self,
+        connection: Any,
+        settings: SourceSettings,
+        name: str,
+        *,
+        is_sqlite: bool,
+        create: bool,
+        dry_run: bool,
     ) -> None:
+        """``name`` is the database's URL without secrets."""
         schema = settings.schema_ or ("main" if is_sqlite else "public")
+        self.name = name
         self._connection = connection
         self._is_sqlite = is_sqlite
         self._creates, self._dry_run = create, dry_run
@@ -306,15 +363,19 @@ class Table:
                 self._connection.execute(created)
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Begin a transaction in which no other import counts, and roll it back if it is a dry run."""
-        writes = self._creates or not self._dry_run
+    def transaction(self, *, rehearse: bool = False) -> Iterator[None]:
+        """Begin a transaction in which no other import counts, and roll it back if it is a dry run.
+
+        With ``rehearse`` a dry run writes, too.
+        """
+        self._writes = rehearse or not self._dry_run
+        writes = self._creates or self._writes
         if self._is_sqlite:
             self._connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
         try:
             if self._creates:
                 self._create()
-            if not (self._is_sqlite or self._dry_run):
+            if not self._is_sqlite and self._writes:
                 self._connection.execute(f"LOCK TABLE {self._positions} IN EXCLUSIVE MODE")
             yield
             if not self._dry_run:
@@ -359,7 +420,7 @@ class Table:
         )
 
     def _execute(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
-        if not self._dry_run:
+        if self._writes:
             self._connection.cursor().executemany(self._sql(statement), rows)
 
     def _sql(self, statement: str) -> str:

@@ -5,9 +5,11 @@ none of :data:`REASONS` applies. The address of the reader is never read from a 
 """
 
 import gzip
+import os
 import re
+import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from datetime import date
 from io import TextIOWrapper
 from itertools import groupby, islice
@@ -49,6 +51,7 @@ EXAMPLE_LENGTH = 8192
 """Maximum length of a line that is an example."""
 UNREADABLE = re.compile("[\r\x01\ufffd]")
 """What DuckDB does not read in a line: a line break or column of its own, and bytes that are not UTF-8."""
+GROUP = "on Debian, add the user to the group adm"
 MAX_LINE_BYTES = 2_097_152
 """Maximum length of a line; a longer one is unreadable."""
 MAX_AGENT = 500
@@ -335,11 +338,11 @@ def log_format_of(file: str, log: LogSettings) -> LogFormat | None:
         with _open_log(file) as stream:
             lines = [line for line in islice(stream, HEAD_LINES) if line.strip()]
     except PermissionError:
-        raise SourceError(
-            f"{file}: permission denied. Let this user read it: on Debian, add the user to the group adm"
-        ) from None
+        raise SourceError(f"{file}: permission denied. Let this user read it: {GROUP}") from None
     except gzip.BadGzipFile:
         raise SourceError(f"{file}: is not packed with gzip. Rename it, or pack it with gzip") from None
+    except (OSError, EOFError, zlib.error) as exc:
+        raise SourceUnavailable(f"{file}: {exc}. {LogSource.advice}") from None
     if file.lower().endswith((".bz2", ".xz", ".zst")):
         raise SourceError(f"{file}: only gzip can be unpacked. Pack it with gzip, or leave it out")
     if not lines:
@@ -418,9 +421,15 @@ def _open_log(file: str) -> IO[str]:
 
 def why_no_file(pattern: str) -> str:
     """Return why no file matches, and what to write."""
-    if Path(pattern).is_dir():
-        return f"is a directory. Write a pattern of its files, such as {Path(pattern) / 'access.log*'}"
-    with suppress(OSError):
-        if not any(char in pattern for char in "*?[") and not Path(pattern).exists():
-            return f"no such file. The path is relative to {Path.cwd()}"
-    return f"no file matches. The path is relative to {Path.cwd()}"
+    if os.path.isdir(pattern):  # noqa: PTH112 - unlike Path's, it raises no error
+        return f"is a directory. Write a pattern of its files, such as '{Path(pattern) / 'access.log*'}'"
+    folder = Path(re.split(r"[*?\[]", pattern)[0] + "x").parent
+    try:
+        os.stat(folder / "x")  # noqa: PTH116
+        os.listdir(folder)  # noqa: PTH208
+    except PermissionError:
+        return f"permission denied. Let this user read the directory {folder}: {GROUP}"
+    except (OSError, ValueError):
+        pass
+    place = "" if Path(pattern).is_absolute() else f". The path is relative to {Path.cwd()}"
+    return f"{'no file matches' if re.search(r'[*?[]', pattern) else 'no such file'}{place}"

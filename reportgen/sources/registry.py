@@ -15,7 +15,7 @@ from reportgen.sources.base import FILE_ENDS, Source
 URL_FORMS = (
     "postgresql://user@host/database, sqlite:///file.db, duckdb:///file.duckdb, "
     "the path of such a file, a path that ends in .parquet, .csv, .tsv, .txt or one of these with .gz, "
-    "sample, or ibis+ENGINE://… (docs/engines.md)"
+    "access logs, whose path has .log in its name, sample, or ibis+ENGINE://… (docs/engines.md)"
 )
 
 HEADS = {"sqlite": (0, b"SQLite format 3\0"), "duckdb": (8, b"DUCK")}

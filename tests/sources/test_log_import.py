@@ -2,7 +2,9 @@
 
 import gzip
 import json
+import os
 import random
+import re
 import shutil
 import signal
 import sqlite3
@@ -15,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
@@ -25,6 +28,7 @@ from reportgen.config.settings import config_from_options
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.sources import log_import
 from reportgen.sources.log_import import ImportResult, import_logs
+from tests.end_to_end.test_bad_input import AS_NOBODY
 from tests.sources.test_logs import BROWSER, combined
 from tests.support.commands import Run, environment
 from tests.support.disks import disk
@@ -267,7 +271,7 @@ def test_a_hundred_killed_imports_count_each_line_once(url: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("statements", "options", "message"),
     [
-        ([], {"create": False}, "Add --create|no such file"),
+        ([], {"create": False}, "Run reportgen import --create once"),
         (
             ["CREATE TABLE metrics (date text, path text, visits integer)"],
             {},
@@ -334,9 +338,9 @@ def test_a_disk_that_fills_counts_nothing_of_the_log(tmp_path: Path) -> None:
 
 def test_the_database_of_an_import_is_named_without_its_password(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_text(lines(0))
-    with pytest.raises(ConfigError, match=r"mysql://\*\*\*@host/db is not a database that can be written"):
+    with pytest.raises(ConfigError, match=r"mysql://\*\*\*@host/db is not a database to write"):
         add("mysql://me:secret@host/db", tmp_path / "a.log")
-    with pytest.raises(SourceError, match=r"none/m\.db: unable to open.* Create the directory"):
+    with pytest.raises(SourceError, match=r"none/m\.db: cannot be created\. Create the directory"):
         add(f"sqlite:///{tmp_path}/none/m.db", tmp_path / "a.log")
     with pytest.raises(SourceError, match=r"postgresql://127\.0\.0\.1:1/db: cannot connect"):
         add("postgresql://me:secret@127.0.0.1:1/db", tmp_path / "a.log")
@@ -414,6 +418,125 @@ def test_a_reader_that_may_not_read_what_was_left_out_is_told_the_right_it_needs
             assert (built.returncode, "warning" in built.stderr) == (0, False)
         finally:
             connection.execute("DROP OWNED BY reader; DROP ROLE reader")
+
+
+def test_check_tries_what_an_import_needs_and_writes_nothing(url: str, run: Run, tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    settings = {
+        "REPORTGEN_SOURCE__URL": url,
+        "REPORTGEN_IMPORT__INTO": url,
+        "REPORTGEN_IMPORT__LOGS": f"{log}",
+    }
+    first = run("check", **settings)
+    assert first.returncode == 1
+    assert f"error    import  {log}: no such file\n" in first.stdout
+    assert "If nothing was imported yet, run: reportgen import --create\n" in first.stdout
+    assert re.search(r"error    import  .*Run reportgen import --create once", first.stdout)
+    log.write_text(lines(0, 1))
+    again = run("check", REPORTGEN_IMPORT__CREATE="true", **settings).stdout
+    assert "ok       import  logs: 1 file: combined\n" in again
+    assert "can be written\n" in again
+    if url.startswith("sqlite"):
+        assert not (tmp_path / "m.db").exists()
+    add(url, log)
+    before = [rows(url, f"SELECT * FROM {table}") for table in ("metrics", "left_out", "reportgen_import")]
+    done = run("check", **settings)
+    assert (done.returncode, "can be written\n" in done.stdout) == (0, True)
+    assert before == [
+        rows(url, f"SELECT * FROM {table}") for table in ("metrics", "left_out", "reportgen_import")
+    ]
+    other = run("check", **settings | {"REPORTGEN_SOURCE__URL": "sample"}).stdout
+    assert "Let source.url name this database, too: sample does not show its visits" in other
+    with closing(_connect(url)) as connection:
+        connection.execute("DROP TABLE left_out")
+        connection.commit()
+    assert re.search("error    import  .*left_out", run("check", **settings).stdout)
+
+
+def test_a_role_that_cannot_create_tables_is_told_the_right_it_needs(
+    pg: str, run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "a.log").write_text(lines(0))
+    with psycopg.connect(pg, autocommit=True) as connection:
+        connection.execute("CREATE ROLE writer; REVOKE CREATE ON SCHEMA public FROM public")
+        writer = f"{pg}{'&' if '?' in pg else '?'}options=-c%20role%3Dwriter"
+        try:
+            done = run("import", "a.log", "--create", "--into", writer)
+            assert 'the role needs GRANT USAGE, CREATE ON SCHEMA "public"; or let another role' in done.stderr
+            add(pg, tmp_path / "a.log")
+            # As docs/logs.md has it.
+            connection.execute(
+                "GRANT USAGE ON SCHEMA public TO writer;"
+                "GRANT SELECT, INSERT, UPDATE, DELETE ON metrics, left_out, reportgen_import TO writer"
+            )
+            (tmp_path / "a.log").write_text(lines(1))
+            assert run("import", "a.log", "--into", writer).returncode == 0
+        finally:
+            connection.execute("DROP OWNED BY writer; DROP ROLE writer")
+
+
+def test_what_stops_a_first_import_is_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text(lines(0))
+    into = ("--into", "sqlite:///m.db")
+    missing = run("import", "a.log", *into).stderr
+    assert "error: sqlite:///m.db: no such file. Run reportgen import --create once, which" in missing
+    assert run("import", "a.log", *into, "--create", "--dry-run").returncode == 0
+    assert not (tmp_path / "m.db").exists()
+    wrong = run("import", "a.log", REPORTGEN_IMPORT__INTO="mysql://host/db")
+    assert (wrong.returncode, wrong.stderr[:38]) == (2, "error: import.into: mysql://host/db is")
+    wrong = run("import", "a.log", "--into", "sqlite://host/m.db")
+    assert wrong.stderr.startswith("error: import.into: a sqlite URL names a file, not a host")
+
+
+def test_a_reader_of_the_output_that_ends_early_is_not_an_unexpected_error(tmp_path: Path) -> None:
+    (tmp_path / "a.log").write_text(lines(0))
+    command = [sys.executable, "-m", "reportgen", "import", "a.log", "--into", "sqlite:///m.db", "--create"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate()
+    assert (process.returncode, said) == (1, b"")
+    assert len(visits(f"sqlite:///{tmp_path}/m.db")) == 1
+
+
+LOADED = """
+import reportgen.build.pipeline, reportgen.sources.log_import, reportgen.sources.logs
+import duckdb, ctypes.util
+duckdb.sql("SELECT 1").fetchall()
+"""
+"""Imports what an import needs while root can still read it."""
+
+
+def test_files_that_this_user_may_not_use_are_named(tmp_path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can become another user")
+    with TemporaryDirectory(prefix="reportgen-rights-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (closed := folder / "closed").mkdir()
+        (closed / "access.log").write_text(lines(0))
+        shutil.copy(closed / "access.log", folder / "access.log")
+        add(f"sqlite:///{folder}/m.db", folder / "access.log")
+        closed.chmod(0o600)
+        (folder / "output").mkdir()
+        (folder / "output").chmod(0o777)
+
+        def said(*arguments: str) -> str:
+            command = [sys.executable, "-c", f"{LOADED}{AS_NOBODY}", *arguments]
+            done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+            assert done.returncode == 1
+            return done.stderr
+
+        let = f"permission denied. Let this user read the directory {closed}: on Debian, add the user"
+        for log in (f"{closed}/access.log", f"{closed}/access.log*"):
+            assert f"error: {log}: {let}" in said("import", log, "--into", f"sqlite:///{folder}/m.db")
+            assert f"error: {log}: {let}" in said("build", "--source", log, "--output", f"{folder}/output")
+        (folder / "access.log").write_text(lines(1))
+        assert "readonly database. Let this user write to the file and to its directory" in said(
+            "import", f"{folder}/access.log", "--into", f"sqlite:///{folder}/m.db"
+        )
 
 
 @pytest.mark.slow
