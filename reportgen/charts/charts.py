@@ -1,7 +1,6 @@
 """One function for each chart of a page: from a window's figures to a specification."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
 from typing import Any
 
 import altair as alt
@@ -30,8 +29,8 @@ from reportgen.charts.spec import (
 )
 from reportgen.config.chart_notes import ChartNote
 from reportgen.core.text import LONGEST_NAME, LocaleFormatter, shorten, visible
-from reportgen.core.windows import Span, runs
-from reportgen.metrics.figures import OTHER, Day, WindowMetrics
+from reportgen.core.windows import Span, bar_kind, bars_of, is_whole, runs
+from reportgen.metrics.figures import OTHER, Bar, WindowMetrics, bars
 from reportgen.metrics.highlights import days_compared
 
 SELECTED = "picked"
@@ -72,7 +71,8 @@ def visits_by_path(
     series = [(path, visits) for path, visits in _series(stack) if sum(visits)]
     names = labels([path for path, _ in series])
     colours = [theme.series_colour(None if path is OTHER else slots[path]) for path, _ in series]
-    days = metrics.days
+    days = bars(metrics.window, metrics.comparison)
+    unit = bar_kind(metrics.window)
     spike, cut_at = _spike(days)
     rows = [
         {
@@ -93,7 +93,7 @@ def visits_by_path(
         picked = alt.selection_point(name=SELECTED, fields=["series"], bind="legend", toggle="true")
         base = alt.Chart(alt.NamedData("visits"))
         band_px = size.width_px / len(days)
-        bars = base.mark_bar().encode(
+        stacked = base.mark_bar().encode(
             y=alt.Y(
                 "height:Q" if spike else "visits:Q",
                 stack="zero",
@@ -122,7 +122,7 @@ def visits_by_path(
             ),
             fillOpacity=alt.FillOpacity(condition=[{"test": "datum.running", "value": RUNNING}], value=1),
         )
-        marks = [bars.add_params(picked), *(_cut_marks() if spike else ())]
+        marks = [stacked.add_params(picked), *(_cut_marks() if spike else ())]
         return _by_date(marks, metrics, size, formatter, data)
 
     highest = max(days, key=lambda day: day.visits)
@@ -133,12 +133,12 @@ def visits_by_path(
     most = formatter.number(highest.visits) + ("" if highest.complete else " so far")
     text = (
         f"{formatter.count(metrics.total, 'visit')} on {_dates(metrics, formatter)}; most on "
-        f"{formatter.day(highest.date)}: {most}. "
+        f"{_when(metrics, highest.span, formatter)}: {most}. "
         f"By {noun}: {', '.join(parts)}.{_no_rows(metrics, formatter)}"
     )
     data = {"visits": rows, **_date_data(metrics, notes)}
     if spike:
-        text += f" The bar of {formatter.day(spike.date)} is cut."
+        text += f" The bar of {_when(metrics, spike.span, formatter)} is cut."
         data["cut"] = [
             {
                 "date": spike.date.isoformat(), "count": formatter.number(spike.visits),
@@ -149,16 +149,17 @@ def visits_by_path(
     lines = [("", None), ("Visits", None), *zip(names[::-1], colours[::-1], strict=True)]
     tips = {
         day.date.isoformat(): [
-            *_day_and_visits(day, formatter), *(formatter.number(visits[at]) for _, visits in series[::-1]),
+            *_day_and_visits(metrics, day, formatter),
+            *(formatter.number(visits[at]) for _, visits in series[::-1]),
         ]
         for at, day in enumerate(days)
     }  # fmt: skip
     return make_chart(
         f"visits-by-{noun}",
-        f"Visits per day by {noun}",
+        f"Visits per {unit} by {noun}",
         text,
         data,
-        _date_tips(lines, tips, notes),
+        _date_tips(lines, tips, notes, days),
         layout,
         formatter,
     )
@@ -168,22 +169,25 @@ def against_previous(
     metrics: WindowMetrics, formatter: LocaleFormatter, notes: Sequence[ChartNote] = ()
 ) -> Chart:
     """Draw daily visits as a line in front of the previous window's; the line to today is dashed."""
-    days = metrics.days
-    now, before = formatter.span(metrics.window.span), formatter.span(metrics.window.previous)
+    shown = [both for both in metrics.comparisons if both.days]
+    days, *others = (bars(metrics.window, both) for both in shown)
+    names = [formatter.span(metrics.window.span), *(formatter.span(both.earlier.span) for both in shown)]
+    names[2:] = [f"{name} (dashed)" for name in names[2:]]
+    colours = ["var(--accent)", "var(--ghost)", "var(--quiet)"][: len(names)]
 
     def layout(size: Size) -> alt.LayerChart:
         picked = alt.selection_point(name=SELECTED, fields=["series"], bind="legend", toggle="true")
-        highest = max(max(day.visits, day.previous) for day in days)
+        highest = max(max(day.visits, day.previous or 0) for each in (days, *others) for day in each)
         # A line ends where dates have no rows. With round ends, a single date between such dates is a dot.
-        whole = all(day.recorded and day.previous_recorded for day in days)
+        whole = all(day.recorded and day.previous is not None for day in days)
         cap: Any = alt.Undefined if whole else "round"
         base = alt.Chart(alt.NamedData("visits")).encode(
             y=alt.Y("visits:Q", axis=visits_axis(highest), scale=alt.Scale(zero=True, nice=True)),
             color=alt.Color(
                 "series:N",
-                scale=alt.Scale(domain=[series_id(0), series_id(1)], range=["var(--accent)", "var(--ghost)"]),
+                scale=alt.Scale(domain=list(map(series_id, range(len(names)))), range=colours),
                 legend=alt.Legend(
-                    **size.legend([now, before], labels_px=height_px(data.get("marks", ()), size)),
+                    **size.legend(names, labels_px=height_px(data.get("marks", ()), size)),
                     symbolType="stroke",
                     symbolStrokeWidth=3,
                 ),
@@ -197,7 +201,10 @@ def against_previous(
                 strokeWidth=2.25, strokeCap=cap, point={"size": 30} if thick else False
             ),
         ]
-        if not days[-1].complete:
+        if others:
+            other = _part(base, "other").mark_line(strokeWidth=1.5, strokeCap="round", strokeDash=[1, 4])
+            lines.insert(1, other)
+        if not days[-1].complete and days[-1].recorded:
             lines += [
                 _part(base, "dashed").mark_line(strokeWidth=1.75, strokeDash=[3, 4]),
                 _part(base, "running").mark_point(size=52, fill="var(--paper)", strokeWidth=1.75),
@@ -206,19 +213,18 @@ def against_previous(
 
     tips = {
         day.date.isoformat(): [
-            *_day_and_visits(day, formatter),
-            f"{formatter.number(day.previous)} on {formatter.day(day.previous_date)}"
-            if day.previous_date and day.previous_recorded
-            else "no rows",
+            *_day_and_visits(metrics, day, formatter),
+            *(_previous(metrics, each, formatter) for each in (day, *more)),
         ]
-        for day in days
+        for day, *more in zip(days, *others, strict=True)
     }
-    lines = [("", None), ("Visits", "var(--accent)"), ("Previous", "var(--ghost)")]
-    title = f"Visits per day against the {metrics.comparison.earlier.label}"
-    data = {"visits": _points(days), **_date_data(metrics, notes)}
+    labels = ["", "Visits", "Previous", *(both.earlier.label.capitalize() for both in shown[1:])]
+    lines = list(zip(labels, [None, *colours], strict=True))
+    title = f"Visits per {bar_kind(metrics.window)} against the {shown[0].earlier.label}"
+    data = {"visits": _points(days, *others), **_date_data(metrics, notes)}
     text = _compared_text(metrics, formatter)
     return make_chart(
-        "against-previous", title, text, data, _date_tips(lines, tips, notes), layout, formatter
+        "against-previous", title, text, data, _date_tips(lines, tips, notes, days), layout, formatter
     )
 
 
@@ -293,19 +299,23 @@ def _by_date(
 
     ``data`` is what :func:`_date_data` returns, among others.
     """
-    span, missing = metrics.window.span, metrics.unrecorded
-    words = dict.fromkeys(missing, "no rows")
+    found = bars(metrics.window, metrics.comparison)
+    known = [bar for bar in found if not metrics.since or bar.span.last >= metrics.since]
+    missing = [bar.date for bar in known if not bar.recorded]
+    parts = [bar.date for bar in found if not is_whole(metrics.window, bar.span)]
+    words = dict.fromkeys(parts, "part") | dict.fromkeys(missing, "no rows")
     if metrics.window.running:
-        words[span.last] = "so far"
+        words[found[-1].date] = "so far"
     marks = [unrecorded(alt.Chart(alt.NamedData("dates")), missing, size)] if missing else []
-    axis = date_axis(span.dates(), words, size, formatter)
+    months = bar_kind(metrics.window) == "month"
+    axis = date_axis([bar.date for bar in found], words, size, formatter, months=months)
     behind = [shade(axis)] if "weekends" in data else []
     behind += mark_layers(data.get("marks", ()), data.get("bands", ()), axis, size)
-    placed = [layer.encode(x=axis) for layer in (*layers, *marks, hover_areas(span.days, size))]
+    placed = [layer.encode(x=axis) for layer in (*layers, *marks, hover_areas(len(found), size))]
     return alt.LayerChart(layer=[*behind, *placed], height=size.height_px)
 
 
-def _spike(days: Sequence[Day]) -> tuple[Day | None, float]:
+def _spike(days: Sequence[Bar]) -> tuple[Bar | None, float]:
     """Return the date whose bar would make the others invisible, and the height at which to cut it.
 
     Beside one other bar, or a day that has just begun, nothing is a spike.
@@ -323,17 +333,18 @@ def _cut_marks() -> list[alt.Chart]:
     return [gap, base.mark_text(baseline="bottom", dy=-4).encode(y="top:Q", text="count:N")]
 
 
-def _points(days: Sequence[Day]) -> Rows:
-    """Return the points of each line of the two windows: this one is the first series."""
-    now, before = series_id(0), series_id(1)
+def _points(days: Sequence[Bar], other: Sequence[Bar] = ()) -> Rows:
+    """Return the points of each line: the window is the first series, then what it is compared with."""
+    now, before, second = map(series_id, range(3))
     complete = [day for day in days if day.complete]
     running = [day for day in days if not day.complete]
 
-    def recorded(day: Day) -> int | None:
+    def recorded(day: Bar) -> int | None:
         return day.visits if day.recorded else None
 
-    lines: dict[str, list[tuple[str, date, int | None]]] = {
-        "previous": [(before, day.date, day.previous if day.previous_recorded else None) for day in days],
+    lines: dict[str, list[tuple[str, Any, int | None]]] = {
+        "previous": [(before, day.date, day.previous) for day in days],
+        "other": [(second, day.date, day.previous) for day in other],
         "complete": [(now, day.date, recorded(day)) for day in complete],
         "dashed": [(now, day.date, recorded(day)) for day in complete[-1:] + running] if running else [],
         "running": [(now, day.date, day.visits) for day in running if day.recorded],
@@ -351,13 +362,13 @@ def _part(base: alt.Chart, name: str) -> alt.Chart:
 
 
 def _compared_text(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
-    both, today = metrics.comparison, metrics.days[-1]
-    if both.span is None or both.previous_span is None:
-        raise ValueError("nothing is compared")
-    text = (
+    today = metrics.days[-1]
+    text = " ".join(
         f"{formatter.count(both.total, 'visit')} on {days_compared(both, formatter)} "
         f"({formatter.span(both.span)}) against {formatter.number(both.previous_total)} on "
         f"{formatter.span(both.previous_span)}."
+        for both in metrics.comparisons
+        if both.span and both.previous_span
     )
     if best := metrics.best_day:
         text += f" Most on a complete day: {formatter.number(best[1])} on {formatter.day(best[0])}."
@@ -384,27 +395,48 @@ def _opacity() -> alt.Opacity:
     return alt.Opacity(condition=[{"test": {"not": {"param": SELECTED}}, "value": FAINT}], value=1)
 
 
-def _day_and_visits(day: Day, formatter: LocaleFormatter) -> list[str]:
-    """Return a date and its visits, as the first lines of its tooltip."""
+def _when(metrics: WindowMetrics, bar: Span, formatter: LocaleFormatter) -> str:
+    """Return the name of a bar: a date, or the dates of a week or month, and whether it is a part of one."""
+    kind = bar_kind(metrics.window)
+    if kind == "day":
+        return formatter.day(bar.first)
+    part = "" if is_whole(metrics.window, bar) else f", part of the {kind}"
+    return formatter.short_span(bar, 0) + part
+
+
+def _previous(metrics: WindowMetrics, bar: Bar, formatter: LocaleFormatter) -> str:
+    """Return the earlier visits of a bar with their dates."""
+    if bar.previous is None or bar.previous_span is None:
+        return "no rows"
+    is_day = bar_kind(metrics.window) == "day"
+    before = bar.previous_span
+    dates = formatter.day(before.first) if is_day else formatter.short_span(before, 0)
+    return f"{formatter.number(bar.previous)} on {dates}"
+
+
+def _day_and_visits(metrics: WindowMetrics, day: Bar, formatter: LocaleFormatter) -> list[str]:
+    """Return the dates of a bar and its visits, as the first lines of its tooltip."""
     state = " so far" if not day.complete else "" if day.recorded else ", no rows"
-    return [formatter.day(day.date), formatter.number(day.visits) + state]
+    return [_when(metrics, day.span, formatter), formatter.number(day.visits) + state]
 
 
 def _date_data(metrics: WindowMetrics, notes: Sequence[ChartNote]) -> dict[str, Rows]:
     """Return the data that each chart on an axis of dates has: dates, weekends, and the marks of notes."""
-    dates = metrics.window.span.dates()
-    bars = [Span(day, day) for day in dates]
+    spans = bars_of(metrics.window)
     found: dict[str, Rows] = {
-        "dates": [{"date": day.isoformat()} for day in dates],
-        "weekends": weekends(dates),
-        "marks": mark_rows(notes, bars),
-        "bands": band_rows(notes, bars),
+        "dates": [{"date": span.first.isoformat()} for span in spans],
+        "weekends": weekends([span.first for span in spans]) if len(spans) == metrics.window.days else [],
+        "marks": mark_rows(notes, spans),
+        "bands": band_rows(notes, spans),
     }
     return {name: rows for name, rows in found.items() if rows}
 
 
 def _date_tips(
-    lines: Sequence[tuple[str, str | None]], values: Mapping[str, Sequence[str]], notes: Sequence[ChartNote]
+    lines: Sequence[tuple[str, str | None]],
+    values: Mapping[str, Sequence[str]],
+    notes: Sequence[ChartNote],
+    days: Sequence[Bar],
 ) -> Tips:
     """Return the tooltips of dates, with the numbers and texts of the notes on each in one more line."""
     if not notes:
@@ -413,11 +445,11 @@ def _date_tips(
         f"Note {at}: {shorten(visible(note.text), LONGEST_NAME)}" for at, note in enumerate(notes, start=1)
     ]
 
-    def on(day: date) -> str:
+    def on(span: Span) -> str:
         found = zip(notes, texts, strict=True)
-        return "; ".join(text for note, text in found if note.span.meets(Span(day, day)))
+        return "; ".join(text for note, text in found if note.span.meets(span))
 
-    with_notes = {day: [*tip, on(date.fromisoformat(day))] for day, tip in values.items()}
+    with_notes = {day.date.isoformat(): [*values[day.date.isoformat()], on(day.span)] for day in days}
     return Tips([*lines, ("", None)], with_notes)
 
 

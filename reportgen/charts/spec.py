@@ -145,17 +145,26 @@ def text_width_px(text: str, font_px: float) -> float:
 
 
 def date_axis(
-    dates: Sequence[date], words: Mapping[date, str], size: Size, formatter: LocaleFormatter
+    dates: Sequence[date],
+    words: Mapping[date, str],
+    size: Size,
+    formatter: LocaleFormatter,
+    *,
+    months: bool = False,
 ) -> alt.X:
     """Return the axis of dates, with as many labels as fit; the last date always has one.
 
-    ``words`` are shown below the label of a date: "so far", "no rows".
+    ``words`` are shown below the label of a date: "so far", "no rows". With ``months`` a date stands for its
+    month.
     """
     step = max(1, -(-len(dates) // size.ticks))
     shown = dates[::-1][::step][::-1]
     weekday = len(dates) <= 14 and size.name == "wide"  # noqa: PLR2004 - as many as fit
     texts = {
-        day.isoformat(): [formatter.tick(day, weekday=weekday), *([words[day]] if day in words else [])]
+        day.isoformat(): [
+            formatter.month(day) if months else formatter.tick(day, weekday=weekday),
+            *([words[day]] if day in words else []),
+        ]
         for day in shown
     }
     axis = alt.Axis(

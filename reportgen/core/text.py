@@ -104,6 +104,10 @@ class LocaleFormatter:
             return self._date(value, "EEE d MMM", "MMMEd")
         return self._date(value, "d MMM", "MMMd")
 
+    def month(self, value: date) -> str:
+        """Return the month of a date: "Nov 2026"."""
+        return self._date(value, "MMM y", "yMMM")
+
     def span(self, value: Span) -> str:
         """Return first and last date, with their common month and year once: "Tue 17 - Mon 23 Nov 2026"."""
         first, last = value.first, value.last

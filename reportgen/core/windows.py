@@ -25,6 +25,9 @@ TITLES = {
 }
 """The title of each window whose name is not a number of days."""
 
+MAX_DAYS_DRAWN, MAX_DAYS_IN_WEEKS = 92, 400
+"""Maximum number of dates for a chart to draw days, and to draw weeks; it draws months of more."""
+
 SAME_WEEKDAYS = 364
 """Number of days that a span is moved back by for the same weekdays a year before."""
 
@@ -119,6 +122,29 @@ class Window:
         return self.previous.head(self.complete.days) if self.complete else None
 
 
+def bar_kind(window: Window) -> str:
+    """Return what one bar of a chart of ``window`` stands for: ``day``, ``week`` or ``month``."""
+    return "day" if window.days <= MAX_DAYS_DRAWN else "week" if window.days <= MAX_DAYS_IN_WEEKS else "month"
+
+
+def bars_of(window: Window) -> list[Span]:
+    """Return the dates of each bar: the first and the last may be a part of a week or month."""
+    kind = bar_kind(window)
+    if kind == "day":
+        return [Span(day, day) for day in window.span.dates()]
+    bars, first = [], window.span.first
+    while first <= window.span.last:
+        bars.append(Span(first, min(period(kind, first, window.week_start).last, window.span.last)))
+        first = bars[-1].end
+    return bars
+
+
+def is_whole(window: Window, bar: Span) -> bool:
+    """Return whether a bar has all dates of its week or month."""
+    kind = bar_kind(window)
+    return kind == "day" or bar == period(kind, bar.first, window.week_start)
+
+
 def check_window_name(name: str) -> None:
     """Check the name of a window.
 
@@ -148,20 +174,19 @@ def make_window(
     ``compare`` lists the kinds of its comparisons. Two that would be of the same dates are one.
     """
     kind = name.removeprefix("last-")
-    start = WEEKDAYS.index(week_start)
     if kind in PERIODS:
-        whole = _period(kind, today, start)
+        whole = period(kind, today, week_start)
         if kind != name:
-            whole = _period(kind, whole.first - timedelta(days=1), start)
+            whole = period(kind, whole.first - timedelta(days=1), week_start)
         span = Span(whole.first, min(whole.last, today))
-        label, before = f"{kind} before", _period(kind, whole.first - timedelta(days=1), start)
+        label, before = f"{kind} before", period(kind, whole.first - timedelta(days=1), week_start)
     else:
         days = int(name[:-1]) if name.endswith("d") else 1
         last = today - timedelta(days=name == "yesterday")
         span = Span(last - timedelta(days=days - 1), last)
         label, before = "day before" if days == 1 else f"{days} days before", span.earlier(days)
     if kind in PERIODS and kind != "week":
-        a_year_before = _period(kind, whole.first.replace(year=whole.first.year - 1), start)
+        a_year_before = period(kind, whole.first.replace(year=whole.first.year - 1), week_start)
     else:
         a_year_before = span.earlier(SAME_WEEKDAYS)
     labels = {"previous": label, "year": "year before"}
@@ -171,10 +196,10 @@ def make_window(
     return Window(name, span, earlier, today, today_complete, week_start)
 
 
-def _period(kind: str, day: date, week_start: int) -> Span:
+def period(kind: str, day: date, week_start: str) -> Span:
     """Return the whole week, month, quarter or year that ``day`` belongs to."""
     if kind == "week":
-        first = day - timedelta(days=(day.weekday() - week_start) % 7)
+        first = day - timedelta(days=(day.weekday() - WEEKDAYS.index(week_start)) % 7)
         return Span(first, first + timedelta(days=min(6, (date.max - first).days)))
     months = {"month": 1, "quarter": 3, "year": 12}[kind]
     begin = (day.month - 1) // months * months + 1

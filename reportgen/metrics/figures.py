@@ -9,14 +9,14 @@ the window's total; the window's total is the sum over its N dates, dates withou
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from reportgen.core.windows import Earlier, Span, Window, compared_dates
+from reportgen.core.windows import Earlier, Span, Window, bars_of, compared_dates
 from reportgen.sources.base import LeftOut
 from reportgen.sources.statements import Cell, PathTotals, relative_change
 
@@ -44,6 +44,22 @@ class Day(NamedTuple):
     previous_date: EarlierDate
     previous_recorded: bool
     compared: bool
+
+
+class Bar(NamedTuple):
+    """Several dates as one bar of a chart; ``previous`` is ``None`` if no earlier date has rows."""
+
+    span: Span
+    visits: int
+    previous: int | None
+    recorded: bool
+    complete: bool
+    previous_span: Span | None
+
+    @property
+    def date(self) -> date:
+        """The first date."""
+        return self.span.first
 
 
 @dataclass(frozen=True)
@@ -115,7 +131,7 @@ class WindowMetrics:
 
     window: Window
     total: int
-    comparison: Comparison
+    comparisons: Sequence[Comparison]
     paths: Sequence[PathTotals]
     changed_paths: Sequence[PathTotals]
     path_count: int
@@ -126,6 +142,11 @@ class WindowMetrics:
     sections: Sequence[PathTotals] = ()
     excluded: tuple[int, int] = (0, 0)
     forms: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def comparison(self) -> Comparison:
+        """The main comparison."""
+        return self.comparisons[0]
 
     @property
     def days(self) -> Sequence[Day]:
@@ -208,7 +229,7 @@ def window_metrics(
     return WindowMetrics(
         window=window,
         total=sum(visits.get(day, 0) for day in window.span.dates()),
-        comparison=compare(window, window.earlier[0], visits),
+        comparisons=[compare(window, earlier, visits) for earlier in window.earlier],
         paths=listed,
         changed_paths=changed_paths,
         path_count=path_count,
@@ -263,6 +284,30 @@ def section_totals(
     return totals
 
 
+def bars(window: Window, both: Comparison) -> list[Bar]:
+    """Return the bars of a chart of the window, with the earlier visits of a comparison."""
+    rows = iter(both.rows)
+    return [_bar(span, list(islice(rows, span.days))) for span in bars_of(window)]
+
+
+def _bar(span: Span, rows: Sequence[Day]) -> Bar:
+    before = [row.previous_date for row in rows if row.previous_date]
+    return Bar(
+        span=span,
+        visits=sum(row.visits for row in rows),
+        previous=sum(row.previous for row in rows) if any(row.previous_recorded for row in rows) else None,
+        recorded=any(row.recorded for row in rows),
+        complete=all(row.complete for row in rows),
+        previous_span=Span(before[0], before[-1]) if before else None,
+    )
+
+
+def sums_by_bar(window: Window, visits: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return visits by date, which is the last axis, as visits by bar of a chart."""
+    firsts = [(bar.first - window.span.first).days for bar in bars_of(window)]
+    return np.add.reduceat(visits, firsts, axis=-1)
+
+
 def cells_frame(cells: Sequence[Cell]) -> pd.DataFrame:
     """Return cells as a frame: ``date`` (datetime64[s]), ``path`` (object: str), ``visits`` (int64)."""
     return pd.DataFrame(
@@ -295,16 +340,16 @@ def by_date(metrics: WindowMetrics, cells: pd.DataFrame, paths: Sequence[str]) -
 
 
 def stack(metrics: WindowMetrics, cells: pd.DataFrame, series: Sequence[str]) -> pd.DataFrame:
-    """Return each date's visits split into the paths of ``series`` and all others.
+    """Return the visits of each bar split into the paths of ``series`` and all others.
 
-    ``cells`` is as in :func:`by_date`. The result has one row for each date, one int64 column for each path
-    in order, and last the column :data:`OTHER`. A row's sum is the date's visits.
+    ``cells`` is as in :func:`by_date`. The result has one row for each bar, one int64 column for each path
+    in order, and last the column :data:`OTHER`. A row's sum is the bar's visits.
     """
     named = by_date(metrics, cells, series)
     other = np.array([day.visits for day in metrics.days], dtype="int64") - named.sum(axis=0)
     # An index of dtype str would turn OTHER into NaN.
     columns = pd.Index([*series, OTHER], dtype="object")
-    return pd.DataFrame(np.vstack([named, other]).T, columns=columns)
+    return pd.DataFrame(sums_by_bar(metrics.window, np.vstack([named, other])).T, columns=columns)
 
 
 def colour_slots(tops: Sequence[Sequence[str]], slots: int) -> Mapping[str, int]:

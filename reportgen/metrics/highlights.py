@@ -24,13 +24,14 @@ def sentences(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
 
     Paths in them are enclosed in :data:`reportgen.core.text.OPEN` and ``CLOSE``.
     """
-    if not metrics.total and not metrics.comparison.previous_total:
+    if not metrics.total and not any(both.previous_total for both in metrics.comparisons):
         return []
+    others = [_total(metrics, both, formatter) for both in metrics.comparisons[1:] if both.days]
     if not metrics.comparison.days:
-        return _best_day(metrics, formatter)
-    found = [_total(metrics, formatter)]
+        return others + _best_day(metrics, formatter)
+    found = [_total(metrics, metrics.comparison, formatter)]
     changed_paths = sorted(metrics.changed_paths, key=lambda row: -abs(row.difference))
-    found += _explained(metrics, changed_paths[:MAX_NAMED], formatter)
+    found += _explained(metrics, changed_paths[:MAX_NAMED], formatter) + others
     enough = smallest_named_change(metrics.total)
     new = [(row.path, row.complete) for row in changed_paths if not row.before and row.complete >= enough]
     gone = [(row.path, row.previous) for row in changed_paths if not row.visits and row.previous >= enough]
@@ -42,8 +43,7 @@ def sentences(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
     return found[:MAX_SENTENCES]
 
 
-def _total(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
-    both = metrics.comparison
+def _total(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatter) -> str:
     if both.span is None or both.previous_span is None:
         raise ValueError("nothing is compared")
     now, before = formatter.span(both.span), formatter.span(both.previous_span)
@@ -71,8 +71,14 @@ def earlier_name(earlier: Earlier) -> str:
     return "the week before" if earlier.label == "7 days before" else f"the {earlier.label}"
 
 
-def comparison_note(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatter) -> str:
+def comparison_note(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
     """Return why not every complete day is compared; empty if each is."""
+    notes = [_left_out(metrics, both, formatter) for both in metrics.comparisons]
+    labels = ["", *(f"{both.earlier.label.capitalize()}: " for both in metrics.comparisons[1:])]
+    return " ".join(label + note for label, note in zip(labels, notes, strict=True) if note)
+
+
+def _left_out(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatter) -> str:
     since, earlier, year = metrics.since, both.earlier.span, metrics.window.today.year
     recorded = ""
     if since:

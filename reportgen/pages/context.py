@@ -16,9 +16,9 @@ from reportgen.charts.svg import placeholder
 from reportgen.config.chart_notes import ChartNote
 from reportgen.core.cron import Due
 from reportgen.core.text import CLOSE, LONGEST_NAME, OPEN, LocaleFormatter, cut, shorten, visible
-from reportgen.core.windows import Span, runs
+from reportgen.core.windows import Span, bar_kind, bars_of, runs
 from reportgen.metrics.dataset import note_sentences
-from reportgen.metrics.figures import WindowMetrics
+from reportgen.metrics.figures import WindowMetrics, bars
 from reportgen.metrics.highlights import comparison_note
 from reportgen.metrics.left_out import excluded_sentence, left_out_sentence, left_out_summary
 from reportgen.sources.statements import PathTotals, relative_change
@@ -125,7 +125,8 @@ def page_variables(site: SiteHeader, page: Page, *, root: str, here: str) -> dic
         "stacked": metrics.window.days > MAX_DAYS_SIDE_BY_SIDE,
         "stem": f"{_slug(site.name)}-{metrics.window.name}-{metrics.window.span.last.isoformat()}",
         "figures": list(figures(metrics, formatter)),
-        "comparison_note": comparison_note(metrics, metrics.comparison, formatter),
+        "bar_kind": bar_kind(metrics.window),
+        "comparison_note": comparison_note(metrics, formatter),
         "changes": [sentence_parts(sentence) for sentence in page.changes],
         "charts": [_chart_variables(chart, page.metrics.window.name, site.timezone) for chart in page.charts],
         "annotations": [_note_variables(site, note) for note in page.annotations],
@@ -164,7 +165,6 @@ def cut_path(path: str) -> CutPath:
 def figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figure]:
     """Yield the figures at the top of a window's page, in their order."""
     running = metrics.window.running
-    today = metrics.window.days - 1 if running else None
     so_far = ""
     if running:
         now = formatter.number(metrics.recent[-1])
@@ -188,36 +188,47 @@ def figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figu
                 name, value, f"{'full day' if known else 'no rows'}, {formatter.day(day)}", spark=spark
             )
     else:
-        daily = [day.visits for day in metrics.days]
-        yield Figure("Visits", total, detail, spark=sparklines.bars(daily, running=today))
+        drawn = [bar.visits for bar in bars(metrics.window, metrics.comparison)]
+        today = len(drawn) - 1 if running else None
+        yield Figure("Visits", total, detail, spark=sparklines.bars(drawn, running=today))
         yield from _comparison_figures(metrics, formatter)
     yield Figure("Paths visited", formatter.number(metrics.path_count), "with at least one visit")
 
 
 def _comparison_figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figure]:
-    both, best, average = metrics.comparison, metrics.best_day, metrics.daily_average
-    if both.span and both.previous_span:
+    best, average = metrics.best_day, metrics.daily_average
+    for both in metrics.comparisons:
+        if not both.span or not both.previous_span:
+            continue
         moved = both.total - both.previous_total if both.previous_total else 0
         year = metrics.window.span.last.year
         spans = [formatter.short_span(span, year) for span in (both.span, both.previous_span)]
+        drawn = [bar for bar in bars(metrics.window, both) if bar.complete and bar.recorded]
+        pairs = [(bar.visits, bar.previous) for bar in drawn if bar.previous is not None]
         yield Figure(
-            "Change",
+            "Change" if both is metrics.comparison else f"Change on the {both.earlier.label}",
             formatter.percent(both.change) if both.total or both.previous_total else "\N{EN DASH}",
             f"{spans[0]} against {spans[1]}",
             "up" if moved > 0 else "down" if moved < 0 else "",
-            sparklines.lines([day.visits for day in both.compared], [day.previous for day in both.compared]),
+            sparklines.lines([now for now, _ in pairs], [before for _, before in pairs]) if pairs else None,
         )
     if average is None or not any(day.recorded for day in metrics.complete_days):
         return
-    visits = [day.visits for day in metrics.complete_days]
-    total, days = sum(visits), len(visits)
+    total, days = sum(day.visits for day in metrics.complete_days), len(metrics.complete_days)
     # From a thousand on, whole visits are enough; computed in integers, which stay exact where floats do not.
     whole = formatter.number((2 * total + days) // (2 * days))
     mean = formatter.decimal(average) if average < 1000 else whole  # noqa: PLR2004
     of = f"of {formatter.count(days, 'complete day')}"
-    yield Figure("Daily average", mean, of, spark=sparklines.with_mean(visits, average))
+    known = [
+        bar
+        for bar in bars(metrics.window, metrics.comparison)
+        if bar.span.first <= metrics.complete_days[-1].date and bar.span.last >= metrics.complete_days[0].date
+    ]
+    visits = [bar.visits for bar in known]
+    spark = sparklines.with_mean(visits, sum(visits) / len(visits))
+    yield Figure("Daily average", mean, of, spark=spark)
     if best:
-        at = [day.date for day in metrics.complete_days].index(best[0])
+        at = next(at for at, bar in enumerate(known) if bar.span.first <= best[0] <= bar.span.last)
         on = formatter.day(best[0])
         yield Figure("Best day", formatter.number(best[1]), on, spark=sparklines.bars(visits, highlighted=at))
 
@@ -290,7 +301,7 @@ def _rows(
 
     ``bar`` is the share relative to the largest, in percent.
     """
-    running = metrics.window.days - 1 if metrics.window.running else None
+    running = len(bars_of(metrics.window)) - 1 if metrics.window.running else None
     largest = max((row.visits for row in rows), default=0) or 1
     for rank, row in enumerate(rows, start=1):
         yield row._asdict() | {

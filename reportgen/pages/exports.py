@@ -7,6 +7,7 @@ CSV is RFC 4180 in UTF-8. A cell that a spreadsheet would run as a formula gets 
 import csv
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from reportgen.sources.statements import PathTotals
 if TYPE_CHECKING:  # reading the source writes CSV, and must not load pandas
     from reportgen.config.chart_notes import ChartNote
     from reportgen.metrics.dataset import Forms
-    from reportgen.metrics.figures import WindowMetrics
+    from reportgen.metrics.figures import Comparison, WindowMetrics
 
 SCHEMA_VERSION = 1
 PATHS_HEADER = ("path", "visits", "share", "previous", "change")
@@ -81,6 +82,9 @@ def report_json(
         "changes": list(changes),
         "notes": list(notes),
     }
+    usual = re.fullmatch("today|[0-9]+d", metrics.window.name) and both.days == both.complete_days
+    if not usual or [each.earlier.kind for each in metrics.comparisons] != ["previous"]:
+        report["comparisons"] = [_comparison(each) for each in metrics.comparisons]
     if metrics.since:
         report["recorded_since"] = metrics.since.isoformat()
     if metrics.sections:
@@ -99,6 +103,27 @@ def report_json(
             for number, note in enumerate(annotations, start=1)
         ]
     return (json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+
+
+def _comparison(both: "Comparison") -> dict[str, Any]:
+    """Return a comparison: its dates, and the earlier visits of each date of the window."""
+    spans = {"": both.span, "previous_": both.previous_span}
+    dates = {
+        f"{name}{end}": getattr(span, field).isoformat()
+        for name, span in spans.items()
+        if span
+        for end, field in (("start", "first"), ("end", "last"))
+    }
+    return {
+        "kind": both.earlier.kind,
+        "complete_days": both.complete_days,
+        "days": both.days,
+        **dates,
+        "total": both.total,
+        "previous_total": both.previous_total,
+        "change": both.change,
+        "daily_previous": [row.previous if row.previous_recorded else None for row in both.rows],
+    }
 
 
 def daily_csv(metrics: "WindowMetrics") -> bytes:

@@ -28,6 +28,7 @@ from reportgen.metrics.figures import (
     colour_slots,
     section_totals,
     stack,
+    sums_by_bar,
     window_metrics,
 )
 from reportgen.pages import exports
@@ -202,9 +203,10 @@ def section_series(metrics: WindowMetrics, cells: pd.DataFrame) -> dict[str, lis
 
 
 def series(metrics: WindowMetrics, cells: pd.DataFrame) -> dict[str, list[int]]:
-    """Return the daily visits of each listed path; an empty mapping for a window of one day."""
+    """Return the visits of each listed path by bar of a chart; an empty mapping for a window of one day."""
     listed = [row.path for row in metrics.paths] if metrics.window.days > 1 else []
-    return dict(zip(listed, by_date(metrics, cells, listed).tolist(), strict=True))
+    visits = sums_by_bar(metrics.window, by_date(metrics, cells, listed))
+    return dict(zip(listed, visits.tolist(), strict=True))
 
 
 def _make_charts(
@@ -223,7 +225,7 @@ def _make_charts(
     else:
         split = stack(metrics, figures.cells, coloured_paths(metrics))
         stacked = charts.visits_by_path(metrics, split, slots, formatter, notes)
-    if not metrics.comparison.days:
+    if not any(both.days for both in metrics.comparisons):
         return [stacked]
     return [stacked, charts.against_previous(metrics, formatter, notes)]
 

@@ -284,7 +284,7 @@ def strokes(svg: str) -> dict[str, set[str]]:
 @pytest.mark.parametrize(("days", "gaps", "today"), [
     (7, ["0.75", "0.75"], [1.5, 1.5]),
     (90, ["0.75", "0"], [1.5, 340 / 90 / 4]),
-    (366, ["0", "0"], [960 / 366 / 4, 340 / 366 / 4]),
+    (366, ["0.75", "0.75"], [1.5, 1.5]),  # weeks
 ])  # fmt: skip
 def test_bars_have_no_gaps_if_dates_are_too_narrow(days: int, gaps: list[str], today: list[float]) -> None:
     """Gaps would hide bars of less than 6 px; today's outline is thin there, too."""
@@ -801,3 +801,50 @@ def test_drawings_replace_their_placeholders_and_nothing_else(usual: list[Chart]
     files = insert_svgs(draft)
     expected = page.replace(placeholder("7d/a.wide"), svgs(usual[0])["wide"])
     assert (files["a.html"].decode(), files["a.csv"].decode()) == (expected, page)
+
+
+# Weeks and months.
+
+
+@pytest.mark.parametrize(("days", "unit", "bars", "tip"), [
+    (93, "week", 15, "16 \u2013 22 Nov 2026"),
+    (1100, "month", 37, "1 \u2013 31 Oct 2026"),
+])  # fmt: skip
+def test_long_windows_are_drawn_by_week_or_month(days: int, unit: str, bars: int, tip: str) -> None:
+    """No visit is lost. Parts of a week or month say so."""
+    rows = [(day, f"/{day % 3}", 1 + day % 7) for day in range(2 * days)]
+    by_path, compared = drawn(rows, f"{days}d")
+    assert by_path.title == f"Visits per {unit} by path"
+    assert compared.title == f"Visits per {unit} against the {days} days before"
+    total = sum(visits for day, _, visits in rows if day < days)
+    assert sum(row["visits"] for row in by_path.rows["visits"]) == total
+    points = [row for row in compared.rows["visits"] if row["part"] in {"complete", "running"}]
+    assert sum(row["visits"] for row in points) == total
+    for chart in (by_path, compared):
+        assert len(chart.rows["dates"]) == len(chart.tips.values) == bars
+        assert "weekends" not in chart.rows
+        first, *_, before, last = (tips[0] for tips in chart.tips.values.values())
+        assert first.endswith(f", part of the {unit}")
+        assert (before, last.endswith("23 Nov 2026, part of the " + unit)) == (tip, True)
+        svg = svgs(chart)["wide"]
+        assert ">so far<" in svg
+        assert ">part<" in svg
+
+
+def test_a_second_comparison_is_a_dashed_line_with_its_dates() -> None:
+    window = make_window("7d", TODAY, today_complete=False, compare=("previous", "year"))
+    found = read_figures([(days, "/", days + 1) for days in range(372)], [window])
+    _, chart = make_pages(found, ENGLISH)[0].charts
+    other = [row["visits"] for row in chart.rows["visits"] if row["part"] == "other"]
+    assert other == [371, 370, 369, 368, 367, 366, 365]
+    assert list(series_names(chart).values())[2] == "Tue 18 \u2013 Mon 24 Nov 2025 (dashed)"
+    assert chart.tips.lines[-1] == ("Year before", "var(--quiet)")
+    assert chart.tips.values["2026-11-22"][1:] == ["2", "9 on Sun 15 Nov 2026", "366 on Sun 23 Nov 2025"]
+    assert "stroke-dasharray" in svgs(chart)["wide"]
+
+
+def test_today_without_rows_is_drawn_without_a_line_to_it() -> None:
+    rows = [(days, "/", 9) for days in range(1, 14)]
+    chart = compared(rows)
+    assert {row["part"] for row in chart.rows["visits"]} == {"previous", "complete", "dashed"}
+    assert all(svg for svg in svgs(chart).values())

@@ -6,7 +6,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reportgen.core.windows import (
@@ -15,7 +15,11 @@ from reportgen.core.windows import (
     WEEKDAYS,
     Span,
     Window,
+    bar_kind,
+    bars_of,
     check_window_name,
+    compared_dates,
+    is_whole,
     look_back,
     make_window,
     runs,
@@ -89,7 +93,8 @@ def test_a_longer_month_is_compared_with_all_days_of_the_shorter_one_before() ->
     """On 31 March, 30 dates are over; February has 28, so 28 are compared."""
     window = window_of("month", date(2026, 3, 31))
     assert window.complete == Span(date(2026, 3, 1), date(2026, 3, 30))
-    assert window.compared == Span(date(2026, 3, 1), date(2026, 3, 28))
+    pairs = compared_dates(window, window.earlier[0], window.previous.dates() + window.span.dates())
+    assert [day.day for day, _ in pairs] == [before.day for _, before in pairs] == list(range(1, 29))
     assert window.complete_previous == Span(date(2026, 2, 1), date(2026, 2, 28))
 
 
@@ -117,6 +122,29 @@ def test_two_comparisons_with_the_same_dates_are_one(name: str, kinds: list[str]
     assert [earlier.kind for earlier in window_of(name, compare=("year", "previous")).earlier] == kinds
 
 
+@pytest.mark.parametrize(("days", "kind", "bars"), [
+    (1, "day", 1), (92, "day", 92), (93, "week", 15), (400, "week", 58),
+    (401, "month", 14), (1100, "month", 37),
+])  # fmt: skip
+def test_long_windows_are_drawn_by_week_or_month(days: int, kind: str, bars: int) -> None:
+    window = window_of(f"{days}d")
+    assert (bar_kind(window), len(bars_of(window))) == (kind, bars)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 1100), st.dates(date(1010, 1, 1), date(9990, 1, 1)), st.sampled_from(WEEKDAYS))
+def test_every_date_of_a_window_is_in_one_bar_and_only_the_ends_are_parts(
+    days: int, today: date, start: str
+) -> None:
+    window = window_of(f"{days}d", today, week_start=start)
+    bars = bars_of(window)
+    assert [day for bar in bars for day in bar.dates()] == window.span.dates()
+    assert all(is_whole(window, bar) for bar in bars[1:-1])
+    if bar_kind(window) != "day":
+        first = bars[1].first
+        assert first.weekday() == WEEKDAYS.index(start) if bar_kind(window) == "week" else first.day == 1
+
+
 days = st.dates(date(1003, 1, 1), date(9998, 12, 31))
 
 
@@ -138,6 +166,7 @@ def test_every_date_belongs_to_exactly_one_week_month_quarter_and_year(day: date
         )
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([*TITLES, "1d", "30d", "365d", "1100d"]),
     days,
@@ -158,11 +187,11 @@ def test_every_comparison_has_as_many_complete_days_on_both_sides(
         assert 0 <= window.days - earlier.span.days <= 3
         assert earlier.span.last < window.span.last
         assert earlier.span.first < window.span.first
-    if window.compared and window.complete_previous:
-        assert window.compared.days == window.complete_previous.days <= complete
-        assert window.compared.first == window.span.first
-        assert window.complete_previous.first == window.previous.first
-        assert (window.complete_previous.days == complete) or window.previous.days < window.days
+        pairs = compared_dates(window, earlier, {*window.span.dates(), *earlier.span.dates()})
+        assert len(pairs) == min(complete, earlier.span.days)
+        assert all(before < day for day, before in pairs)
+        assert [day for day, _ in pairs] == window.span.dates()[: len(pairs)]
+        assert [before for _, before in pairs] == earlier.span.dates()[: len(pairs)]
     assert look_back([window]).first <= min(earlier.span.first for earlier in window.earlier)
     assert look_back([window]).last == today
 

@@ -1,5 +1,6 @@
 """Every kind of window, built as a whole from a table of two years."""
 
+import json
 import sqlite3
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
@@ -37,7 +38,7 @@ def test_all_windows_together_make_a_sound_release(
     config = config_from_options(
         {
             "source": {"url": f"sqlite:///{table}"}, "windows": NAMES, "default_window": "month",
-            "compare": compare, "week_start": "sunday",
+            "compare": f"{compare},{'previous' if compare == 'year' else 'year'}", "week_start": "sunday",
         }
     )  # fmt: skip
     now = datetime.fromisoformat(f"{today}T12:00:00+00:00").astimezone(UTC)
@@ -50,3 +51,15 @@ def test_all_windows_together_make_a_sound_release(
     }
     assert_sound(files, NAMES)
     assert b">This month</a>" in files["index.html"]
+    for name in NAMES:
+        report = json.loads(files[f"{name}/report.json"])
+        main = report.get("comparisons", [{"kind": compare}])[0]
+        assert main["kind"] == compare
+        for both in report.get("comparisons", []):
+            earlier = both["daily_previous"]
+            assert len(earlier) == report["days"]
+            assert sum(visits or 0 for visits in earlier[: both["complete_days"]]) == both["previous_total"]
+            if both["days"]:
+                spans = (("start", "end"), ("previous_start", "previous_end"))
+                lengths = {date.fromisoformat(both[b]) - date.fromisoformat(both[a]) for a, b in spans}
+                assert lengths == {timedelta(days=both["days"] - 1)}

@@ -46,7 +46,7 @@ def noted(
     """Return why not all days are compared if only these days ago have rows."""
     window = make_window(name, today, today_complete=over, **options)
     (metrics,) = read_figures([(day, "/", 9) for day in days], [window]).metrics
-    return comparison_note(metrics, metrics.comparison, formatter)
+    return comparison_note(metrics, formatter)
 
 
 def evenly(path: str, now: int, before: int) -> list[Row]:
@@ -381,4 +381,19 @@ def test_numbers_and_dates_in_sentences_follow_the_locale() -> None:
         "Down 60\xa0% on the week before: 1.500 fewer visits "
         "(1.000 on Di., 17.\u2009\u2013\u2009So., 22. Nov. 2026, "
         "2.500 on Di., 10.\u2009\u2013\u2009So., 15. Nov. 2026)."
+    )
+
+
+def test_a_second_comparison_has_a_sentence_after_the_paths_of_the_first() -> None:
+    window = make_window("7d", TODAY, today_complete=False, compare=("previous", "year"))
+    rows = [(days, "/", 10 if days < 7 else 5) for days in range(372)]
+    (metrics,) = read_figures(rows, [window]).metrics
+    total, paths, year = map(bare, sentences(metrics, ENGLISH))
+    assert total.startswith("Up 100% on the week before: 30 more visits (60 on Tue 17")
+    assert paths.startswith("/ brought 30 of them")
+    assert year.startswith("Up 100% on the same days a year before: 30 more visits (60 on Tue 17")
+    (metrics,) = read_figures(rows[:14], [window]).metrics
+    assert len(sentences(metrics, ENGLISH)) == 2
+    assert comparison_note(metrics, ENGLISH) == (
+        "Year before: Recorded since Tue 10 Nov: comparisons begin on 9 Nov 2027."
     )
