@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
@@ -39,6 +40,10 @@ UNITS_OF_A_SECOND = {"1e17": "1e9", "1e14": "1e6", "1e11": "1e3"}
 """Numbers of this size are times in parts of a second: how many parts a second has."""
 
 
+CLOSE = 0.88
+"""How alike a misspelled variable is: one or two letters differ."""
+
+
 class FormatError(ValueError):
     """A format string cannot be read."""
 
@@ -64,6 +69,8 @@ class LogFormat:
     time_form: str
     pattern: str = ""
     paths: Sequence[str] = ()
+    parts: Sequence[tuple[str, str]] = ()
+    """The variables and texts of a format string, with the part of the pattern that reads each."""
 
     def reads(self, line: str) -> bool:
         """Whether the line has this format."""
@@ -76,6 +83,15 @@ class LogFormat:
         except (ValueError, KeyError, TypeError, RecursionError):
             return False
         return True
+
+    def first_mismatch(self, line: str) -> str:
+        """Return the first variable or text of the format string that ``line`` does not have."""
+        pattern = "^"
+        for name, part in self.parts:
+            pattern += part
+            if not re.match(pattern, line):
+                return name
+        return ""
 
     @property
     def parsed(self) -> str:
@@ -117,29 +133,42 @@ def parse_format(text: str, name: str = "source.log.format") -> LogFormat:
         FormatError: it lacks a field, or has a variable that cannot be read; the message has the position.
 
     """
-    pieces = list(_apache_pieces(text) if re.search(r"%[\w<>{!]", text) else _nginx_pieces(text))
+    sign = "%" if re.search(r"%[\w<>{!]", text) else "$"
+    pieces = list(_apache_pieces(text) if sign == "%" else _nginx_pieces(text))
     fields: list[Field] = []
     time_form = ""
-    pattern, quoted = "^", False
+    parts, quoted, last = [], False, ""
     for piece, following in pairwise([*pieces, Piece("", "", 0)]):
         if not piece.name:
             quoted ^= piece.literal.count('"') % 2 == 1
-            pattern += re.escape(piece.literal).replace("\\ ", " ")
+            shown = f'"{piece.literal}"{last and f" after {last}"}'
+            parts.append((shown, re.escape(piece.literal).replace("\\ ", " ")))
             continue
+        last = f"{sign}{piece.name}"
         field, form = FIELDS.get(piece.name), _time_form(piece.name)
         if form and not time_form:
             field, time_form = "time", form
         value = _value_pattern(piece.name, following.literal[:1], quoted=quoted)
         if field is None or field in fields:
-            pattern += value
+            parts.append((last, value))
         else:
             fields.append(field)
-            pattern += f"({value})"
+            parts.append((last, f"({value})"))
     known = {*fields, *(("method", "target") if "request" in fields else ())}
     for needed, names in NEEDED.items():
         if needed not in known:
-            raise FormatError(f"has no {needed}: add {names}")
-    return LogFormat(name, tuple(fields), time_form, pattern)
+            raise FormatError(f"has no {needed}: add {names}{_misspelled(needed, sign, pieces)}")
+    pattern = "".join(["^", *(part for _, part in parts)])
+    return LogFormat(name, tuple(fields), time_form, pattern, parts=tuple(parts))
+
+
+def _misspelled(needed: Field, sign: str, pieces: Sequence[Piece]) -> str:
+    """Return a question whether a variable was meant to hold the field ``needed``; empty if none is close."""
+    known = [*TIMES] if needed == "time" else [name for name in FIELDS if FIELDS[name] in {needed, "request"}]
+    for piece in (piece for piece in pieces if not {piece.name} & {*TIMES, *FIELDS}):
+        for close in get_close_matches(piece.name, known, 1, CLOSE):
+            return f'. Unknown variable "{sign}{piece.name}": did you mean "{sign}{close}"?'
+    return ""
 
 
 NEEDED: dict[Field, str] = {

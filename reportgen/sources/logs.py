@@ -308,8 +308,8 @@ class LogSource(DuckdbConnectionSource):
         shown = "; ".join(examples) or f"they have more than {EXAMPLE_LENGTH:,} characters"
         raise SourceError(
             f"{self.name}: {unread:,} of {lines:,} lines are unreadable ({percent} %, and at most"
-            f" {MAX_UNREADABLE} % may be): {shown}. Set source.log.format to the format of these lines, or"
-            " name only files of one server"
+            f" {MAX_UNREADABLE} % may be): {shown}. {'Correct' if self.settings.log.format else 'Set'}"
+            " source.log.format to the format of these lines, or name only files of one server"
         )
 
     def _unreadable_lines(self) -> Iterator[str]:
@@ -323,7 +323,8 @@ class LogSource(DuckdbConnectionSource):
                     for number, line in lines.items():
                         if number not in read or UNREADABLE.search(line):
                             place = f"{file}:{number}" if len(self._files) > 1 else f"line {number}"
-                            yield f'{place}: "{row_example([_without_reader(line)])}"'
+                            time = ", whose time cannot be read" if form.reads(line) else ""
+                            yield f'{place}: "{row_example([_without_reader(line)])}"{time}'
 
 
 def log_format_of(file: str, log: LogSettings) -> LogFormat | None:
@@ -352,11 +353,16 @@ def log_format_of(file: str, log: LogSettings) -> LogFormat | None:
     except FormatError as exc:
         raise ConfigError(f'source.log.format "{log.format}" {exc}') from None
     if form is None or not any(map(form.reads, lines)):
-        known = "source.log.format" if log.format else ", ".join(each.name for each in KNOWN_FORMATS)
+        first = f'The first: "{row_example([_without_reader(lines[0])])}"'
+        if form and log.format:
+            raise SourceError(
+                f'{file}: its lines do not have source.log.format "{row_example([log.format])}". {first}. It'
+                f" differs at {row_example([form.first_mismatch(lines[0])])}. Correct the format"
+            )
+        known = ", ".join(each.name for each in KNOWN_FORMATS)
         raise SourceError(
-            f"{file}: its lines do not have the format of an access log ({known}). The first: "
-            f'"{row_example([_without_reader(lines[0])])}". Set source.log.format to the log_format of '
-            "nginx or the LogFormat of Apache that wrote it"
+            f"{file}: its lines do not have the format of an access log ({known}). {first}. Set"
+            " source.log.format to the log_format of nginx or the LogFormat of Apache that wrote it"
         )
     if log.hosts and "host" not in form.fields:
         raise SourceError(

@@ -279,11 +279,45 @@ def test_rotated_and_packed_files_are_read_together(tmp_path: Path) -> None:
         ("log_format m '$time_local;", "has a quote without its end"),
         ("'$time_local $request' $status", "has a quote without its end, or text outside its quotes"),
         ("%{%H:%M:%S}t %r %{%z}t %>s", "has no time"),
+        (
+            "[$time_iso8061] $request $status",
+            'Unknown variable "\\$time_iso8061": did you mean "\\$time_iso8601"',
+        ),
+        ("$time_local $request $statuss", 'Unknown variable "\\$statuss": did you mean "\\$status"'),
+        ("$time_local $request $request_time", r"has no status: add \$status \(Apache: %>s\)$"),
     ],
 )
 def test_a_mistake_in_a_format_is_named_with_its_position(text: str, message: str) -> None:
     with pytest.raises(FormatError, match=message):
         parse_format(text)
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (
+            '$remote_addr - $remote_user [$time_local] "$request" $status',
+            r"differs at \$time_local\. Correct",
+        ),
+        ('$remote_addr [$time_local] "$request" $status', r'differs at " \[" after \$remote_addr\. Correct'),
+        ('%h %l %u [%{%F %T %z}t] "%r" %>s', r"differs at %\{%F %T %z\}t\. Correct"),
+    ],
+)
+def test_a_format_that_does_not_fit_is_shown_beside_a_line(form: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as error:
+        read_log(write(tmp_path, [combined(time="2026-11-26T12:00:00+00:00")] * 2), format=form)
+    assert re.search(message, str(error.value))
+    assert f'do not have source.log.format "{form}". The first: "…[' in str(error.value)
+    assert "Set source.log.format" not in str(error.value)
+
+
+def test_lines_whose_time_has_another_form_are_shown(tmp_path: Path) -> None:
+    said = r'100 %.*: line 1: ".*", whose time cannot be read; line 2: .*\. Correct source\.log\.format'
+    with pytest.raises(SourceError, match=said):
+        read_log(
+            write(tmp_path, [combined()] * 20),
+            format='$remote_addr - $remote_user [$time_iso8601] "$request" $status',
+        )
 
 
 def test_a_format_with_quotes_and_comments_is_that_of_the_server() -> None:
