@@ -55,7 +55,8 @@ def _total(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatter)
         return f"{total} on {now}, as many as on {before}."
     more = formatter.count(abs(moved), f"{'more' if moved > 0 else 'fewer'} visit")
     earlier = earlier_name(both.earlier)
-    if metrics.window.days == 1:  # a page of one day shows no percentages
+    # A page of one day shows no percentages, and 0 % is none.
+    if metrics.window.days == 1 or not round((both.change or 0) * 100, 1):
         found = f"{more} than {earlier}"
     else:
         points = formatter.unsigned_percent(both.change or 0)

@@ -85,6 +85,7 @@ def contributions(sentence: str, change: int) -> list[tuple[str, int]]:
         (2, 1, f"Up 100% on the week before: 1 more visit (2 on {NOW}, 1 on {BEFORE})."),
         (1, 2, f"Down 50% on the week before: 1 fewer visit (1 on {NOW}, 2 on {BEFORE})."),
         (0, 2, f"Down 100% on the week before: 2 fewer visits (0 on {NOW}, 2 on {BEFORE})."),
+        (9999, 10000, f"1 fewer visit than the week before (9,999 on {NOW}, 10,000 on {BEFORE})."),
         (1, 1, f"1 visit on {NOW}, as many as on {BEFORE}."),
         (5, 0, f"5 visits on {NOW}; none on {BEFORE}."),
         (1, 0, f"1 visit on {NOW}; none on {BEFORE}."),
