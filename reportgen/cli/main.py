@@ -213,7 +213,8 @@ def serve(
         int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
     ] = None,
     schedule: Annotated[
-        bool, typer.Option(" /--no-schedule", help="Serve the pages, and start no builds.")
+        bool,
+        typer.Option(" /--no-schedule", show_default=False, help="Serve the pages, and start no builds."),
     ] = True,
     processes: ProcessesOption = None,
     source: SourceOption = None,
