@@ -141,6 +141,8 @@ def read(site: Path, window: str) -> Files:
     """Return a published window; check that its JSON is valid by its schema and adds up."""
     report = json.loads((site / window / "report.json").read_bytes())
     Draft202012Validator(SCHEMA).validate(report)
+    for both in report.pop("comparisons", []):
+        assert {name: both[name] for name in report["complete"]} == report["complete"]
     for note in report["notes"]:
         assert note["kind"] == "future_date"
         assert note.pop("example").partition(",")[0] > report["end"]

@@ -150,7 +150,12 @@ def check_files(files: Mapping[str, bytes], case: Case, true: Truth) -> None:
         report = json.loads(files[f"{window}/report.json"])
         reports[window] = report
         SCHEMA.validate(report)
-        report = {name: value for name, value in report.items() if name not in {"built_at", "changes"}}
+        left_out = {"built_at", "changes", "comparisons"}
+        (compared,) = report.get("comparisons", [report["complete"] | {"complete_days": None}])
+        assert {name: compared[name] for name in report["complete"]} == report["complete"]
+        partial = compared["complete_days"] is not None
+        assert partial == (report["complete"]["days"] != length(window) - (case.as_of is None))
+        report = {name: value for name, value in report.items() if name not in left_out}
         assert all(note.pop("example") for note in report["notes"])
         assert report == expected
         assert sum(d["visits"] for d in report["daily"]) == report["total"]
