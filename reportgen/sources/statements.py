@@ -65,6 +65,10 @@ KIND = """CASE WHEN {day} IS NULL THEN 1
                 WHEN {visits} < 0 THEN 5
                 ELSE 0 END"""
 IN_RANGE = "{stored_date} >= {first} AND {stored_date} < {end}"
+IN_TWO_RANGES = (
+    "({stored_date} >= {first} AND {stored_date} < {first_range_end}"
+    " OR {stored_date} >= {second_range} AND {stored_date} < {end})"
+)
 CLASSIFIED = f"""
 WITH classified AS (
     SELECT {{day}} AS day, {{path}} AS path, {{visits}} AS visits,
@@ -363,11 +367,17 @@ def read_paths(
     on_compared, compared_values = _on_dates(source, "compared", [day for day, _ in compared])
     on_previous, previous_values = _on_dates(source, "previous", [before for _, before in compared])
     rules, parts = source.rules, {"on_compared": on_compared, "on_previous": on_previous}
+    statement, ranges = PATHS_BY_RULES if rules else PATHS, {}
+    if previous.end < span.first:  # such as a year before
+        statement = statement.replace(IN_RANGE, IN_TWO_RANGES)
+        stored_value = source.dialect.stored_date_value
+        ranges = {"first_range_end": stored_value(previous.end), "second_range": stored_value(span.first)}
     result = _execute(
         source,
-        PATHS_BY_RULES if rules else PATHS,
+        statement,
         parts | {"by_rules": source.by_rules("stored")} if rules else parts,
         **_span_bounds(source, Span(previous.first, span.last)),
+        **ranges,
         **compared_values,
         **previous_values,
         start=value(span.first),

@@ -184,6 +184,14 @@ def test_a_path_is_compared_only_on_the_dates_that_are_named(engine: Engine) -> 
     assert rows == [["/a", 2**7 - 1, complete, previous, 2**14 - 2**7]]
 
 
+def test_dates_between_a_window_and_the_year_before_are_not_read(engine: Engine) -> None:
+    url = engine.load([(day(days), "/a", days) for days in (0, 1, 6, 7, 200, 364, 365, 370, 371)])
+    window = make_window("7d", TODAY, today_complete=False, compare=("year",))
+    with engine.open(url, span=Span(day(371), TODAY)) as source:
+        rows, _ = path_rows(source, window)
+    assert rows == [["/a", 7, 7, 365 + 370, 364 + 365 + 370]]
+
+
 def test_text_that_is_not_a_date_is_counted(text_engine: Engine) -> None:
     """It is counted wherever it sorts."""
     url = text_engine.load(
