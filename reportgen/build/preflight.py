@@ -92,7 +92,7 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
             left_out = imported[0]
         if requests := left_out_sentence(left_out_summary(left_out), ENGLISH):
             yield Finding("ok", "left out", requests)
-        yield from (Finding("warning", "rights", warning) for warning in source.warnings)
+        yield from (Finding("warning", "left out", warning) for warning in source.warnings)
     if not daily.rows:
         yield from _older(config, span, notes)
 

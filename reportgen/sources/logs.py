@@ -67,9 +67,12 @@ READER = re.compile(
     r"^[^\[{]+ (?=\[)|\b[0-9]{1,3}(?:\.[0-9]{1,3}){3}\b"
     r"|(?<![\w:])(?:(?:[0-9A-Fa-f]{1,4}:){7}[0-9A-Fa-f]{1,4}|[0-9A-Fa-f:]*::[0-9A-Fa-f:]*)"
     r"|\b(?:Mozilla|Opera|Dalvik)/[^\"]*|(?<=[?=])[^\s\"?=;,]+|[\w.+-]+(?:@|%40)[\w.-]+"
+    r'|(?<="user_id":")[^"]+|(?<="ClientUsername":")[^"]+|\b(?:Basic|Bearer) [^\s"]+'
+    r"|(?<=%3[Dd])[^\s\"&]+"
 )
 """What no message shows of a line: the text before the time, which has the address and the name of a user;
-other addresses; a browser's user agent; the values of a query or a cookie; mail addresses."""
+other addresses; a browser's user agent; the values of a query or a cookie; mail addresses; the names of users
+in JSON; passwords."""
 
 
 class Example(NamedTuple):
@@ -303,6 +306,9 @@ class LogSource(DuckdbConnectionSource):
         counts = "coalesce(sum(requests) FILTER (reason = 'unreadable'), 0), sum(requests)"
         unread, lines = self._connection.execute(f"SELECT {counts} FROM counted").fetchone() or (0, 0)
         if 100 * unread <= MAX_UNREADABLE * lines or lines < self._judged_lines:
+            # Only the beginning of each file is searched. An import has examples of its own.
+            if unread and self._judged_lines == 1 and (shown := next(self._unreadable_lines(pieces=1), None)):
+                self.warnings.append(f"{unread:,} unreadable {'line' if unread == 1 else 'lines'}: {shown}")
             return
         examples, percent = list(islice(self._unreadable_lines(), 3)), 100 * unread // lines
         shown = "; ".join(examples) or f"they have more than {EXAMPLE_LENGTH:,} characters"
@@ -312,12 +318,15 @@ class LogSource(DuckdbConnectionSource):
             " source.log.format to the format of these lines, or name only files of one server"
         )
 
-    def _unreadable_lines(self) -> Iterator[str]:
-        """Yield each unreadable line without its reader, with its number and, of several, its file."""
+    def _unreadable_lines(self, pieces: int | None = None) -> Iterator[str]:
+        """Yield each unreadable line without its reader, with its number and, of several, its file.
+
+        Of each file only the first ``pieces`` of :data:`EXAMPLE_LINES` lines are read, if that is given.
+        """
         for form, files in self._formats:
             readable = f"SELECT number FROM ({_requests(form, LISTED)}) WHERE t IS NOT NULL AND status <> ''"
             for file in files:
-                for lines in _short_lines(file):
+                for lines in islice(_short_lines(file), pieces):
                     values = {"numbers": list(lines), "lines": list(lines.values())}
                     read = {number for (number,) in self.rows(readable, values)}
                     for number, line in lines.items():

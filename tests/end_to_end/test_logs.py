@@ -75,10 +75,15 @@ def test_unchanged_logs_are_not_parsed_again(run: Run, tmp_path: Path) -> None:
 
 def test_check_shows_the_format_and_what_is_left_out(run: Run, tmp_path: Path) -> None:
     log = tmp_path / "access.log"
-    log.write_text(combined() * 5 + combined(status=404))
+    log.write_text(combined() * 15 + combined(status=404))
     lines = run("check", "--source", log).stdout
     assert re.search(r"ok\s+format\s+combined: .*access\.log", lines)
-    assert re.search(r"ok\s+table\s+6 requests in 1 file", lines)
-    assert re.search(r"left out\s+1 request: errors 1", lines)
+    assert re.search(r"ok\s+table\s+16 requests in 1 file", lines)
+    assert re.search(r"left out\s+1 request: errors 1\n", lines)
+    with log.open("a") as file:
+        file.write('198.18.0.1 "/?token=8f3a" odd\n')
+    shown = '1 unreadable line: line 17: "… "/?…=…" odd"\n'
+    assert f"warning  left out {shown}" in run("check", "--source", log).stdout
+    assert f"warning: {shown}" in run("build", "--source", log).stderr
     log.write_text('198.18.0.1 - - [26/Nov/2026:12:00:00 +0000] "GET / HTTP/1.1" 200 5\n')
     assert "has no user agent: visits of bots are counted" in run("check", "--source", log).stdout

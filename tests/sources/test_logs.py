@@ -382,6 +382,7 @@ def test_lines_that_only_duckdb_does_not_read_are_shown(line: bytes, tmp_path: P
     "reader",
     ["198.18.0.1", "fe80::1", "::1", "2a02:810d::5", "2001:db8:1:2:3:4:5:6", "::ffff:198.18.0.1",
      "/reset?token=8f3a", "/a?email=ann@example.org", "ann@example.org", '"session=8f3a; theme=dark"',
+     '"user_id":"ann"', '"ClientUsername":"ann"', '"Authorization: Basic 8f3a"', "/a%3Ftoken%3D8f3a",
      '"Opera/9.80 (X11; Linux)"', f'"{BROWSER}"'],
 )  # fmt: skip
 def test_no_message_shows_a_reader(reader: str, tmp_path: Path) -> None:
