@@ -237,6 +237,12 @@ def _glob(glob: str) -> str:
     return _path_text(glob)
 
 
+def _excluding(glob: str) -> str:
+    if glob.isalpha() and glob != "scanners":
+        raise ValueError('is not a known list. Write "scanners", or a glob such as "/wp-*".')
+    return glob
+
+
 def _file_name(name: str) -> str:
     if "/" in name:
         raise ValueError('has a "/". Write only the name of a file, such as "index.html".')
@@ -317,7 +323,8 @@ PathText = Annotated[Text, AfterValidator(_path_text)]
 QueryRule = Annotated[Literal["keep", "drop"] | tuple[PathText, ...], BeforeValidator(_query_names)]
 FileNames = Annotated[tuple[Annotated[Text, AfterValidator(_file_name)], ...], BeforeValidator(_comma_list)]
 Glob = Annotated[Text, AfterValidator(_glob)]
-GlobList = Annotated[tuple[Glob, ...], BeforeValidator(_comma_list)]
+Excluding = Annotated[Glob, AfterValidator(_excluding)]
+GlobList = Annotated[tuple[Excluding, ...], BeforeValidator(_comma_list)]
 Globs = Annotated[tuple[Glob, ...], BeforeValidator(_globs), Field(min_length=1)]
 NewPath = Annotated[Text, AfterValidator(_new_path)]
 SectionName = Annotated[Text, StringConstraints(max_length=60), AfterValidator(_section_name)]

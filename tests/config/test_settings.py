@@ -724,7 +724,7 @@ windows = ["7x"]
 [paths]
 query = "dorp"
 slash = "merg"
-exclude = ["/**", "scanners", "/a?b"]
+exclude = ["/**", "scanners", "/a?b", "scaners"]
 index = ["a/b"]
 unknown = 1
 [[paths.rename]]
@@ -793,6 +793,7 @@ def test_all_wrong_path_rules_are_named_at_once_each_with_its_line(
     load: Load, text: str, expected: dict[int, str]
 ) -> None:
     found = problems(load, text)
+    assert any("scaners" in line for line in found) == ("scaners" in text)
     for line, words in expected.items():
         assert any(each.startswith(f"reportgen.toml:{line}: {words}") for each in found), (line, found)
 
