@@ -417,6 +417,8 @@ def _previous(metrics: WindowMetrics, bar: Bar, formatter: LocaleFormatter) -> s
 def _day_and_visits(metrics: WindowMetrics, day: Bar, formatter: LocaleFormatter) -> list[str]:
     """Return the dates of a bar and its visits, as the first lines of its tooltip."""
     state = " so far" if not day.complete else "" if day.recorded else ", no rows"
+    if not state and day.missing:
+        state = f", {day.missing} of {formatter.count(day.span.days, 'day')} without rows"
     return [_when(metrics, day.span, formatter), formatter.number(day.visits) + state]
 
 

@@ -47,12 +47,15 @@ class Day(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """Several dates as one bar of a chart; ``previous`` is ``None`` if no earlier date has rows."""
+    """Several dates as one bar of a chart; ``previous`` is ``None`` if no earlier date has rows.
+
+    ``missing`` is the number of its dates without rows.
+    """
 
     span: Span
     visits: int
     previous: int | None
-    recorded: bool
+    missing: int
     complete: bool
     previous_span: Span | None
 
@@ -60,6 +63,11 @@ class Bar(NamedTuple):
     def date(self) -> date:
         """The first date."""
         return self.span.first
+
+    @property
+    def recorded(self) -> bool:
+        """Whether any of its dates has rows."""
+        return self.missing < self.span.days
 
 
 @dataclass(frozen=True)
@@ -296,7 +304,7 @@ def _bar(span: Span, rows: Sequence[Day]) -> Bar:
         span=span,
         visits=sum(row.visits for row in rows),
         previous=sum(row.previous for row in rows) if any(row.previous_recorded for row in rows) else None,
-        recorded=any(row.recorded for row in rows),
+        missing=sum(not row.recorded for row in rows),
         complete=all(row.complete for row in rows),
         previous_span=Span(before[0], before[-1]) if before else None,
     )

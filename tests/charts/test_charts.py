@@ -848,3 +848,9 @@ def test_today_without_rows_is_drawn_without_a_line_to_it() -> None:
     chart = compared(rows)
     assert {row["part"] for row in chart.rows["visits"]} == {"previous", "complete", "dashed"}
     assert all(svg for svg in svgs(chart).values())
+
+
+def test_the_tooltip_of_a_week_says_how_many_of_its_days_have_no_rows() -> None:
+    rows = [(days, "/", 2) for days in range(200) if days not in {9, 10, *range(15, 22)}]
+    tips = list(stacked(rows, "100d")[0].tips.values.values())
+    assert [tip[1] for tip in tips[-4:]] == ["0, no rows", "10, 2 of 7 days without rows", "14", "2 so far"]
