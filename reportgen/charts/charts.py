@@ -373,13 +373,13 @@ def _compared_text(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
     if best := metrics.best_day:
         text += f" Most on a complete day: {formatter.number(best[1])} on {formatter.day(best[0])}."
     if not today.complete:
-        label = metrics.window.earlier[0].label
-        label = label if label[0].isdigit() else f"of the {label}"
-        unknown = "" if today.previous_recorded else ", which has no rows"
-        text += (
-            f" Today so far {formatter.number(today.visits)}, "
-            f"against {formatter.number(today.previous)} on the whole of the day {label}{unknown}."
-        )
+        text += f" Today so far {formatter.number(today.visits)}"
+        if today.previous_date:
+            label = metrics.window.earlier[0].label
+            label = label if label[0].isdigit() else f"of the {label}"
+            unknown = "" if today.previous_recorded else ", which has no rows"
+            text += f", against {formatter.number(today.previous)} on the whole of the day {label}{unknown}"
+        text += "."
     return f"{_dates(metrics, formatter)}: {text}{_no_rows(metrics, formatter)}"
 
 
@@ -405,8 +405,10 @@ def _when(metrics: WindowMetrics, bar: Span, formatter: LocaleFormatter) -> str:
 
 
 def _previous(metrics: WindowMetrics, bar: Bar, formatter: LocaleFormatter) -> str:
-    """Return the earlier visits of a bar with their dates."""
-    if bar.previous is None or bar.previous_span is None:
+    """Return the earlier visits of a bar with their dates; a dash if the earlier period is shorter."""
+    if bar.previous_span is None:
+        return "\N{EN DASH}"
+    if bar.previous is None:
         return "no rows"
     is_day = bar_kind(metrics.window) == "day"
     before = bar.previous_span

@@ -74,24 +74,27 @@ def earlier_name(earlier: Earlier) -> str:
 
 def comparison_note(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
     """Return why not every complete day is compared; empty if each is."""
-    notes = [_left_out(metrics, both, formatter) for both in metrics.comparisons]
-    labels = ["", *(f"{both.earlier.label.capitalize()}: " for both in metrics.comparisons[1:])]
-    return " ".join(label + note for label, note in zip(labels, notes, strict=True) if note)
+    return " ".join(filter(None, (_left_out(metrics, both, formatter) for both in metrics.comparisons)))
 
 
 def _left_out(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatter) -> str:
     since, earlier, year = metrics.since, both.earlier.span, metrics.window.today.year
+    against = "" if both is metrics.comparison else f" with the {both.earlier.label}"
     recorded = ""
     if since:
         recorded = formatter.tick(since, weekday=True) if since.year == year else formatter.day(since)
     if since and earlier.head(max(1, both.complete_days)).last < since:
         begin = first_comparison(metrics.window, both.earlier.kind, since)
-        begins = formatter.short_span(Span(begin, begin), year)
-        return f"Recorded since {recorded}: comparisons begin on {begins}."
+        begins = f"on {formatter.short_span(Span(begin, begin), year)}"
+        if begin == metrics.window.today:
+            begins = "when today is over"
+        since_when = "Comparisons" if against else f"Recorded since {recorded}: comparisons"
+        return f"{since_when}{against} begin {begins}."
     if both.days == both.complete_days or not metrics.total:
         return ""
     if not both.days:
-        return "Nothing is compared: each complete day lacks rows, or the one that it would be compared with."
+        reason = "each complete day lacks rows, or the one that it would be compared with"
+        return f"Nothing is compared{against}: {reason}."
     left_out = [row for row in both.rows if row.complete and not row.compared]
     early = sum(bool(since and row.previous_date and row.previous_date < since) for row in left_out)
     beyond = sum(row.previous_date is None for row in left_out)
@@ -99,7 +102,7 @@ def _left_out(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatt
     reasons = [f"recorded since {recorded}"] * bool(early)
     reasons += [f"{formatter.number(missing)} without rows"] * bool(missing)
     reasons += ["the earlier period is shorter"] * bool(beyond)
-    return f"{days_compared(both, formatter)} compared: {', '.join(reasons)}."
+    return f"{days_compared(both, formatter)} compared{against}: {', '.join(reasons)}."
 
 
 def days_compared(both: Comparison, formatter: LocaleFormatter) -> str:

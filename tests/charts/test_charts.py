@@ -605,6 +605,15 @@ def test_the_alternative_of_nothing_names_no_best_day() -> None:
     )
 
 
+def test_dates_that_a_shorter_month_lacks_are_compared_with_nothing() -> None:
+    window = make_window("month", date(2027, 3, 31), today_complete=False)
+    figures = read_figures([(day, "/", 9) for day in range(80)], [window])
+    chart = against_previous(figures.metrics[0], ENGLISH)
+    assert chart.alt.endswith("Today so far 9.")
+    assert chart.tips.values["2027-03-28"][2] == "9 on Sun 28 Feb 2027"
+    assert chart.tips.values["2027-03-29"][2] == "\N{EN DASH}"
+
+
 # In every locale, and of any size.
 
 

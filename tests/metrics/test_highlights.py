@@ -140,7 +140,7 @@ def test_where_nothing_is_compared_only_the_best_day_has_a_sentence() -> None:
         ("yesterday", 3, ""),
         ("7d", 1, "Recorded since Mon 23 Nov: comparisons begin on 30 Nov."),
         ("7d", 4, "Recorded since Fri 20 Nov: comparisons begin on 27 Nov."),
-        ("7d", 8, "Recorded since Mon 16 Nov: comparisons begin on 23 Nov."),
+        ("7d", 8, "Recorded since Mon 16 Nov: comparisons begin when today is over."),
         ("7d", 9, "1 of 6 complete days compared: recorded since Sun 15 Nov."),
         ("7d", 13, "5 of 6 complete days compared: recorded since Wed 11 Nov."),
         ("7d", 14, ""),
@@ -395,6 +395,8 @@ def test_a_second_comparison_has_a_sentence_after_the_paths_of_the_first() -> No
     assert year.startswith("Up 100% on the same days a year before: 30 more visits (60 on Tue 17")
     (metrics,) = read_figures(rows[:14], [window]).metrics
     assert len(sentences(metrics, ENGLISH)) == 2
+    assert comparison_note(metrics, ENGLISH) == ("Comparisons with the year before begin on 9 Nov 2027.")
+    (metrics,) = read_figures(rows[:370], [window]).metrics
     assert comparison_note(metrics, ENGLISH) == (
-        "Year before: Recorded since Tue 10 Nov: comparisons begin on 9 Nov 2027."
+        "5 of 6 complete days compared with the year before: recorded since Wed 19 Nov 2025."
     )
