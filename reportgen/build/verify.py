@@ -115,10 +115,10 @@ def check_not_emptied(dataset: Dataset, last: Release | None, *, past: bool) -> 
     """Check that the source has not lost all visits that the last release shows.
 
     The complete days of the longest of the windows that end last are compared with the same dates of the last
-    release. If they share no date, any visits of the last release count, but the report of a ``past`` day is
-    then not an error. A site whose last visits are older than the window is not an error either. The last
-    release may be of another source: a wrong setting loses visits as an emptied table does. Sample data do
-    not count.
+    release. If they share no date, any visits of the last release count, unless the report is of a ``past``
+    day, or the last release begins after them: then it is not an error. A site whose last visits are older
+    than the window is not an error either. The last release may be of another source: a wrong setting loses
+    visits as an emptied table does. Sample data do not count.
 
     Raises:
         SourceEmptied: those days have no visits, and the last release has some.
@@ -133,12 +133,14 @@ def check_not_emptied(dataset: Dataset, last: Release | None, *, past: bool) -> 
         return
     made_of = f", made of {other}" if (other := last.manifest.get("source")) != dataset.source else ""
     left_out = sum(dataset.notes.values())
+    excluded = max(visits for _, visits in (found.excluded for found in dataset.paths))
     raise SourceEmptied(
         f"{dataset.source}: no visits on the complete days from {complete.first} to {complete.last}"
-        f"{f' ({left_out:,} rows were left out as bad)' if left_out else ''}, while the last release"
-        f" ({last.id}{made_of}) has {before:,}. It stays. Where rows were lost or this is the"
-        " wrong source, correct that, and the next build publishes. Where there really were no visits,"
-        " publish that once: reportgen build --allow-empty"
+        f"{f' ({left_out:,} rows were left out as bad)' if left_out else ''}"
+        f"{f' ({excluded:,} visits were left out by paths.exclude)' if excluded else ''}"
+        f", while the last release ({last.id}{made_of}) has {before:,}. It stays. Where rows were lost or"
+        " this is the wrong source, correct that, and the next build publishes. Where there really were no"
+        " visits, publish that once: reportgen build --allow-empty"
     )
 
 
@@ -150,7 +152,8 @@ def _visits_of(release: Release, span: Span, *, past: bool) -> int:
         longest = max(reports, key=lambda report: (report["end"], report["days"]))
         days = [] if longest["sample"] else longest["daily"]
         shared = [day for day in days if first <= day["date"] <= last]
-        return sum(int(day["visits"]) for day in (shared if shared or past else days))
+        only_shared = shared or past or longest["start"] > last
+        return sum(int(day["visits"]) for day in (shared if only_shared else days))
     except (OSError, ValueError, LookupError, TypeError):
         return 0
 

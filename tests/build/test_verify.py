@@ -325,6 +325,8 @@ def test_a_source_without_visits_is_refused_until_it_is_allowed_once(tmp_path: P
         built(tmp_path, [(days, "/", -1) for days, *_ in EARLIER])
     with pytest.raises(SourceEmptied, match=r"made of sqlite:.*metrics\.db\) has 30"):
         built(tmp_path, [], name="other.db")
+    with pytest.raises(SourceEmptied, match=r"11-22 \(30 visits were left out by paths\.exclude\), while "):
+        built(tmp_path, EARLIER, settings={"paths": {"exclude": ["/", "/b"]}})
     root = tmp_path / "output"
     last = current_release(root)
     assert last is not None
@@ -344,6 +346,12 @@ def test_a_site_that_became_quiet_and_a_past_day_are_no_loss(tmp_path: Path) -> 
     assert built(tmp_path, []).changed
     assert built(tmp_path, EARLIER).changed
     assert built(tmp_path, EARLIER, as_of=date(2020, 1, 31)).changed
+
+
+def test_a_window_that_ended_before_the_last_release_began_may_be_empty(tmp_path: Path) -> None:
+    assert built(tmp_path, EARLIER).changed
+    last_year = {"windows": ["last-year"], "default_window": "last-year"}
+    assert built(tmp_path, EARLIER, settings=last_year).changed
 
 
 def test_a_table_that_was_emptied_while_nobody_built_is_a_loss(tmp_path: Path) -> None:
