@@ -71,7 +71,7 @@ def visits_by_path(
     series = [(path, visits) for path, visits in _series(stack) if sum(visits)]
     names = labels([path for path, _ in series])
     colours = [theme.series_colour(None if path is OTHER else slots[path]) for path, _ in series]
-    days = bars(metrics.window, metrics.comparison)
+    days = bars(metrics, metrics.comparison)
     unit = bar_kind(metrics.window)
     spike, cut_at = _spike(days)
     rows = [
@@ -170,7 +170,7 @@ def against_previous(
 ) -> Chart:
     """Draw daily visits as a line in front of the previous window's; the line to today is dashed."""
     shown = [both for both in metrics.comparisons if both.days]
-    days, *others = (bars(metrics.window, both) for both in shown)
+    days, *others = (bars(metrics, both) for both in shown)
     names = [formatter.span(metrics.window.span), *(formatter.span(both.earlier.span) for both in shown)]
     names[2:] = [f"{name} (dashed)" for name in names[2:]]
     colours = ["var(--accent)", "var(--ghost)", "var(--quiet)"][: len(names)]
@@ -299,7 +299,7 @@ def _by_date(
 
     ``data`` is what :func:`_date_data` returns, among others.
     """
-    found = bars(metrics.window, metrics.comparison)
+    found = bars(metrics, metrics.comparison)
     known = [bar for bar in found if not metrics.since or bar.span.last >= metrics.since]
     missing = [bar.date for bar in known if not bar.recorded]
     parts = [bar.date for bar in found if not is_whole(metrics.window, bar.span)]

@@ -292,18 +292,19 @@ def section_totals(
     return totals
 
 
-def bars(window: Window, both: Comparison) -> list[Bar]:
+def bars(metrics: WindowMetrics, both: Comparison) -> list[Bar]:
     """Return the bars of a chart of the window, with the earlier visits of a comparison."""
     rows = iter(both.rows)
-    return [_bar(span, list(islice(rows, span.days))) for span in bars_of(window)]
+    return [_bar(span, list(islice(rows, span.days)), metrics.since) for span in bars_of(metrics.window)]
 
 
-def _bar(span: Span, rows: Sequence[Day]) -> Bar:
+def _bar(span: Span, rows: Sequence[Day], since: date | None) -> Bar:
     before = [row.previous_date for row in rows if row.previous_date]
+    known = any(row.previous_recorded for row in rows) and not (since and before[0] < since)
     return Bar(
         span=span,
         visits=sum(row.visits for row in rows),
-        previous=sum(row.previous for row in rows) if any(row.previous_recorded for row in rows) else None,
+        previous=sum(row.previous for row in rows) if known else None,
         missing=sum(not row.recorded for row in rows),
         complete=all(row.complete for row in rows),
         previous_span=Span(before[0], before[-1]) if before else None,

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Sequence
 
 from reportgen.core.text import LocaleFormatter, isolated
-from reportgen.core.windows import Earlier, Span, first_comparison
+from reportgen.core.windows import SAME_WEEKDAYS, Earlier, Span, Window, first_comparison
 from reportgen.metrics.dataset import NAMED_VISITS, smallest_named_change
 from reportgen.metrics.figures import Comparison, WindowMetrics
 from reportgen.sources.statements import PathTotals
@@ -54,7 +54,7 @@ def _total(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatter)
     if not moved:
         return f"{total} on {now}, as many as on {before}."
     more = formatter.count(abs(moved), f"{'more' if moved > 0 else 'fewer'} visit")
-    earlier = earlier_name(both.earlier)
+    earlier = earlier_name(metrics.window, both.earlier)
     # A page of one day shows no percentages, and 0 % is none.
     if metrics.window.days == 1 or not round((both.change or 0) * 100, 1):
         found = f"{more} than {earlier}"
@@ -65,10 +65,11 @@ def _total(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatter)
     return f"{found} ({numbers[0]} on {now}, {numbers[1]} on {before})."
 
 
-def earlier_name(earlier: Earlier) -> str:
+def earlier_name(window: Window, earlier: Earlier) -> str:
     """Return the name of the dates that a window is compared with: "the week before"."""
     if earlier.kind == "year":
-        return "the same days a year before"
+        name = "weekday" if window.span.earlier(SAME_WEEKDAYS).first == earlier.span.first else "date"
+        return f"the same {name}{'s' if window.days > 1 else ''} a year before"
     return "the week before" if earlier.label == "7 days before" else f"the {earlier.label}"
 
 

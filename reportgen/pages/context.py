@@ -188,7 +188,7 @@ def figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figu
                 name, value, f"{'full day' if known else 'no rows'}, {formatter.day(day)}", spark=spark
             )
     else:
-        drawn = [bar.visits for bar in bars(metrics.window, metrics.comparison)]
+        drawn = [bar.visits for bar in bars(metrics, metrics.comparison)]
         today = len(drawn) - 1 if running else None
         yield Figure("Visits", total, detail, spark=sparklines.bars(drawn, running=today))
         yield from _comparison_figures(metrics, formatter)
@@ -203,7 +203,7 @@ def _comparison_figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> I
         moved = both.total - both.previous_total if both.previous_total else 0
         year = metrics.window.span.last.year
         spans = [formatter.short_span(span, year) for span in (both.span, both.previous_span)]
-        drawn = [bar for bar in bars(metrics.window, both) if bar.complete and bar.recorded]
+        drawn = [bar for bar in bars(metrics, both) if bar.complete and bar.recorded]
         pairs = [(bar.visits, bar.previous) for bar in drawn if bar.previous is not None]
         yield Figure(
             "Change" if both is metrics.comparison else f"Change on the {both.earlier.label}",
@@ -221,7 +221,7 @@ def _comparison_figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> I
     of = f"of {formatter.count(days, 'complete day')}"
     known = [
         bar
-        for bar in bars(metrics.window, metrics.comparison)
+        for bar in bars(metrics, metrics.comparison)
         if bar.span.first <= metrics.complete_days[-1].date and bar.span.last >= metrics.complete_days[0].date
     ]
     visits = [bar.visits for bar in known]

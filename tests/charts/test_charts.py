@@ -614,6 +614,14 @@ def test_dates_that_a_shorter_month_lacks_are_compared_with_nothing() -> None:
     assert chart.tips.values["2027-03-29"][2] == "\N{EN DASH}"
 
 
+def test_a_week_that_was_recorded_in_part_is_no_earlier_week() -> None:
+    """Its sum would look like a fall that was none."""
+    window = make_window("365d", date(2026, 11, 27), today_complete=True)
+    (metrics,) = read_figures([(day, "/", 1) for day in range(365 + 200)], [window]).metrics
+    earlier = [values[2] for values in against_previous(metrics, ENGLISH).tips.values.values()]
+    assert {visits.partition(" on ")[0] for visits in earlier} == {"no rows", "7", "5"}  # 23 to 27 Nov
+
+
 # In every locale, and of any size.
 
 

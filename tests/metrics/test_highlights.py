@@ -385,6 +385,16 @@ def test_numbers_and_dates_in_sentences_follow_the_locale() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("yesterday", "the same weekday"), ("week", "the same weekdays"), ("month", "the same dates")],
+)
+def test_a_year_before_are_the_same_weekdays_or_dates(name: str, words: str) -> None:
+    window = make_window(name, date(2026, 11, 26), today_complete=False, compare=("year",))
+    (metrics,) = read_figures([(day, "/", day) for day in range(400)], [window]).metrics
+    assert f" {words} a year before" in sentences(metrics, ENGLISH)[0]
+
+
 def test_a_second_comparison_has_a_sentence_after_the_paths_of_the_first() -> None:
     window = make_window("7d", TODAY, today_complete=False, compare=("previous", "year"))
     rows = [(days, "/", 10 if days < 7 else 5) for days in range(372)]
@@ -392,7 +402,7 @@ def test_a_second_comparison_has_a_sentence_after_the_paths_of_the_first() -> No
     total, paths, year = map(bare, sentences(metrics, ENGLISH))
     assert total.startswith("Up 100% on the week before: 30 more visits (60 on Tue 17")
     assert paths.startswith("/ brought 30 of them")
-    assert year.startswith("Up 100% on the same days a year before: 30 more visits (60 on Tue 17")
+    assert year.startswith("Up 100% on the same weekdays a year before: 30 more visits (60 on Tue 17")
     (metrics,) = read_figures(rows[:14], [window]).metrics
     assert len(sentences(metrics, ENGLISH)) == 2
     assert comparison_note(metrics, ENGLISH) == ("Comparisons with the year before begin on 9 Nov 2027.")
