@@ -134,7 +134,7 @@ def bars(folder: Path) -> Counter[str]:
     """Return the height of the bar of each day that has visits, by its left end."""
     found: Counter[str] = Counter()
     svg = (folder / "visits-by-path.svg").read_text()
-    for drawn in re.findall(r'<path d="([^"]+)" fill="[^"]+" stroke="#ffffff"', svg):
+    for drawn in re.findall(r'<path d="([^"]+)" fill="[^"]+" stroke="#(?:ffffff|8c939e)"', svg):
         for left, height in re.findall(r"M([\d.]+),[\d.]+h[\d.]+v([\d.]+)h-", drawn):
             found[left] += float(height)
     return found

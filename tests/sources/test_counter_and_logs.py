@@ -11,8 +11,8 @@ import pytest
 
 from reportgen.config.settings import config_from_options
 from reportgen.config.types import ASSETS
+from reportgen.core.path_rules import glob_pattern
 from reportgen.core.windows import Span
-from reportgen.sources.log_formats import glob_pattern
 from reportgen.sources.registry import open_source
 from reportgen_counter import visits
 from reportgen_counter.visits import Response, paths_pattern, stored_path, visited_path
