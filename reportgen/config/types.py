@@ -217,18 +217,22 @@ def _one_of(*words: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-def _query_names(value: object) -> object:
-    if isinstance(value, str) and "," not in value and value not in {"keep", "drop"}:
-        raise ValueError('is not "keep" or "drop". Write one of them, or names to keep, such as ["page"].')
-    return value if value in ("keep", "drop") else _comma_list(value)
-
-
 def _path_text(text: str) -> str:
     if "?" in text:
         raise ValueError('has a "?". Leave the query out: rules see the path before it.')
     if not text.isprintable():
         raise ValueError("has a character that cannot be seen. Write only characters that can.")
     return text
+
+
+def _query_rule(value: object) -> str | tuple[str, ...]:
+    """Return the setting ``paths.query``; the union of types would report a problem for each type."""
+    if value in ("keep", "drop"):
+        return str(value)
+    names = _comma_list(value) if isinstance(value, str) and "," in value else value
+    if isinstance(names, list | tuple) and all(isinstance(name, str) and name.strip() for name in names):
+        return tuple(_path_text(name.strip()) for name in names)
+    raise ValueError('is not valid. Write "keep", "drop", or a list of names such as ["page"].')
 
 
 def _glob(glob: str) -> str:
@@ -319,8 +323,7 @@ Weekday = Annotated[str, AfterValidator(_weekday)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
 SlashRule = Annotated[str, _one_of("keep", "merge")]
 CaseRule = Annotated[str, _one_of("keep", "lower")]
-PathText = Annotated[Text, AfterValidator(_path_text)]
-QueryRule = Annotated[Literal["keep", "drop"] | tuple[PathText, ...], BeforeValidator(_query_names)]
+QueryRule = Annotated[Literal["keep", "drop"] | tuple[str, ...], BeforeValidator(_query_rule)]
 FileNames = Annotated[tuple[Annotated[Text, AfterValidator(_file_name)], ...], BeforeValidator(_comma_list)]
 Glob = Annotated[Text, AfterValidator(_glob)]
 Excluding = Annotated[Glob, AfterValidator(_excluding)]

@@ -798,6 +798,13 @@ def test_all_wrong_path_rules_are_named_at_once_each_with_its_line(
         assert any(each.startswith(f"reportgen.toml:{line}: {words}") for each in found), (line, found)
 
 
+@pytest.mark.parametrize("value", ["true", "1", '[""]', "[1]", '"page"', "{ a = 1 }"])
+def test_a_wrong_query_rule_is_one_problem(load: Load, value: str) -> None:
+    (found,) = problems(load, f"[paths]\nquery = {value}\n")
+    message = ' is not valid. Write "keep", "drop", or a list of names such as ["page"].'
+    assert found == f"reportgen.toml:2: paths.query{'' if '{' in value else f' {value}'}{message}"
+
+
 @pytest.mark.parametrize("pairs", [[("/a", "/a")], [("/a", "/b"), ("/b", "/a")], [("/a/**", "/a/b/**")]])
 def test_a_rename_in_a_circle_is_refused(load: Load, pairs: list[tuple[str, str]]) -> None:
     text = "".join(f'[[paths.rename]]\nfrom = "{old}"\nto = "{new}"\n' for old, new in pairs)
