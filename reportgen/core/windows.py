@@ -214,15 +214,18 @@ def compared_dates(window: Window, earlier: Earlier, recorded: Container[date]) 
     return [(day, before) for day, before in pairs if day in recorded and before in recorded]
 
 
-def first_comparison(window: Window, kind: str, since: date) -> date:
-    """Return the first date on which such a window has something to compare, of rows ``since`` a date.
+def first_comparison(window: Window, kind: str, since: date) -> Window:
+    """Return the first such window that has something to compare, of rows ``since`` a date.
 
-    At the end of the calendar it is the last date.
+    At the end of the calendar it is the last one. A window of today alone never compares while today runs:
+    it is returned as if today were over.
     """
-    options: Any = {"today_complete": True, "compare": (kind,), "week_start": window.week_start}
-    later = (since + timedelta(days=n) for n in range(1, (date.max - since).days))
-    found = (day for day in later if make_window(window.name, day, **options).previous.last >= since)
-    return next(found, date.max)
+    over = window.today_complete or window.name in ("today", "1d")
+    options: Any = {"today_complete": over, "compare": (kind,), "week_start": window.week_start}
+    days = (since + timedelta(days=n) for n in range(1, (date.max - since).days))
+    later = (make_window(window.name, day, **options) for day in days)
+    found = (each for each in later if each.complete_previous and each.complete_previous.last >= since)
+    return next(found, None) or make_window(window.name, date.max, **options)
 
 
 def today_in(zone: ZoneInfo, now: datetime) -> date:

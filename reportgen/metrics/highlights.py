@@ -6,6 +6,7 @@ gone paths, and a day with unusually many visits. Small changes are not mentione
 
 import statistics
 from collections.abc import Sequence
+from datetime import date
 
 from reportgen.core.text import LocaleFormatter, isolated
 from reportgen.core.windows import SAME_WEEKDAYS, Earlier, Span, Window, first_comparison
@@ -85,12 +86,10 @@ def _left_out(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatt
     if since:
         recorded = formatter.tick(since, weekday=True) if since.year == year else formatter.day(since)
     if since and earlier.head(max(1, both.complete_days)).last < since:
-        begin = first_comparison(metrics.window, both.earlier.kind, since)
-        begins = f"on {formatter.short_span(Span(begin, begin), year)}"
-        if begin == metrics.window.today:
-            begins = "when today is over"
+        if metrics.window.days == 1 and against and metrics.window.running:
+            return ""  # its page never shows them
         since_when = "Comparisons" if against else f"Recorded since {recorded}: comparisons"
-        return f"{since_when}{against} begin {begins}."
+        return f"{since_when}{against} begin {_begin(metrics, both, since, formatter)}."
     if both.days == both.complete_days or not metrics.total:
         return ""
     if not both.days:
@@ -104,6 +103,20 @@ def _left_out(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatt
     reasons += [f"{formatter.number(missing)} without rows"] * bool(missing)
     reasons += ["the earlier period is shorter"] * bool(beyond)
     return f"{days_compared(both, formatter)} compared{against}: {', '.join(reasons)}."
+
+
+def _begin(metrics: WindowMetrics, both: Comparison, since: date, formatter: LocaleFormatter) -> str:
+    """Return when comparisons begin: the first page that has one, or the first date that is compared.
+
+    The visits of a date are compared from the next day on, except on the page of today alone.
+    """
+    window = first_comparison(metrics.window, both.earlier.kind, since)
+    by_page = window.name in ("today", "1d") or window.span.last < window.today
+    day = window.today if by_page or not window.complete else window.complete.last
+    if day == metrics.window.today:
+        return "tomorrow, with today's visits"
+    named = formatter.short_span(Span(day, day), metrics.window.today.year)
+    return f"on {named}" if by_page else f"with the visits of {named}"
 
 
 def days_compared(both: Comparison, formatter: LocaleFormatter) -> str:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -138,20 +138,20 @@ def test_where_nothing_is_compared_only_the_best_day_has_a_sentence() -> None:
         ("today", 2, ""),
         ("yesterday", 2, "Recorded since Sun 22 Nov: comparisons begin on 24 Nov."),
         ("yesterday", 3, ""),
-        ("7d", 1, "Recorded since Mon 23 Nov: comparisons begin on 30 Nov."),
-        ("7d", 4, "Recorded since Fri 20 Nov: comparisons begin on 27 Nov."),
-        ("7d", 8, "Recorded since Mon 16 Nov: comparisons begin when today is over."),
+        ("7d", 1, "Recorded since Mon 23 Nov: comparisons begin with the visits of 30 Nov."),
+        ("7d", 4, "Recorded since Fri 20 Nov: comparisons begin with the visits of 27 Nov."),
+        ("7d", 8, "Recorded since Mon 16 Nov: comparisons begin tomorrow, with today's visits."),
         ("7d", 9, "1 of 6 complete days compared: recorded since Sun 15 Nov."),
         ("7d", 13, "5 of 6 complete days compared: recorded since Wed 11 Nov."),
         ("7d", 14, ""),
-        ("30d", 20, "Recorded since Wed 4 Nov: comparisons begin on 4 Dec."),
-        ("60d", 1, "Recorded since Mon 23 Nov: comparisons begin on 22 Jan 2027."),
-        ("month", 1, "Recorded since Mon 23 Nov: comparisons begin on 23 Dec."),
-        ("month", 30, "Recorded since Sun 25 Oct: comparisons begin on 25 Nov."),
+        ("30d", 20, "Recorded since Wed 4 Nov: comparisons begin with the visits of 4 Dec."),
+        ("60d", 1, "Recorded since Mon 23 Nov: comparisons begin with the visits of 22 Jan 2027."),
+        ("month", 1, "Recorded since Mon 23 Nov: comparisons begin with the visits of 23 Dec."),
+        ("month", 30, "Recorded since Sun 25 Oct: comparisons begin with the visits of 25 Nov."),
         ("month", 40, "8 of 22 complete days compared: recorded since Thu 15 Oct."),
         ("last-month", 1, "Recorded since Mon 23 Nov: comparisons begin on 1 Jan 2027."),
         ("last-week", 8, "Recorded since Mon 16 Nov: comparisons begin on 30 Nov."),
-        ("year", 1, "Recorded since Mon 23 Nov: comparisons begin on 23 Nov 2027."),
+        ("year", 1, "Recorded since Mon 23 Nov: comparisons begin with the visits of 23 Nov 2027."),
         ("last-year", 1, "Recorded since Mon 23 Nov: comparisons begin on 1 Jan 2028."),
     ],
 )
@@ -163,9 +163,51 @@ def test_in_the_first_days_a_note_says_since_when_and_when_comparisons_begin(
 
 def test_the_first_comparison_is_the_one_of_the_first_recorded_date() -> None:
     today = date(2026, 12, 17)
-    assert noted([0], "30d", today=today) == "Recorded since Thu 17 Dec: comparisons begin on 16 Jan 2027."
+    assert (
+        noted([0], "30d", today=today)
+        == "Recorded since Thu 17 Dec: comparisons begin with the visits of 16 Jan 2027."
+    )
     assert noted(range(14), "30d", today=date(2026, 1, 5)) == (
-        "Recorded since Tue 23 Dec 2025: comparisons begin on 22 Jan."
+        "Recorded since Tue 23 Dec 2025: comparisons begin with the visits of 22 Jan."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "begun"),
+    [
+        ("7d", date(2026, 11, 20)),
+        ("30d", date(2026, 12, 17)),
+        ("week", date(2026, 11, 29)),
+        ("month", date(2026, 12, 31)),
+        ("yesterday", date(2026, 11, 20)),
+        ("last-week", date(2026, 11, 20)),
+    ],
+)
+def test_the_named_visits_are_compared_on_the_page_of_the_next_day_and_not_before(
+    name: str, begun: date
+) -> None:
+    """Of the pages of each day, the last one without a comparison names what the next one compares."""
+    before = ""
+    for days in range(1, 80):
+        today = begun + timedelta(days)
+        rows = [(ago, "/", 9) for ago in range(days + 1)]
+        (metrics,) = read_figures(rows, [make_window(name, today, today_complete=False)]).metrics
+        if metrics.comparison.span:
+            break
+        before = comparison_note(metrics, ENGLISH) or before
+    compared = ENGLISH.tick(metrics.window.span.last - timedelta(1), weekday=False)
+    ends = ["tomorrow, with today's visits", f"with the visits of {compared}"]
+    if metrics.window.span.last < today:
+        ends = [f"comparisons begin on {ENGLISH.tick(today, weekday=False)}"]
+    assert before.removesuffix(".").removesuffix(" 2027").endswith(tuple(ends))
+
+
+def test_a_running_today_has_no_note_of_a_second_comparison_that_its_page_never_shows() -> None:
+    both = {"compare": ("previous", "year")}
+    assert noted(range(5), "today", **both) == ""
+    assert noted(range(1), "today", **both) == "Recorded since Mon 23 Nov: comparisons begin on 24 Nov."
+    assert noted(range(5), "today", over=True, **both) == (
+        "Comparisons with the year before begin on 18 Nov 2027."
     )
 
 
@@ -405,7 +447,9 @@ def test_a_second_comparison_has_a_sentence_after_the_paths_of_the_first() -> No
     assert year.startswith("Up 100% on the same weekdays a year before: 30 more visits (60 on Tue 17")
     (metrics,) = read_figures(rows[:14], [window]).metrics
     assert len(sentences(metrics, ENGLISH)) == 2
-    assert comparison_note(metrics, ENGLISH) == ("Comparisons with the year before begin on 9 Nov 2027.")
+    assert comparison_note(metrics, ENGLISH) == (
+        "Comparisons with the year before begin with the visits of 9 Nov 2027."
+    )
     (metrics,) = read_figures(rows[:370], [window]).metrics
     assert comparison_note(metrics, ENGLISH) == (
         "5 of 6 complete days compared with the year before: recorded since Wed 19 Nov 2025."
