@@ -26,7 +26,7 @@ from pydantic import (
 
 from reportgen.config.problems import Problem, problem_lines, problems_of
 from reportgen.config.settings import read_toml
-from reportgen.config.types import Text, WebAddress
+from reportgen.config.types import Link, Text
 from reportgen.core.errors import ConfigError
 from reportgen.core.windows import Span
 
@@ -60,7 +60,7 @@ class ChartNote(BaseModel):
     date: NoteDate
     until: NoteDate | None = None
     path: Line | None = None
-    link: WebAddress | None = None
+    link: Link | None = None
     text: Line
 
     @field_validator("until")

@@ -104,14 +104,18 @@ def _locale(text: str) -> str:
         raise ValueError(message) from None
 
 
-def _web_address(text: str) -> str:
+def _link(text: str) -> str:
     try:
         parts = urlsplit(text)
     except ValueError:
         parts = urlsplit("")
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    if parts.scheme not in {"http", "https"} or not parts.hostname or text.split() != [text]:
         raise ValueError('is not a web address. Write the whole address, such as "https://example.com".')
-    return text.rstrip("/")
+    return parts.scheme + text[len(parts.scheme) :]  # in small letters
+
+
+def _web_address(text: str) -> str:
+    return _link(text).rstrip("/")
 
 
 def _base_path(text: str) -> str:
@@ -331,6 +335,7 @@ GlobList = Annotated[tuple[Excluding, ...], BeforeValidator(_comma_list)]
 Globs = Annotated[tuple[Glob, ...], BeforeValidator(_globs), Field(min_length=1)]
 NewPath = Annotated[Text, AfterValidator(_new_path)]
 SectionName = Annotated[Text, StringConstraints(max_length=60), AfterValidator(_section_name)]
+Link = Annotated[str, AfterValidator(_link)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 BasePath = Annotated[str, AfterValidator(_base_path)]
 HeaderName = Annotated[str, AfterValidator(_header)]

@@ -27,11 +27,11 @@ def test_notes_are_read_by_date_and_a_text_is_one_line(tmp_path: Path) -> None:
     file = stored(
         tmp_path,
         '[[note]]\ndate = 2026-11-22\nuntil = "2026-11-24"\ntext = """Fair\n  in Ulm"""\n'
-        '[[note]]\ndate = 2026-11-20\npath = "/a"\nlink = "https://a.test/x?y"\ntext = "On HN"\n',
+        '[[note]]\ndate = 2026-11-20\npath = "/a"\nlink = "HTTPS://a.test/x/"\ntext = "On HN"\n',
     )
     one, two = read_chart_notes(file)
     assert (one.date, one.until, one.path, one.link, one.text) == (
-        date(2026, 11, 20), None, "/a", "https://a.test/x?y", "On HN",
+        date(2026, 11, 20), None, "/a", "https://a.test/x/", "On HN",
     )  # fmt: skip
     assert (two.date, two.until, two.path, two.link, two.text) == (
         date(2026, 11, 22), date(2026, 11, 24), None, None, "Fair in Ulm",

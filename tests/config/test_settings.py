@@ -390,7 +390,9 @@ def test_the_sites_address_is_kept_without_the_last_slash(load: Load, text: str,
 
 
 @pytest.mark.parametrize(
-    "text", ["example.com", "//example.com", "https://", "ftp://example.com", "javascript:alert(1)", "", "http://[::1"]
+    "text",
+    ["example.com", "//example.com", "https://", "ftp://example.com", "javascript:alert(1)", "", "http://[::1",
+     "https://example.com/a b"],
 )  # fmt: skip
 def test_other_addresses_are_refused_with_the_form_that_works(load: Load, text: str) -> None:
     [problem] = problems(load, f'site_url = "{text}"')
