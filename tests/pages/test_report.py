@@ -993,6 +993,13 @@ def test_a_report_is_published_again_if_the_notes_of_its_dates_change(table: Pat
     assert changed(4, "")
 
 
+def test_a_note_may_say_why_there_are_no_visits(table: Path) -> None:
+    notes = table / "notes.toml"
+    notes.write_text('[[note]]\ndate = 2020-01-01\ntext = "Moved"\n')
+    release = built(table, notes_file=notes, windows=["7d"], as_of=date(2020, 1, 2)).path
+    assert _Page(release / "7d" / "index.html").texts("ol") == ["Wed 1 Jan 2020: Moved"]
+
+
 def test_notes_are_listed_below_the_first_chart_as_text(table: Path) -> None:
     """With links to the path on the site and to read more; a page without their dates has none."""
     notes = table / "notes.toml"
