@@ -47,7 +47,7 @@ def sentences(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
 def _total(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatter) -> str:
     if both.span is None or both.previous_span is None:
         raise ValueError("nothing is compared")
-    now, before = formatter.span(both.span), formatter.span(both.previous_span)
+    now, before = (part_of(both, formatter) + formatter.span(of) for of in (both.span, both.previous_span))
     total = formatter.count(both.total, "visit")
     if not both.previous_total:
         return f"{total if both.total else 'No visits'} on {now}; none on {before}."
@@ -64,6 +64,12 @@ def _total(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatter)
         found = f"{'Up' if moved > 0 else 'Down'} {points} on {earlier}: {more}"
     numbers = formatter.number(both.total), formatter.number(both.previous_total)
     return f"{found} ({numbers[0]} on {now}, {numbers[1]} on {before})."
+
+
+def part_of(both: Comparison, formatter: LocaleFormatter) -> str:
+    """Return "22 days of " if not every date from the first to the last is compared, or nothing."""
+    gaps = both.span is not None and both.days < both.span.days
+    return f"{formatter.count(both.days, 'day')} of " if gaps else ""
 
 
 def earlier_name(window: Window, earlier: Earlier) -> str:

@@ -19,7 +19,7 @@ from reportgen.core.text import CLOSE, LONGEST_NAME, OPEN, LocaleFormatter, cut,
 from reportgen.core.windows import Span, bar_kind, bars_of, runs
 from reportgen.metrics.dataset import note_sentences
 from reportgen.metrics.figures import WindowMetrics, bars
-from reportgen.metrics.highlights import comparison_note
+from reportgen.metrics.highlights import comparison_note, part_of
 from reportgen.metrics.left_out import excluded_sentence, left_out_sentence, left_out_summary
 from reportgen.sources.statements import PathTotals, relative_change
 
@@ -208,7 +208,7 @@ def _comparison_figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> I
         yield Figure(
             "Change" if both is metrics.comparison else f"Change on the {both.earlier.label}",
             formatter.percent(both.change) if both.total or both.previous_total else "\N{EN DASH}",
-            f"{spans[0]} against {spans[1]}",
+            f"{part_of(both, formatter)}{spans[0]} against {spans[1]}",
             "up" if moved > 0 else "down" if moved < 0 else "",
             sparklines.lines([now for now, _ in pairs], [before for _, before in pairs]) if pairs else None,
         )

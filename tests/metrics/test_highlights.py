@@ -99,6 +99,22 @@ def test_the_first_sentence_states_the_total_and_its_change_on_complete_days(
     assert said([(0, "/t", 100), (7, "/t", 50), (2, "/", now), (9, "/", before)])[0] == sentence
 
 
+def test_where_days_between_are_left_out_the_sentence_says_how_many_its_numbers_have() -> None:
+    window = make_window("7d", TODAY, today_complete=False)
+    rows = [(days, "/", 20 if days < 7 else 10) for days in range(14)]
+
+    def total(gone: set[int]) -> str:
+        (metrics,) = read_figures([row for row in rows if row[0] not in gone], [window]).metrics
+        return sentences(metrics, ENGLISH)[0]
+
+    assert total({3, 11}) == (
+        f"Up 100% on the week before: 40 more visits (80 on 4 days of {NOW}, 40 on 4 days of {BEFORE})."
+    )
+    assert total({6, 12}).endswith(
+        "(80 on Thu 19 \u2013 Sun 22 Nov 2026, 40 on Thu 12 \u2013 Sun 15 Nov 2026)."
+    )
+
+
 def test_one_day_is_compared_with_another_without_a_percentage() -> None:
     assert said([(0, "/", 9), (1, "/", 4)], "today", over=True) == [
         "5 more visits than the day before (9 on Mon 23 Nov 2026, 4 on Sun 22 Nov 2026).",

@@ -177,7 +177,8 @@ def test_a_day_without_rows_is_not_called_a_full_day(gone: set[int], known: list
 @pytest.mark.parametrize(("gone", "detail"), [
     (set(), "17 \u2013 22 Nov against 10 \u2013 15 Nov"),
     ({0, 7}, "17 \u2013 22 Nov against 10 \u2013 15 Nov"),
-    ({3}, "17 \u2013 22 Nov against 10 \u2013 15 Nov"),
+    ({3}, "5 days of 17 \u2013 22 Nov against 10 \u2013 15 Nov"),
+    ({3, 9, 11}, "3 days of 17 \u2013 22 Nov against 10 \u2013 15 Nov"),
     ({6, 8}, "18 \u2013 21 Nov against 11 \u2013 14 Nov"),
 ])  # fmt: skip
 def test_a_change_names_the_first_and_the_last_date_of_those_that_are_compared(
