@@ -36,7 +36,10 @@ if TYPE_CHECKING:  # it loads Babel
 
 NAMED_ONE_IN = 20
 NAMED_VISITS = 5
-"""A sentence names a path whose visits changed by 5 % (one in 20) of the window's total and by 5 visits."""
+"""A sentence names a path whose visits changed by 5 % (one in 20) of the window's total and by 5 visits.
+
+See :func:`smallest_named_change`.
+"""
 
 MAX_LISTED = 100_000
 """Maximum number of paths in ``paths.csv``."""
@@ -158,8 +161,10 @@ def read_windows(
     for window in windows:
         total = daily.sum_over(window.span)
         pairs = compared_dates(window, window.earlier[0], daily.visits)
-        reading = read_paths(source, window, pairs, MAX_LISTED, smallest_named_change(total))
-        paths.append(sort_paths(reading, total, top_paths, paths_csv))
+        in_full = window.complete is None or len(pairs) == window.complete.days
+        enough = smallest_named_change(total if in_full else sum(daily.visits[day] for day, _ in pairs))
+        reading = read_paths(source, window, pairs, MAX_LISTED, enough)
+        paths.append(sort_paths(reading, total, enough, top_paths, paths_csv))
     charted = {
         row.path
         for window, found in zip(windows, paths, strict=True)
@@ -256,19 +261,25 @@ def _unreadable_visits(source: Source, span: Span) -> str:
 
 
 def smallest_named_change(total: int) -> int:
-    """Return the change in visits from which on a path is named in a window with ``total`` visits."""
+    """Return the change in visits from which on a path is named, of ``total`` visits.
+
+    They are the window's, or those of the compared days if only a part of the complete days is compared: few
+    days rarely change by 5 % of many.
+    """
     return max(NAMED_VISITS, -(-total // NAMED_ONE_IN))
 
 
-def sort_paths(reading: PathsReading, total: int, top_paths: int, paths_csv: PathsWriter) -> WindowPaths:
+def sort_paths(
+    reading: PathsReading, total: int, enough: int, top_paths: int, paths_csv: PathsWriter
+) -> WindowPaths:
     """Sort one window's paths into listed and changed paths, and write its CSV, in one pass.
 
     ``total`` is the number of visits of the window. The first ``top_paths`` are listed. Paths that changed
-    enough are named. The first :data:`MAX_LISTED` are written as CSV, and are never all in memory.
+    by ``enough`` visits are named. The first :data:`MAX_LISTED` are written as CSV, and are never all in
+    memory.
     """
     listed: list[PathTotals] = []
     changed_paths: list[PathTotals] = []
-    enough = smallest_named_change(total)
     place = visits = 0
 
     def visited() -> Iterator[PathTotals]:

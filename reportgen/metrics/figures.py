@@ -117,6 +117,11 @@ class Comparison:
         return sum(row.previous for row in self.compared)
 
     @property
+    def in_full(self) -> bool:
+        """Whether each date that is over is compared."""
+        return self.days == self.complete_days
+
+    @property
     def change(self) -> float | None:
         """Relative change, 0.1 for +10 %; ``None`` if the previous total is 0."""
         return relative_change(self.total, self.previous_total)
@@ -155,6 +160,11 @@ class WindowMetrics:
     def comparison(self) -> Comparison:
         """The main comparison."""
         return self.comparisons[0]
+
+    @property
+    def named_of(self) -> int:
+        """The visits whose 20th part is the smallest change of a path that a sentence names."""
+        return self.total if self.comparison.in_full else self.comparison.total
 
     @property
     def days(self) -> Sequence[Day]:

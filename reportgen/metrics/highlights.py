@@ -33,7 +33,7 @@ def sentences(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
     found = [_total(metrics, metrics.comparison, formatter)]
     changed_paths = sorted(metrics.changed_paths, key=lambda row: -abs(row.difference))
     found += _explained(metrics, changed_paths[:MAX_NAMED], formatter) + others
-    enough = smallest_named_change(metrics.total)
+    enough = smallest_named_change(metrics.named_of)
     new = [(row.path, row.complete) for row in changed_paths if not row.before and row.complete >= enough]
     gone = [(row.path, row.previous) for row in changed_paths if not row.visits and row.previous >= enough]
     if new:
@@ -96,7 +96,7 @@ def _left_out(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatt
             return ""  # its page never shows them
         since_when = "Comparisons" if against else f"Recorded since {recorded}: comparisons"
         return f"{since_when}{against} begin {_begin(metrics, both, since, formatter)}."
-    if both.days == both.complete_days or not metrics.total:
+    if both.in_full or not metrics.total:
         return ""
     if not both.days:
         reason = "each complete day lacks rows, or the one that it would be compared with"
@@ -127,7 +127,7 @@ def _begin(metrics: WindowMetrics, both: Comparison, since: date, formatter: Loc
 
 def days_compared(both: Comparison, formatter: LocaleFormatter) -> str:
     """Return the number of days that are compared: "6 complete days", or "5 of 6 complete days"."""
-    part = "" if both.days == both.complete_days else f"{formatter.number(both.days)} of "
+    part = "" if both.in_full else f"{formatter.number(both.days)} of "
     return part + formatter.count(both.complete_days, "complete day")
 
 
@@ -137,8 +137,9 @@ def _explained(
     """Return a sentence with the largest changes; together with all other paths, they sum to the change."""
     moved = metrics.comparison.total - metrics.comparison.previous_total
     if not changed_paths and moved:
-        enough = smallest_named_change(metrics.total)
-        share = ", 5\N{NO-BREAK SPACE}% of the window's" if enough > NAMED_VISITS else ""
+        enough = smallest_named_change(metrics.named_of)
+        of = "the window's visits" if metrics.comparison.in_full else "the visits that are compared"
+        share = f", which is 5\N{NO-BREAK SPACE}% of {of}" if enough > NAMED_VISITS else ""
         return [f"No path changed by {formatter.count(enough, 'visit')} or more{share}."]
     if not changed_paths:
         return []

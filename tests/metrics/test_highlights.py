@@ -277,11 +277,27 @@ def test_a_change_that_no_path_explains_names_the_smallest_change_of_a_named_pat
     grown = [(day, f"/{n}", 20 + (day == 1)) for n in range(50) for day in (1, 8)]
     assert said(grown)[:2] == [
         f"Up 5.0% on the week before: 50 more visits (1,050 on {NOW}, 1,000 on {BEFORE}).",
-        "No path changed by 53 visits or more, 5\u00a0% of the window's.",
+        "No path changed by 53 visits or more, which is 5\u00a0% of the window's visits.",
     ]
     assert "No path changed by 57 visits or more, " in said([*grown, (0, "/", 90)])[1]
     few = [(1, "/", 3), (8, "/", 2)]
     assert said(few)[1:] == ["No path changed by 5 visits or more."]
+
+
+def test_where_a_part_is_compared_a_path_is_named_at_5_percent_of_the_compared_visits() -> None:
+    """One day is compared. 20 visits are 5 % of its visits, but not of the window's."""
+    window = make_window("7d", TODAY, today_complete=False)
+    others = [(days, "/", 380) for days in range(9)]
+
+    def told(more: int) -> str:
+        rows = [*others, (1, "/a", 10 + more), (8, "/a", 10)]
+        (metrics,) = read_figures(rows, [window]).metrics
+        return bare(sentences(metrics, ENGLISH)[1])
+
+    assert told(21) == "/a brought 21 of them; all other paths 0."
+    assert told(20) == (
+        "No path changed by 21 visits or more, which is 5\u00a0% of the visits that are compared."
+    )
 
 
 def test_where_the_total_stays_there_is_nothing_to_explain() -> None:
