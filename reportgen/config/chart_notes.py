@@ -87,8 +87,12 @@ def read_chart_notes(file: Path | None) -> tuple[ChartNote, ...]:
     layer = read_toml(file) if file else None
     if layer is None:
         return ()
-    message = "is not a part of a note. Write it below [[note]]."
-    problems = [Problem((key,), message) for key in layer.settings if key != "note"]
+    advice = {"notes": "Write [[note]], not [[notes]]."}
+    problems = [
+        Problem((key,), f"is not a key of this file. {advice.get(key, 'Write it below [[note]].')}")
+        for key in layer.settings
+        if key != "note"
+    ]
     tables, notes = layer.settings.get("note", []), []
     if not isinstance(tables, list) or not all(isinstance(table, Mapping) for table in tables):
         problems.append(Problem(("note",), "is not a list of sections. Write [[note]] above each note."))
@@ -97,7 +101,7 @@ def read_chart_notes(file: Path | None) -> tuple[ChartNote, ...]:
         try:
             notes.append(ChartNote.model_validate(table))
         except ValidationError as exc:
-            found = problems_of(exc, ChartNote)
+            found = problems_of(exc, ChartNote, "a note")
             problems += [replace(each, keys=("note", number, *each.keys)) for each in found]
     if problems:
         raise ConfigError("\n".join(problem_lines(problems, layer.place_of)))

@@ -91,12 +91,18 @@ def url_secrets(url: str) -> tuple[str, ...]:
     return tuple({form for value in found if value for form in (value, unquote(value), unquote_plus(value))})
 
 
-def problems_of(error: ValidationError, model: type[BaseModel]) -> Iterator[Problem]:
-    """Yield each problem that a failed validation of ``model`` found."""
+def problems_of(error: ValidationError, model: type[BaseModel], of: str = "") -> Iterator[Problem]:
+    """Yield each problem that a failed validation of ``model`` found.
+
+    ``of`` is what the keys belong to, if they are not settings: "a note".
+    """
     for item in error.errors(include_url=False):
         keys, kind = item["loc"], item["type"]
         if kind == "extra_forbidden":
-            yield Problem(keys, f"is not a setting. {_known_names(keys, model)}")
+            names = _names_in(keys[:-1], model)
+            listed = f"The {f'keys of {of}' if of else 'settings here'} are: {', '.join(names)}."
+            nearest = did_you_mean(str(keys[-1]), names)
+            yield Problem(keys, f"is not a {f'key of {of}' if of else 'setting'}. {nearest or listed}")
         elif kind == "model_type":
             first = (*keys, next(iter(_names_in(keys, model))))
             variable = ENV_PREFIX + "__".join(map(str, first)).upper()
@@ -115,11 +121,11 @@ def problem_lines(
     """Yield one line for each problem of settings.
 
     ``place_of`` returns where a setting was written; empty for a default, whose place is ``default_place``.
-    ``prefix`` stands before each key.
+    ``prefix`` stands before each key. The line tells entries of one list apart, so no number does.
     """
     for problem in problems:
         place = place_of(problem.keys) or place_of(DECIDED_BY.get(problem.keys, ())) or default_place
-        key = prefix + ".".join(map(str, problem.keys)) or quoted("")
+        key = prefix + ".".join(str(key) for key in problem.keys if not isinstance(key, int)) or quoted("")
         subject = f"{key} {problem.value}".rstrip()
         yield f"{place}: {subject} {problem.message}" if place else f"{subject} {problem.message}"
 
@@ -147,12 +153,6 @@ def _shown(keys: Keys, value: object) -> str:
     if hidden or "://" in text or "@" in text or any(SECRET_WORD.search(str(key)) for key in keys):
         return ""
     return text
-
-
-def _known_names(keys: Keys, model: type[BaseModel]) -> str:
-    """Return a sentence that names the setting nearest to an unknown one, or else all of its section."""
-    names = _names_in(keys[:-1], model)
-    return did_you_mean(str(keys[-1]), names) or f"The settings here are: {', '.join(names)}."
 
 
 def _names_in(keys: Keys, model: type[BaseModel]) -> list[str]:

@@ -7,12 +7,13 @@ problem, each with its key and its place. Secrets are ``SecretStr``: no repr, me
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import (
@@ -66,7 +67,6 @@ from reportgen.config.types import (
     VariableName,
     WebAddress,
     Weekday,
-    WindowName,
     WindowNames,
     ZoneName,
 )
@@ -76,6 +76,8 @@ from reportgen.core.path_rules import SCANNERS, PathRules, overlap
 DEFAULT_FILE = Path("reportgen.toml")
 ENV_ONLY = {"REPORTGEN_DEBUG", "REPORTGEN_LOG", "REPORTGEN_PASSWORD"}
 """Variables with our prefix that are not settings: they change one run, not the report."""
+
+Table = TypeVar("Table", bound=BaseModel)
 
 OPTIONS: Mapping[Keys, str] = {
     ("source", "url"): "--source",
@@ -212,7 +214,7 @@ class Config(_Section):
     notes_file: FilePath | None = None
     timezone: ZoneName = "UTC"
     windows: WindowNames = ("today", "7d", "30d")
-    default_window: WindowName = Field(default="7d", validate_default=True)
+    default_window: str = Field(default="7d", validate_default=True)
     compare: Comparisons = ("previous",)
     week_start: Weekday = "monday"
     top_paths: Annotated[int, Field(ge=1, le=1000)] = 100
@@ -368,35 +370,72 @@ def _with_url(settings: dict[str, Any], environ: Mapping[str, str]) -> tuple[dic
 
 def _rule_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
     """Yield what is wrong with path rules and sections that are each valid by themselves."""
-    try:
-        own = {key: settings[key] for key in ("paths", "sections") if key in settings}
-        config = Config.model_validate(own)
-    except ValidationError:
-        return
-    rules, paths = config.path_rules, config.paths
+    given = settings.get("paths")
+    own = given if isinstance(given, Mapping) else {}
+    paths = _valid_paths(own)
+    rules = Config(paths=paths).path_rules
+    sections = _valid_tables(SectionSettings, settings.get("sections"))
+    renames = _valid_tables(RenameSettings, own.get("rename"))
     globs: list[tuple[Keys, str]] = [
         (("paths", "exclude", at), glob) for at, glob in enumerate(paths.exclude) if glob != "scanners"
     ]
-    for at, section in enumerate(config.sections):
+    for at, section in sections.items():
         keys: Keys = ("sections", at)
         globs += [((*keys, "match"), glob) for glob in section.match]
-        if section.name in [each.name for each in config.sections[:at]]:
+        if section.name in [each.name for before, each in sections.items() if before < at]:
             message = "is set twice. Write all globs into one list, match."
             yield Problem((*keys, "name"), message, quoted(section.name))
-    for at, rename in enumerate(paths.rename):
+    for at, rename in renames.items():
         keys = ("paths", "rename", at)
         globs += [((*keys, "from"), rename.from_), ((*keys, "to"), rename.to)]
         if rename.to.endswith("/**") and not rename.from_.endswith("/**"):
             message = 'ends in "/**", and from does not. Write both with it, or none.'
             yield Problem((*keys, "to"), message, quoted(rename.to))
-        again = next((each.from_ for each in paths.rename if overlap(each.from_, rename.to)), None)
-        if again:
-            message = f"would be renamed again, by from = {quoted(again)}. Write the last name here."
+        if message := _renamed_again(rename, renames.values()):
             yield Problem((*keys, "to"), message, quoted(rename.to))
     for keys, glob in globs:
         if (normal := rules.normal(glob)) != glob:
             message = f"cannot be met, as other rules change such paths first. Write {quoted(normal)}."
             yield Problem(keys, message, quoted(glob))
+
+
+def _renamed_again(rename: RenameSettings, every: Collection[RenameSettings]) -> str:
+    """Return what is wrong with the new path of a rule if a rule would rename it again; empty if none."""
+
+    def renaming(to: str) -> Iterator[RenameSettings]:
+        changes = (each for each in every if each.to != to or to.endswith("/**"))
+        return (each for each in changes if overlap(each.from_, to))
+
+    if rename.from_ == rename.to:
+        return "is the same as from. Leave this rule out."
+    again = next(renaming(rename.to), None)
+    if again is None:
+        return ""
+    if again is rename:
+        return "would be renamed again by the same rule. Write a path that from does not match."
+    last = again.from_ == rename.to and not any(renaming(again.to))
+    return (
+        f"of from = {quoted(rename.from_)} would be renamed again, by from = {quoted(again.from_)} to ="
+        f" {quoted(again.to)}. Leave one of the two rules out{f', or write {quoted(again.to)} here' * last}."
+    )
+
+
+def _valid_tables(model: type[Table], tables: object) -> dict[int, Table]:
+    """Return those tables of an array that are valid, by their number."""
+    found = {}
+    for at, table in enumerate(tables if isinstance(tables, list | tuple) else ()):
+        with suppress(ValidationError):
+            found[at] = model.model_validate(table)
+    return found
+
+
+def _valid_paths(settings: Mapping[str, Any]) -> PathSettings:
+    """Return the valid settings of ``[paths]``."""
+    try:
+        return PathSettings.model_validate(settings)
+    except ValidationError as exc:
+        wrong = {error["loc"][0] for error in exc.errors(include_url=False)}
+        return PathSettings.model_validate({key: settings[key] for key in settings if key not in wrong})
 
 
 def read_file(file: Path | None) -> Layer:

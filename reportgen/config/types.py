@@ -55,12 +55,18 @@ def _zone(name: str) -> str:
     return name
 
 
-def _window(name: str) -> str:
-    try:
-        check_window_name(name)
-    except ValueError as exc:
-        raise ValueError(str(exc).removeprefix(f'"{name}" ')) from None
-    return name
+def _windows(names: tuple[str, ...]) -> tuple[str, ...]:
+    wrong, forms = [], ""
+    for name in names:
+        try:
+            check_window_name(name)
+        except ValueError as exc:
+            wrong.append(quoted(name))
+            forms = str(exc).partition(": ")[2]
+    if wrong:
+        kind = "valid windows" if len(wrong) > 1 else "a valid window"
+        raise ValueError(f"has {' and '.join(wrong)}, not {kind}: {forms}.")
+    return names
 
 
 def _each_once(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -310,10 +316,10 @@ DateFormat = Annotated[str, AfterValidator(_date_format)]
 Encoding = Annotated[str, AfterValidator(_encoding)]
 Thousands = Annotated[str, AfterValidator(_thousands)]
 ZoneName = Annotated[str, AfterValidator(_zone)]
-WindowName = Annotated[str, AfterValidator(_window)]
 WindowNames = Annotated[
-    tuple[WindowName, ...],
+    tuple[str, ...],
     BeforeValidator(_comma_list),
+    AfterValidator(_windows),
     AfterValidator(_each_once),
     Field(min_length=1, max_length=12),
 ]

@@ -320,8 +320,8 @@ def test_a_wrong_file_of_notes_ends_build_and_note_and_check_names_each_problem(
 ) -> None:
     (tmp_path / "notes.toml").write_text('[[note]]\ndate = 1\ntext = "a"\n[[note]]\ndate = 2026-11-20\n')
     problems = [
-        "notes.toml:2: note.0.date 1 is not a date. Write one such as 2026-11-20.",
-        "notes.toml:4: note.1.text is not set. Write it.",
+        "notes.toml:2: note.date 1 is not a date. Write one such as 2026-11-20.",
+        "notes.toml:4: note.text is not set. Write it.",
     ]
     for command in (["build"], ["note", "b"]):
         done = run(*command)

@@ -271,10 +271,10 @@ def test_windows_may_be_a_list_with_commas(load: Load, text: str) -> None:
     [
         (
             'windows = ["7d", "fortnight"]',
-            '"fortnight" is not a valid window: write "today", "yesterday", a number of days such as "7d"',
+            'has "fortnight", not a valid window: write "today", "yesterday", a number of days such as "7d"',
         ),
-        ('windows = ["7d", "1101d"]', '"1101d" is not a valid window'),
-        ('windows = ["7d", 7]', "windows.1"),
+        ('windows = ["7d", "1101d"]', 'has "1101d", not a valid window'),
+        ('windows = ["7d", 7]', "windows 7 is not a text"),
         ("windows = []", "windows"),
         ('windows = ["7d", "today", "7d"]', "has 7d twice"),
         (
@@ -282,7 +282,15 @@ def test_windows_may_be_a_list_with_commas(load: Load, text: str) -> None:
             'reportgen.toml:1: default_window "7d" is not one of windows (today, 30d)',
         ),
         ('default_window = "14d"', 'default_window "14d" is not one of windows (today, 7d, 30d)'),
-        ('default_window = "soon"', '"soon" is not a valid window'),
+        ('default_window = "soon"', 'default_window "soon" is not one of windows (today, 7d, 30d)'),
+        (
+            'windows = ["7x"]\ndefault_window = "7x"',
+            'windows ["7x"] has "7x", not a valid window: write "today"',
+        ),
+        (
+            'windows = ["7x", "x"]\ndefault_window = "8x"',
+            'has "7x" and "x", not valid windows: write "today"',
+        ),
     ],
 )
 def test_wrong_windows_are_refused(load: Load, text: str, says: str) -> None:
@@ -293,9 +301,9 @@ def test_wrong_windows_are_refused(load: Load, text: str, says: str) -> None:
 def test_wrong_windows_weekdays_and_comparisons_are_reported_at_once_with_their_lines(load: Load) -> None:
     text = 'windows = ["7d", "fortnight"]\nweek_start = "someday"\ncompare = ["last", "year"]\n'
     window, compared, weekday = problems(load, text)
-    assert window.startswith('reportgen.toml:1: windows.1 "fortnight" is not a valid window: write "today"')
+    assert window.startswith('reportgen.toml:1: windows ["7d", "fortnight"] has "fortnight", not a valid')
     assert compared == (
-        'reportgen.toml:3: compare.0 "last" is not a valid comparison: write "previous", "year", or both.'
+        'reportgen.toml:3: compare "last" is not a valid comparison: write "previous", "year", or both.'
     )
     assert weekday == (
         'reportgen.toml:2: week_start "someday" is not a weekday. Write one such as "monday" or "sunday".'
@@ -769,24 +777,24 @@ match = "/notes/"
         (
             WRONG_RULES,
             {
-                2: "windows.0", 4: 'paths.query "dorp" is not',
+                2: "windows", 4: 'paths.query "dorp" is not',
                 5: 'paths.slash "merg" is not "keep" or "merge"',
-                6: 'paths.exclude.0 "/**" matches every path', 7: "paths.index.0",
+                6: 'paths.exclude "/**" matches every path', 7: "paths.index",
                 8: "paths.unknown is not a setting",
-                11: 'paths.rename.0.to "b" is not a path', 12: "paths.rename.1.to is not set",
-                13: "paths.rename.1.tu is not a setting", 16: 'sections.0.name "Other" is the name',
-                17: 'sections.0.match.1 "**" matches every path',
+                11: 'paths.rename.to "b" is not a path', 12: "paths.rename.to is not set",
+                13: "paths.rename.tu is not a setting", 16: 'sections.name "Other" is the name',
+                17: 'sections.match "**" matches every path',
             },
         ),
         (
             TANGLED_RULES,
             {
-                2: "windows.0", 6: 'paths.exclude.0 "/WP-*" cannot be met',
-                9: 'paths.rename.0.to "/b/**" would be renamed again, by from = "/b/x"',
-                12: 'paths.rename.1.to "/c/" cannot be met, as other rules change such paths first. '
+                2: "windows", 6: 'paths.exclude "/WP-*" cannot be met',
+                9: 'paths.rename.to "/b/**" of from = "/a/**" would be renamed again, by from = "/b/x"',
+                12: 'paths.rename.to "/c/" cannot be met, as other rules change such paths first. '
                     'Write "/c".',
-                15: 'paths.rename.2.to "/f/**" ends in "/**", and from does not',
-                20: 'sections.1.name "Blog" is set twice', 21: 'sections.1.match "/notes/" cannot be met',
+                15: 'paths.rename.to "/f/**" ends in "/**", and from does not',
+                20: 'sections.name "Blog" is set twice', 21: 'sections.match "/notes/" cannot be met',
             },
         ),
     ],
@@ -807,10 +815,35 @@ def test_a_wrong_query_rule_is_one_problem(load: Load, value: str) -> None:
     assert found == f"reportgen.toml:2: paths.query{'' if '{' in value else f' {value}'}{message}"
 
 
-@pytest.mark.parametrize("pairs", [[("/a", "/a")], [("/a", "/b"), ("/b", "/a")], [("/a/**", "/a/b/**")]])
-def test_a_rename_in_a_circle_is_refused(load: Load, pairs: list[tuple[str, str]]) -> None:
+@pytest.mark.parametrize(("pairs", "expected"), [
+    ([("/a", "/a")], ['"/a" is the same as from. Leave this rule out.']),
+    ([("/a/**", "/a/b/**")], ['"/a/b/**" would be renamed again by the same rule. Write a path']),
+    ([("/a", "/b"), ("/b", "/a")], [
+        f'"{to}" of from = "{old}" would be renamed again, by from = "{to}" to = "{old}". '
+        "Leave one of the two rules out."
+        for old, to in (("/a", "/b"), ("/b", "/a"))
+    ]),
+    ([("/a", "/b"), ("/b", "/c")], [
+        '"/b" of from = "/a" would be renamed again, by from = "/b" to = "/c". Leave one of the two rules o'
+    ]),
+    ([("/a/**", "/a"), ("/b", "/a")], []),
+])  # fmt: skip
+def test_a_path_that_would_be_renamed_twice_is_refused(
+    load: Load, pairs: list[tuple[str, str]], expected: list[str]
+) -> None:
     text = "".join(f'[[paths.rename]]\nfrom = "{old}"\nto = "{new}"\n' for old, new in pairs)
-    assert len(problems(load, text)) == len(pairs)
+    found = problems(load, text) if expected else []
+    load("" if expected else text)
+    for number, (line, words) in enumerate(zip(found, expected, strict=True), start=1):
+        assert line.startswith(f"reportgen.toml:{3 * number}: paths.rename.to {words}")
+
+
+def test_a_section_set_twice_is_named_beside_other_wrong_rules(load: Load) -> None:
+    text = "".join(f'[[sections]]\nname = "{name}"\nmatch = "/x"\n' for name in ("Blog", "Other", "Blog"))
+    found = problems(load, f'{text}[paths]\nslash = "merge"\ncase = "x"\nexclude = ["/a/"]\n')
+    assert sorted(line.split(" ")[0] for line in found) == [
+        f"reportgen.toml:{line}:" for line in (12, 13, 5, 8)
+    ]
 
 
 def test_path_rules_are_those_of_the_settings(load: Load) -> None:

@@ -802,7 +802,7 @@ MANY_SAID = """\
 reportgen.toml:1: site "" is empty
 reportgen.toml:2: site_url "example.com" is not a web address
 reportgen.toml:3: timezone "Europe/Berlim" is not a known time zone. Did you mean "Europe/Berlin"?
-reportgen.toml:4: windows.1 "9" is not a valid window: write "today"
+reportgen.toml:4: windows ["today", "9"] has "9", not a valid window: write "today"
 reportgen.toml:5: top_paths 0 is too small
 reportgen.toml:6: schedule "sometimes" is not a valid schedule
 reportgen.toml:9: source.url is not a text
