@@ -219,6 +219,8 @@ def _comparison_figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> I
     whole = formatter.number((2 * total + days) // (2 * days))
     mean = formatter.decimal(average) if average < 1000 else whole  # noqa: PLR2004
     of = f"of {formatter.count(days, 'complete day')}"
+    if missing := sum(not day.recorded for day in metrics.complete_days):
+        of += f", {formatter.number(missing)} without rows"
     known = [
         bar
         for bar in bars(metrics, metrics.comparison)

@@ -203,6 +203,21 @@ def test_a_daily_average_is_whole_and_exact_from_1000_on(total: int, mean: str) 
     assert found.value == mean
 
 
+@pytest.mark.parametrize(
+    ("gone", "detail"),
+    [
+        (set(), "of 6 complete days"),
+        ({0, 9}, "of 6 complete days"),
+        ({2, 5}, "of 6 complete days, 2 without rows"),
+        ({5, *range(6, 14)}, "of 4 complete days"),
+    ],
+)
+def test_a_daily_average_says_how_many_of_its_days_have_no_rows(gone: set[int], detail: str) -> None:
+    rows = [(days, "/", 10) for days in range(14) if days not in gone]
+    (found,) = (each for each in figures(metrics_of(rows), ENGLISH) if "average" in each.name)
+    assert found.detail == detail
+
+
 def test_if_only_today_has_rows_there_are_no_figures_of_other_days() -> None:
     for name in ("today", "7d"):
         names = [figure.name for figure in figures(metrics_of([(0, "/", 9)], name), ENGLISH)]
