@@ -91,6 +91,8 @@ def _left_out(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatt
     recorded = ""
     if since:
         recorded = formatter.tick(since, weekday=True) if since.year == year else formatter.day(since)
+    if since and not metrics.known_days:
+        return "" if against else f"Recorded since {formatter.day(since)}."
     if since and earlier.head(max(1, both.complete_days)).last < since:
         if metrics.window.days == 1 and against and metrics.window.running:
             return ""  # its page never shows them

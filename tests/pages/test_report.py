@@ -914,6 +914,19 @@ def test_an_empty_table_gives_pages_that_say_so(tmp_path: Path) -> None:
         ]
 
 
+def test_a_window_that_ended_before_the_first_row_has_one_sentence_instead_of_tables(tmp_path: Path) -> None:
+    store(tmp_path, [(days, "/", 5) for days in range(3)])
+    page = _Page(
+        built(tmp_path, windows=["last-year"], default_window="last-year").path / "last-year" / "index.html"
+    )
+    text = page.texts("main")[0]
+    assert "No visits recorded Recorded since Sat 21 Nov 2026. About these data" in " ".join(text.split())
+    assert [
+        word for word in ("no rows", "Paths visited", "The table", "comparisons begin") if word in text
+    ] == []
+    assert page.all("table") == []
+
+
 # The same report, and another one.
 
 
