@@ -6,10 +6,11 @@ from datetime import date
 from typing import Any
 
 from reportgen.config.settings import Config
-from reportgen.core.path_rules import SCANNERS
+from reportgen.core.path_rules import SCANNERS, PathRules
 from reportgen.core.text import LONGEST_NAME, shorten, visible
 from reportgen.core.windows import Span, look_back
 from reportgen.metrics.dataset import make_windows
+from reportgen.sources.base import Source
 from reportgen.sources.registry import open_source
 from reportgen.sources.statements import read_stored_paths
 
@@ -40,6 +41,11 @@ class PathEffects:
         span = {"first": self.span.first.isoformat(), "last": self.span.last.isoformat()}
         return span | {"rules": [vars(effect) for effect in self.effects]}
 
+    def idle(self) -> list[str]:
+        """Return the rules that touch nothing, but for those of the preset."""
+        idle = [each.rule for each in self.effects if not each.paths and each.rule != NO_RULE]
+        return [rule for rule in idle if rule.removeprefix("exclude ") not in SCANNERS]
+
     def lines(self) -> Iterator[str]:
         """Yield what the command prints for people."""
         touching = [effect for effect in self.effects if effect.paths]
@@ -48,10 +54,8 @@ class PathEffects:
         widths = [max(len(row[at]) for row in cells) for at in range(3)]
         for rule, paths, visits, example in cells:
             yield f"{rule:<{widths[0]}}  {paths:>{widths[1]}}  {visits:>{widths[2]}}  {example}"
-        idle = [each.rule for each in self.effects if not each.paths and each.rule != NO_RULE]
-        own = [rule for rule in idle if rule.removeprefix("exclude ") not in SCANNERS]
-        if own:
-            yield f"without effect: {', '.join(own)}"
+        if idle := self.idle():
+            yield f"without effect: {', '.join(idle)}"
         yield f"dates read: {self.span.first} to {self.span.last}"
 
 
@@ -62,17 +66,22 @@ def path_effects(config: Config, today: date) -> PathEffects:
         SourceError: the data could not be read.
 
     """
-    rules, span = config.path_rules, look_back(make_windows(config, today, today_complete=False))
-    effects: Mapping[str, PathEffect] = {name: PathEffect(name) for name in (*rules.names, NO_RULE)}
-    with open_source(config.source, config.timezone, span, rules) as source:
+    span = look_back(make_windows(config, today, today_complete=False))
+    with open_source(config.source, config.timezone, span, config.path_rules) as source:
         source.read_all_spellings(thorough=True)
-        for path, visits in read_stored_paths(source, span):
-            for name, before, after in list(rules.trace(path)) or [(NO_RULE, path, path)]:
-                effect = effects[name]
-                if effect.before is None:
-                    effect.before, effect.after = before, after
-                effect.paths += 1
-                effect.visits += visits
+        return read_path_effects(source, config.path_rules, span)
+
+
+def read_path_effects(source: Source, rules: PathRules, span: Span) -> PathEffects:
+    """Return what the path rules do to the paths of an open source."""
+    effects: Mapping[str, PathEffect] = {name: PathEffect(name) for name in (*rules.names, NO_RULE)}
+    for path, visits in read_stored_paths(source, span):
+        for name, before, after in list(rules.trace(path)) or [(NO_RULE, path, path)]:
+            effect = effects[name]
+            if effect.before is None:
+                effect.before, effect.after = before, after
+            effect.paths += 1
+            effect.visits += visits
     return PathEffects(span, sorted(effects.values(), key=lambda each: (-each.visits, -each.paths)))
 
 

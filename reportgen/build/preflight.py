@@ -1,17 +1,19 @@
 """``reportgen check``: whether these settings can give a report, one line for each thing a build needs."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
+from reportgen.build.path_effects import read_path_effects
 from reportgen.config.chart_notes import read_chart_notes
 from reportgen.config.settings import Config
 from reportgen.core.errors import ConfigError, OutputBusy, PublishError, ReportgenError
+from reportgen.core.path_rules import SCANNERS, PathRules
 from reportgen.core.text import ENGLISH, LONGEST_NAME, shorten, visible
 from reportgen.core.windows import EARLIEST, Span, look_back, make_window
 from reportgen.metrics.dataset import make_windows, read_days, read_examples, read_imported_left_out
-from reportgen.metrics.left_out import left_out_sentence, left_out_summary
+from reportgen.metrics.left_out import excluded_sentence, left_out_sentence, left_out_summary
 from reportgen.pages.templates import TEMPLATES
 from reportgen.publish.release import current_release, lock_output
 from reportgen.sources.base import Finding, Source
@@ -27,6 +29,8 @@ from reportgen.sources.statements import (
 
 TOP_PATHS = 3
 """Number of paths that are shown."""
+READ_PATHS = 100
+"""Number of paths that are looked at for forms of one path."""
 
 
 def check_settings(config: Config, today: date) -> Iterator[Finding]:
@@ -76,6 +80,8 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
         if daily.rows:
             yield Finding("ok", "rows", f"{daily.rows:,} rows on {dates}")
             yield from _sample(source, daily, today)
+            if config.path_rules:
+                yield from _rules(source, config.path_rules, span)
         else:
             yield Finding(
                 "warning", "rows", f"none on {dates}: the report will say that nothing was recorded"
@@ -109,10 +115,53 @@ def _sample(source: Source, daily: DailyReading, today: date) -> Iterator[Findin
     else:
         yield Finding("warning", "newest", f"{said}. Check that the table is still written")
     week = make_window("7d", newest, today_complete=True)
-    paths = read_paths(source, week, (), TOP_PATHS, MAX_INT64)
-    top = ", ".join(f"{shorten(visible(row.path), LONGEST_NAME)} ({row.visits:,})" for row in paths.rows)
+    paths = read_paths(source, week, (), READ_PATHS, MAX_INT64)
+    rows = list(paths.rows)
+    top = ", ".join(
+        f"{shorten(visible(row.path), LONGEST_NAME)} ({row.visits:,})" for row in rows[:TOP_PATHS]
+    )
     said = f"{paths.path_count:,} from {week.span.first} to {newest}; most visits: {top or 'none'}"
     yield Finding("ok", "paths", said)
+    if hint := _hint([row.path for row in rows]):
+        yield Finding("ok", "paths", f"hint: {hint}: see [paths] in docs/paths.md")
+
+
+def _hint(paths: Sequence[str]) -> str:
+    """Return what a rule could merge or leave out among the paths with most visits; empty if nothing."""
+    known, scanned = set(paths), PathRules(exclude=SCANNERS[1:])  # a site's own pages may end in .php
+    for path in paths:
+        shown = shorten(visible(path), LONGEST_NAME)
+        if path and f"{path}/" in known:
+            return f"{shown} and {shown}/ are counted apart"
+        if re.search(r"[?&](fbclid|gclid|utm_[a-z]+)=", path):
+            return f"{shown} is counted apart from the path without its query"
+        if scanned.path_of(path) is None:
+            return f"{shown} looks like a request of a scanner"
+    return ""
+
+
+def _rules(source: Source, rules: PathRules, span: Span) -> Iterator[Finding]:
+    """Yield what path rules leave out, and which of them have no effect."""
+    found, dates = read_path_effects(source, rules, span), f"{span.first} to {span.last}"
+    excluding = [effect for effect in found.effects if effect.rule.startswith("exclude ")]
+    counts = sum(effect.paths for effect in excluding), sum(effect.visits for effect in excluding)
+    if excluded := excluded_sentence(counts, ENGLISH):
+        yield Finding("ok", "left out", f"by your rules: {excluded} on {dates}")
+    globs: dict[str, Sequence[str]] = {f"exclude {glob}": (glob,) for glob in rules.exclude}
+    globs |= {f"rename {old} to {new}": (old,) for old, new in rules.renames}
+    globs |= {f"section {name}": match for name, match in rules.sections}
+    for rule in found.idle():
+        if rule in globs:  # the other rules are also set in advance
+            bare = next((glob for glob in globs[rule] if glob[0] not in "/*"), None)
+            advice = f'Write "/{bare}": paths begin with "/"' if bare else "Correct it, or leave it out"
+            yield Finding("warning", "paths", f"{visible(rule)}: without effect on {dates}. {advice}")
+    every = [(name, glob) for name, match in rules.sections for glob in match]
+    for at, (name, glob) in enumerate(every):
+        if first := next((other for other, same in every[:at] if same == glob), None):
+            said = (
+                f"section {visible(name)}: paths of {visible(glob)} are in section {visible(first)} already"
+            )
+            yield Finding("warning", "paths", f"{said}. Leave one of the two globs out")
 
 
 def _older(config: Config, span: Span, notes: Mapping[str, int]) -> Iterator[Finding]:

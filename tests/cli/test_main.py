@@ -392,6 +392,43 @@ def test_a_build_says_what_the_rules_leave_out(run: Run, ruled: Path) -> None:
     assert json.loads(run("build", "--if-changed", "--json").stdout)["status"] == "published"
 
 
+def test_check_says_what_the_rules_leave_out_and_which_have_no_effect(run: Run, ruled: Path) -> None:
+    rules = RULES.replace('"]', '", "about/x", "/none/*", "scanners"]')
+    rules += '[[sections]]\nname = "More"\nmatch = ["/blog/**", "/about"]\n[[sections]]\nname = "Old"\n'
+    rules += 'match = "/old"\n[[paths.rename]]\nfrom = "old"\nto = "/new"\n'
+    (ruled / "reportgen.toml").write_text(f'source.url = "metrics.csv"\n{rules}')
+    done = run("check")
+    assert done.returncode == 0
+    lines = done.stdout.splitlines()
+    assert any(
+        re.fullmatch(r"ok +left out by your rules: 2 paths, 31 visits on \S+ to \S+", line) for line in lines
+    )
+    warned = [re.sub(" on .*? to [0-9-]+", "", line) for line in lines if line.startswith("warning  paths")]
+    assert sorted(line.removeprefix("warning  paths   ") for line in warned) == [
+        "exclude /none/*: without effect. Correct it, or leave it out",
+        'exclude about/x: without effect. Write "/about/x": paths begin with "/"',
+        'rename old to /new: without effect. Write "/old": paths begin with "/"',
+        "section More: paths of /blog/** are in section Blog already. Leave one of the two globs out",
+        "section Old: without effect. Correct it, or leave it out",
+    ]
+
+
+@pytest.mark.parametrize(("path", "words"), [
+    ("/about/", "/about and /about/ are counted apart"),
+    ("/about?utm_source=x", "/about?utm_source=x is counted apart from the path without its query"),
+    ("/.env", "/.env looks like a request of a scanner"),
+    ("/x.php", ""),
+])  # fmt: skip
+def test_check_has_a_hint_if_rules_could_merge_or_leave_out_a_path(
+    run: Run, tmp_path: Path, path: str, words: str
+) -> None:
+    day = datetime.now(ZoneInfo("UTC")).date()
+    (tmp_path / "metrics.csv").write_text(f"date,path,visits\n{day},/about,2\n{day},{path},1\n")
+    lines = run("check", "--source", "metrics.csv").stdout.splitlines()
+    hints = [line for line in lines if "hint: " in line]
+    assert hints == ([f"ok       paths   hint: {words}: see [paths] in docs/paths.md"] if words else [])
+
+
 def test_each_of_many_sites_may_have_rules_of_its_own(run: Run, ruled: Path) -> None:
     sites = "".join(f'\n[[sites]]\nname = "{name}"\nsource.url = "metrics.csv"\n' for name in ("a", "b"))
     own = '[sites.paths]\nexclude = ["/about"]\n[[sites.sections]]\nname = "X"\nmatch = "/x*"\n'
