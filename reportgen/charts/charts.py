@@ -9,6 +9,7 @@ import pandas as pd
 from reportgen.charts import theme
 from reportgen.charts.marks import band_rows, height_px, mark_layers, mark_rows
 from reportgen.charts.spec import (
+    PART,
     SIZES,
     Chart,
     Rows,
@@ -303,7 +304,7 @@ def _by_date(
     known = [bar for bar in found if not metrics.since or bar.span.last >= metrics.since]
     missing = [bar.date for bar in known if not bar.recorded]
     parts = [bar.date for bar in found if not is_whole(metrics.window, bar.span)]
-    words = dict.fromkeys(parts, "part") | dict.fromkeys(missing, "no rows")
+    words = dict.fromkeys(parts, PART) | dict.fromkeys(missing, "no rows")
     if metrics.window.running:
         words[found[-1].date] = "so far"
     marks = [unrecorded(alt.Chart(alt.NamedData("dates")), missing, size)] if missing else []

@@ -46,6 +46,10 @@ COMPACT_FROM = 100_000
 """Number of visits from which on an axis is labelled in thousands (k), millions (M) or billions (B)."""
 
 
+PART = "part"
+"""The word below a bar that has not all dates of its week or month."""
+
+
 @dataclass(frozen=True)
 class Size:
     """One size of a chart: width and height of the drawing, size of text, maximum number of date labels."""
@@ -154,11 +158,14 @@ def date_axis(
 ) -> alt.X:
     """Return the axis of dates, with as many labels as fit; the last date always has one.
 
-    ``words`` are shown below the label of a date: "so far", "no rows". With ``months`` a date stands for its
-    month.
+    ``words`` are shown below the label of a date: "so far", "no rows". If the first bar is :data:`PART` of a
+    week or month, it has a label, in place of the first of the usual ones. With ``months`` a date stands for
+    its month.
     """
     step = max(1, -(-len(dates) // size.ticks))
-    shown = dates[::-1][::step][::-1]
+    shown = list(dates[::-1][::step][::-1])
+    if words.get(dates[0]) == PART:
+        shown[0] = dates[0]
     weekday = len(dates) <= 14 and size.name == "wide"  # noqa: PLR2004 - as many as fit
     texts = {
         day.isoformat(): [

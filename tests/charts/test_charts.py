@@ -848,6 +848,17 @@ def test_long_windows_are_drawn_by_week_or_month(days: int, unit: str, bars: int
         assert ">part<" in svg
 
 
+@pytest.mark.parametrize(
+    ("days", "label"), [(93, "23 Aug|part"), (94, "22 Aug|part"), (1100, "Nov 2023|part")]
+)
+def test_a_first_bar_that_is_a_part_has_a_label_as_the_last_one_has(days: int, label: str) -> None:
+    """Labels are counted from the last bar, which may leave out the first."""
+    for chart in drawn([(day, "/", 5) for day in range(2 * days)], f"{days}d"):
+        for svg in svgs(chart).values():
+            found = [text for text in words(svg) if text.endswith(("|part", "|so far"))]
+            assert [found[0], found[-1].split("|")[1]] == [label, "so far"]
+
+
 def test_a_second_comparison_is_a_dashed_line_with_its_dates() -> None:
     window = make_window("7d", TODAY, today_complete=False, compare=("previous", "year"))
     found = read_figures([(days, "/", days + 1) for days in range(372)], [window])
