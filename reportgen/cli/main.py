@@ -309,7 +309,8 @@ def import_command(
 
 @app.command()
 def note(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What happened.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What happened, in quotes.")],
+    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
     *,
     date: Annotated[
         str | None, typer.Option(metavar="DATE", help="When (2026-11-20). Default: today in the site's zone.")
@@ -317,13 +318,22 @@ def note(
     until: Annotated[
         str | None, typer.Option(metavar="DATE", help="The last date, if it was more than one.")
     ] = None,
-    path: Annotated[str | None, typer.Option(help="The path of the site that it is about.")] = None,
+    path: Annotated[
+        str | None, typer.Option(metavar="PATH", help="The path of the site that it is about: /about.")
+    ] = None,
     link: Annotated[str | None, typer.Option(metavar="URL", help="Where to read more.")] = None,
-    site: SiteOption = None,
+    site: Annotated[
+        list[str] | None, typer.Option("--site", metavar="NAME", help="Which one of many sites. Only once.")
+    ] = None,
     config: ConfigOption = None,
 ) -> None:
     """Add a note on the charts to notes.toml."""
     with reporting(as_json=False):
+        from reportgen.core.text import visible
+
+        if more:
+            whole = visible(" ".join([text, *more]))
+            raise ConfigError(f'note: more than one text. Put it in quotes: "{whole}".')
         settings = _settings(config, None, None)
         if isinstance(settings, Sites):
             if len(site or []) != 1:
@@ -333,7 +343,6 @@ def note(
             _check_one_site(site=site)
         from reportgen.config.chart_notes import append_note, new_note
         from reportgen.core.cron import next_due
-        from reportgen.core.text import visible
         from reportgen.metrics.dataset import make_windows
 
         now = datetime.now(UTC)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -24,7 +25,7 @@ from pydantic import (
     field_validator,
 )
 
-from reportgen.config.problems import Problem, problem_lines, problems_of
+from reportgen.config.problems import Problem, problem_lines, problems_of, quoted
 from reportgen.config.settings import read_toml
 from reportgen.config.types import Link, Text
 from reportgen.core.errors import ConfigError
@@ -48,6 +49,12 @@ def _one_line(value: object) -> object:
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
+def _from_the_root(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError(f'does not begin with "/". Write {quoted(f"/{path}")}.')
+    return path
+
+
 NoteDate = Annotated[date, BeforeValidator(_date)]
 Line = Annotated[Text, BeforeValidator(_one_line), Field(max_length=LONGEST_TEXT)]
 
@@ -59,7 +66,7 @@ class ChartNote(BaseModel):
 
     date: NoteDate
     until: NoteDate | None = None
-    path: Line | None = None
+    path: Annotated[Line, AfterValidator(_from_the_root)] | None = None
     link: Link | None = None
     text: Line
 
@@ -118,7 +125,9 @@ def new_note(given: Mapping[str, Any]) -> ChartNote:
     try:
         return ChartNote.model_validate(given)
     except ValidationError as exc:
-        raise ConfigError("\n".join(problem_lines(problems_of(exc, ChartNote), lambda _: "note"))) from None
+        raise ConfigError(
+            "\n".join(problem_lines(problems_of(exc, ChartNote, "a note"), lambda _: "note"))
+        ) from None
 
 
 def append_note(file: Path, note: ChartNote) -> None:

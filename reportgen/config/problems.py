@@ -112,6 +112,8 @@ def problems_of(error: ValidationError, model: type[BaseModel], of: str = "") ->
             words = WORDS.get(kind)  # pydantic's own words may quote the value, with braces
             limits = item.get("ctx", {})
             message = words.format(**limits) if words else item["msg"].removeprefix("Value error, ")
+            if of:
+                message = message.replace(", or leave the setting out", "")
             yield Problem(keys, message, _shown(keys, item["input"]))
 
 

@@ -307,10 +307,18 @@ def test_a_note_is_written_and_shown_by_the_next_build(run: Run, tmp_path: Path)
 def test_a_wrong_note_is_refused_with_all_its_problems_and_nothing_is_written(
     run: Run, tmp_path: Path
 ) -> None:
-    done = run("note", " ", "--date=tomorrow", "--link=x")
+    unquoted = run("note", "two", "words")
+    assert (unquoted.returncode, unquoted.stderr) == (
+        2, 'error: note: more than one text. Put it in quotes: "two words".\n'
+    )  # fmt: skip
+    assert "Repeatable" not in run("note", "--help").stdout
+    done = run("note", " ", "--date=tomorrow", "--link=x", "--path=blog/viral")
     assert done.returncode == 2
-    assert [line.partition(" is ")[0] for line in done.stderr.splitlines()] == [
-        'error: note: date "tomorrow"', 'error: note: link "x"', 'error: note: text ""',
+    assert 'note: path "blog/viral" does not begin with "/". Write "/blog/viral".' in done.stderr
+    assert done.stderr.endswith('note: text "" is empty. Write a text.\n')
+    assert [re.split(" is | does ", line)[0] for line in done.stderr.splitlines()] == [
+        'error: note: date "tomorrow"', 'error: note: path "blog/viral"', 'error: note: link "x"',
+        'error: note: text ""',
     ]  # fmt: skip
     assert list(tmp_path.iterdir()) == []
 

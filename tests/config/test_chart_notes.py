@@ -59,7 +59,7 @@ def test_every_problem_of_every_note_is_named_with_its_line(tmp_path: Path) -> N
         "5: note.txt is not a key of a note. Did you mea",
         '9: note.until "2026-11-19" is before 2026-11-20,',
         '10: note.link "javascript:alert(1)" is not a web',
-        '11: note.text "" is empty. Write a text, or leav',
+        '11: note.text "" is empty. Write a text.',
         '13: note.date "2026-11-20 10:00:00" is not a dat',
         "14: note.path 1 is not a text. Write it in quote",
         '15: note.text "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa',
