@@ -239,7 +239,9 @@ def _about(
 ) -> dict[str, object]:
     """Return the manifest's part about the build."""
     pairs = zip(dataset.windows, dataset.paths, strict=True)
-    excluded = max(pairs, key=lambda pair: pair[0].days)[1].excluded
+    window, found = max(pairs, key=lambda pair: pair[0].days)
+    dates = {"first": window.span.first.isoformat(), "last": window.span.last.isoformat()}
+    paths, visits = found.excluded
     return {
         "as_of": dataset.read.last.isoformat(),
         "version": __version__,
@@ -248,7 +250,7 @@ def _about(
         "source": dataset.source,
         "rows": dataset.daily.rows,
         "notes": note_list(dataset.notes, dataset.examples),
-        **({"excluded": dict(zip(("paths", "visits"), excluded, strict=True))} if excluded[0] else {}),
+        **({"excluded": {"paths": paths, "visits": visits} | dates} if paths else {}),
         **({"left_out": left_out_summary(dataset.longest_left_out)} if dataset.longest_left_out else {}),
         "timings_s": dict(watch.seconds),
         "peak_memory_bytes": peak_bytes,

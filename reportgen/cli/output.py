@@ -105,7 +105,10 @@ def print_result(result: BuildResult, root: Path) -> None:
         from reportgen.metrics.left_out import excluded_sentence
 
         counts = (excluded["paths"], excluded["visits"])
-        typer.echo(f"left out by your rules: {excluded_sentence(counts, ENGLISH)}")
+        dates = (
+            f" from {excluded['first']} to {excluded['last']}" if "first" in excluded else ""
+        )  # an old release
+        typer.echo(f"left out by your rules: {excluded_sentence(counts, ENGLISH)}{dates}")
     if summary := result.details.get("left_out"):
         from reportgen.core.text import ENGLISH
         from reportgen.metrics.left_out import left_out_sentence

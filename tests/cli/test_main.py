@@ -10,7 +10,7 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -391,9 +391,12 @@ def test_paths_prints_what_each_rule_touches(run: Run, ruled: Path) -> None:
 
 
 def test_a_build_says_what_the_rules_leave_out(run: Run, ruled: Path) -> None:
-    assert "left out by your rules: 2 paths, 31 visits\n" in run("build").stdout
+    last = datetime.now(ZoneInfo("UTC")).date()
+    first = last - timedelta(days=29)
+    said = f"left out by your rules: 2 paths, 31 visits from {first} to {last}\n"
+    assert said in run("build").stdout
     document = json.loads(run("build", "--json").stdout)
-    assert document["excluded"] == {"paths": 2, "visits": 31}
+    assert document["excluded"] == {"paths": 2, "visits": 31, "first": f"{first}", "last": f"{last}"}
     report = json.loads((ruled / "output" / "current" / "7d" / "report.json").read_text())
     assert (report["total"], report["excluded"]) == (11, {"paths": 2, "visits": 31})
     (ruled / "reportgen.toml").write_text('source.url = "metrics.csv"\n')
