@@ -137,7 +137,12 @@ def read_dataset(config: Config, now: datetime, as_of: date | None, paths_csv: P
             dataset = replace(dataset, left_out=left_out or dataset.left_out)
     notes = read_chart_notes(config.notes_file)
     shown = [note for note in notes if any(note.span.meets(window.span) for window in windows)]
-    return replace(dataset, annotations=shown)
+    rules = (
+        config.path_rules
+    )  # the path of a note is shown as the tables show it, also if it is left out there
+    new_paths = [{"path": note.path and (rules.path_of(note.path) or note.path)} for note in shown]
+    renamed = [note.model_copy(update=new) for note, new in zip(shown, new_paths, strict=True)]
+    return replace(dataset, annotations=renamed)
 
 
 def make_windows(config: Config, today: date, *, today_complete: bool) -> list[Window]:

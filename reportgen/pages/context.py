@@ -277,7 +277,7 @@ def _note_variables(site: SiteHeader, note: ChartNote) -> dict[str, Any]:
 
 def note_line(number: int, note: ChartNote, formatter: LocaleFormatter) -> str:
     """Return a note on a chart as one line of text."""
-    path = f" {visible(note.path)}" if note.path else ""
+    path = f" ({visible(note.path)})" if note.path else ""
     link = f" {_link_text(note)}" if note.link else ""
     return f"{number}. {formatter.span(note.span)}: {visible(note.text)}{path}{link}"
 

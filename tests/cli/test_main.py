@@ -403,6 +403,15 @@ def test_a_build_says_what_the_rules_leave_out(run: Run, ruled: Path) -> None:
     assert json.loads(run("build", "--if-changed", "--json").stdout)["status"] == "published"
 
 
+def test_a_note_is_shown_with_the_path_that_the_rules_make(run: Run, ruled: Path) -> None:
+    for path in ("/Blog/a/", "/x.php"):
+        assert run("note", "HN", f"--path={path}").returncode == 0
+    assert run("build", "--quiet").returncode == 0
+    report = json.loads((ruled / "output" / "current" / "7d" / "report.json").read_text())
+    assert [note["path"] for note in report["annotations"]] == ["/blog/a", "/x.php"]
+    assert "(/blog/a)" in (ruled / "output" / "current" / "7d" / "visits-by-section.svg").read_text()
+
+
 def test_check_says_what_the_rules_leave_out_and_which_have_no_effect(run: Run, ruled: Path) -> None:
     rules = RULES.replace('"]', '", "about/x", "/none/*", "scanners"]')
     rules += '[[sections]]\nname = "More"\nmatch = ["/blog/**", "/about"]\n[[sections]]\nname = "Old"\n'

@@ -1024,7 +1024,7 @@ def test_notes_are_listed_below_the_first_chart_as_text(table: Path) -> None:
     week, today = (_Page(release / name / "index.html") for name in ("7d", "today"))
     first, last = TODAY - timedelta(3), TODAY - timedelta(2)
     assert week.texts("ol") == [
-        f"{ENGLISH.span(Span(first, last))}: <b>On HN</b><U+202E> /few/1 news.test/a?b=1&c"
+        f"{ENGLISH.span(Span(first, last))}: <b>On HN</b><U+202E> (/few/1) news.test/a?b=1&c"
     ]
     hrefs = [link["href"] for link in week.all("a")]
     assert {"https://example.com/few/1", "https://news.test/a?b=1&c"} <= set(hrefs)
@@ -1032,4 +1032,4 @@ def test_notes_are_listed_below_the_first_chart_as_text(table: Path) -> None:
     assert "annotations" not in json.loads((release / "today" / "report.json").read_bytes())
     for chart in ("visits-by-path", "against-previous"):
         file = (release / "7d" / f"{chart}.svg").read_text()
-        assert ": &lt;b&gt;On HN&lt;/b&gt;&lt;U+202E&gt; /few/1 news.test/a?b=1&amp;c</text>" in file
+        assert ": &lt;b&gt;On HN&lt;/b&gt;&lt;U+202E&gt; (/few/1) news.test/a?b=1&amp;c</text>" in file
