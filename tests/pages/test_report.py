@@ -456,9 +456,9 @@ def test_the_figures_of_the_week(site: Path) -> None:
         "Visits": [str(today + complete), "with 30 so far today"],
         "Change": [
             f"\u25bc \u2212{100 - 100 * complete / before:.1f}% down",
-            "17 \u2013 22 Nov against 10 \u2013 15 Nov",
+            "4 days of 17 \u2013 22 Nov against 10 \u2013 15 Nov",
         ],
-        "Daily average": [f"{complete / 6:.1f}", "of 6 complete days"],
+        "Daily average": [f"{complete / 6:.1f}", "of 6 complete days, 2 without rows"],
         "Best day": ["60", "Sun 22 Nov 2026"],
         "Paths visited": ["16", "with at least one visit"],
     }
