@@ -1044,7 +1044,10 @@ def test_no_visits_make_a_report_that_says_so(
 
 def no_visits(last: date, days: int) -> list[dict[str, Any]]:
     dates = [(last - timedelta(days=back)).isoformat() for back in reversed(range(days))]
-    return [{"date": day, "visits": 0, "previous": 0, "recorded": False} for day in dates]
+    return [
+        {"date": day, "visits": 0, "previous": 0, "recorded": False, "previous_recorded": False}
+        for day in dates
+    ]
 
 
 def quiet_source(site: Site, request: pytest.FixtureRequest, engine: str, rows: str) -> str:
