@@ -34,12 +34,13 @@ def day_values(site: Published, window: str) -> Values:
         ENGLISH.day(date.fromisoformat(day["date"])): {
             "Date": day["date"],
             "Visits": day["visits"],
-            f"{len(days)} days before": day["previous"],
+            f"{len(days)} days before": day["previous"] if is_known else None,
             "Change": change(day["visits"], day["previous"])
-            if day["recorded"] and day["date"] != str(TODAY)
+            if is_known and day["recorded"] and day["date"] != str(TODAY)
             else None,
         }
         for day in days
+        for is_known in (day.get("previous_recorded", True),)
     }
 
 
