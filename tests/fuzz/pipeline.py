@@ -315,7 +315,8 @@ def check_sentences(said: list[str], case: Case, true: Truth, window: str) -> No
     now, before = true.by_path(day for day, _ in pairs), true.by_path(earlier for _, earlier in pairs)
     whole, whole_before = true.by_path(dates), true.by_path(day - timedelta(days) for day in dates)
     moved = sum(now.values()) - sum(before.values())
-    enough = max(5, -(-sum(whole.values()) // 20))
+    in_full = len(pairs) == days - (case.as_of is None)
+    enough = max(5, -(-sum((whole if in_full else now).values()) // 20))
     shown = {}
     for path in now | before | whole | whole_before:
         shown.setdefault(isolated(path)[1:-1], []).append(path)
