@@ -1,6 +1,7 @@
 """A real memory limit for processes of a test: a control group of Linux, version 1 or 2."""
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -59,7 +60,19 @@ def limited(limit_bytes: int) -> Iterator[Group]:
             (group.path / "memory.swappiness").write_text("0")
         yield group
     finally:
-        group.path.rmdir()
+        _remove(group.path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a group. A process that has ended leaves it a little later; one that still runs is an error."""
+    until = time.monotonic() + 5
+    while True:
+        try:
+            return path.rmdir()
+        except OSError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.05)
 
 
 def _make_group() -> Group:
