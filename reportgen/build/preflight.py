@@ -12,7 +12,7 @@ from reportgen.core.errors import ConfigError, OutputBusy, PublishError, Reportg
 from reportgen.core.path_rules import SCANNERS, PathRules
 from reportgen.core.text import ENGLISH, LONGEST_NAME, shorten, visible
 from reportgen.core.windows import EARLIEST, Span, look_back, make_window
-from reportgen.metrics.dataset import make_windows, read_days, read_examples, read_imported_left_out
+from reportgen.metrics.dataset import make_windows, read_days, read_examples
 from reportgen.metrics.left_out import excluded_sentence, left_out_sentence, left_out_summary
 from reportgen.pages.templates import TEMPLATES
 from reportgen.publish.release import current_release, lock_output
@@ -22,6 +22,7 @@ from reportgen.sources.statements import (
     MAX_INT64,
     DailyReading,
     read_bad_row,
+    read_imported_left_out,
     read_newest_before,
     read_paths,
     setting_advice,

@@ -219,8 +219,8 @@ def against_previous(
         ]
         for day, *more in zip(days, *others, strict=True)
     }
-    labels = ["", "Visits", "Previous", *(both.earlier.label.capitalize() for both in shown[1:])]
-    lines = list(zip(labels, [None, *colours], strict=True))
+    heads = ["", "Visits", "Previous", *(both.earlier.label.capitalize() for both in shown[1:])]
+    lines = list(zip(heads, [None, *colours], strict=True))
     title = f"Visits per {bar_kind(metrics.window)} against the {shown[0].earlier.label}"
     data = {"visits": _points(days, *others), **_date_data(metrics, notes)}
     text = _compared_text(metrics, formatter)

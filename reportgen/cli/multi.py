@@ -142,7 +142,8 @@ def print_paths_of_sites(sites: Sites, names: Sequence[str], *, as_json: bool) -
     }
     if as_json:
         print_json([{"site": name} | effects.document() for name, effects in found.items()])
-    for name, effects in found.items() if not as_json else ():
+        return
+    for name, effects in found.items():
         typer.echo("\n".join(f"{name}: {line}" for line in effects.lines()))
 
 

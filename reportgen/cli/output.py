@@ -105,9 +105,8 @@ def print_result(result: BuildResult, root: Path) -> None:
         from reportgen.metrics.left_out import excluded_sentence
 
         counts = (excluded["paths"], excluded["visits"])
-        dates = (
-            f" from {excluded['first']} to {excluded['last']}" if "first" in excluded else ""
-        )  # an old release
+        # The manifest of an old release names no dates.
+        dates = f" from {excluded['first']} to {excluded['last']}" if "first" in excluded else ""
         typer.echo(f"left out by your rules: {excluded_sentence(counts, ENGLISH)}{dates}")
     if summary := result.details.get("left_out"):
         from reportgen.core.text import ENGLISH

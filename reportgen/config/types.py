@@ -230,6 +230,10 @@ def _one_of(*words: str) -> AfterValidator:
 def _path_text(text: str) -> str:
     if "?" in text:
         raise ValueError('has a "?". Leave the query out: rules see the path before it.')
+    return _printable(text)
+
+
+def _printable(text: str) -> str:
     if not text.isprintable():
         raise ValueError("has a character that cannot be seen. Write only characters that can.")
     return text
@@ -266,9 +270,7 @@ def _file_name(name: str) -> str:
 def _section_name(name: str) -> str:
     if name == "Other":
         raise ValueError("is the name of all paths in no section. Write another one.")
-    if not name.isprintable():
-        raise ValueError("has a character that cannot be seen. Write only characters that can.")
-    return name
+    return _printable(name)
 
 
 def _new_path(text: str) -> str:

@@ -13,7 +13,6 @@ from reportgen.config.chart_notes import ChartNote, read_chart_notes
 from reportgen.config.settings import Config
 from reportgen.core.errors import SourceError
 from reportgen.core.windows import Span, Window, compared_dates, look_back, make_window, today_in
-from reportgen.metrics.left_out import REASON_WORDS
 from reportgen.sources.base import LeftOut, Source
 from reportgen.sources.registry import open_source
 from reportgen.sources.spellings import row_example
@@ -26,6 +25,7 @@ from reportgen.sources.statements import (
     read_bad_row,
     read_cells,
     read_daily,
+    read_imported_left_out,
     read_paths,
     read_rows_out_of_range,
     setting_advice,
@@ -67,13 +67,14 @@ NOTE_WORDS = {
 class WindowPaths:
     """The paths of one window: those to list, those to name in a sentence, and ``paths.csv``.
 
-    ``csv`` lists ``csv_paths`` of the ``path_count`` paths, which have ``csv_visits`` together. ``excluded``
-    has the number and the visits of the stored paths that the path rules leave out, ``forms`` those of the
-    listed paths.
+    ``changed_paths`` changed by ``named_change`` visits or more. ``csv`` lists ``csv_paths`` of the
+    ``path_count`` paths, which have ``csv_visits`` together. ``excluded`` has the number and the visits of
+    the stored paths that the path rules leave out, ``forms`` those of the listed paths.
     """
 
     listed: Sequence[PathTotals]
     changed_paths: Sequence[PathTotals]
+    named_change: int
     path_count: int
     csv: bytes
     csv_paths: int
@@ -137,9 +138,8 @@ def read_dataset(config: Config, now: datetime, as_of: date | None, paths_csv: P
             dataset = replace(dataset, left_out=left_out or dataset.left_out)
     notes = read_chart_notes(config.notes_file)
     shown = [note for note in notes if any(note.span.meets(window.span) for window in windows)]
-    rules = (
-        config.path_rules
-    )  # the path of a note is shown as the tables show it, also if it is left out there
+    rules = config.path_rules
+    # The path of a note is shown as the tables show it, also if it is left out there.
     new_paths = [{"path": note.path and (rules.path_of(note.path) or note.path)} for note in shown]
     renamed = [note.model_copy(update=new) for note, new in zip(shown, new_paths, strict=True)]
     return replace(dataset, annotations=renamed)
@@ -223,25 +223,6 @@ def read_days(
     return daily, Counter(dict(sorted(notes.items())))  # engines group in any order
 
 
-def read_imported_left_out(source: Source, spans: Sequence[Span]) -> list[list[LeftOut]]:
-    """Return the requests that an import left out in each of ``spans``; nothing if they cannot be read."""
-    table, dialect = source.left_out_table(), source.dialect
-    if table is None:
-        return []
-    found = []
-    for span in spans:
-        values = {"first": dialect.date_value(span.first), "last": dialect.date_value(span.last)}
-        first, last = (dialect.placeholder(name, value) for name, value in values.items())
-        rows = source.rows(
-            f"SELECT reason, SUM(requests) FROM {table} WHERE date BETWEEN {first} AND {last}"
-            " GROUP BY reason HAVING SUM(requests) > 0",
-            values,
-        )
-        requests = {reason: int(count) for reason, count in rows}
-        found.append([LeftOut(name, "", "", requests[name]) for name in REASON_WORDS if name in requests])
-    return found
-
-
 def read_first_date(source: Source, span: Span, daily: DailyReading) -> date | None:
     """Return the first date of the source that has rows, if it is after the first date of ``span``."""
     first = min(daily.visits, default=span.first)
@@ -301,7 +282,8 @@ def sort_paths(
 
     csv = paths_csv(visited(), total, reading.forms)
     forms = {row.path: (reading.forms or {}).get(row.path, ()) for row in listed}
-    return WindowPaths(listed, changed_paths, reading.path_count, csv, place, visits, reading.excluded, forms)
+    found = (listed, changed_paths, enough, reading.path_count, csv, place, visits)
+    return WindowPaths(*found, reading.excluded, forms)
 
 
 def note_list(notes: Mapping[str, int], examples: Mapping[str, str]) -> list[dict[str, object]]:

@@ -132,7 +132,7 @@ class WindowMetrics:
     """All figures of one window.
 
     ``paths`` are the listed paths, most visits first;
-    ``changed_paths`` every path whose change is large enough to be named in a sentence.
+    ``changed_paths`` every path that changed by ``named_change`` visits, enough to be named in a sentence.
 
     ``recent`` holds the visits of the window's last date and the 7 before it, ascending;
     ``recent_recorded`` whether each has any row. ``since`` is the first date of the source that has rows, or
@@ -147,6 +147,7 @@ class WindowMetrics:
     comparisons: Sequence[Comparison]
     paths: Sequence[PathTotals]
     changed_paths: Sequence[PathTotals]
+    named_change: int
     path_count: int
     recent: tuple[int, ...]
     recent_recorded: tuple[bool, ...]
@@ -160,11 +161,6 @@ class WindowMetrics:
     def comparison(self) -> Comparison:
         """The main comparison."""
         return self.comparisons[0]
-
-    @property
-    def named_of(self) -> int:
-        """The visits whose 20th part is the smallest change of a path that a sentence names."""
-        return self.total if self.comparison.in_full else self.comparison.total
 
     @property
     def days(self) -> Sequence[Day]:
@@ -235,13 +231,14 @@ def window_metrics(
     since: date | None,
     listed: Sequence[PathTotals],
     changed_paths: Sequence[PathTotals],
+    named_change: int,
     path_count: int,
     left_out: Sequence[LeftOut] = (),
 ) -> WindowMetrics:
     """Return the figures of one window.
 
     ``visits`` are those of each date that has rows; ``listed`` are the paths to list, most visits first;
-    ``changed_paths`` those whose change is large enough to be named.
+    ``changed_paths`` those that changed by ``named_change`` visits or more.
     """
     week = Span(window.span.earlier(7).last, window.span.last).dates()
     return WindowMetrics(
@@ -250,6 +247,7 @@ def window_metrics(
         comparisons=[compare(window, earlier, visits) for earlier in window.earlier],
         paths=listed,
         changed_paths=changed_paths,
+        named_change=named_change,
         path_count=path_count,
         recent=tuple(visits.get(day, 0) for day in week),
         recent_recorded=tuple(day in visits for day in week),

@@ -10,7 +10,7 @@ from datetime import date
 
 from reportgen.core.text import LocaleFormatter, isolated
 from reportgen.core.windows import SAME_WEEKDAYS, Earlier, Span, Window, first_comparison
-from reportgen.metrics.dataset import NAMED_VISITS, smallest_named_change
+from reportgen.metrics.dataset import NAMED_VISITS
 from reportgen.metrics.figures import Comparison, WindowMetrics
 from reportgen.sources.statements import PathTotals
 
@@ -33,7 +33,7 @@ def sentences(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
     found = [_total(metrics, metrics.comparison, formatter)]
     changed_paths = sorted(metrics.changed_paths, key=lambda row: -abs(row.difference))
     found += _explained(metrics, changed_paths[:MAX_NAMED], formatter) + others
-    enough = smallest_named_change(metrics.named_of)
+    enough = metrics.named_change
     new = [(row.path, row.complete) for row in changed_paths if not row.before and row.complete >= enough]
     gone = [(row.path, row.previous) for row in changed_paths if not row.visits and row.previous >= enough]
     if new:
@@ -139,7 +139,7 @@ def _explained(
     """Return a sentence with the largest changes; together with all other paths, they sum to the change."""
     moved = metrics.comparison.total - metrics.comparison.previous_total
     if not changed_paths and moved:
-        enough = smallest_named_change(metrics.named_of)
+        enough = metrics.named_change
         of = "the window's visits" if metrics.comparison.in_full else "the visits that are compared"
         share = f", which is 5\N{NO-BREAK SPACE}% of {of}" if enough > NAMED_VISITS else ""
         return [f"No path changed by {formatter.count(enough, 'visit')} or more{share}."]

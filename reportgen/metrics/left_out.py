@@ -21,7 +21,7 @@ REASON_WORDS = {
     "excluded": "excluded paths",
     "unreadable": "unreadable lines",
 }
-"""What a page calls the requests of each reason, in the order of the reasons."""
+"""What a page calls the requests of each of :data:`reportgen.sources.base.REASONS`."""
 KIND_WORDS = {
     "search_engine": "search engines",
     "ai_crawler": "AI crawlers",

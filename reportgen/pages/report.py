@@ -56,7 +56,14 @@ def compute_figures(dataset: Dataset) -> ReportFigures:
     metrics = [
         replace(
             window_metrics(
-                window, visits, since, found.listed, found.changed_paths, found.path_count, left_out
+                window,
+                visits,
+                since,
+                found.listed,
+                found.changed_paths,
+                found.named_change,
+                found.path_count,
+                left_out,
             ),
             sections=section_totals(window, visits, dataset.daily.sections),
             excluded=found.excluded,
@@ -196,7 +203,7 @@ def coloured_sections(metrics: WindowMetrics) -> list[str]:
 
 
 def section_series(metrics: WindowMetrics, cells: pd.DataFrame) -> dict[str, list[int]]:
-    """Return the daily visits of each section; an empty mapping for a window of one day."""
+    """Return the visits of each section by bar of a chart; an empty mapping for a window of one day."""
     names = [row.path for row in metrics.sections] if metrics.window.days > 1 else []
     split = stack(metrics, cells, names[:-1]).to_numpy().T.tolist() if names else []
     return dict(zip(names, split, strict=True))

@@ -89,6 +89,13 @@ class Finding:
     message: str
 
 
+REASONS = (
+    "bot", "error", "method", "redirect", "other_status", "prefetch", "asset", "other_host", "excluded",
+    "unreadable",
+)  # fmt: skip
+"""Why a request is not a visit. Of several reasons the first is counted."""
+
+
 class LeftOut(NamedTuple):
     """The number of requests that are not visits for one reason; of bots, by kind and name."""
 

@@ -23,9 +23,9 @@ from pydantic import SecretStr
 
 from reportgen.config.settings import Config, SourceSettings
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable, mask_logins
-from reportgen.sources.base import Finding, LeftOut, file_from_url, open_bytes, quoted_identifier
+from reportgen.sources.base import REASONS, Finding, LeftOut, file_from_url, open_bytes, quoted_identifier
 from reportgen.sources.errors import to_source_error
-from reportgen.sources.logs import REASONS, Example, LogSource, log_format_of, matching_logs, why_no_file
+from reportgen.sources.logs import Example, LogSource, log_format_of, matching_logs, why_no_file
 from reportgen.sources.postgres import message_of, open_connection, public_name, understood_url
 
 PREFIX_BYTES = 4096

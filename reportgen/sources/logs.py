@@ -1,7 +1,7 @@
 """Access logs of a web server: DuckDB reads the lines and counts requests by date, path and user agent.
 
 Only the distinct user agents come to Python, which tells programs from browsers. A request is a visit if
-none of :data:`REASONS` applies. The address of the reader is never read from a line.
+none of :data:`reportgen.sources.base.REASONS` applies. The address of the reader is never read from a line.
 """
 
 import gzip
@@ -21,7 +21,15 @@ from reportgen.config.settings import LogSettings, SourceSettings
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.core.path_rules import glob_pattern
 from reportgen.core.windows import Span
-from reportgen.sources.base import ROWS_PER_FETCH, Dialect, Finding, LeftOut, literal, open_bytes
+from reportgen.sources.base import (
+    REASONS,
+    ROWS_PER_FETCH,
+    Dialect,
+    Finding,
+    LeftOut,
+    literal,
+    open_bytes,
+)
 from reportgen.sources.duckdb import DuckdbConnectionSource, file_states, matching_files, open_confined
 from reportgen.sources.log_formats import (
     KNOWN_FORMATS,
@@ -33,12 +41,6 @@ from reportgen.sources.log_formats import (
 )
 from reportgen.sources.spellings import row_example
 from reportgen.sources.user_agents import program_of
-
-REASONS = (
-    "bot", "error", "method", "redirect", "other_status", "prefetch", "asset", "other_host", "excluded",
-    "unreadable",
-)  # fmt: skip
-"""Why a request is not a visit. Of several reasons the first is counted."""
 
 REASON = "CASE WHEN kind IS NULL OR reason IN ('other_host', 'unreadable') THEN reason ELSE 'bot' END"
 """The SQL of the reason after the programs are known."""

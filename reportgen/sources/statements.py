@@ -12,6 +12,7 @@ statement             result                                      run by
 ``ROWS_AFTER_END``    number of rows dated after today            :func:`read_rows_out_of_range`
 ``EXAMPLE``           one bad row of a kind, if there is one      :func:`read_bad_row`
 ``NEWEST``            the newest date before a date               :func:`read_newest_before`
+``LEFT_OUT``          requests that an import left out            :func:`read_imported_left_out`
 ===================== =========================================== ==============================
 
 The engine sums and counts. Only the sums and counts arrive here, so the memory of a build does not grow with
@@ -36,7 +37,7 @@ from typing import Any, NamedTuple
 from reportgen.core.errors import SourceError
 from reportgen.core.path_rules import EXCLUDED
 from reportgen.core.windows import Span, Window
-from reportgen.sources.base import Source
+from reportgen.sources.base import REASONS, LeftOut, Source
 from reportgen.sources.spellings import date_advice, number_advice
 
 GOOD = 0
@@ -220,6 +221,11 @@ NEWEST = """
 SELECT MAX({day}) AS newest FROM {relation} WHERE {stored_date} = (
     SELECT MAX({stored_date}) FROM {relation} WHERE {stored_date} < {first}
 )"""
+
+# What ``reportgen import`` keeps beside the visits.
+LEFT_OUT = """
+SELECT reason, SUM(requests) AS total FROM {left_out} WHERE date >= {first} AND date <= {last}
+GROUP BY reason HAVING SUM(requests) > 0"""
 
 
 @dataclass(frozen=True)
@@ -447,6 +453,21 @@ def read_stored_paths(source: Source, span: Span) -> Iterator[tuple[str, int]]:
     """Yield each stored path with its visits over ``span``, most visits first, as it is without rules."""
     for path, total in _execute(source, STORED_PATHS, **_span_bounds(source, span)):
         yield path, _int64(total, source)
+
+
+def read_imported_left_out(source: Source, spans: Sequence[Span]) -> list[list[LeftOut]]:
+    """Return the requests that an import left out in each of ``spans``; nothing if they cannot be read."""
+    table, value = source.left_out_table(), source.dialect.date_value
+    if table is None:
+        return []
+    found = []
+    for span in spans:
+        bounds = {"first": value(span.first), "last": value(span.last)}
+        requests = {
+            reason: int(total) for reason, total in _execute(source, LEFT_OUT, {"left_out": table}, **bounds)
+        }
+        found.append([LeftOut(reason, "", "", requests[reason]) for reason in REASONS if reason in requests])
+    return found
 
 
 def read_rows_out_of_range(source: Source, span: Span, *, include_future: bool) -> Counter[str]:

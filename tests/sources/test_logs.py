@@ -17,8 +17,8 @@ from reportgen.config.settings import config_from_options
 from reportgen.core.errors import SourceError, SourceUnavailable
 from reportgen.core.windows import Span
 from reportgen.metrics.left_out import REASON_WORDS
+from reportgen.sources.base import REASONS
 from reportgen.sources.log_formats import COMBINED, FormatError, parse_format
-from reportgen.sources.logs import REASONS
 from reportgen.sources.registry import open_source
 from reportgen.sources.user_agents import program_of
 
