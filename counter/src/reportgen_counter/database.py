@@ -126,11 +126,13 @@ def _write_postgresql(parameters: dict[str, Any], rows: Rows) -> None:
 
     """
     import psycopg
+    from psycopg import errors
 
     with closing(psycopg.connect(**parameters, autocommit=True)) as connection:
         # CREATE TABLE IF NOT EXISTS needs the right to create, even if the table exists.
         if connection.execute("SELECT to_regclass('metrics')").fetchone() == (None,):
-            with suppress(psycopg.errors.UniqueViolation):  # another process creates it at the same moment
+            # Another process creates it at the same moment: the error depends on how far it is.
+            with suppress(errors.UniqueViolation, errors.DuplicateObject, errors.DuplicateTable):
                 connection.execute(CREATE)
         connection.execute("BEGIN")
         connection.execute(f"SET LOCAL statement_timeout = '{WAIT_S}s'")
