@@ -48,6 +48,10 @@ class RenderKilled(RenderError):  # noqa: N818 - as above
     retry: ClassVar[bool] = True
 
 
+class PanelError(ReportgenError):
+    """A panel cannot be shown: its file, its query, the result or its drawing is wrong."""
+
+
 class ProofError(ReportgenError):
     """The finished release has faults. The message holds one a line."""
 
