@@ -108,7 +108,7 @@ def build(
         state = source_state(config, now, as_of)
         unchanged = is_current("source_state", state)
         if not unchanged:
-            dataset = read_dataset(config, now, as_of, paths_csv)
+            dataset = read_dataset(config, now, as_of, partial(paths_csv, words=config.nouns))
             for warning in dataset.warnings:
                 watch.warn(warning)
             shown = fingerprint(config, dataset)
@@ -131,7 +131,13 @@ def build(
         files |= packed(files)
     with watch.stage("proof"):
         most = config.output.max_page_mb
-        check_files(files, windows=config.windows, max_page_mb=most, own=config.templates_dir)
+        check_files(
+            files,
+            windows=config.windows,
+            max_page_mb=most,
+            own=config.templates_dir,
+            paths=config.nouns.paths_stem,
+        )
     with watch.stage("publish"):
         peak_bytes = max(held, peak_memory_bytes())
         about = _about(dataset, watch, shown, state, peak_bytes)
@@ -177,7 +183,7 @@ def draw_files(
     for name, took in seconds.items():
         watch.add(name, took)
     with watch.stage("svg"):
-        return {**svg.insert_svgs(draft), **dataset.files}, held
+        return {**svg.insert_svgs(draft), **dataset.files(config.nouns.paths_stem)}, held
 
 
 def _result(

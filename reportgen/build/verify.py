@@ -35,17 +35,19 @@ def check_files(
     max_page_mb: int,
     own: Path | None = None,
     beside: Collection[str] = (),
+    paths: str = "paths",
 ) -> None:
     """Check every file of a release of ``windows``, keyed by its path in the release.
 
-    ``own`` is the directory of the user's templates. Links may also lead to the files ``beside`` the release.
+    ``own`` is the directory of the user's templates, and ``paths`` the name of the CSV file of paths. Links
+    may also lead to the files ``beside`` the release.
 
     Raises:
         ProofError: the files have faults; the message says which, and what to do.
 
     """
     faults = [
-        *(f"{name}: is not there" for name in required_files(windows) if name not in files),
+        *(f"{name}: is not there" for name in required_files(windows, paths) if name not in files),
         *(f"{name}: is empty" for name, content in files.items() if not content),
         *_wrong_data(files),
         *_wrong_pages(files, max_page_mb, beside),

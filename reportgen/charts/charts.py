@@ -31,6 +31,7 @@ from reportgen.charts.spec import (
 from reportgen.config.chart_notes import ChartNote
 from reportgen.core.text import LONGEST_NAME, LocaleFormatter, shorten, visible
 from reportgen.core.windows import Span, bar_kind, bars_of, is_whole, runs
+from reportgen.core.words import heading
 from reportgen.metrics.figures import OTHER, Bar, WindowMetrics, bars
 from reportgen.metrics.highlights import days_compared
 
@@ -62,13 +63,39 @@ def visits_by_path(
     slots: Mapping[str, int],
     formatter: LocaleFormatter,
     notes: Sequence[ChartNote] = (),
-    noun: str = "path",
 ) -> Chart:
-    """Draw visits per day, by path or section, largest at the bottom. A spike is cut, and has its number.
+    """Draw visits per day by path: see :func:`_visits_by`."""
+    words = formatter.words
+    return _visits_by(metrics, stack, slots, formatter, notes, (words.path, words.paths, words.path_stem))
+
+
+def visits_by_section(
+    metrics: WindowMetrics,
+    stack: pd.DataFrame,
+    slots: Mapping[str, int],
+    formatter: LocaleFormatter,
+    notes: Sequence[ChartNote] = (),
+) -> Chart:
+    """Draw visits per day by section: see :func:`_visits_by`."""
+    return _visits_by(metrics, stack, slots, formatter, notes, ("section", "sections", "section"))
+
+
+def _visits_by(
+    metrics: WindowMetrics,
+    stack: pd.DataFrame,
+    slots: Mapping[str, int],
+    formatter: LocaleFormatter,
+    notes: Sequence[ChartNote],
+    nouns: tuple[str, str, str],
+) -> Chart:
+    """Draw visits per day, largest series at the bottom. A spike is cut, and has its number.
 
     ``stack`` is what :func:`reportgen.metrics.figures.stack` returns: dates x series, ints. ``slots`` names
-    the colour of each series, ``noun`` is what one is, and ``notes`` are those of the window, by date.
+    the colour of each series, and ``notes`` are those of the window, by date. ``nouns`` are the words for a
+    series: one, several, and in the name of the chart.
     """
+    noun, plural, stem = nouns
+    words = formatter.words
     series = [(path, visits) for path, visits in _series(stack) if sum(visits)]
     names = labels([path for path, _ in series])
     colours = [theme.series_colour(None if path is OTHER else slots[path]) for path, _ in series]
@@ -128,12 +155,12 @@ def visits_by_path(
 
     highest = max(days, key=lambda day: day.visits)
     parts = [
-        f"{f'all other {noun}s' if path is OTHER else _name(path)} {formatter.number(sum(visits))}"
+        f"{f'all other {plural}' if path is OTHER else _name(path)} {formatter.number(sum(visits))}"
         for path, visits in series
     ]
     most = formatter.number(highest.visits) + ("" if highest.complete else " so far")
     text = (
-        f"{formatter.count(metrics.total, 'visit')} on {_dates(metrics, formatter)}; most on "
+        f"{formatter.visits(metrics.total)} on {_dates(metrics, formatter)}; most on "
         f"{_when(metrics, highest.span, formatter)}: {most}. "
         f"By {noun}: {', '.join(parts)}.{_no_rows(metrics, formatter)}"
     )
@@ -147,7 +174,7 @@ def visits_by_path(
             }
         ]  # fmt: skip
     # From the top of the stack, as in the legend.
-    lines = [("", None), ("Visits", None), *zip(names[::-1], colours[::-1], strict=True)]
+    lines = [("", None), (heading(words.visits), None), *zip(names[::-1], colours[::-1], strict=True)]
     tips = {
         day.date.isoformat(): [
             *_day_and_visits(metrics, day, formatter),
@@ -156,8 +183,8 @@ def visits_by_path(
         for at, day in enumerate(days)
     }  # fmt: skip
     return make_chart(
-        f"visits-by-{noun}",
-        f"Visits per {unit} by {noun}",
+        f"{words.visits_stem}-by-{stem}",
+        f"{heading(words.visits)} per {unit} by {noun}",
         text,
         data,
         _date_tips(lines, tips, notes, days),
@@ -219,9 +246,10 @@ def against_previous(
         ]
         for day, *more in zip(days, *others, strict=True)
     }
-    heads = ["", "Visits", "Previous", *(both.earlier.label.capitalize() for both in shown[1:])]
+    visits = heading(formatter.words.visits)
+    heads = ["", visits, "Previous", *(both.earlier.label.capitalize() for both in shown[1:])]
     lines = list(zip(heads, [None, *colours], strict=True))
-    title = f"Visits per {bar_kind(metrics.window)} against the {shown[0].earlier.label}"
+    title = f"{visits} per {bar_kind(metrics.window)} against the {shown[0].earlier.label}"
     data = {"visits": _points(days, *others), **_date_data(metrics, notes)}
     text = _compared_text(metrics, formatter)
     return make_chart(
@@ -282,10 +310,12 @@ def top_paths(
         for row, path in zip(rows, paths, strict=True)
     }
     parts = [" ".join(tip) for tip in tips.values()]
-    text = f"{formatter.count(metrics.total, 'visit')} on {_dates(metrics, formatter)}. {', '.join(parts)}."
-    lines = [("", None), ("Visits", None)]
+    text = f"{formatter.visits(metrics.total)} on {_dates(metrics, formatter)}. {', '.join(parts)}."
+    words = formatter.words
+    title = f"{heading(words.visits)} by {words.path}"
+    lines = [("", None), (heading(words.visits), None)]
     return make_chart(
-        "top-paths", "Visits by path", text, {"visits": rows}, Tips(lines, tips), layout, formatter
+        f"top-{words.paths_stem}", title, text, {"visits": rows}, Tips(lines, tips), layout, formatter
     )
 
 
@@ -365,7 +395,7 @@ def _part(base: alt.Chart, name: str) -> alt.Chart:
 def _compared_text(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
     today = metrics.days[-1]
     text = " ".join(
-        f"{formatter.count(both.total, 'visit')} on {days_compared(both, formatter)} "
+        f"{formatter.visits(both.total)} on {days_compared(both, formatter)} "
         f"({formatter.span(both.span)}) against {formatter.number(both.previous_total)} on "
         f"{formatter.span(both.previous_span)}."
         for both in metrics.comparisons

@@ -68,14 +68,19 @@ from reportgen.config.types import (
     WebAddress,
     Weekday,
     WindowNames,
+    Word,
     ZoneName,
 )
 from reportgen.core.errors import ConfigError
 from reportgen.core.path_rules import SCANNERS, PathRules, overlap
+from reportgen.core.words import Words, file_stem
 
 DEFAULT_FILE = Path("reportgen.toml")
 ENV_ONLY = {"REPORTGEN_DEBUG", "REPORTGEN_LOG", "REPORTGEN_PASSWORD"}
 """Variables with our prefix that are not settings: they change one run, not the report."""
+
+FILE_STEMS = {"daily", "index", "panels", "report", "sections"}
+"""Names of other files in the folder of a window."""
 
 Table = TypeVar("Table", bound=BaseModel)
 
@@ -183,6 +188,27 @@ class SectionSettings(_Section):
     match: Globs
 
 
+class WordSettings(_Section):
+    """``[words]``: what the report counts, and by what, for one and for several."""
+
+    visit: Word = "visit"
+    visits: Word = "visits"
+    path: Word = "path"
+    paths: Word = "paths"
+
+    @model_validator(mode="after")
+    def _has_both_forms(self) -> Self:
+        for forms in (("visit", "visits"), ("path", "paths")):
+            missing = [name for name in forms if name not in self.model_fields_set]
+            if len(missing) == 1:
+                given = next(name for name in forms if name not in missing)
+                raise ValueError(f"has {given}, but not {missing[0]}. Write both, for one and for several.")
+        stem = file_stem(self.paths, "paths")
+        if stem in FILE_STEMS:
+            raise ValueError(f"has paths = {quoted(self.paths)}: {stem} is another file. Write another word.")
+        return self
+
+
 class OutputSettings(_Section):
     """``[output]``: where to write releases, how many to keep, and how large a page may be."""
 
@@ -225,6 +251,7 @@ class Config(_Section):
     import_: ImportSettings = Field(default=ImportSettings(), alias="import")
     paths: PathSettings = PathSettings()
     sections: tuple[SectionSettings, ...] = ()
+    words: WordSettings = WordSettings()
     output: OutputSettings = OutputSettings()
     server: ServerSettings = ServerSettings()
 
@@ -251,6 +278,11 @@ class Config(_Section):
             exclude=tuple(chain.from_iterable(globs)),
             sections=tuple((section.name, section.match) for section in self.sections),
         )
+
+    @property
+    def nouns(self) -> Words:
+        """The words of ``[words]``."""
+        return Words(**self.words.model_dump())
 
     @property
     def zone(self) -> ZoneInfo:

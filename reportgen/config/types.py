@@ -19,6 +19,7 @@ from reportgen.config.problems import quoted
 from reportgen.core.cron import due_after
 from reportgen.core.path_rules import matches_all
 from reportgen.core.windows import WEEKDAYS, check_window_name
+from reportgen.core.words import in_sentence
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -343,6 +344,9 @@ GlobList = Annotated[tuple[Excluding, ...], BeforeValidator(_comma_list)]
 Globs = Annotated[tuple[Glob, ...], BeforeValidator(_globs), Field(min_length=1)]
 NewPath = Annotated[Text, AfterValidator(_new_path)]
 SectionName = Annotated[Text, StringConstraints(max_length=60), AfterValidator(_section_name)]
+Word = Annotated[
+    Text, StringConstraints(max_length=40), AfterValidator(_printable), AfterValidator(in_sentence)
+]
 Link = Annotated[str, AfterValidator(_link)]
 WebAddress = Annotated[str, AfterValidator(_web_address)]
 BasePath = Annotated[str, AfterValidator(_base_path)]

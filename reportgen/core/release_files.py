@@ -10,7 +10,7 @@ ASSETS = "assets/"
 """The folder of the scripts. Each name in it contains a hash of the file's content."""
 
 IN_A_RELEASE = ("index.html", "404.html", "robots.txt")
-IN_A_WINDOW = ("index.html", "daily.csv", "paths.csv", "report.json")
+IN_A_WINDOW = ("index.html", "daily.csv", "{paths}.csv", "report.json")
 
 SUFFIXES = {"br": ".br", "gzip": ".gz"}
 """Content codings (RFC 9110, 8.4.1), best first, with the suffix of the file that holds one."""
@@ -26,13 +26,14 @@ BEST = 11
 """Brotli's best quality, for scripts, which are compressed once per version."""
 
 
-def required_files(windows: Sequence[str]) -> list[str]:
-    """Return the files that every release of these windows has.
+def required_files(windows: Sequence[str], paths: str = "paths") -> list[str]:
+    """Return the files that every release of these windows has; ``paths`` is the name of the CSV of paths.
 
     Charts, scripts and compressed forms are not among them: a report without visits has no charts, for
     example. The check of links finds those that a page needs.
     """
-    return [*IN_A_RELEASE, *(f"{window}/{name}" for window in windows for name in IN_A_WINDOW)]
+    names = [name.format(paths=paths) for name in IN_A_WINDOW]
+    return [*IN_A_RELEASE, *(f"{window}/{name}" for window in windows for name in names)]
 
 
 def is_asset(name: str) -> bool:

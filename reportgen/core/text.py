@@ -17,6 +17,7 @@ from babel.numbers import format_decimal
 from wcwidth import iter_graphemes, iter_graphemes_reverse, wcswidth
 
 from reportgen.core.windows import TITLES, Span
+from reportgen.core.words import USUAL, Words
 
 JOINERS = "\u200c\u200d"
 FILLERS = "\u115f\u1160\u3164\uffa0\u2800\u034f"
@@ -37,14 +38,15 @@ No script needs more on average. Combining marks take no column, so the columns 
 
 @dataclass(frozen=True)
 class LocaleFormatter:
-    """Formats numbers and dates in one locale."""
+    """Formats numbers and dates in one locale; ``words`` are what is counted, and by what."""
 
     locale: Locale
+    words: Words = USUAL
 
     @classmethod
-    def of(cls, name: str) -> "LocaleFormatter":
+    def of(cls, name: str, words: Words = USUAL) -> "LocaleFormatter":
         """Return the formatter of a locale such as ``en``, ``de`` or ``pt-BR``."""
-        return cls(Locale.parse(name, sep="-"))
+        return cls(Locale.parse(name, sep="-"), words)
 
     @property
     def tag(self) -> str:
@@ -91,8 +93,16 @@ class LocaleFormatter:
         return f"< {self._percent(0.1, '0.0')}" if least else self._percent(value * 100, "0.0")
 
     def count(self, value: int, noun: str) -> str:
-        """Return a number with its noun: "1 visit", "2 visits"."""
+        """Return a number with its noun: "1 day", "2 days"."""
         return f"{self.number(value)} {noun}{'' if value == 1 else 's'}"
+
+    def visits(self, value: int, which: str = "") -> str:
+        """Return a number of visits: "1 visit", "2 more visits"."""
+        return f"{self.number(value)} {which}{self.words.visit if value == 1 else self.words.visits}"
+
+    def paths(self, value: int, which: str = "") -> str:
+        """Return a number of paths: "1 path", "2 more paths"."""
+        return f"{self.number(value)} {which}{self.words.path if value == 1 else self.words.paths}"
 
     def day(self, value: date) -> str:
         """Return a date with its weekday: "Tue 17 Nov 2026"."""

@@ -50,10 +50,13 @@ PathsWriter = Callable[[Iterable[PathTotals], int, Forms | None], bytes]
 """Returns ``paths.csv`` from the rows of one window, the window's total, and the forms if it lists them."""
 
 NOTE_WORDS = {
-    "null_path": ("row without a path", "rows without a path"),
-    "null_visits": ("row without a number of visits", "rows without a number of visits"),
-    "invalid_visits": ("row whose visits are not a whole number", "rows whose visits are not a whole number"),
-    "negative_visits": ("row with negative visits", "rows with negative visits"),
+    "null_path": ("row without {a_path}", "rows without {a_path}"),
+    "null_visits": ("row without a number of {visits}", "rows without a number of {visits}"),
+    "invalid_visits": (
+        "row whose {visits} are not a whole number",
+        "rows whose {visits} are not a whole number",
+    ),
+    "negative_visits": ("row with negative {visits}", "rows with negative {visits}"),
     "invalid_date": ("row whose date is not a date", "rows whose date is not a date"),
     "null_date": ("row without a date", "rows without a date"),
     "future_date": ("row dated after today", "rows dated after today"),
@@ -114,11 +117,10 @@ class Dataset:
         """The requests of a log that are not visits in the longest window."""
         return max(zip(self.windows, self.left_out, strict=True), key=lambda each: each[0].days)[1]
 
-    @property
-    def files(self) -> dict[str, bytes]:
-        """Return ``paths.csv`` of each window, by its path in the release."""
+    def files(self, paths: str) -> dict[str, bytes]:
+        """Return the CSV file named ``paths`` of each window, by its path in the release."""
         return {
-            f"{window.name}/paths.csv": found.csv
+            f"{window.name}/{paths}.csv": found.csv
             for window, found in zip(self.windows, self.paths, strict=True)
         }
 
@@ -298,8 +300,10 @@ def note_sentences(
     notes: Mapping[str, int], formatter: "LocaleFormatter", examples: Mapping[str, str] | None = None
 ) -> list[str]:
     """Return one phrase for each kind of row that was left out, such as "2 rows without a path"."""
+    words = formatter.words
+    a_path = "a path" if words.are_usual else f"any {words.path}"
     return [
-        f"{formatter.number(rows)} {NOTE_WORDS[kind][rows != 1]}"
+        f"{formatter.number(rows)} {NOTE_WORDS[kind][rows != 1].format(a_path=a_path, visits=words.visits)}"
         + (f" (such as: {examples[kind]})" if examples and kind in examples else "")
         for kind, rows in sorted(notes.items())
         if rows

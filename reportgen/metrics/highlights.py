@@ -48,13 +48,13 @@ def _total(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatter)
     if both.span is None or both.previous_span is None:
         raise ValueError("nothing is compared")
     now, before = (part_of(both, formatter) + formatter.span(of) for of in (both.span, both.previous_span))
-    total = formatter.count(both.total, "visit")
+    total, none = formatter.visits(both.total), f"No {formatter.words.visits}"
     if not both.previous_total:
-        return f"{total if both.total else 'No visits'} on {now}; none on {before}."
+        return f"{total if both.total else none} on {now}; none on {before}."
     moved = both.total - both.previous_total
     if not moved:
         return f"{total} on {now}, as many as on {before}."
-    more = formatter.count(abs(moved), f"{'more' if moved > 0 else 'fewer'} visit")
+    more = formatter.visits(abs(moved), "more " if moved > 0 else "fewer ")
     earlier = earlier_name(metrics.window, both.earlier)
     # A page of one day shows no percentages, and 0 % is none.
     if metrics.window.days == 1 or not round((both.change or 0) * 100, 1):
@@ -118,13 +118,13 @@ def _begin(metrics: WindowMetrics, both: Comparison, since: date, formatter: Loc
 
     The visits of a date are compared from the next day on, except on the page of today alone.
     """
-    window = first_comparison(metrics.window, both.earlier.kind, since)
+    window, visits = first_comparison(metrics.window, both.earlier.kind, since), formatter.words.visits
     by_page = window.name in ("today", "1d") or window.span.last < window.today
     day = window.today if by_page or not window.complete else window.complete.last
     if day == metrics.window.today:
-        return "tomorrow, with today's visits"
+        return f"tomorrow, with today's {visits}"
     named = formatter.short_span(Span(day, day), metrics.window.today.year)
-    return f"on {named}" if by_page else f"with the visits of {named}"
+    return f"on {named}" if by_page else f"with the {visits} of {named}"
 
 
 def days_compared(both: Comparison, formatter: LocaleFormatter) -> str:
@@ -140,13 +140,15 @@ def _explained(
     moved = metrics.comparison.total - metrics.comparison.previous_total
     if not changed_paths and moved:
         enough = metrics.named_change
-        of = "the window's visits" if metrics.comparison.in_full else "the visits that are compared"
+        visits = formatter.words.visits
+        of = f"the window's {visits}" if metrics.comparison.in_full else f"the {visits} that are compared"
         share = f", which is 5\N{NO-BREAK SPACE}% of {of}" if enough > NAMED_VISITS else ""
-        return [f"No path changed by {formatter.count(enough, 'visit')} or more{share}."]
+        return [f"No {formatter.words.path} changed by {formatter.visits(enough)} or more{share}."]
     if not changed_paths:
         return []
     rest = moved - sum(row.difference for row in changed_paths)
-    changes = [(isolated(row.path), row.difference) for row in changed_paths] + [("all other paths", rest)]
+    changes = [(isolated(row.path), row.difference) for row in changed_paths]
+    changes.append((f"all other {formatter.words.paths}", rest))
     if moved and all(moved * change >= 0 for _, change in changes):
         (name, by), *others = changes
         first = f"{name} {'brought' if moved > 0 else 'lost'} {formatter.number(abs(by))} of them"
@@ -166,9 +168,9 @@ def _moved(visits: int, formatter: LocaleFormatter) -> str:
 def _listed(paths: Sequence[tuple[str, int]], formatter: LocaleFormatter, when: str = "") -> str:
     """Return the names of the first ``paths``, each a pair of path and visits, and the number of others."""
     named = paths[:MAX_NAMED]
-    parts = [f"{isolated(path)} ({formatter.count(visits, 'visit')}{when})" for path, visits in named]
+    parts = [f"{isolated(path)} ({formatter.visits(visits)}{when})" for path, visits in named]
     more = len(paths) - len(named)
-    return ", ".join(parts) + (f" and {formatter.count(more, 'more path')}" if more else "")
+    return ", ".join(parts) + (f" and {formatter.paths(more, 'more ')}" if more else "")
 
 
 def _best_day(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
@@ -179,5 +181,5 @@ def _best_day(metrics: WindowMetrics, formatter: LocaleFormatter) -> list[str]:
     if best[1] <= max(STANDS_OUT * median, NAMED_VISITS - 1):
         return []
     day, visits = best
-    sentence = f"The best day was {formatter.day(day)} with {formatter.count(visits, 'visit')}"
+    sentence = f"The best day was {formatter.day(day)} with {formatter.visits(visits)}"
     return [f"{sentence}, against a median of {formatter.decimal(median)}."]

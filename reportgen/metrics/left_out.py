@@ -18,7 +18,7 @@ REASON_WORDS = {
     "prefetch": "prefetches",
     "asset": "assets",
     "other_host": "other hosts",
-    "excluded": "excluded paths",
+    "excluded": "excluded {paths}",
     "unreadable": "unreadable lines",
 }
 """What a page calls the requests of each of :data:`reportgen.sources.base.REASONS`."""
@@ -65,7 +65,8 @@ def left_out_sentence(summary: Mapping[str, Any], formatter: "LocaleFormatter") 
         return ""
     parts = []
     for entry in summary["reasons"]:
-        text = f"{REASON_WORDS[entry['reason']]} {formatter.number(entry['requests'])}"
+        words = REASON_WORDS[entry["reason"]].format(paths=formatter.words.paths)
+        text = f"{words} {formatter.number(entry['requests'])}"
         bots = [bot for kind in entry.get("kinds", ()) for bot in kind["names"]]
         if bots:
             bots.sort(key=lambda bot: -bot["requests"])
@@ -79,4 +80,4 @@ def left_out_sentence(summary: Mapping[str, Any], formatter: "LocaleFormatter") 
 def excluded_sentence(excluded: Sequence[int], formatter: "LocaleFormatter") -> str:
     """Return what the path rules leave out: "2,881 paths, 10,402 visits"; empty without any."""
     paths, visits = excluded
-    return f"{formatter.count(paths, 'path')}, {formatter.count(visits, 'visit')}" if paths else ""
+    return f"{formatter.paths(paths)}, {formatter.visits(visits)}" if paths else ""

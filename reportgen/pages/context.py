@@ -17,6 +17,7 @@ from reportgen.config.chart_notes import ChartNote
 from reportgen.core.cron import Due
 from reportgen.core.text import CLOSE, LONGEST_NAME, OPEN, LocaleFormatter, cut, shorten, visible
 from reportgen.core.windows import Span, bar_kind, bars_of, runs
+from reportgen.core.words import heading
 from reportgen.metrics.dataset import note_sentences
 from reportgen.metrics.figures import WindowMetrics, bars
 from reportgen.metrics.highlights import comparison_note, part_of
@@ -164,7 +165,8 @@ def cut_path(path: str) -> CutPath:
 
 def figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figure]:
     """Yield the figures at the top of a window's page, in their order."""
-    running = metrics.window.running
+    words, running = formatter.words, metrics.window.running
+    visits_name = heading(words.visits)
     so_far = ""
     if running:
         now = formatter.number(metrics.recent[-1])
@@ -172,7 +174,7 @@ def figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figu
     detail = so_far or f"on {formatter.span(metrics.window.span)}"
     total = formatter.number(metrics.total)
     if metrics.window.days == 1:
-        yield Figure("Visits", total, detail, spark=sparklines.bars(metrics.recent, highlighted=7))
+        yield Figure(visits_name, total, detail, spark=sparklines.bars(metrics.recent, highlighted=7))
         yesterday, week_ago = metrics.window.span.earlier(1).last, metrics.window.span.earlier(7).last
         is_today = metrics.window.span.last == metrics.window.today
         for name, visits, day, at in (
@@ -190,9 +192,10 @@ def figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figu
     else:
         drawn = [bar.visits for bar in bars(metrics, metrics.comparison)]
         today = len(drawn) - 1 if running else None
-        yield Figure("Visits", total, detail, spark=sparklines.bars(drawn, running=today))
+        yield Figure(visits_name, total, detail, spark=sparklines.bars(drawn, running=today))
         yield from _comparison_figures(metrics, formatter)
-    yield Figure("Paths visited", formatter.number(metrics.path_count), "with at least one visit")
+    name = "Paths visited" if words.are_usual else heading(words.paths)
+    yield Figure(name, formatter.number(metrics.path_count), f"with at least one {words.visit}")
 
 
 def _comparison_figures(metrics: WindowMetrics, formatter: LocaleFormatter) -> Iterator[Figure]:

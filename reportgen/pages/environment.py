@@ -30,6 +30,7 @@ from reportgen.charts.sparklines import HEIGHT
 from reportgen.config.types import markdown
 from reportgen.core.errors import RenderError
 from reportgen.core.text import LocaleFormatter, window_title
+from reportgen.core.words import heading
 from reportgen.pages.templates import packaged_templates
 
 
@@ -93,9 +94,9 @@ def environment(
         number=formatter.number, day=formatter.day, span=formatter.span, percent=formatter.percent,
         share=formatter.share, clock=formatter.clock, moment=formatter.moment,
         # For SVG of Vega, which escapes text, and JSON of context.py, which escapes what could end a script.
-        made_here=Markup, window_title=lambda name: window_title(name, formatter),
+        made_here=Markup, heading=heading, window_title=lambda name: window_title(name, formatter),
     )  # fmt: skip
-    jinja.globals.update(shared, intro=intro_html(intro), spark_height=HEIGHT)
+    jinja.globals.update(shared, intro=intro_html(intro), spark_height=HEIGHT, words=formatter.words)
     colours = {
         "light": Markup(theme.css_variables("light")),  # noqa: S704 - our own constants
         "dark": Markup(theme.css_variables("dark")),  # noqa: S704

@@ -9,10 +9,12 @@ import io
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from reportgen.core.words import USUAL, Words
 from reportgen.metrics.left_out import left_out_summary
 from reportgen.sources.statements import PathTotals
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:  # reading the source writes CSV, and must not load pandas
     from reportgen.metrics.figures import Comparison, WindowMetrics
 
 SCHEMA_VERSION = 1
-PATHS_HEADER = ("path", "visits", "share", "previous", "change")
+PATHS_KEYS = ("path", "visits", "share", "previous", "change")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -36,7 +38,7 @@ def report_json(
     """Return ``report.json`` of one window.
 
     ``about`` holds the fields that are the same in all windows: ``site``, ``timezone``, ``built_at``,
-    ``as_of``, ``sample``.
+    ``as_of``, ``sample``, and ``words``, which is there if they are not the usual ones.
     """
     both = metrics.comparison
     report = {
@@ -85,10 +87,12 @@ def report_json(
     usual = re.fullmatch("today|[0-9]+d", metrics.window.name) and both.days == both.complete_days
     if not usual or [each.earlier.kind for each in metrics.comparisons] != ["previous"]:
         report["comparisons"] = [_comparison(each) for each in metrics.comparisons]
+    if not about["words"].are_usual:
+        report["words"] = asdict(about["words"])
     if metrics.since:
         report["recorded_since"] = metrics.since.isoformat()
     if metrics.sections:
-        keys = ("name", *PATHS_HEADER[1:])
+        keys = ("name", *PATHS_KEYS[1:])
         report["sections"] = [
             dict(zip(keys, (row.path, *_cells_of(row, metrics.total)[1:]), strict=True))
             for row in metrics.sections
@@ -126,15 +130,17 @@ def _comparison(both: "Comparison") -> dict[str, Any]:
     }
 
 
-def daily_csv(metrics: "WindowMetrics") -> bytes:
+def daily_csv(metrics: "WindowMetrics", words: Words = USUAL) -> bytes:
     """Return one row a date, ascending: date, visits, previous, recorded."""
     rows = (
         (day.date.isoformat(), day.visits, day.previous, str(day.recorded).lower()) for day in metrics.days
     )
-    return _csv(("date", "visits", "previous", "recorded"), rows)
+    return _csv(("date", words.visits, "previous", "recorded"), rows)
 
 
-def paths_csv(paths: Iterable[PathTotals], total: int, forms: "Forms | None" = None) -> bytes:
+def paths_csv(
+    paths: Iterable[PathTotals], total: int, forms: "Forms | None" = None, *, words: Words = USUAL
+) -> bytes:
     """Return one row a path, most visits first: path, visits, share, previous, change, and perhaps forms.
 
     ``share`` is of ``total``, the visits of the window; ``change`` is empty without previous visits. Forms
@@ -142,14 +148,18 @@ def paths_csv(paths: Iterable[PathTotals], total: int, forms: "Forms | None" = N
     """
     if forms is not None:
         rows = ((*_cells_of(row, total), " ".join(map(_form, forms.get(row.path, ())))) for row in paths)
-        return _csv((*PATHS_HEADER, "forms"), rows)
-    return _csv(PATHS_HEADER, (_cells_of(row, total) for row in paths))
+        return _csv((*_header(words.path, words), "forms"), rows)
+    return _csv(_header(words.path, words), (_cells_of(row, total) for row in paths))
 
 
-def sections_csv(metrics: "WindowMetrics") -> bytes:
+def sections_csv(metrics: "WindowMetrics", words: Words = USUAL) -> bytes:
     """Return one row a section, in the order of the settings, and last *Other*."""
     rows = (_cells_of(row, metrics.total) for row in metrics.sections)
-    return _csv(("section", *PATHS_HEADER[1:]), rows)
+    return _csv(_header("section", words), rows)
+
+
+def _header(first: str, words: Words) -> tuple[str, ...]:
+    return first, words.visits, *PATHS_KEYS[2:]
 
 
 def _cells_of(row: PathTotals, total: int) -> tuple[Any, ...]:

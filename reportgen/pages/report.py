@@ -19,6 +19,7 @@ from reportgen.core.cron import next_due
 from reportgen.core.processes import Stopwatch
 from reportgen.core.release_files import ASSETS
 from reportgen.core.text import LocaleFormatter, bare, visible
+from reportgen.core.words import heading
 from reportgen.metrics import highlights
 from reportgen.metrics.dataset import Dataset, note_list
 from reportgen.metrics.figures import (
@@ -172,11 +173,11 @@ def site_header(config: Config, dataset: Dataset, now: datetime, as_of: date | N
     """Return what all pages share."""
     built_at = now.astimezone(config.zone)
     return SiteHeader(
-        name=config.site or dataset.site or "Visits",
+        name=config.site or dataset.site or heading(config.nouns.visits),
         url=config.site_url,
         intro=config.intro,
         timezone=config.timezone,
-        formatter=LocaleFormatter.of(config.locale),
+        formatter=LocaleFormatter.of(config.locale, config.nouns),
         notice=dataset.notice,
         windows=config.windows,
         default_window=config.default_window,
@@ -228,7 +229,7 @@ def _make_charts(
         return [charts.top_paths(metrics, slots, formatter)]
     if metrics.sections:
         split = stack(metrics, figures.section_cells, coloured_sections(metrics))
-        stacked = charts.visits_by_path(metrics, split, section_slots, formatter, notes, "section")
+        stacked = charts.visits_by_section(metrics, split, section_slots, formatter, notes)
     else:
         split = stack(metrics, figures.cells, coloured_paths(metrics))
         stacked = charts.visits_by_path(metrics, split, slots, formatter, notes)
@@ -244,14 +245,15 @@ def _data_files(site: SiteHeader, content: Sequence[Page], dataset: Dataset) -> 
         "built_at": f"{site.built_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "as_of": site.as_of.isoformat(),
         "sample": site.notice is not None,
+        "words": site.formatter.words,
     }
-    notes = note_list(dataset.notes, dataset.examples)
+    notes, words = note_list(dataset.notes, dataset.examples), site.formatter.words
     files = {}
     for page in content:
         name = page.metrics.window.name
-        files[f"{name}/daily.csv"] = exports.daily_csv(page.metrics)
+        files[f"{name}/daily.csv"] = exports.daily_csv(page.metrics, words)
         if page.metrics.sections:
-            files[f"{name}/sections.csv"] = exports.sections_csv(page.metrics)
+            files[f"{name}/sections.csv"] = exports.sections_csv(page.metrics, words)
         files[f"{name}/report.json"] = exports.report_json(
             page.metrics, list(map(bare, page.changes)), notes, about, page.annotations
         )

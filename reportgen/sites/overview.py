@@ -19,6 +19,7 @@ from reportgen.core.cron import next_due
 from reportgen.core.release_files import packed
 from reportgen.core.text import LocaleFormatter, visible
 from reportgen.core.windows import Span, today_in
+from reportgen.core.words import Words
 from reportgen.pages.environment import environment, translate_template_errors
 from reportgen.publish.history import read_runs
 from reportgen.publish.release import current_release
@@ -67,7 +68,9 @@ def index_files(sites: Sites, now: datetime) -> dict[str, bytes]:
 
     """
     common = sites.common
-    formatter = LocaleFormatter.of(common.locale)
+    used = {site.config.nouns for site in sites.all}
+    words = used.pop() if len(used) == 1 else Words(visits="total")
+    formatter = LocaleFormatter.of(common.locale, words)
     header = OverviewHeader(visible(common.site or TITLE), formatter, __version__)
     rows = [row_of(site, formatter, now) for site in sites.all]
     with translate_template_errors():

@@ -57,6 +57,12 @@ columns = { date = "date", path = "path", visits = "visits" }
 connect_timeout_s = 10
 statement_timeout_s = 60
 
+[words]                               # what is counted, and by what
+visit = "visit"
+visits = "visits"
+path = "path"
+paths = "paths"
+
 [output]
 dir = "output"
 keep = 10                             # releases
@@ -224,6 +230,7 @@ def test_every_setting_has_a_variable(load: Load) -> None:
         },
         "import": {"logs": ["a.log", "b.log"], "create": True},
         "output": {"dir": "pages", "keep": 3, "max_page_mb": 7},
+        "words": {"visit": "order", "visits": "orders", "path": "product", "paths": "products"},
         "paths": {
             "query": ["page", "q"], "slash": "merge", "index": ["index.html"], "case": "lower",
             "decode": True, "exclude": ["scanners", "/x"],
@@ -806,6 +813,16 @@ def test_all_wrong_path_rules_are_named_at_once_each_with_its_line(
     assert any("scaners" in line for line in found) == ("scaners" in text)
     for line, words in expected.items():
         assert any(each.startswith(f"reportgen.toml:{line}: {words}") for each in found), (line, found)
+
+
+@pytest.mark.parametrize(("given", "expected"), [
+    ('visits = "Orders"', "has visits, but not visit. Write both, for one and for several."),
+    ('visit = "order"', "has visit, but not visits. Write both, for one and for several."),
+    ('path = "plan"', "has path, but not paths. Write both, for one and for several."),
+    ('path = "day"\npaths = "Daily"', 'has paths = "daily": daily is another file. Write another word.'),
+])  # fmt: skip
+def test_words_are_given_for_one_and_for_several(load: Load, given: str, expected: str) -> None:
+    assert problems(load, f"[words]\n{given}\n") == [f"reportgen.toml:1: words {expected}"]
 
 
 @pytest.mark.parametrize("value", ["true", "1", '[""]', "[1]", '"page"', "{ a = 1 }"])
