@@ -11,22 +11,25 @@ from reportgen.charts.marks import band_rows, height_px, mark_layers, mark_rows
 from reportgen.charts.spec import (
     PART,
     SIZES,
+    STROKES,
     Chart,
     Rows,
     Size,
     Tips,
     date_axis,
     fitting_labels,
-    hover_areas,
-    label_expr,
+    label_axis,
     labels,
     make_chart,
+    on_dates,
+    series_colours,
     series_id,
     shade,
     text_width_px,
     unrecorded,
     visits_axis,
     weekends,
+    where_part,
 )
 from reportgen.config.chart_notes import ChartNote
 from reportgen.core.text import LONGEST_NAME, LocaleFormatter, shorten, visible
@@ -128,13 +131,9 @@ def _visits_by(
                 axis=visits_axis(round(cut_at) if spike else max(day.visits for day in days)),
                 scale=alt.Scale(domain=[0, cut_at * 1.12], nice=False) if spike else alt.Undefined,
             ),
-            color=alt.Color(
-                "series:N",
-                scale=alt.Scale(domain=list(map(series_id, range(len(names)))), range=colours),
-                # Read from its first entry on, the legend names the stack from its top.
-                legend=alt.Legend(
-                    **size.legend(names, reverse=True, labels_px=height_px(data.get("marks", ()), size))
-                ),
+            # Read from its first entry on, the legend names the stack from its top.
+            color=series_colours(
+                names, colours, size, reverse=True, labels_px=height_px(data.get("marks", ()), size)
             ),
             order=alt.Order("order:Q"),
             opacity=_opacity(),
@@ -211,31 +210,25 @@ def against_previous(
         cap: Any = alt.Undefined if whole else "round"
         base = alt.Chart(alt.NamedData("visits")).encode(
             y=alt.Y("visits:Q", axis=visits_axis(highest), scale=alt.Scale(zero=True, nice=True)),
-            color=alt.Color(
-                "series:N",
-                scale=alt.Scale(domain=list(map(series_id, range(len(names)))), range=colours),
-                legend=alt.Legend(
-                    **size.legend(names, labels_px=height_px(data.get("marks", ()), size)),
-                    symbolType="stroke",
-                    symbolStrokeWidth=3,
-                ),
+            color=series_colours(
+                names, colours, size, labels_px=height_px(data.get("marks", ()), size), **STROKES
             ),
             opacity=_opacity(),
         )
         thick = size.name == "wide" and len(days) <= 62  # noqa: PLR2004 - points would touch
         lines = [
-            _part(base, "previous").mark_line(strokeWidth=1.5, strokeCap=cap).add_params(picked),
-            _part(base, "complete").mark_line(
+            where_part(base, "previous").mark_line(strokeWidth=1.5, strokeCap=cap).add_params(picked),
+            where_part(base, "complete").mark_line(
                 strokeWidth=2.25, strokeCap=cap, point={"size": 30} if thick else False
             ),
         ]
         if others:
-            other = _part(base, "other").mark_line(strokeWidth=1.5, strokeCap="round", strokeDash=[1, 4])
+            other = where_part(base, "other").mark_line(strokeWidth=1.5, strokeCap="round", strokeDash=[1, 4])
             lines.insert(1, other)
         if not days[-1].complete and days[-1].recorded:
             lines += [
-                _part(base, "dashed").mark_line(strokeWidth=1.75, strokeDash=[3, 4]),
-                _part(base, "running").mark_point(size=52, fill="var(--paper)", strokeWidth=1.75),
+                where_part(base, "dashed").mark_line(strokeWidth=1.75, strokeDash=[3, 4]),
+                where_part(base, "running").mark_point(size=52, fill="var(--paper)", strokeWidth=1.75),
             ]
         return _by_date(lines, metrics, size, formatter, data)
 
@@ -282,15 +275,8 @@ def top_paths(
     most_visits = max(row.visits for row in paths)
 
     def layout(size: Size) -> alt.LayerChart:
-        # Readers' fonts differ from the one that vl-convert measures with. Labels that start at the left
-        # edge, in a space wide enough for a wide font, neither leave the drawing nor touch the bars.
-        labels_px = round(max(text_width_px(name, size.font_px) for name in names[size.name])) + 12
-        axis = alt.Axis(
-            domain=False, labelLimit=0, labelColor="var(--ink)", labelAlign="left",
-            labelExpr=label_expr(names[size.name]), labelPadding=labels_px, minExtent=labels_px,
-        )  # fmt: skip
+        axis, plot_px = label_axis(names[size.name], size)
         # The number after the longest bar must be inside the drawing.
-        plot_px = size.width_px - labels_px
         bars_px = plot_px - text_width_px(longest_number, size.font_px) - 10
         base = alt.Chart(alt.NamedData("visits")).encode(
             y=alt.Y("series:N", sort=None, axis=axis),
@@ -342,8 +328,7 @@ def _by_date(
     axis = date_axis([bar.date for bar in found], words, size, formatter, months=months)
     behind = [shade(axis)] if "weekends" in data else []
     behind += mark_layers(data.get("marks", ()), data.get("bands", ()), axis, size)
-    placed = [layer.encode(x=axis) for layer in (*layers, *marks, hover_areas(len(found), size))]
-    return alt.LayerChart(layer=[*behind, *placed], height=size.height_px)
+    return on_dates((*layers, *marks), axis, len(found), size, behind)
 
 
 def _spike(days: Sequence[Bar]) -> tuple[Bar | None, float]:
@@ -385,11 +370,6 @@ def _points(days: Sequence[Bar], other: Sequence[Bar] = ()) -> Rows:
         for part, points in lines.items()
         for series, day, visits in points
     ]
-
-
-def _part(base: alt.Chart, name: str) -> alt.Chart:
-    filtered: alt.Chart = base.transform_filter(alt.FieldEqualPredicate(field="part", equal=name))
-    return filtered
 
 
 def _compared_text(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:

@@ -5,7 +5,7 @@ text; the page shows the one that fits. :mod:`reportgen.charts.svg` draws them.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -45,6 +45,9 @@ SHADE = 0.05
 COMPACT_FROM = 100_000
 """Number of visits from which on an axis is labelled in thousands (k), millions (M) or billions (B)."""
 
+
+STROKES: dict[str, Any] = {"symbolType": "stroke", "symbolStrokeWidth": 3}
+"""How a legend shows lines."""
 
 PART = "part"
 """The word below a bar that has not all dates of its week or month."""
@@ -187,6 +190,49 @@ def date_axis(
         type="band", domain=[day.isoformat() for day in dates], paddingInner=GAP, paddingOuter=GAP / 2
     )
     return alt.X("date:O", axis=axis, scale=scale)
+
+
+def series_colours(
+    names: Sequence[str],
+    colours: Sequence[str],
+    size: Size,
+    *,
+    reverse: bool = False,
+    labels_px: float = 0,
+    **legend: Any,
+) -> alt.Color:
+    """Return the colours of the series of a chart, with their legend; the arguments are as in ``legend``."""
+    scale = alt.Scale(domain=list(map(series_id, range(len(names)))), range=colours)
+    placed = size.legend(names, reverse=reverse, labels_px=labels_px)
+    return alt.Color("series:N", scale=scale, legend=alt.Legend(**placed, **legend))
+
+
+def label_axis(names: Sequence[str], size: Size) -> tuple[alt.Axis, float]:
+    """Return the axis of labels before horizontal bars, and the width that it leaves to the bars.
+
+    Readers' fonts differ from the one that vl-convert measures with. Labels that start at the left edge, in a
+    space wide enough for a wide font, neither leave the drawing nor touch the bars.
+    """
+    labels_px = round(max(text_width_px(name, size.font_px) for name in names)) + 12
+    axis = alt.Axis(
+        domain=False, labelLimit=0, labelColor="var(--ink)", labelAlign="left",
+        labelExpr=label_expr(names), labelPadding=labels_px, minExtent=labels_px,
+    )  # fmt: skip
+    return axis, size.width_px - labels_px
+
+
+def on_dates(
+    layers: Iterable[alt.Chart], axis: alt.X, dates: int, size: Size, behind: Sequence[alt.Chart]
+) -> alt.LayerChart:
+    """Return layers on an axis of dates, each of which has a tooltip, in front of those ``behind``."""
+    placed = [layer.encode(x=axis) for layer in (*layers, hover_areas(dates, size))]
+    return alt.LayerChart(layer=[*behind, *placed], height=size.height_px)
+
+
+def where_part(base: alt.Chart, name: str) -> alt.Chart:
+    """Return a chart of the rows whose ``part`` has this name."""
+    filtered: alt.Chart = base.transform_filter(alt.FieldEqualPredicate(field="part", equal=name))
+    return filtered
 
 
 def hover_areas(dates: int, size: Size) -> alt.Chart:

@@ -50,7 +50,11 @@ def with_light_colours(svg: str) -> str:
     colours = LIGHT | {f"series-{n}": value for n, value in enumerate(SERIES_LIGHT, start=1)}
 
     def coloured(tag: re.Match[str]) -> str:
-        return re.sub(r'"var\(--([\w-]+)\)"', lambda found: f'"{colours[found[1]]}"', tag[0])
+        return re.sub(
+            r'"var\(--([\w-]+)\)"',
+            lambda found: f'"{colours[found[1]]}"' if found[1] in colours else found[0],
+            tag[0],
+        )
 
     return re.sub(r"<[^<>]*>", coloured, svg)
 
@@ -84,3 +88,26 @@ def vega_config(font_px: float) -> dict[str, Any]:
         },
         "text": {"fill": "var(--quiet)", "fontSize": font_px},
     }  # fmt: skip
+
+
+def own_config(font_px: float) -> dict[str, Any]:
+    """Return the Vega-Lite configuration of users' charts: that of ours, and what only they show."""
+    ours = vega_config(font_px)
+    title = {"titleColor": "var(--quiet)", "titleFontSize": font_px, "titleFontWeight": "normal"}
+    axis, legend = (
+        {name: value for name, value in ours[part].items() if name != "title"} for part in ("axis", "legend")
+    )
+    text = {"labelColor": "var(--quiet)", "labelFontSize": font_px}
+    return ours | {
+        "axis": axis | title,
+        "legend": legend | title | {"orient": "top"},
+        "header": text | title,
+        "title": {"color": "var(--ink)", "fontSize": font_px, "anchor": "start"},
+        "mark": {"color": "var(--accent)"},
+        "range": {
+            "category": [series_colour(slot) for slot in range(SERIES_COUNT)],
+            # Vega computes colours between these, which it cannot from variables.
+            "heatmap": [LIGHT["share"], LIGHT["accent"]],
+            "ramp": [LIGHT["share"], LIGHT["accent"]],
+        },
+    }

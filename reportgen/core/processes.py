@@ -94,6 +94,11 @@ def held_bytes() -> int:
     return _proc_bytes("smaps_rollup", "Pss:") or peak_memory_bytes()
 
 
+def data_bytes() -> int:
+    """Return what ``RLIMIT_DATA`` of ``setrlimit(2)`` limits, in bytes, or 0 if it is not known."""
+    return _proc_bytes("status", "VmData:")
+
+
 def _proc_bytes(file: str, name: str) -> int:
     """Return the value of one line of a file in ``/proc/self``, in bytes, or 0 if it is missing."""
     try:

@@ -13,7 +13,7 @@ from typing import Any
 
 from babel import Locale
 from babel.dates import format_date, format_interval, format_skeleton
-from babel.numbers import format_decimal
+from babel.numbers import format_decimal, format_scientific
 from wcwidth import iter_graphemes, iter_graphemes_reverse, wcswidth
 
 from reportgen.core.windows import TITLES, Span
@@ -28,6 +28,9 @@ OPEN, CLOSE = "\x02", "\x03"
 
 LONGEST_NAME = 64
 """Maximum columns of a path in a sentence, a table or a tooltip."""
+
+SMALLEST, LARGEST = 0.001, 1e15
+"""Numbers of any other size are written as powers of ten."""
 
 LETTERS_A_COLUMN = 2
 """Maximum number of characters, combining marks included, for each column of a cut text.
@@ -65,6 +68,14 @@ class LocaleFormatter:
     def decimal(self, value: float) -> str:
         """Return a number with at most one decimal."""
         return self._signed_text(value, self._rounded(abs(value), "0.#"), plus=False)
+
+    def value(self, value: float, pattern: str | None = None) -> str:
+        """Return a number by a CLDR pattern; without one with at most 3 decimals, or as a power of ten."""
+        if pattern is None and value and not SMALLEST <= abs(value) < LARGEST:
+            text = format_scientific(value, "0.###E0", locale=self.locale)
+        else:
+            text = format_decimal(value, pattern, locale=self.locale)
+        return text.replace("-", "\N{MINUS SIGN}", 1) if value < 0 else text
 
     def signed(self, value: int) -> str:
         """Return a whole number with its sign; 0 has none."""

@@ -58,11 +58,12 @@ def test_a_value_alone_is_a_figure_and_other_columns_are_a_table() -> None:
     assert read("value", (7,)) == OneFigure(7)
     assert read("value previous", (7, None)) == OneFigure(7, None, has_previous=True)
     assert read("previous value", (7, 8)) == OneFigure(8, 7, has_previous=True)
-    for columns, rows in {
+    tables: dict[str, list[tuple[Any, ...]]] = {
         "value": [(1,), (2,)],
         "step users": [("a", 1)],
         "label value extra": [("a", 1, 2)],
-    }.items():
+    }
+    for columns, rows in tables.items():
         assert read(columns, *rows) == Table(columns.split(), tuple(rows))
     assert read("label value", ("a", "x"), chart="none") == Table(["label", "value"], (("a", "x"),))
     assert read("label value", ("a", "x"), spec={"mark": "bar"}) == Table(["label", "value"], (("a", "x"),))
