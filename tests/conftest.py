@@ -64,22 +64,41 @@ def pg_server() -> Iterator[str]:
             yield server.get_uri()
 
 
-@pytest.fixture
-def pg(pg_server: str) -> Iterator[str]:
-    """Give the URL of an empty database of its own."""
+EMPTIED = """
+DO $$ DECLARE name text; BEGIN
+    PERFORM pg_terminate_backend(pid) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid();
+    FOR name IN SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema$)' LOOP
+        EXECUTE format('DROP SCHEMA %I CASCADE', name);
+    END LOOP;
+    CREATE SCHEMA public AUTHORIZATION pg_database_owner;
+    GRANT USAGE ON SCHEMA public TO public;
+END $$"""
+"""Ends other sessions and makes a database as it was when created. It takes a tenth of the time of a new one."""
+
+
+@pytest.fixture(scope="session")
+def pg_database(pg_server: str) -> Iterator[str]:
+    """Give the URL of a database that the fixture ``pg`` empties after each test."""
     import psycopg
-    from psycopg import sql
 
     from tests.support.engines import with_database
 
     name = f"t{uuid4().hex}"
     with psycopg.connect(pg_server, autocommit=True) as admin:
-        admin.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8'").format(sql.Identifier(name))
-        )
-    yield with_database(pg_server, name)
-    with psycopg.connect(pg_server, autocommit=True) as admin:
-        admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'".encode())
+        yield with_database(pg_server, name)
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def pg(pg_database: str) -> Iterator[str]:
+    """Give the URL of an empty database."""
+    import psycopg
+
+    yield pg_database
+    with psycopg.connect(pg_database, autocommit=True) as admin:
+        admin.execute(EMPTIED)
 
 
 @pytest.fixture(scope="session")

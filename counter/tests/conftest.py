@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from counter.tests.support import sqlite_url
-from tests.conftest import pg, pg_server, run
+from tests.conftest import pg, pg_database, pg_server, run
 
-__all__ = ["pg", "pg_server", "run"]
+__all__ = ["pg", "pg_database", "pg_server", "run"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -13,7 +13,7 @@ import pytest
 from reportgen.core.errors import SourceError, SourceUnavailable
 from reportgen.sources.base import Finding
 from reportgen.sources.statements import read_daily
-from tests.support.engines import METRICS_TABLE, SPAN, TODAY, Engine
+from tests.support.engines import METRICS_TABLE, SPAN, TODAY, Engine, make_engine
 
 DASHBIT = (
     "CREATE TABLE metrics (date date, path varchar(255), counter integer DEFAULT 0, PRIMARY KEY (date, path))"
@@ -71,17 +71,19 @@ def test_the_counter_of_the_well_known_recipe_is_offered(engine: Engine, pg: str
 )
 @pytest.mark.parametrize("name", ["postgres", "sqlite", "duckdb"])
 def test_a_missing_column_is_answered_with_settings_that_work(
-    name: str, columns: str, given: dict[str, Any], expected: list[Any], pg: str, tmp_path: Path
-) -> None:
+    name: str, columns: str, given: dict[str, Any], expected: list[Any], tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
     """The columns that exist by their usual names, or a query that counts each row as one hit."""
-    engine = Engine(name, tmp_path, pg if name == "postgres" else None)
+    engine = make_engine(name, request, tmp_path)
     statements = (
         f"CREATE TABLE metrics ({columns})",
         f"INSERT INTO metrics VALUES ('{TODAY}', '/', 3)",
     )
     if name == "postgres":
-        url = pg
-        execute(pg, ";".join(statements))
+        assert engine.server
+        url = engine.server
+        execute(url, ";".join(statements))
     elif name == "duckdb":
         url = f"duckdb:///{tmp_path}/m.duckdb"
         with duckdb.connect(str(tmp_path / "m.duckdb")) as connection:
