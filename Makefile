@@ -20,6 +20,7 @@ SECONDS ?= 450
 HARNESSES ?= url config settings intro sqlite duckdb request rows
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
+export PYTHONDONTWRITEBYTECODE := # otherwise each process that a test starts compiles the program again
 
 help: ## list the recipes
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 17

@@ -74,7 +74,7 @@ DO $$ DECLARE name text; BEGIN
     CREATE SCHEMA public AUTHORIZATION pg_database_owner;
     GRANT USAGE ON SCHEMA public TO public;
 END $$"""
-"""Ends other sessions and makes a database as it was when created. It takes a tenth of the time of a new one."""
+"""Ends other sessions and makes a database as it was when created, in a tenth of the time of a new one."""
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,7 @@ import psycopg
 import pytest
 
 from tests.support import disks
-from tests.support.commands import Run, environment, run_command
+from tests.support.commands import Run, environment, run_as_nobody, run_command
 
 Done = subprocess.CompletedProcess[str]
 
@@ -618,30 +618,15 @@ def reachable(run: Run, good_output: Path) -> Iterator[Site]:
         yield Site(Path(name), run, good_output)
 
 
-AS_NOBODY = """
-import os, sys
-import reportgen.build.preflight, reportgen.pages.report, reportgen.sources.sample
-from reportgen.cli.main import main
-import encodings.ascii, encodings.idna
-os.setgroups([])
-os.setgid(65534)
-os.setuid(65534)
-sys.argv[0] = "reportgen"
-main()
-"""
-"""Imports everything that a build needs while root can still read it."""
-
-
 @pytest.mark.parametrize("output", ["output", "new/output"])
 def test_a_directory_that_this_user_may_not_write_to(reachable: Site, output: str) -> None:
     says = ["Permission denied", output.partition("/")[0], "Let this user write there", "--output"]
     with read_only(reachable.folder), untouched(reachable.output):
-        command = [sys.executable, *(["-c", AS_NOBODY] if os.geteuid() == 0 else ["-m", "reportgen"])]
-        done = subprocess.run(
-            [*command, "build", "--source", "sample", "--output", output],
-            cwd=reachable.folder, env=environment(), capture_output=True, text=True, timeout=60,
-            check=False,
-        )  # fmt: skip
+        arguments = ("build", "--source", "sample", "--output", output)
+        if os.geteuid():
+            done = run_command(reachable.folder, arguments, environment())
+        else:
+            done = run_as_nobody(reachable.folder, *arguments)
     failure(done, code=1, says=says)
     assert not (reachable.folder / "new").exists()
 

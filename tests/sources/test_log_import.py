@@ -28,9 +28,8 @@ from reportgen.config.settings import config_from_options
 from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.sources import log_import
 from reportgen.sources.log_import import ImportResult, import_logs
-from tests.end_to_end.test_bad_input import AS_NOBODY
 from tests.sources.test_logs import BROWSER, combined
-from tests.support.commands import Run, environment
+from tests.support.commands import Run, environment, run_as_nobody
 from tests.support.disks import disk
 from tests.support.proof import assert_sound
 from tests.support.services import eventually, serving
@@ -501,14 +500,6 @@ def test_a_reader_of_the_output_that_ends_early_is_not_an_unexpected_error(tmp_p
     assert len(visits(f"sqlite:///{tmp_path}/m.db")) == 1
 
 
-LOADED = """
-import reportgen.build.pipeline, reportgen.sources.log_import, reportgen.sources.logs
-import duckdb, ctypes.util
-duckdb.sql("SELECT 1").fetchall()
-"""
-"""Imports what an import needs while root can still read it."""
-
-
 def test_files_that_this_user_may_not_use_are_named(tmp_path: Path) -> None:
     if os.geteuid():
         pytest.skip("only root can become another user")
@@ -524,8 +515,7 @@ def test_files_that_this_user_may_not_use_are_named(tmp_path: Path) -> None:
         (folder / "output").chmod(0o777)
 
         def said(*arguments: str) -> str:
-            command = [sys.executable, "-c", f"{LOADED}{AS_NOBODY}", *arguments]
-            done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+            done = run_as_nobody(folder, *arguments)
             assert done.returncode == 1
             return done.stderr
 

@@ -28,6 +28,9 @@ MAX_REQUEST_BYTES = 1 << 18
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ")
 """First letters of variables that are read once, when an interpreter starts."""
 
+NOBODY = 65534
+"""The user nobody and its group."""
+
 FORKER = threading.Lock()
 """Held by the thread whose command runs in the process that has loaded the program."""
 
@@ -59,7 +62,7 @@ def run_command(
         try:
             forker, read_at_start = _forker()
             if _read_at_start(variables) == read_at_start:
-                return _run_forked(forker, command, folder, variables, timeout_s)
+                return _run_forked(forker, folder, command[3:], variables, timeout_s)
         finally:
             FORKER.release()
     return subprocess.run(
@@ -68,14 +71,24 @@ def run_command(
     )  # fmt: skip
 
 
+def run_as_nobody(folder: Path, *arguments: object) -> "subprocess.CompletedProcess[str]":
+    """Run ``reportgen`` as user nobody, which only root can. That user need not have the right to read it."""
+    with FORKER:
+        return _run_forked(_forker()[0], folder, list(map(str, arguments)), environment(), 120, NOBODY)
+
+
 def _run_forked(
     forker: socket.socket,
-    command: Sequence[str],
     folder: Path,
+    arguments: Sequence[str],
     variables: Mapping[str, str],
     timeout_s: float,
+    uid: int | None = None,
 ) -> "subprocess.CompletedProcess[str]":
-    request = {"folder": str(folder), "arguments": command[3:], "environment": dict(variables)}
+    command = ["reportgen", *arguments]
+    request = {
+        "folder": str(folder), "arguments": arguments, "environment": dict(variables), "uid": uid
+    }  # fmt: skip
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         socket.send_fds(forker, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
         forker.settimeout(timeout_s)
@@ -139,8 +152,9 @@ def _main() -> None:
         "duckdb", "psycopg", "sqlite3", "rich.progress", "typer.rich_utils", "reportgen.build.verify",
         "reportgen.build.pipeline", "reportgen.build.preflight", "reportgen.build.status",
         "reportgen.cli.main", "reportgen.core.release_files", "reportgen.pages.report",
-        "reportgen.sites.runner", "reportgen.sources.duckdb", "reportgen.sources.postgres",
-        "reportgen.sources.sample", "reportgen.sources.sqlite",
+        "reportgen.sites.runner", "reportgen.sources.duckdb", "reportgen.sources.log_import",
+        "reportgen.sources.logs", "reportgen.sources.postgres", "reportgen.sources.sample",
+        "reportgen.sources.sqlite",
     ):  # fmt: skip
         importlib.import_module(name)
     requests = socket.socket(fileno=int(sys.argv[1]))
@@ -167,7 +181,16 @@ def _be_the_command(request: Mapping[str, Any], descriptors: Sequence[int]) -> N
     os.environ.update(request["environment"])
     sys.path.insert(0, request["folder"])
     sys.argv = ["reportgen", *request["arguments"]]
-    runpy.run_module("reportgen", run_name="__main__", alter_sys=True)
+    if request["uid"] is None:
+        runpy.run_module("reportgen", run_name="__main__", alter_sys=True)
+    from reportgen.cli.main import command
+
+    for name in ("ctypes.util", "encodings.ascii", "encodings.idna"):
+        importlib.import_module(name)
+    os.setgroups([])
+    os.setgid(request["uid"])
+    os.setuid(request["uid"])
+    command()
     raise AssertionError("a command ends its process")
 
 
