@@ -77,7 +77,8 @@ class PathSql:
             kept = self.kept(path, ", ".join(map(self.text, rules.query)))
             path = add(f"CASE WHEN strpos({path}, '?') > 0 THEN {kept} ELSE {path} END")
         elif rules.query is not None:
-            path = add(f"regexp_replace({path}, {self.text(f'(?s){QUERY}')}, '', 'g')")
+            without = f"regexp_replace({path}, {self.text(f'(?s){QUERY}')}, '', 'g')"
+            path = add(f"CASE WHEN strpos({path}, '?') > 0 THEN {without} ELSE {path} END")
         if rules.decode:
             path = add(f"CASE WHEN strpos({path}, '%') > 0 THEN {self.decoded(path)} ELSE {path} END")
         head = first = add(f"split_part({path}, '?', 1)")
@@ -87,11 +88,8 @@ class PathSql:
             names = "|".join(map(glob_pattern, rules.index))
             end = f"(?:/+(?:{names}))+/*$" if rules.slash else f"(?:/(?:{names}))+$"
             without = f"regexp_replace({head}, {self.text(f'(?s){end}')}, '/')"
-            ends = " OR ".join(
-                f"right({head}, {len(name) + 1}) = {self.text(f'/{name}')}" for name in rules.index
-            )
-            bare = f"right({head}, 1) = '/' OR {ends}" if rules.slash else ends
-            head = add(f"CASE WHEN {bare} THEN {without} ELSE {head} END")
+            found = " OR ".join(f"strpos({head}, {self.text(f'/{name}')}) > 0" for name in rules.index)
+            head = add(f"CASE WHEN {found} THEN {without} ELSE {head} END")
         if rules.slash:
             stripped = f"coalesce(nullif(rtrim({head}, '/'), ''), '/')"
             head = add(f"CASE WHEN right({head}, 1) = '/' THEN {stripped} ELSE {head} END")
@@ -105,10 +103,12 @@ class PathSql:
         return f"(SELECT *, {path} AS path, {section} AS section FROM {sql}) AS ruled"
 
     def _rename(self, head: str, old: str, new: str) -> str:
-        pattern, folder = head_pattern(old), new.removesuffix("/**")
-        rest = f"regexp_replace({head}, {self.text(f'(?s)^{pattern}$')}, {self.text(BELOW)})"
+        start, folder = old.removesuffix("/**"), new.removesuffix("/**")
+        rest = f"substr({head}, length({self.text(start)}) + 1)"
+        if "*" in start:
+            rest = f"regexp_replace({head}, {self.text(f'(?s)^{head_pattern(old)}$')}, {self.text(BELOW)})"
         name = self.text(folder) + (f" || {rest}" if folder != new else "")
-        return f"WHEN {self.matches(head, pattern)} THEN {name}"
+        return f"WHEN {self.matches_any(head, [old])} THEN {name}"
 
     def _sections(self, head: str, sections: Sequence[tuple[str, ...]]) -> str:
         return "".join(
@@ -132,15 +132,22 @@ class PostgresPathSql(PathSql):
     def matches_any(self, text: str, globs: Sequence[str]) -> str:
         """Return whether the text matches one of the globs.
 
-        LIKE, which is faster than a long regular expression, first finds those that may.
+        LIKE, which is faster than a regular expression, first finds the texts that may. Most texts have
+        no dot, and most globs have one. The second LIKE is exact if each ``*`` but the first is double.
         """
-        likes = (re.sub(r"([\\%_])", r"\\\1", glob.removesuffix("/**")) for glob in globs)
-        ends = ("%" if glob.endswith("/**") else "" for glob in globs)
-        listed = ", ".join(
-            self.text(re.sub(r"\*+", "%", like) + end) for like, end in zip(likes, ends, strict=True)
-        )
-        may_match = f"{text} LIKE ANY (ARRAY[{listed}])"
-        return f"CASE WHEN {may_match} THEN {super().matches_any(text, globs)} ELSE false END"
+        may_match = {glob: glob.removesuffix("/**") + "**" * glob.endswith("/**") for glob in globs}
+        dotted = [may_match[glob] for glob in globs if "." in glob]
+        others = [may_match[glob] for glob in globs if "." not in glob]
+        likes = f"{self._is_like(text, others)} OR strpos({text}, '.') > 0 AND {self._is_like(text, dotted)}"
+        loose = [glob for glob in globs if "*" in re.sub(r"^\*\*/\*(?=[^/*]*$)|\*\*", "", glob)]
+        exact = [part for glob in globs if glob not in loose for part in (glob, glob.removesuffix("/**"))]
+        matches = super().matches_any(text, loose) if loose else "false"
+        return f"CASE WHEN {likes} THEN {self._is_like(text, exact)} OR {matches} ELSE false END"
+
+    def _is_like(self, text: str, globs: Sequence[str]) -> str:
+        """Return whether the text matches one of the globs if each star in them stands for any text."""
+        likes = (re.sub(r"\*+", "%", re.sub(r"([\\%_])", r"\\\1", glob)) for glob in dict.fromkeys(globs))
+        return f"{text} LIKE ANY (ARRAY[{', '.join(map(self.text, likes))}]::text[])"
 
     def kept(self, path: str, names: str) -> str:
         """Return the path with those parts of each query that have one of the ``names``."""

@@ -25,7 +25,10 @@ PIECES = (
     "^", "$", "😀", "\u0301", "--", "/*", "\x01", "\x7f", "\u202e", "\ud7ff", "\U0010ffff",
 )  # fmt: skip
 PATHS = st.lists(st.sampled_from(PIECES) | st.text(max_size=2), max_size=8).map("".join)
-GLOBS = ("/blog/**", "**/*.php", "/b.g", "/*/index.html", "/a", "/é/**", "/(a|b)/**", "/$x\\1{2}", "/old*/x")
+GLOBS = (
+    "/blog/**", "**/*.php", "**/*x", "**/b*/x", "**/.env/**", "/b.g", "/b_g/**", "/**%/x", "/*/index.html",
+    "/a", "/é/**", "/(a|b)/**", "/$x\\1{2}", "/old*/x",
+)  # fmt: skip
 RULES = st.builds(
     PathRules,
     query=st.sampled_from([None, (), ("page",), ("page", "it's", "{q}")]),
