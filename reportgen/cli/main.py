@@ -15,6 +15,7 @@ import typer
 
 from reportgen import __version__
 from reportgen.cli.output import (
+    export_pages,
     open_standard_streams,
     print_findings,
     print_import,
@@ -111,6 +112,10 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="If another build is running, exit with 3 instead of waiting.")
     ] = False,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write the pages as plain files, for a host of static files."),
+    ] = None,
     site: SiteOption = None,
     due: Annotated[bool, typer.Option("--due", help="Build only the sites whose schedule is due.")] = False,
     only: OnlyOption = None,
@@ -124,8 +129,9 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
         settings = _settings(config, source, output)
         secrets.extend(settings.secrets)
         options = {"if_changed": if_changed, "allow_empty": allow_empty, "wait": not no_wait}
+        _check_export(export, settings)
         if isinstance(settings, Sites) and only:
-            given = {"due": due, "executor": executor, "processes": processes}
+            given = {"due": due, "executor": executor, "processes": processes, "export": export}
             _check_only(only, **given, **({"site": site, "as-of": as_of} if only == "page" else {}))
         if isinstance(settings, Sites) and only == "site":
             settings = _only_site(settings, site or [])
@@ -134,15 +140,18 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
 
             if only == "page":
                 raise typer.Exit(multi.build_page(settings, as_json=as_json, quiet=quiet))
-            raise typer.Exit(
-                multi.build_all(
-                    settings, site or [], {**options, "as_of": as_of},
-                    due=due, processes=processes, executor=executor, as_json=as_json, quiet=quiet,
-                )
+            exit_code = multi.build_all(
+                settings, site or [], {**options, "as_of": as_of},
+                due=due, processes=processes, executor=executor, as_json=as_json, quiet=quiet,
             )  # fmt: skip
+            if export:
+                multi.export_all(settings, export, quiet=quiet or as_json)
+            raise typer.Exit(exit_code)
         else:
             _check_one_site(site=site, due=due, only=only, processes=processes, executor=executor)
         built = _build(settings, as_of=as_of, quiet=quiet or as_json, **options)
+        if export:
+            export_pages({"": settings.output.dir}, export, settings.base_path, quiet=quiet or as_json)
         if as_json:
             print_json(built.document())
         elif not quiet:
@@ -459,6 +468,14 @@ def _check_one_site(**given: object) -> None:
             raise ConfigError(
                 f"--{name} is for many sites, and the settings have no [[sites]]. Leave it out."
             )
+
+
+def _check_export(target: Path | None, settings: Config | Sites) -> None:
+    """Check where the pages are to be exported, before they are built."""
+    if target:
+        from reportgen.publish.export import check_target
+
+        check_target(target, settings.root if isinstance(settings, Sites) else settings.output.dir)
 
 
 def _check_only(only: str, **given: object) -> None:

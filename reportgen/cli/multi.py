@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from reportgen.build.pipeline import BuildOptions, day_of
 from reportgen.build.status import STALE, status_of_all, wants_a_build
-from reportgen.cli.output import print_findings, print_json
+from reportgen.cli.output import export_pages, print_findings, print_json
 from reportgen.config.sites import Sites
 from reportgen.core.processes import processors
 from reportgen.core.windows import today_in
@@ -56,6 +57,12 @@ def build_all(
         error, message = ended.index.error, ended.index.message
         typer.echo(f"error: the page over all sites: {error}: {message}", err=True)
     return ended.result.exit_code
+
+
+def export_all(sites: Sites, target: Path, *, quiet: bool) -> None:
+    """Write what all sites have published as plain files into the directory ``target``."""
+    outputs = {"": sites.root, **{site.prefix: site.config.output.dir for site in sites.all}}
+    export_pages(outputs, target, sites.common.base_path, quiet=quiet)
 
 
 def _print_site(result: BuildResult, *, quiet: bool) -> None:

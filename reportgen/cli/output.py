@@ -84,6 +84,20 @@ def _spinner() -> Iterator[Any]:
         yield status
 
 
+def export_pages(outputs: Mapping[str, Path], target: Path, base_path: str, *, quiet: bool) -> None:
+    """Write the current releases as plain files, and print their number.
+
+    Raises:
+        PublishError: they cannot be written.
+
+    """
+    from reportgen.publish.export import export_current
+
+    count = export_current(outputs, target, base_path)
+    if not quiet:
+        typer.echo(f"exported to {target}: {count:,} files")
+
+
 def print_result(result: BuildResult, root: Path) -> None:
     """Print the result of a successful build, for people."""
     if imported := result.details.get("imported"):

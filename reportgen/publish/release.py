@@ -91,9 +91,9 @@ def lock_output(
     """
     lock = OutputLock(root)
     with ExitStack() as stack:
-        with _translate_disk_errors(root):
+        with translate_disk_errors(root):
             for directory in (lock.staging, lock.releases, root):
-                _make_directory(directory)
+                make_directory(directory)
             file = stack.enter_context((root / "state" / "lock").open("ab+", buffering=0))
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -142,7 +142,7 @@ def publish(
     stamp = f"{built_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
     manifest = {"id": release_id, "built_at": stamp, **about, "files": entries}
     target = lock.releases / release_id
-    with _translate_disk_errors(lock.root):
+    with translate_disk_errors(lock.root):
         existing = _read_manifest(target)  # the same files at the same time are the same release
         try:
             if existing is None:
@@ -153,7 +153,7 @@ def publish(
                 _write_file(staged / MANIFEST, _json(manifest))
                 _sync_tree(staged)
                 staged.rename(target)
-                _sync_directory(lock.releases)
+                sync_directory(lock.releases)
             _switch(lock, release_id)
         except BaseException:
             with suppress(OSError):  # the next build deletes what cannot be deleted now
@@ -281,7 +281,7 @@ def _switch(lock: OutputLock, release_id: str) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(Path("releases") / release_id)
     fresh.replace(lock.root / "current")
-    _sync_directory(lock.root)
+    sync_directory(lock.root)
 
 
 def _prune(lock: OutputLock, keep: int, current: str) -> None:
@@ -299,11 +299,11 @@ def _move_to_staging(lock: OutputLock, ids: Iterable[str]) -> None:
     for release_id in ids:
         with suppress(OSError):
             (lock.releases / release_id).rename(lock.staging / release_id)
-    _sync_directory(lock.releases)
+    sync_directory(lock.releases)
 
 
 @contextmanager
-def _translate_disk_errors(root: Path) -> Iterator[None]:
+def translate_disk_errors(root: Path) -> Iterator[None]:
     """Raise the errors of the file system in this block as :class:`PublishError`."""
     try:
         yield
@@ -313,15 +313,15 @@ def _translate_disk_errors(root: Path) -> Iterator[None]:
         raise PublishError(f"{place}: cannot be written: {exc.strerror}. {advice}") from exc
 
 
-def _make_directory(directory: Path) -> None:
+def make_directory(directory: Path) -> None:
     """Create a directory and its missing parents, and sync its name to the disk."""
     try:
         directory.mkdir(exist_ok=True)
     except FileNotFoundError:
-        _make_directory(directory.parent)
+        make_directory(directory.parent)
         directory.mkdir(exist_ok=True)
     with suppress(PermissionError):  # this user may be unable to read the parents of the output
-        _sync_directory(directory.parent)  # also if it existed: its creator may have been killed
+        sync_directory(directory.parent)  # also if it existed: its creator may have been killed
 
 
 def _write_file(file: Path, content: bytes) -> None:
@@ -332,7 +332,7 @@ def _write_file(file: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def _sync_directory(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Sync the names in a directory to the disk."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -344,7 +344,7 @@ def _sync_directory(directory: Path) -> None:
 def _sync_tree(top: Path) -> None:
     """Sync the names in a directory and in all directories below it to the disk."""
     for directory, _, _ in os.walk(top, onerror=_raise):
-        _sync_directory(Path(directory))
+        sync_directory(Path(directory))
 
 
 def _delete_contents(directory: Path) -> None:
