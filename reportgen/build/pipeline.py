@@ -59,6 +59,11 @@ class BuildJob:
     limited: bool = True
 
 
+NOT_SHOWN = {
+    "notes_file", "panels_dir", "panel_timeout_s", "source", "sources", "import_", "output", "server",
+}  # fmt: skip
+"""Settings on which no page depends: of those files and sources, the content is compared."""
+
 ONE_AT_A_TIME = threading.Lock()
 """Held while this process builds a site of many. A worker of a cluster may have several threads."""
 
@@ -91,6 +96,7 @@ def build(
     """
     watch = watch or Stopwatch()
     imported: dict[str, Any] = {}
+    about_panels: dict[str, Any] = {}
     if config.import_.logs and as_of is None:
         from reportgen.sources.log_import import import_logs
 
@@ -108,14 +114,24 @@ def build(
         state = source_state(config, now, as_of)
         unchanged = is_current("source_state", state)
         if not unchanged:
-            dataset = read_dataset(config, now, as_of, partial(paths_csv, words=config.nouns))
+            panels = None
+            if config.panels_dir:
+                from reportgen.build.panels import PanelReader, not_renewed  # only panels need it
+
+                panels = PanelReader(config, last, now)
+            dataset = read_dataset(config, now, as_of, partial(paths_csv, words=config.nouns), panels)
             for warning in dataset.warnings:
                 watch.warn(warning)
+            if panels and (failed := not_renewed(dataset)):
+                state = None  # so that the next build tries again
+                about_panels = {"panels": failed}
+                for each in failed:
+                    watch.warn(f"panel {each['panel']} was not renewed: {each['message']}")
             shown = fingerprint(config, dataset)
             unchanged = is_current("content", shown)
     if last and unchanged:
         into_bucket(config, last, watch, allow_newer=True)
-        return _result(last, now, watch, peak_memory_bytes(), imported, changed=False)
+        return _result(last, now, watch, peak_memory_bytes(), imported | about_panels, changed=False)
     from reportgen.build.verify import check_files, check_not_emptied, check_not_replaced, check_sums
     from reportgen.core.release_files import packed  # only a new release needs it
 
@@ -140,11 +156,11 @@ def build(
         )
     with watch.stage("publish"):
         peak_bytes = max(held, peak_memory_bytes())
-        about = _about(dataset, watch, shown, state, peak_bytes)
+        about = _about(dataset, watch, shown, state, peak_bytes) | about_panels
         release = publish(lock, files, about, built_at=now, keep=config.output.keep)
     # After the switch here: a bucket that is down does not delay it, and the next build completes the bucket.
     into_bucket(config, release, watch)
-    return _result(release, now, watch, peak_bytes, imported, changed=True)
+    return _result(release, now, watch, peak_bytes, imported | about_panels, changed=True)
 
 
 def draw_files(
@@ -271,7 +287,13 @@ def source_state(config: Config, now: datetime, as_of: date | None) -> str | Non
     today = as_of or today_in(config.zone, now)
     state = open_source(config.source, config.timezone, Span(today, today)).state
     notes = read_chart_notes(config.notes_file)
-    return None if state is None else _digest(config, (state, today, as_of, config.source, notes))
+    read: tuple[object, ...] = (state, today, as_of, config.source, notes)
+    if config.panels_dir:
+        from reportgen.build.panels import panels_state  # only panels need it
+
+        panels = panels_state(config, Span(today, today))
+        state, read = (state and panels), (*read, panels, config.sources)
+    return None if state is None else _digest(config, read)
 
 
 def fingerprint(config: Config, dataset: Dataset) -> str:
@@ -280,16 +302,21 @@ def fingerprint(config: Config, dataset: Dataset) -> str:
     listed = [
         (found.listed, found.changed_paths, found.path_count, found.excluded) for found in dataset.paths
     ]
+    panels: object = ()
+    if dataset.panels:
+        from reportgen.build.panels import shown_panels  # only panels need it
+
+        panels = shown_panels(dataset)
     return _digest(
         config,
-        (read, dataset.notice, dataset.left_out, listed, dataset.annotations),
+        (read, dataset.notice, dataset.left_out, listed, dataset.annotations, panels),
         *(found.csv for found in dataset.paths),
     )
 
 
 def _digest(config: Config, read: object, *files: bytes) -> str:
     """Return a digest of what was read, and of all else that a release shows."""
-    shown = config.model_dump(exclude={"notes_file", "source", "import_", "output", "server"})
+    shown = config.model_dump(exclude=NOT_SHOWN)
     digest = hashlib.sha256(repr((__version__, vega_bundle.name(), shown, read)).encode())
     digest.update(templates_digest(config.templates_dir).encode())
     for file in files:

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 from urllib.parse import unquote, unquote_plus, urlsplit
 
 from pydantic import BaseModel, ValidationError
@@ -163,6 +163,8 @@ def _names_in(keys: Keys, model: type[BaseModel]) -> list[str]:
     for key in keys:
         if isinstance(key, int):  # a table of an array
             (section, _) = get_args(section)
+        elif get_origin(section) is dict:  # a section with a name of the user's choice
+            section = get_args(section)[1]
         else:
             fields = section.model_fields.items()
             section = next(field.annotation for name, field in fields if key in {name, field.alias})

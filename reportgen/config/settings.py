@@ -146,6 +146,12 @@ class SourceSettings(_Section):
     statement_timeout_s: Seconds = 60
 
 
+class NamedSource(SourceSettings):
+    """``[sources.NAME]``: another source, for panels. It needs no table of visits."""
+
+    url: SecretStr
+
+
 class ImportSettings(_Section):
     """``[import]``: logs whose visits are added to a table before each build."""
 
@@ -238,6 +244,8 @@ class Config(_Section):
     locale: LocaleName = "en"
     templates_dir: ExistingDirectory | None = None
     notes_file: FilePath | None = None
+    panels_dir: ExistingDirectory | None = None
+    panel_timeout_s: Seconds = 10
     timezone: ZoneName = "UTC"
     windows: WindowNames = ("today", "7d", "30d")
     default_window: str = Field(default="7d", validate_default=True)
@@ -248,6 +256,7 @@ class Config(_Section):
     jitter_s: Annotated[int, Field(ge=0, le=3600)] = 0
     build_timeout_s: Seconds = 600
     source: SourceSettings = SourceSettings()
+    sources: dict[str, NamedSource] = {}
     import_: ImportSettings = Field(default=ImportSettings(), alias="import")
     paths: PathSettings = PathSettings()
     sections: tuple[SectionSettings, ...] = ()
@@ -262,6 +271,16 @@ class Config(_Section):
         if windows is not None and name not in windows:
             raise ValueError(f"is not one of windows ({', '.join(windows)}). Write one of them.")
         return name
+
+    @field_validator("sources")
+    @classmethod
+    def _have_names(cls, sources: dict[str, NamedSource]) -> dict[str, NamedSource]:
+        for name in sources:
+            if not re.fullmatch("[a-z][a-z0-9_-]*", name):
+                raise ValueError(
+                    f"has the name {quoted(name)}. Write small letters, and digits, _ or - after the first."
+                )
+        return sources
 
     @property
     def path_rules(self) -> PathRules:
@@ -292,11 +311,9 @@ class Config(_Section):
     @property
     def secrets(self) -> tuple[str, ...]:
         """Every value that must not be shown: see :func:`reportgen.core.errors.scrub`."""
-        into = self.import_.into
-        return (
-            *url_secrets(self.source.url.get_secret_value()),
-            *(url_secrets(into.get_secret_value()) if into else ()),
-        )
+        sources = (self.source, *self.sources.values())
+        urls = (*(source.url for source in sources), self.import_.into)
+        return tuple(word for url in urls if url for word in url_secrets(url.get_secret_value()))
 
 
 @dataclass(frozen=True)
@@ -333,7 +350,7 @@ def load_config(
 
     """
     layers = [read_file(file), *read_variables(environ), option_layer(options or {})]
-    return checked_config(merge_settings(layers, environ, notes_beside(file)), environ)
+    return checked_config(merge_settings(layers, environ, paths_beside(file)), environ)
 
 
 def config_from_options(options: Mapping[str, Any]) -> Config:
@@ -346,19 +363,21 @@ def config_from_options(options: Mapping[str, Any]) -> Config:
     return checked_config(merge_settings([option_layer(options)], {}), {})
 
 
-def notes_beside(file: Path | None, name: str = "notes.toml") -> Path:
-    """Return the default of ``notes_file`` of the settings in ``file``."""
-    return (file or DEFAULT_FILE).with_name(name)
+def paths_beside(file: Path | None, prefix: str = "") -> dict[str, Path]:
+    """Return the defaults of ``notes_file`` and, if it exists, ``panels_dir`` of the settings in ``file``."""
+    notes, panels = ((file or DEFAULT_FILE).with_name(prefix + name) for name in ("notes.toml", "panels"))
+    return {"notes_file": notes} | ({"panels_dir": panels} if panels.is_dir() else {})
 
 
 def merge_settings(
-    layers: Sequence[Layer], environ: Mapping[str, str], notes_file: Path | None = None
+    layers: Sequence[Layer], environ: Mapping[str, str], defaults: Mapping[str, Any] | None = None
 ) -> MergedSettings:
     """Merge and check the settings of ``layers``; ``source.url_env`` names a variable of ``environ``.
 
-    ``notes_file`` is the default of the setting of this name.
+    ``defaults`` holds the settings whose default depends on the file.
     """
-    merged, problems = _with_url({"notes_file": notes_file, **merge_layers(layers)}, environ)
+    merged: dict[str, Any] = {**(defaults or {}), **merge_layers(layers)}
+    problems = [problem for keys in _source_keys(merged) for problem in _set_url(merged, keys, environ)]
     problems += _rule_problems(merged)
     try:
         config = Config.model_validate(merged)
@@ -385,19 +404,29 @@ def checked_config(merged: MergedSettings, environ: Mapping[str, str]) -> Config
     return merged.config
 
 
-def _with_url(settings: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[str, Any], list[Problem]]:
-    """Return the settings with ``source.url`` from the variable of ``source.url_env``, or what is wrong."""
-    source = settings.get("source")
-    name = source.get("url_env") if isinstance(source, Mapping) else None
-    if not isinstance(source, Mapping) or not isinstance(name, str) or not name.isidentifier():
-        return settings, []
-    keys = ("source", "url_env")
+def _source_keys(settings: Mapping[str, Any]) -> list[Keys]:
+    """Return the keys of ``[source]`` and of each of ``[sources]``, if they are sections."""
+    named = settings.get("sources")
+    names = named if isinstance(named, Mapping) else ()
+    keys: list[Keys] = [("source",), *(("sources", name) for name in names)]
+    return [each for each in keys if isinstance(_value(settings, each), Mapping)]
+
+
+def _set_url(settings: Mapping[str, Any], keys: Keys, environ: Mapping[str, str]) -> Iterator[Problem]:
+    """Set the URL of the source ``keys`` from the variable of its ``url_env``, or yield what is wrong."""
+    source = _value(settings, keys)
+    name = source.get("url_env")
+    if not isinstance(name, str) or not name.isidentifier():
+        return
     if "url" in source:
-        return settings, [Problem(keys, "and source.url are both set. Leave one of them out.")]
-    if not environ.get(name):
+        both = f"and {'.'.join(map(str, keys))}.url are both set. Leave one of them out."
+        yield Problem((*keys, "url_env"), both)
+    elif not environ.get(name):
+        source["url"] = ""  # its absence is not a second problem
         message = f"names the variable {name}, which is not set, or empty. Set it to the URL of the source."
-        return settings, [Problem(keys, message)]
-    return settings | {"source": {**source, "url": environ[name]}}, []
+        yield Problem((*keys, "url_env"), message)
+    else:
+        source["url"] = environ[name]
 
 
 def _rule_problems(settings: Mapping[str, Any]) -> Iterator[Problem]:
@@ -500,16 +529,22 @@ def read_toml(path: Path) -> Layer | None:
     except OSError as exc:
         raise ConfigError(f"{path}: cannot be read: {exc.strerror}") from exc
     except ValueError as exc:  # TOMLDecodeError, or a number of more than 4300 digits
-        message, _, at = str(exc).partition(" (at line ")
-        line = f":{at.partition(',')[0]}" if at else ""
-        raise ConfigError(f"{path}{line}: not valid TOML: {message}") from exc
+        message, line = toml_error(exc)
+        place = f"{path}:{line}" if line else path
+        raise ConfigError(f"{place}: not valid TOML: {message}") from exc
 
-    def place(keys: Keys) -> str:
+    def place_of(keys: Keys) -> str:
         lines = lines_of_keys(text)
         known = (lines[keys[:depth]] for depth in range(len(keys), 0, -1) if keys[:depth] in lines)
         return f"{path}:{line}" if (line := next(known, None)) else ""
 
-    return Layer(settings, place)
+    return Layer(settings, place_of)
+
+
+def toml_error(exc: ValueError) -> tuple[str, int | None]:
+    """Return what is wrong with a TOML text, and the line if it is known."""
+    found = re.fullmatch(r"(.*) \(at line ([0-9]+),.*\)", str(exc), re.DOTALL)
+    return (found[1], int(found[2])) if found else (str(exc), None)
 
 
 def read_variables(environ: Mapping[str, str]) -> list[Layer]:
@@ -543,13 +578,15 @@ def option_layer(settings: Mapping[str, Any]) -> Layer:
 def merge_layers(layers: Sequence[Layer]) -> dict[str, Any]:
     """Return the settings of all layers, each over those before it.
 
-    A layer that has ``source.url`` or ``source.url_env`` replaces both of those in earlier layers.
+    A layer that has ``url`` or ``url_env`` of a source replaces both of those in earlier layers.
     """
     merged: dict[str, Any] = {}
     for layer in layers:
-        over, under = layer.settings.get("source"), merged.get("source")
-        if isinstance(over, Mapping) and isinstance(under, Mapping) and {"url", "url_env"} & over.keys():
-            merged["source"] = {key: under[key] for key in under if key not in {"url", "url_env"}}
+        for keys in _source_keys(layer.settings):
+            under = _value(merged, keys)
+            if isinstance(under, dict) and {"url", "url_env"} & _value(layer.settings, keys).keys():
+                under.pop("url", None)  # a section of ``merged`` is not that of a layer
+                under.pop("url_env", None)
         merged = _merge(merged, layer.settings)
     return merged
 
@@ -563,6 +600,13 @@ def origin(layers: Sequence[Layer], keys: Keys) -> str:
     return ""
 
 
+def _value(settings: Any, keys: Keys) -> Any:
+    """Return the setting of these keys, or ``None``."""
+    for key in keys:
+        settings = settings.get(key) if isinstance(settings, Mapping) else None
+    return settings
+
+
 def _has(settings: Any, keys: Keys) -> bool:
     for key in keys:
         is_list = isinstance(settings, list) and isinstance(key, int) and key < len(settings)
@@ -573,11 +617,12 @@ def _has(settings: Any, keys: Keys) -> bool:
 
 
 def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``under`` with the settings of ``over`` in the place of its own, section by section."""
+    """Return ``under`` with the settings of ``over`` in the place of its own, each section a new one."""
     merged = dict(under)
     for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
-        merged[key] = _merge(merged[key], value) if both else value
+        below = merged.get(key)
+        is_section = isinstance(value, Mapping)
+        merged[key] = _merge(below if isinstance(below, Mapping) else {}, value) if is_section else value
     return merged
 
 

@@ -19,9 +19,9 @@ from reportgen.config.settings import (
     MergedSettings,
     checked_config,
     merge_settings,
-    notes_beside,
     option_layer,
     origin,
+    paths_beside,
     read_file,
     read_variables,
 )
@@ -111,7 +111,7 @@ def load_settings(
     tables = stored.settings.get("sites")
     shared = {key: value for key, value in stored.settings.items() if key != "sites"}
     layers = [replace(stored, settings=shared), *read_variables(environ), option_layer(options)]
-    top = merge_settings(layers, environ, notes_beside(file))
+    top = merge_settings(layers, environ, paths_beside(file))
     if tables is None:
         return checked_config(top, environ)
     lines = list(problem_lines(top.problems, partial(origin, layers)))
@@ -196,8 +196,8 @@ def _config(
     ]
     own = {key: table[key] for key in table if key not in SITE_ONLY | TOP_ONLY}
     site = Layer(own, place_of)
-    notes_file = notes_beside(file, f"{prefix}.notes.toml") if valid else None
-    merged = merge_settings([*inherited, Layer(placed, place_of), site], environ, notes_file)
+    beside = paths_beside(file, f"{prefix}.") if valid else {}
+    merged = merge_settings([*inherited, Layer(placed, place_of), site], environ, beside)
     invalid = [problem for problem in merged.problems if problem not in top.problems]
     misplaced = list(_misplaced(table))
     if not {"url", "url_env"} & (merged.settings.get("source") or {}).keys():

@@ -218,7 +218,9 @@ def _thousands(text: str) -> str:
     return text
 
 
-def _one_of(*words: str) -> AfterValidator:
+def one_of(*words: str) -> AfterValidator:
+    """Return the check that a text is one of ``words``."""
+
     def check(text: str) -> str:
         if text not in words:
             listed = " or ".join(map(quoted, words))
@@ -334,8 +336,8 @@ Comparisons = Annotated[
 ]
 Weekday = Annotated[str, AfterValidator(_weekday)]
 Schedule = Annotated[str, AfterValidator(_schedule)]
-SlashRule = Annotated[str, _one_of("keep", "merge")]
-CaseRule = Annotated[str, _one_of("keep", "lower")]
+SlashRule = Annotated[str, one_of("keep", "merge")]
+CaseRule = Annotated[str, one_of("keep", "lower")]
 QueryRule = Annotated[Literal["keep", "drop"] | tuple[str, ...], BeforeValidator(_query_rule)]
 FileNames = Annotated[tuple[Annotated[Text, AfterValidator(_file_name)], ...], BeforeValidator(_comma_list)]
 Glob = Annotated[Text, AfterValidator(_glob)]

@@ -49,7 +49,12 @@ class RenderKilled(RenderError):  # noqa: N818 - as above
 
 
 class PanelError(ReportgenError):
-    """A panel cannot be shown: its file, its query, the result or its drawing is wrong."""
+    """A panel cannot be shown: its file, its query, the result or its drawing is wrong.
+
+    ``line`` is the line of the query, if that is known.
+    """
+
+    line: int | None = None
 
 
 class ProofError(ReportgenError):

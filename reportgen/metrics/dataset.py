@@ -31,8 +31,9 @@ from reportgen.sources.statements import (
     setting_advice,
 )
 
-if TYPE_CHECKING:  # it loads Babel
+if TYPE_CHECKING:  # they load Babel, and what only panels need
     from reportgen.core.text import LocaleFormatter
+    from reportgen.metrics.panels import WindowPanel
 
 NAMED_ONE_IN = 20
 NAMED_VISITS = 5
@@ -48,6 +49,8 @@ Forms = Mapping[str, Sequence[str]]
 """The stored paths that path rules make a path of, most visited first."""
 PathsWriter = Callable[[Iterable[PathTotals], int, Forms | None], bytes]
 """Returns ``paths.csv`` from the rows of one window, the window's total, and the forms if it lists them."""
+PanelsReader = Callable[[Source, Sequence[Window]], "Sequence[Sequence[WindowPanel]]"]
+"""Returns the panels of each window, read from an open source after all other statements."""
 
 NOTE_WORDS = {
     "null_path": ("row without {a_path}", "rows without {a_path}"),
@@ -94,7 +97,8 @@ class Dataset:
     first date that has rows, or ``None`` if it is not after the first of ``read``; ``cells`` are the
     visits by date and path of the listed paths; ``notes`` counts rows that were left out, by kind, and
     ``examples`` has one of each. ``left_out`` has the requests of a log that are not visits, for each of
-    ``windows``. ``annotations`` are the notes on dates of any of ``windows``.
+    ``windows``. ``annotations`` are the notes on dates of any of ``windows``. ``panels`` are those of each
+    of ``windows``; empty if there are none.
     """
 
     windows: Sequence[Window]
@@ -111,6 +115,7 @@ class Dataset:
     notice: str | None
     warnings: Sequence[str] = ()
     annotations: Sequence[ChartNote] = ()
+    panels: "Sequence[Sequence[WindowPanel]]" = ()
 
     @property
     def longest_left_out(self) -> Sequence[LeftOut]:
@@ -125,8 +130,14 @@ class Dataset:
         }
 
 
-def read_dataset(config: Config, now: datetime, as_of: date | None, paths_csv: PathsWriter) -> Dataset:
-    """Return what all windows show, read from one snapshot of the source.
+def read_dataset(
+    config: Config,
+    now: datetime,
+    as_of: date | None,
+    paths_csv: PathsWriter,
+    panels: PanelsReader | None = None,
+) -> Dataset:
+    """Return what all windows show, read from one snapshot of the source, ``panels`` last.
 
     Raises:
         SourceError: the data could not be read.
@@ -138,6 +149,8 @@ def read_dataset(config: Config, now: datetime, as_of: date | None, paths_csv: P
         if config.import_.logs:
             left_out = read_imported_left_out(source, [window.span for window in windows])
             dataset = replace(dataset, left_out=left_out or dataset.left_out)
+        if panels:
+            dataset = replace(dataset, panels=panels(source, windows))
     notes = read_chart_notes(config.notes_file)
     shown = [note for note in notes if any(note.span.meets(window.span) for window in windows)]
     rules = config.path_rules

@@ -12,7 +12,7 @@ import threading
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from pathlib import Path
@@ -116,6 +116,8 @@ class Source(ABC):
     """
 
     driver_errors: ClassVar[tuple[type[BaseException], ...]]
+    reads_visits = True
+    """Whether the table of visits is looked for: false of a source that only panels read."""
     reads_spellings = True
     """Whether texts are read as ``date_format`` and ``thousands`` say."""
     advice = "Check [source] url, table, columns and query"
@@ -183,6 +185,27 @@ class Source(ABC):
     @abstractmethod
     def cancel(self) -> None:
         """End the running statement. This is called from another thread, perhaps several times."""
+
+    @abstractmethod
+    def bound_value(self, name: str, value: date | str | None) -> tuple[str, Any]:
+        """Return the SQL that stands for ``value`` in a panel's query, and the value to bind by its name."""
+
+    def escaped(self, sql: str) -> str:
+        """Return the SQL of a panel as the driver takes it."""
+        return sql
+
+    def limited(self, sql: str, count: int) -> str:
+        """Return the query of a panel, at most ``count`` rows of it: only a query can stand in FROM."""
+        return f"SELECT * FROM ({sql}\n) AS panel LIMIT {count}"
+
+    @abstractmethod
+    def run_query(
+        self, sql: str, values: Mapping[str, Any], timeout_s: float, count: int
+    ) -> AbstractContextManager[tuple[Sequence[str], Iterable[Iterable[Any]]]]:
+        """Run a panel's query and give the names of its columns and its first ``count`` rows.
+
+        Afterwards the snapshot is as before, also if the query failed.
+        """
 
     @abstractmethod
     def by_rules(self, relation: str) -> str:

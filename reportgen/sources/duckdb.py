@@ -11,9 +11,9 @@ written anew by :mod:`reportgen.sources.csv_files`.
 
 import glob
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from datetime import date
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from datetime import date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import duckdb
 
 from reportgen.config.settings import SourceSettings
-from reportgen.core.errors import SourceError, SourceUnavailable
+from reportgen.core.errors import PanelError, SourceError, SourceUnavailable
 from reportgen.sources import csv_files, spellings
 from reportgen.sources.base import (
     CSV_ENDS,
@@ -64,6 +64,44 @@ class DuckdbConnectionSource(Source):
         while chunk := cursor.fetchmany(ROWS_PER_FETCH):
             yield from chunk
 
+    def bound_value(self, name: str, value: date | str | None) -> tuple[str, Any]:
+        """Return a placeholder of a type."""
+        return f"CAST(${name} AS {'VARCHAR' if isinstance(value, str) else 'DATE'})", value
+
+    @property
+    def panel_views(self) -> Mapping[str, str]:
+        """The queries that a panel reads by a name, if the names are not those of a database."""
+        return {}
+
+    @contextmanager
+    def run_query(
+        self,
+        sql: str,
+        values: Mapping[str, Any],
+        _: float,
+        count: int,
+    ) -> Iterator[tuple[Sequence[str], Iterable[Iterable[Any]]]]:
+        """Run a panel's query on a connection of its own: after an error, a transaction cannot go on."""
+        whole = self._connection
+        try:
+            with closing(whole.cursor()) as self._connection:
+                for name, view in self.panel_views.items():
+                    self._connection.execute(f"CREATE TEMP VIEW {quoted_identifier(name)} AS {view}")
+                limited = self.limited(sql, count)
+                if len(duckdb.extract_statements(limited)) != 1:  # all of them would run
+                    raise PanelError("there is a second statement. Write one SELECT in each panel.")
+                columns = self._connection.execute(f"DESCRIBE {limited}", values).fetchall()
+                # DuckDB's driver needs another package to return a timestamp with a zone.
+                zoned = [quoted_identifier(name) for name, kind, *_ in columns if "TIME ZONE" in kind]
+                if zoned:
+                    casts = ", ".join(f"CAST({each} AS VARCHAR) AS {each}" for each in zoned)
+                    limited = f"SELECT * REPLACE ({casts}) FROM ({limited})"
+                instants = [kind == "TIMESTAMP WITH TIME ZONE" for _, kind, *_ in columns]
+                rows = self.execute(limited, values)
+                yield [name for name, *_ in columns], (map(_moment, row, instants) for row in rows)
+        finally:
+            self._connection = whole
+
     def cancel(self) -> None:
         """End the running statement."""
         self._connection.interrupt()
@@ -95,6 +133,7 @@ class DuckdbSource(DuckdbConnectionSource):
             self._files = matching_files(url)
             super().__init__(settings, url)
         self._relation = ""
+        self._panel_views: Mapping[str, str] = {}
         if not self._is_database:
             self.query_advice = f'{QUERY}: it names the files "{settings.table}"'
         self.advice = f"Check that the file is what its name says ({self._kind})"
@@ -110,14 +149,21 @@ class DuckdbSource(DuckdbConnectionSource):
         if not self._is_csv:
             self._open_files(opened, self._files)
             return
-        forms = [csv_files.find_form(file, self.settings) for file in self._files]
+        # As for a query, which names the columns itself.
+        settings = self.settings if self.reads_visits else self.settings.model_copy(update={"query": "*"})
+        forms = [csv_files.find_form(file, settings) for file in self._files]
         if all(form.is_regular for form in forms) and self._read_as_is(opened, forms):
             return
         folder = Path(opened.enter_context(TemporaryDirectory(prefix="reportgen-csv-")))
-        reader = csv_files.CsvWriter(self.settings, self._timezone)
+        reader = csv_files.CsvWriter(settings, self._timezone)
         copies = [reader.write(form, folder / f"{number}.csv") for number, form in enumerate(forms)]
         self.left_out, self.examples = reader.left_out, reader.examples
         self._open_files(opened, [copy.file for copy in copies], copies)
+
+    @property
+    def panel_views(self) -> Mapping[str, str]:
+        """The files, with columns of the types that DuckDB finds, by the name of the table."""
+        return self._panel_views
 
     def _read_as_is(self, opened: ExitStack, forms: "Sequence[csv_files.CsvForm]") -> bool:
         """Let DuckDB read the CSV files; return false if a row has other columns, or no date."""
@@ -128,7 +174,7 @@ class DuckdbSource(DuckdbConnectionSource):
                 raise
             except (duckdb.InvalidInputException, SourceError):
                 return False
-            if self.settings.query is None and self._has_row("day IS NULL"):
+            if self.reads_visits and self.settings.query is None and self._has_row("day IS NULL"):
                 return False
             opened.push(attempt.pop_all())
         return True
@@ -149,6 +195,10 @@ class DuckdbSource(DuckdbConnectionSource):
                     else f"SELECT * FROM read_parquet([{listed}], union_by_name = true)"
                 )
                 self._connection.execute(f"CREATE TEMP VIEW {self._view} AS {selected}")
+                typed = " UNION ALL BY NAME ".join(_read_csv(form, typed=True) for form in forms)
+                self._panel_views = {self.settings.table: typed or selected}
+            if not self.reads_visits:
+                return
             is_named = self._is_database or self.settings.query
             self._relation = self.relation("main") if is_named else self._view
             self._types = self._column_types()
@@ -368,7 +418,7 @@ def open_confined(
     settings = {
         "temp_directory": literal(temp_directory),
         "enable_external_access": "false",
-        "TimeZone": literal(timezone),
+        "GLOBAL TimeZone": literal(timezone),  # global: the connections of panels have it, too
         "lock_configuration": "true",
     }
     if database is None:
@@ -398,6 +448,14 @@ def _plain_day(column: str) -> str:
     return f"CASE WHEN length({column}) = 10 AND CAST({day} AS VARCHAR) = {column} THEN {day} END"
 
 
+def _moment(value: Any, is_instant: bool) -> Any:  # noqa: FBT001
+    """Return a value of a row; of a timestamp that was read as text, the timestamp if Python has it."""
+    try:
+        return datetime.fromisoformat(value) if is_instant and value else value
+    except ValueError:
+        return value
+
+
 def _day_in_zone(moment: str, stored_zone: str | None) -> str:
     """Return the SQL of the date of a timestamp; one without a zone is of ``stored_zone`` if that is set."""
     if stored_zone:
@@ -405,11 +463,17 @@ def _day_in_zone(moment: str, stored_zone: str | None) -> str:
     return f"CAST({moment} AS DATE)"
 
 
-def _read_csv(form: "csv_files.CsvForm") -> str:
-    """Return the SQL that reads a CSV file (RFC 4180, all columns as text) without guessing its form."""
+def _read_csv(form: "csv_files.CsvForm", *, typed: bool = False) -> str:
+    """Return the SQL that reads a CSV file (RFC 4180) without guessing its form.
+
+    All columns are text; if ``typed``, they have the types that fit all rows.
+    """
     columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in form.names)
+    of_columns = f"auto_detect = false, columns = {{{columns}}}"
+    if typed:
+        of_columns = f"names = [{', '.join(map(literal, form.names))}], sample_size = -1"
     return (
-        f"SELECT * FROM read_csv({literal(form.file)}, auto_detect = false, columns = {{{columns}}},"
+        f"SELECT * FROM read_csv({literal(form.file)}, {of_columns},"
         f" header = false, skip = {form.skipped_lines}, delim = {literal(form.separator)}, quote = '\"',"
         " escape = '\"', allow_quoted_nulls = false, strict_mode = true)"
     )

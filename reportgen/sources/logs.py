@@ -8,7 +8,7 @@ import gzip
 import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import date
 from io import TextIOWrapper
@@ -169,6 +169,14 @@ class LogSource(DuckdbConnectionSource):
             date_value=lambda day: day,
             stored_date_value=lambda day: day,
         )
+
+    @property
+    def panel_views(self) -> Mapping[str, str]:
+        """The visits as the table of other sources, and the requests that are not visits."""
+        return {
+            self.settings.table: "SELECT day AS date, path, visits FROM memory.main.visits",
+            "left_out": "SELECT day AS date, * EXCLUDE (day) FROM memory.main.left_out",
+        }
 
     @property
     def contents(self) -> str:

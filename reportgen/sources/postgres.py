@@ -8,8 +8,9 @@ does not support named ones.
 import os
 import re
 import socket
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import date
 from typing import Any
 from urllib.parse import unquote
 
@@ -109,6 +110,9 @@ class PostgresSource(Source):
         self._socket = opened.enter_context(socket.socket(fileno=os.dup(connection.fileno())))
         connection.read_only = True
         connection.isolation_level = IsolationLevel.REPEATABLE_READ
+        if not self.reads_visits:
+            self._set_limits()
+            return
         try:
             self._types = self._begin_snapshot()
         except (errors.UndefinedColumn, errors.UndefinedTable, errors.ObjectNotInPrerequisiteState) as exc:
@@ -156,6 +160,34 @@ class PostgresSource(Source):
         """Run one statement and yield its rows as they arrive."""
         with self._connection.cursor() as cursor:
             yield from cursor.stream(sql.encode(), values, size=ROWS_PER_FETCH)
+
+    def bound_value(self, name: str, value: date | str | None) -> tuple[str, Any]:
+        """Return a placeholder of a type: the server knows none of a bound NULL or text."""
+        return f"CAST(%({name})s AS {'text' if isinstance(value, str) else 'date'})", value
+
+    def escaped(self, sql: str) -> str:
+        """Return the SQL with doubled percent signs."""
+        return _escape_percent(sql)
+
+    @contextmanager
+    def run_query(
+        self, sql: str, values: Mapping[str, Any], timeout_s: float, count: int
+    ) -> Iterator[tuple[Sequence[str], Iterable[Iterable[Any]]]]:
+        """Run a panel's query between a savepoint and the way back to it, which undoes set_config, too."""
+        connection = self._connection
+        connection.execute(
+            f"SAVEPOINT panel; SET LOCAL statement_timeout = {max(1, int(1000 * timeout_s))}".encode()
+        )
+        try:
+            described = connection.execute(self.limited(sql, 0).encode(), values).description or []
+            with (
+                connection.cursor() as cursor,
+                closing(_stream(cursor, self.limited(sql, count), values)) as rows,
+            ):
+                yield [column.name for column in described], rows
+        finally:
+            with suppress(psycopg.OperationalError):  # if the connection is lost, the next statement says so
+                connection.execute("ROLLBACK TO SAVEPOINT panel")
 
     def cancel(self) -> None:
         """Shut the connection down: the server did not keep its timeout, so it, or the network, hangs."""
@@ -335,6 +367,12 @@ class PostgresSource(Source):
         if types[2] not in INTEGER_TYPES | FRACTIONAL_TYPES:
             raise self.wrong_type(self.columns[2], types[2], "a number")
         return types[0], types[2]
+
+
+def _stream(
+    cursor: psycopg.Cursor[tuple[Any, ...]], sql: str, values: Mapping[str, Any]
+) -> Generator[Sequence[Any], None, None]:
+    yield from cursor.stream(sql.encode(), values, size=100)
 
 
 def _table_of(node: Mapping[str, Any]) -> str:

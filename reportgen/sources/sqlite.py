@@ -7,8 +7,8 @@ reads the dates once, into a temporary table. A number of visits is a whole numb
 
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
 from typing import TYPE_CHECKING, Any, Self
@@ -71,6 +71,8 @@ class SqliteSource(Source):
         with self.timeout():
             self._connection.execute("PRAGMA query_only = ON")
             self._connection.execute("BEGIN")
+            if not self.reads_visits:
+                return
             self._check_columns()
             self._create_functions()
             settings = self.settings
@@ -135,6 +137,22 @@ class SqliteSource(Source):
         """Run one statement and yield its rows."""
         bound = {name: self._raw_texts.get(value, value) for name, value in values.items()}
         yield from self._connection.execute(sql, bound)
+
+    def bound_value(self, name: str, value: date | str | None) -> tuple[str, Any]:
+        """Return a placeholder; a date is its ISO text."""
+        return f":{name}", value.isoformat() if isinstance(value, date) else value
+
+    @contextmanager
+    def run_query(
+        self,
+        sql: str,
+        values: Mapping[str, Any],
+        _: float,
+        count: int,
+    ) -> Iterator[tuple[Sequence[str], Iterable[Iterable[Any]]]]:
+        """Run a panel's query."""
+        with closing(self._connection.execute(self.limited(sql, count), values)) as cursor:
+            yield [str(column[0]) for column in cursor.description], cursor
 
     def cancel(self) -> None:
         """End the running statement."""

@@ -28,6 +28,7 @@ intro = ""                            # Markdown, below the site's name
 locale = "en"                         # of numbers, dates and the direction of the page
 # templates_dir = "templates"         # files that override the page's own
 # notes_file = "notes.toml"           # what happened, to be marked on the charts
+# panels_dir = "panels"               # your own questions, one file each
 timezone = "UTC"                      # the zone in which the table's dates were written
 windows = ["today", "7d", "30d"]
 default_window = "7d"
@@ -37,6 +38,7 @@ top_paths = 100
 schedule = "*/15 * * * *"             # cron in `timezone`, or an interval: "15m", "6h"
 jitter_s = 0
 build_timeout_s = 600
+panel_timeout_s = 10                 # longest query of a panel, in seconds
 sections = []                         # [[sections]], each with name and match
 
 [paths]
@@ -122,7 +124,7 @@ def test_the_documented_example_loads_as_it_is_written(load: Load) -> None:
     written = tomllib.loads(EXAMPLE)
     config = load(EXAMPLE)
     assert url_of(config) == written["source"].pop("url")
-    assert plain(config) == written
+    assert plain(config) == written | {"sources": {}}
 
 
 def test_every_default_is_the_documented_one(load: Load) -> None:
@@ -132,7 +134,7 @@ def test_every_default_is_the_documented_one(load: Load) -> None:
     for key in ("url", "schema"):
         del written["source"][key]
     config = load()
-    assert plain(config) == written
+    assert plain(config) == written | {"sources": {}}
     assert url_of(config) == "sample"
     unset = (config.site, config.site_url, config.templates_dir, config.source.query, config.source.schema_)
     assert unset == (None,) * 5
@@ -218,7 +220,8 @@ def test_every_setting_has_a_variable(load: Load) -> None:
     wanted = {
         "site": "example.com", "site_url": "https://example.com", "base_path": "/stats/",
         "intro": "Hello, *you*", "locale": "de",
-        "templates_dir": "own", "notes_file": "own.toml", "timezone": "Europe/Berlin",
+        "templates_dir": "own", "panels_dir": "own", "panel_timeout_s": 5, "notes_file": "own.toml",
+        "timezone": "Europe/Berlin",
         "windows": ["1d", "3d"], "default_window": "3d", "compare": ["year", "previous"],
         "week_start": "sunday", "top_paths": 7, "schedule": "6h",
         "jitter_s": 9, "build_timeout_s": 60,
@@ -240,7 +243,11 @@ def test_every_setting_has_a_variable(load: Load) -> None:
         },
     }  # fmt: skip
     config = load(**variables(wanted), REPORTGEN_IMPORT__INTO="sqlite:///m.db")
-    tables = {"sections": [], "paths": wanted["paths"] | {"rename": []}}  # only a file can have them
+    tables = {
+        "sections": [],
+        "sources": {},
+        "paths": wanted["paths"] | {"rename": []},
+    }  # only a file can have them
     wanted |= tables
     assert plain(config) == wanted
     assert set(wanted) == {field.alias or name for name, field in Config.model_fields.items()}
@@ -881,3 +888,40 @@ match = "/a,b"
     assert "**/*.php" in rules.exclude
     assert rules.sections == (("Blog", ("/a,b",)),)
     assert not load("").path_rules
+
+
+# Panels and their sources.
+
+
+def test_panels_lie_beside_the_settings(load: Load, tmp_path: Path) -> None:
+    assert load().panels_dir is None
+    Path("panels").mkdir()
+    assert load().panels_dir == Path("panels")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "r.toml").write_text("")
+    assert load_config(tmp_path / "other" / "r.toml", {}).panels_dir is None
+    with pytest.raises(ConfigError, match='panels_dir "nix" is not an existing directory'):
+        load('panels_dir = "nix"')
+
+
+def test_sources_of_panels_have_names_and_urls(load: Load) -> None:
+    config = load(
+        '[sources.plans]\nurl_env = "PLANS"\n[sources.b]\nurl = "b.csv"\nthousands = ","',
+        PLANS=URL,
+        REPORTGEN_SOURCES__B__URL="c.csv",
+        REPORTGEN_SOURCES__NEW__URL="sqlite:///new.db",
+    )
+    urls = {name: source.url.get_secret_value() for name, source in config.sources.items()}
+    assert urls == {"plans": URL, "b": "c.csv", "new": "sqlite:///new.db"}
+    assert config.sources["b"].thousands == ","
+    assert set(load(DATABASE_URL=URL).secrets) <= set(config.secrets)
+    with pytest.raises(ConfigError) as wrong:
+        load('[sources.c]\nurl_env = "NIX"\n[sources.d]\nurk = "x"')
+    unset = "names the variable NIX, which is not set, or empty. Set it to the URL of the source."
+    assert str(wrong.value).splitlines() == [
+        f"reportgen.toml:2: sources.c.url_env {unset}",
+        "reportgen.toml:3: sources.d.url is not set. Write it.",
+        'reportgen.toml:4: sources.d.urk is not a setting. Did you mean "url"?',
+    ]
+    with pytest.raises(ConfigError, match=r"sources has the name \"Plans\". Write small letters"):
+        load('[sources.Plans]\nurl = "x"')

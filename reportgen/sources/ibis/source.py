@@ -7,8 +7,8 @@ driver, without Arrow or pandas in between. Ibis and the driver are imported onl
 import importlib
 import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -36,13 +36,15 @@ class Engine:
     """What a source does differently for one engine.
 
     ``options`` are keyword arguments for the ``connect`` function of the engine's Ibis backend. ``session``
-    holds the statements that run first after connecting, ``snapshot`` those that begin the transaction of a
-    build. In both, ``{s}`` and ``{ms}`` are ``statement_timeout_s``. ``state`` says whether all statements of
-    a build read the same data. With ``connect_timeout``, the function has such an argument.
+    holds the statements that run first after connecting, ``limits`` those that limit the time of each
+    statement to ``{s}`` seconds, and ``snapshot`` those that begin the transaction of a build. ``state`` says
+    whether all statements of a build read the same data. With ``connect_timeout``, the function has such an
+    argument.
     """
 
     options: Mapping[str, Any] = field(default_factory=dict)
     session: Sequence[str] = ()
+    limits: Sequence[str] = ()
     snapshot: Sequence[str] = ()
     state: str = NO_SNAPSHOT
     connect_timeout: bool = False
@@ -53,6 +55,7 @@ ENGINES = {
     "duckdb": Engine(
         {"read_only": True},
         ("SET enable_external_access = false", "SET lock_configuration = true"),
+        (),
         ("BEGIN TRANSACTION",),
         ONE_TRANSACTION,
     ),
@@ -60,17 +63,18 @@ ENGINES = {
         {"charset": "utf8mb4"},
         (
             "SET SESSION sql_mode = REPLACE(@@sql_mode, 'NO_BACKSLASH_ESCAPES', '')",
-            # Only MariaDB reads the comment: MySQL names the timeout differently.
-            "SET time_zone = '+00:00' /*M!100101 , max_statement_time = {s} */",
             "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
         ),
+        # Only MariaDB reads the comment: MySQL names the timeout differently.
+        ("SET time_zone = '+00:00' /*M!100101 , max_statement_time = {s} */",),
         ("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",),
         ONE_TRANSACTION,
         connect_timeout=True,
     ),
     "postgres": Engine(
         {},
-        ("SET statement_timeout = {ms}",),
+        (),
+        ("SET statement_timeout = '{s}s'",),
         ("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",),
         ONE_TRANSACTION,
         connect_timeout=True,
@@ -146,7 +150,10 @@ class IbisSource(Source):
             warnings.catch_warnings(action="ignore"),  # such as that MySQL does not know a zone by its name
         ):
             self._backend = self.open_backend(opened)
-            self._run_all(self._engine.session)
+            self._run_all((*self._engine.session, *self._engine.limits))
+            if not self.reads_visits:
+                self._run_all(self._engine.snapshot)
+                return
             relation = relation_of(self.settings, self._backend.dialect)
             self._dialect = self._describe(relation, self.schema_of(f"SELECT * FROM {relation}"))
             self._run_all(self._engine.snapshot)
@@ -167,6 +174,33 @@ class IbisSource(Source):
         """Run one statement and yield its rows."""
         for row in self.fetch(self._backend.raw_sql(sql)):
             yield [_plain_value(value) for value in row]
+
+    def bound_value(self, name: str, value: date | str | None) -> tuple[str, Any]:  # noqa: ARG002
+        """Return a literal, because drivers differ in binding."""
+        from reportgen.sources.ibis import sql
+
+        return sql.literal(value, self._backend.dialect), None
+
+    def limited(self, sql: str, count: int) -> str:
+        """Return at most ``count`` rows of a query that only reads."""
+        from reportgen.sources.ibis.sql import limited
+
+        return limited(sql, count, self._backend.dialect)
+
+    @contextmanager
+    def run_query(
+        self, sql: str, _: Mapping[str, Any], timeout_s: float, count: int
+    ) -> Iterator[tuple[Sequence[str], Iterable[Iterable[Any]]]]:
+        """Run a panel's query; after an error begin a new snapshot, because a transaction may have ended."""
+        try:
+            self._run_all(self._engine.limits, max(1, int(timeout_s)))
+            result = self._backend.raw_sql(self.limited(sql, count))
+            columns = getattr(result, "columns", None) or [column[0] for column in result.description]
+            yield [str(name) for name in columns], self.fetch(result)
+        except Exception:
+            with suppress(Exception):  # if the connection is lost, the next statement says so
+                self._run_all(self._engine.snapshot)
+            raise
 
     def cancel(self) -> None:
         """End the running statement, if the engine has no timeout of its own."""
@@ -248,10 +282,9 @@ class IbisSource(Source):
         text = condition.group() if condition else re.split(r"\s+at (?=(?:org|java|scala|py4j)\.)", text)[0]
         return text[:MAX_MESSAGE_LENGTH].rstrip(" .;") or "it failed without a message"
 
-    def _run_all(self, statements: Sequence[str]) -> None:
-        limit_s = self.settings.statement_timeout_s
+    def _run_all(self, statements: Sequence[str], limit_s: int | None = None) -> None:
         for statement in statements:
-            self._backend.raw_sql(statement.format(s=limit_s, ms=limit_s * 1000))
+            self._backend.raw_sql(statement.format(s=limit_s or self.settings.statement_timeout_s))
 
     def _describe(self, relation: str, schema: Mapping[str, Any]) -> Dialect:
         """Return how the engine writes the statements for a relation with the columns of ``schema``."""

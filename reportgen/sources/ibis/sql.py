@@ -38,14 +38,32 @@ def relation_of(settings: SourceSettings, dialect: str) -> str:
     if not settings.query:
         names = [*(settings.schema_.split(".") if settings.schema_ else ()), settings.table]
         return f"{'.'.join(quoted(name, dialect) for name in names)} stored"
+    return f"({read_query(settings.query, dialect, '[source] query').sql(dialect)}) stored"
+
+
+def read_query(query: str, dialect: str, what: str) -> exp.Query:
+    """Return the tree of a query; ``what`` names it in messages.
+
+    Raises:
+        SourceError: the query is not one statement, or not a query that only reads.
+
+    """
     try:
-        (tree,) = sqlglot.parse(strip_semicolon(settings.query), read=dialect)
+        (tree,) = sqlglot.parse(strip_semicolon(query), read=dialect)
     except (errors.SqlglotError, ValueError) as exc:
         reason = str(exc).strip().partition("\n")[0]
-        raise SourceError(f"[source] query: not one statement that can be read: {reason}") from exc
+        raise SourceError(f"{what}: not one statement that can be read: {reason}") from exc
     if not isinstance(tree, exp.Query) or tree.find(exp.DML, exp.Into, exp.Lock):
-        raise SourceError("[source] query: it may only read: write one SELECT")
-    return f"({tree.sql(dialect)}) stored"
+        raise SourceError(f"{what}: it may only read: write one SELECT")
+    return tree
+
+
+def limited(query: str, count: int, dialect: str) -> str:
+    """Return a query with at most ``count`` rows, in its order: engines may forget that of a subquery."""
+    tree = read_query(query, dialect, "the query")
+    if tree.args.get("limit") or tree.args.get("fetch"):
+        return str(sqlglot.select("*").from_(tree.subquery("panel")).limit(count).sql(dialect))
+    return str(tree.limit(count).sql(dialect))
 
 
 def quoted(name: str, dialect: str) -> str:
@@ -53,7 +71,7 @@ def quoted(name: str, dialect: str) -> str:
     return str(exp.to_identifier(name, quoted=True).sql(dialect))
 
 
-def literal(value: str | int | date, dialect: str) -> str:
+def literal(value: str | int | date | None, dialect: str) -> str:
     """Return a value as a literal of the engine's SQL."""
     return str(exp.convert(value).sql(dialect))
 

@@ -1,0 +1,234 @@
+"""The panels of one build: their files and queries, and what the last release showed of those that fail."""
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, BaseModel
+
+from reportgen.config.panels import Panel, read_panels
+from reportgen.config.settings import Config
+from reportgen.core.errors import PanelError, ReportgenError, mask
+from reportgen.core.windows import Span, Window
+from reportgen.metrics.dataset import Dataset
+from reportgen.metrics.panels import WindowPanel, interpret
+from reportgen.publish.release import Release, read_published
+from reportgen.sources.base import Source
+from reportgen.sources.panel_queries import (
+    PanelRows,
+    Value,
+    differs_by_window,
+    panel_values,
+    read_panel,
+)
+from reportgen.sources.registry import open_source
+
+
+class StoredPanel(BaseModel):
+    """``<window>/panels/<name>.json`` of a release."""
+
+    schema_version: Literal[1]
+    title: str
+    start: date
+    end: date
+    kind: str
+    read_at: AwareDatetime
+    columns: list[str]
+    rows: list[list[Value]]
+    cut: bool = False
+    not_finite: int = 0
+    vega_lite: dict[str, Any] | None = None
+
+
+class PanelReader:
+    """Reads the panels of all windows in one build, and never fails.
+
+    ``last`` is the release that is current, ``now`` the time of the build.
+    """
+
+    def __init__(self, config: Config, last: Release | None, now: datetime) -> None:
+        self.panels = read_panels(config)
+        self._config, self._last, self._now = config, last, now.astimezone(UTC)
+        # The report itself needs the rest of the time.
+        self._end = time.monotonic() + config.build_timeout_s / 2
+
+    def __call__(self, source: Source, windows: Sequence[Window]) -> list[list[WindowPanel]]:
+        """Return the panels of each window, in their order, read from the open source and the named ones."""
+        queries = _Queries(self._config, source, windows[0], self._end)
+        shown = [[self._shown(panel, window, queries) for panel in self._of(window)] for window in windows]
+        failed = queries.close()
+        return [
+            [
+                self.last_state(each.panel, window, reason(each.panel, failed[each.panel.source]))
+                if each.panel.source in failed and not each.problem
+                else each
+                for each in panels
+            ]
+            for window, panels in zip(windows, shown, strict=True)
+        ]
+
+    def _of(self, window: Window) -> list[Panel]:
+        return [each for each in self.panels if each.windows is None or window.name in each.windows]
+
+    def _shown(self, panel: Panel, window: Window, queries: "_Queries") -> WindowPanel:
+        """Return what a window shows of a panel."""
+        if panel.problem:
+            return self.last_state(panel, window, panel.problem)
+        try:
+            rows = queries.rows(panel, window) if panel.sql else None
+            if rows:
+                interpret(panel, rows, window)
+        except Exception as exc:  # noqa: BLE001 - no panel fails a build
+            return self.last_state(panel, window, reason(panel, exc))
+        return WindowPanel(panel, window.span, rows, self._now, panel.spec)
+
+    def last_state(self, panel: Panel, window: Window, problem: str) -> WindowPanel:
+        """Return a panel that failed as the last release shows it."""
+        problem = mask(problem, self._config.secrets)
+        stored = _read_stored(self._last, f"{window.name}/panels/{panel.name}.json")
+        if stored is None:
+            return WindowPanel(panel, window.span, problem=problem)
+        kind: Any = stored.kind
+        panel = replace(panel, chart=kind, title=stored.title if panel.problem else panel.title)
+        rows = PanelRows(stored.columns, stored.rows, stored.cut, stored.not_finite)
+        span = Span(stored.start, stored.end)
+        shown = WindowPanel(panel, span, rows, stored.read_at, stored.vega_lite, problem=problem)
+        try:
+            interpret(panel, rows, replace(window, span=span))
+        except PanelError:  # the release is of another version
+            return WindowPanel(panel, window.span, problem=problem)
+        return shown
+
+
+class _Queries:
+    """Runs the queries of a build; one that does not differ by window only once."""
+
+    def __init__(self, config: Config, source: Source, window: Window, end: float) -> None:
+        self._config, self._window, self._end = config, window, end
+        self._sources: dict[str | None, Source | Exception] = {None: source}
+        self._found: dict[str, PanelRows] = {}
+        self._late: dict[str, Exception] = {}
+
+    def rows(self, panel: Panel, window: Window) -> PanelRows:
+        """Return the rows of a panel's query.
+
+        Raises:
+            PanelError: the query failed, or there is no time left.
+
+        """
+        if panel.name in self._late:  # it would be late again
+            raise self._late[panel.name]
+        if panel.name in self._found:
+            return self._found[panel.name]
+        sql, source, start = panel.sql or "", self._source(panel.source), time.monotonic()
+        limit_s = min(self._config.panel_timeout_s, self._end - start)
+        if limit_s <= 0:
+            raise PanelError("not read: half of build_timeout_s had passed before it.")
+        try:
+            found = read_panel(source, sql, panel_values(window, self._config.timezone), limit_s)
+        except Exception as exc:
+            if time.monotonic() - start >= limit_s:
+                self._late[panel.name] = exc
+            raise
+        if not differs_by_window(sql):
+            self._found[panel.name] = found
+        return found
+
+    def _source(self, name: str | None) -> Source:
+        """Return the open source of a name; it is opened once, and fails once."""
+        if name not in self._sources:
+            try:
+                self._sources[name] = named_source(self._config, str(name), self._window).__enter__()
+            except Exception as exc:  # noqa: BLE001 - drivers raise errors of many classes
+                self._sources[name] = exc
+        source = self._sources[name]
+        if isinstance(source, Exception):
+            raise source
+        return source
+
+    def close(self) -> Mapping[str | None, Exception]:
+        """Close the named sources, and return the errors of those whose files changed meanwhile."""
+        failed: dict[str | None, Exception] = {}
+        for name, source in self._sources.items():
+            if name is not None and isinstance(source, Source):
+                try:
+                    source.__exit__(None, None, None)
+                except Exception as exc:  # noqa: BLE001 - drivers raise errors of many classes
+                    failed[name] = exc
+        return failed
+
+
+def named_source(config: Config, name: str, window: Window) -> Source:
+    """Return a source of ``[sources]``, not yet entered, whose table of visits is not looked for."""
+    source = open_source(config.sources[name], config.timezone, window.span)
+    source.reads_visits = False
+    return source
+
+
+def panels_state(config: Config, span: Span) -> str | None:
+    """Return what changes with the files of panels and of the sources that they name, if that is known."""
+    panels = read_panels(config)
+    try:
+        named = {panel.source for panel in panels if panel.source}
+        states = [open_source(config.sources[name], config.timezone, span).state for name in sorted(named)]
+    except ReportgenError:
+        return None
+    return None if None in states else repr((panels, states))
+
+
+def reason(panel: Panel, exc: Exception) -> str:
+    """Return why a panel failed, with its place in the file."""
+    line = getattr(exc, "line", None)
+    place = f"{panel.file}:{panel.sql_line + line - 1}" if line else panel.file
+    unexpected = "" if isinstance(exc, ReportgenError) else f"unexpected {type(exc).__name__}: "
+    return f"{place}: {unexpected}{exc}"
+
+
+def _read_stored(last: Release | None, name: str) -> StoredPanel | None:
+    """Return what a release holds of a panel, or ``None`` if it holds nothing that can be shown."""
+    if last is None:
+        return None
+    try:
+        stored = StoredPanel.model_validate(json.loads(read_published(last, name)))
+    except (OSError, ValueError, RecursionError):
+        return None
+    whole = all(len(row) == len(stored.columns) for row in stored.rows) and stored.start <= stored.end
+    return stored if whole else None
+
+
+def shown_panels(dataset: Dataset) -> list[list[object]]:
+    """Return what the pages show of panels: not when one was renewed, and not why another one failed."""
+    return [
+        [
+            (
+                each.read_at if each.problem else "renewed",
+                replace(each.panel, problem="", file="", sql_line=0),
+                *(each.span, each.rows, each.spec),
+            )
+            for each in panels
+        ]
+        for panels in dataset.panels
+    ]
+
+
+def not_renewed(dataset: Dataset) -> list[dict[str, Any]]:
+    """Return the panels that failed: since when they are as they are, in which windows, and why."""
+    found: dict[str, dict[str, Any]] = {}
+    for window, panels in zip(dataset.windows, dataset.panels, strict=True):
+        for each in panels:
+            if each.problem:
+                new: dict[str, Any] = {
+                    "panel": each.panel.name,
+                    "windows": [],
+                    "as_of": None,
+                    "message": each.problem,
+                }
+                entry = found.setdefault(each.panel.name, new)
+                entry["windows"].append(window.name)
+                if each.read_at:
+                    stamps = (entry["as_of"], f"{each.read_at:%Y-%m-%dT%H:%M:%SZ}")
+                    entry["as_of"] = min(filter(None, stamps))
+    return list(found.values())
