@@ -33,6 +33,8 @@ TODAY = date(2026, 11, 23)
 NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
 PAGES = ("index.html", "today/index.html", "7d/index.html", "30d/index.html")
 ALL = (*PAGES, "404.html")
+ONE_WINDOW: dict[str, Any] = {"windows": ["today"], "default_window": "today"}
+"""Settings of a build that takes an eighth of the time, as it draws one chart."""
 DATES = {
     "today": "Mon 23 Nov 2026",
     "7d": "Tue 17 \u2013 Mon 23 Nov 2026",
@@ -170,6 +172,11 @@ class _Page(HTMLParser):
             r'<script type="application/json" id="([^"]*)">(.*?)</script>', self.raw, re.DOTALL
         )
         return {name: json.loads(text) for name, text in found}
+
+
+def first(release: Path) -> _Page:
+    """Return the page of the default window."""
+    return _Page(release / "index.html")
 
 
 def week(release: Path) -> _Page:
@@ -327,8 +334,8 @@ UNLINKED = (
 
 def test_paths_link_to_the_site_if_its_address_is_set(tmp_path: Path) -> None:
     """A link of any path stays on the site; a path without a leading slash is text."""
-    store(tmp_path, [(1, path, 1) for path in (*LINKED, *UNLINKED)])
-    page = week(built(tmp_path, site_url="https://example.com/").path)
+    store(tmp_path, [(0, path, 1) for path in (*LINKED, *UNLINKED)])
+    page = first(built(tmp_path, site_url="https://example.com/", **ONE_WINDOW).path)
     out = {link["href"] for link in page.all("a") if ":" in link["href"]}
     assert out == {f"https://example.com/{target}" for target in LINKED.values()}
     assert {urlsplit(link).netloc for link in out} == {"example.com"}
@@ -342,8 +349,8 @@ def test_a_stored_url_on_the_host_of_the_site_is_its_own_link(tmp_path: Path) ->
         "HTTP://Example.COM/a",
         "https://example.com",
     }
-    store(tmp_path, [(1, url, 1) for url in urls])
-    page = week(built(tmp_path, site_url="https://example.com").path)
+    store(tmp_path, [(0, url, 1) for url in urls])
+    page = first(built(tmp_path, site_url="https://example.com", **ONE_WINDOW).path)
     assert {link["href"] for link in page.all("a") if ":" in link["href"]} == urls
 
 
@@ -426,7 +433,7 @@ def test_a_page_knows_when_it_is_overdue(
     table: Path, schedule: str, due: str, grace: int, words: str
 ) -> None:
     """One interval late, at least 15 minutes; the banner is hidden until the script shows it."""
-    page = week(built(table, schedule=schedule, windows=["7d"]).path)
+    page = first(built(table, schedule=schedule, **ONE_WINDOW).path)
     (body,) = page.all("body")
     assert (body["data-due"], body["data-grace"]) == (due, str(grace))
     (banner,) = [notice for notice in page.matching("p") if "overdue" in notice[0].get("class", "")]
@@ -647,8 +654,8 @@ def test_hostile_paths_are_shown_as_text(site: Path) -> None:
 
 def test_a_hostile_name_of_the_site_is_shown_as_text(table: Path) -> None:
     name = '"></title><script>alert(1)</script>{{ 7 * 7 }}'
-    release = built(table, site=name).path
-    for page in (_Page(release / each) for each in ALL):
+    release = built(table, site=name, **ONE_WINDOW).path
+    for page in (_Page(release / each) for each in ("index.html", "today/index.html", "404.html")):
         assert page.texts("h1") == [name]
         assert page.texts("title")[0].endswith(f" \u00b7 {name}")
         assert "<script>alert" not in page.raw
@@ -658,8 +665,8 @@ def test_a_hostile_name_of_the_site_is_shown_as_text(table: Path) -> None:
 
 
 def intro_of(table: Path, intro: str) -> tuple[_Page, str]:
-    """Return the week's page with this intro, and the markup of the intro alone."""
-    page = week(built(table, intro=intro, windows=["7d"]).path)
+    """Return a page with this intro, and the markup of the intro alone."""
+    page = first(built(table, intro=intro, **ONE_WINDOW).path)
     return page, page.raw.partition('<div class="intro">')[2].partition("</div>")[0].strip()
 
 
@@ -691,7 +698,7 @@ def test_raw_html_in_an_intro_is_text(table: Path, intro: str) -> None:
     page, markup = intro_of(table, intro)
     tags = set(re.findall(r"<(\w+)", markup))
     assert tags <= {"p", "pre", "code", "a"}
-    assert len(page.all("script")) == 3  # two charts' data, and the page's own
+    assert len(page.all("script")) == 2  # the chart's data, and the page's own
     used = {key for _, attributes, _ in page.elements for key in attributes}
     assert [key for key in used if key.startswith("on")] == []
 
@@ -732,7 +739,7 @@ def test_an_intro_requests_no_other_host_and_has_no_headings(table: Path) -> Non
 def test_numbers_and_dates_follow_the_locale(tmp_path: Path) -> None:
     """Words stay English; data files do not follow the locale."""
     store(tmp_path, [(days, "/", 1234) for days in range(14)])
-    release = built(tmp_path, locale="de").path
+    release = built(tmp_path, locale="de", windows=["7d"]).path
     page = week(release)
     assert page.all("html") == [{"lang": "en", "data-locale": "de", "dir": "ltr"}]
     assert page.figures()["Visits"] == ["8.638", "with 1.234 so far today"]
@@ -743,19 +750,17 @@ def test_numbers_and_dates_follow_the_locale(tmp_path: Path) -> None:
     assert (english["start"], english["total"]) == ("2026-11-17", 8638)
 
 
-@pytest.mark.parametrize(("locale", "lang", "direction"), [
-    ("de-AT", "de-AT", "ltr"), ("pt_BR", "pt-BR", "ltr"), ("ar", "ar", "rtl"), ("he", "he", "rtl"),
-])  # fmt: skip
+@pytest.mark.parametrize(("locale", "lang", "direction"), [("pt_BR", "pt-BR", "ltr"), ("ar", "ar", "rtl")])
 def test_the_locale_gives_every_page_its_direction_and_its_dates_their_language(
     table: Path, locale: str, lang: str, direction: str
 ) -> None:
     """Words are English everywhere; screen readers need the language of a table's dates."""
-    release = built(table, locale=locale).path
-    for name in ALL:
+    release = built(table, locale=locale, windows=["7d"]).path
+    for name in ("index.html", "7d/index.html", "404.html"):
         page = _Page(release / name)
         assert page.all("html") == [{"lang": "en", "data-locale": lang, "dir": direction}]
-    for name in PAGES:
-        page = _Page(release / name)
+        if name == "404.html":
+            continue
         dates = [head for head in page.all("th", scope="row") if "data-v" in head]
         assert {head["lang"] for head in dates} == {lang}
         assert sum("lang" in attributes for _, attributes, _ in page.elements) == 1 + len(dates)
@@ -806,18 +811,19 @@ def test_a_base_template_of_the_user_is_that_of_every_page(table: Path, own: Pat
     (own / "base.html").write_text(
         '{% extends "reportgen/base.html" %}{% block description %}mine{% endblock %}'
     )
-    release = built(table, templates_dir=own).path
+    release = built(table, templates_dir=own, **ONE_WINDOW).path
     assert _Page(release / "404.html").head()["description"] == "mine"
     ours = (packaged_templates() / "base.html").read_text("utf-8")
     (own / "base.html").write_text(ours.replace("<body", '<body class="mine"'), "utf-8")
-    release = built(table, templates_dir=own, hour=1).path
-    assert [_Page(release / name).all("body")[0]["class"] for name in ALL] == ["mine"] * len(ALL)
+    release = built(table, templates_dir=own, hour=1, **ONE_WINDOW).path
+    pages = ("index.html", "today/index.html", "404.html")
+    assert [_Page(release / name).all("body")[0]["class"] for name in pages] == ["mine"] * 3
 
 
 def test_the_policy_allows_a_style_sheet_of_the_user(table: Path, own: Path) -> None:
     (own / "style.css").write_text('body { color: var(--ink) } /* > & " </p> */ :root { {{ light }} }')
-    release = built(table, templates_dir=own).path
-    for name in ALL:
+    release = built(table, templates_dir=own, **ONE_WINDOW).path
+    for name in ("index.html", "today/index.html", "404.html"):
         page = _Page(release / name)
         assert page.texts("style")[0].startswith(
             'body { color: var(--ink) } /* > & " </p> */ :root { --paper:'
@@ -827,12 +833,13 @@ def test_the_policy_allows_a_style_sheet_of_the_user(table: Path, own: Path) -> 
 
 def test_a_script_of_the_user_has_its_own_hash_in_its_name(table: Path, own: Path) -> None:
     (own / "report.js").write_text("document.title = '{{ 6 * 7 }}';\n")
-    release = built(table, templates_dir=own).path
+    release = built(table, templates_dir=own, **ONE_WINDOW).path
     (file,) = (release / "assets").glob("report.*.js")
     assert file.read_text() == "document.title = '42';\n"
-    assert [_Page(release / name).all("script", defer="")[0]["src"].rpartition("/")[2] for name in PAGES] == [
+    pages = ("index.html", "today/index.html")
+    assert [_Page(release / name).all("script", defer="")[0]["src"].rpartition("/")[2] for name in pages] == [
         file.name
-    ] * len(PAGES)
+    ] * 2
 
 
 @pytest.mark.parametrize(("name", "text", "line", "says"), [
@@ -849,10 +856,10 @@ def test_a_wrong_template_fails_the_build_with_its_name_and_line(
     table: Path, own: Path, name: str, text: str, line: int, says: str
 ) -> None:
     """The last report stays."""
-    last = built(table, windows=["7d"]).release
+    last = built(table, **ONE_WINDOW).release
     (own / name).write_text(text)
     with pytest.raises(RenderError) as caught:
-        built(table, templates_dir=own, hour=1, windows=["7d"])
+        built(table, templates_dir=own, hour=1, **ONE_WINDOW)
     assert (table / "output" / "current").resolve().name == last
     assert says in str(caught.value)
     assert f"{name}, line {line} " in str(caught.value)
@@ -861,7 +868,7 @@ def test_a_wrong_template_fails_the_build_with_its_name_and_line(
 def test_a_template_that_is_not_utf8_fails_the_build_with_its_name(table: Path, own: Path) -> None:
     (own / "robots.txt").write_bytes("caf\u00e9".encode("latin-1"))
     with pytest.raises(RenderError, match=r"robots\.txt"):
-        built(table, templates_dir=own, windows=["7d"])
+        built(table, templates_dir=own, **ONE_WINDOW)
 
 
 # Days without rows, tables without any.
@@ -968,15 +975,15 @@ def test_the_same_rows_settings_and_time_give_the_same_bytes(site: Path) -> None
 def test_a_report_with_the_same_content_is_not_published_again(
     tmp_path: Path, sql: str, settings: Mapping[str, Any], changed: bool
 ) -> None:
-    store(tmp_path, [*ROWS, (1, "/three", 3), (1, "=two", 2)])
-    first = built(tmp_path, windows=["7d"])
+    store(tmp_path, [*ROWS, (0, "/few/8", 1), (0, "/three", 3), (0, "=two", 2)])
+    one = built(tmp_path, **ONE_WINDOW)
     with closing(sqlite3.connect(tmp_path / "metrics.db")) as table:
         table.execute(sql)
         table.commit()
-    second = built(tmp_path, hour=1, if_changed=True, windows=["7d"], **settings)
-    assert (first.changed, second.changed) == (True, changed)
-    assert (second.release != first.release) == changed
-    assert (tmp_path / "output" / "current").resolve().name == second.release
+    two = built(tmp_path, hour=1, if_changed=True, **ONE_WINDOW, **settings)
+    assert (one.changed, two.changed) == (True, changed)
+    assert (two.release != one.release) == changed
+    assert (tmp_path / "output" / "current").resolve().name == two.release
 
 
 @pytest.mark.parametrize("name", ["style.css", "banner.html"])
@@ -984,10 +991,10 @@ def test_a_report_is_published_again_when_a_template_changes(table: Path, own: P
     """Also one that only another template of the user includes."""
     (own / "404.html").write_text('{% include "banner.html" %}')
     (own / "banner.html").write_text("one")
-    built(table, templates_dir=own, windows=["7d"])
-    assert not built(table, templates_dir=own, windows=["7d"], hour=1, if_changed=True).changed
+    built(table, templates_dir=own, **ONE_WINDOW)
+    assert not built(table, templates_dir=own, **ONE_WINDOW, hour=1, if_changed=True).changed
     (own / name).write_text("two")
-    assert built(table, templates_dir=own, windows=["7d"], hour=2, if_changed=True).changed
+    assert built(table, templates_dir=own, **ONE_WINDOW, hour=2, if_changed=True).changed
 
 
 def test_a_report_is_published_again_if_the_notes_of_its_dates_change(table: Path) -> None:
