@@ -19,7 +19,7 @@ import pytest
 from reportgen import __version__
 from reportgen.core.errors import mask_logins
 from reportgen.publish.release import current_release
-from tests.support.commands import Run
+from tests.support.commands import ONE_WINDOW, Run
 from tests.support.manysites import interruptible, silent
 from tests.support.services import environment, write_table
 
@@ -29,7 +29,7 @@ SAMPLE_NOTE = "note: no source is set, so this is the sample site; set DATABASE_
 
 def test_a_build_prints_its_stages_and_its_result(run: Run, tmp_path: Path) -> None:
     """Stages with their times on standard error; only the result on standard output."""
-    done = run("build")
+    done = run("build", **ONE_WINDOW)
     assert done.returncode == 0
     *stages, note = done.stderr.splitlines()
     assert [line.split()[0] for line in stages] == STAGES
@@ -48,13 +48,13 @@ def test_a_build_of_the_sample_prints_no_note_if_the_sample_is_set(
     if place == "file":
         (tmp_path / "reportgen.toml").write_text('source.url = "sample"\n')
     options = ["--source", "sample"] if place == "option" else []
-    done = run("build", *options, **({"DATABASE_URL": "sample"} if place == "variable" else {}))
+    done = run("build", *options, **ONE_WINDOW, **({"DATABASE_URL": "sample"} if place == "variable" else {}))
     assert done.returncode == 0
     assert "note:" not in done.stderr + done.stdout
 
 
 def test_a_build_for_scripts_is_one_json_document(run: Run, tmp_path: Path) -> None:
-    done = run("build", "--json")
+    done = run("build", "--json", **ONE_WINDOW)
     summary = json.loads(done.stdout)
     assert done.stderr == ""
     assert summary["status"] == "published"
@@ -65,18 +65,18 @@ def test_a_build_for_scripts_is_one_json_document(run: Run, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_quiet_build_prints_nothing(run: Run) -> None:
-    done = run("build", "--quiet")
+    done = run("build", "--quiet", **ONE_WINDOW)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.slow
 def test_an_unchanged_report_is_not_published_again(run: Run, tmp_path: Path) -> None:
-    assert run("build", "--if-changed", "--quiet").returncode == 0
+    assert run("build", "--if-changed", "--quiet", **ONE_WINDOW).returncode == 0
     release = (tmp_path / "output" / "current").readlink()
-    again = run("build", "--if-changed", "--json")
+    again = run("build", "--if-changed", "--json", **ONE_WINDOW)
     assert json.loads(again.stdout)["status"] == "unchanged"
     assert (tmp_path / "output" / "current").readlink() == release
-    changed = run("build", "--if-changed", "--json", REPORTGEN_SITE="another name")
+    changed = run("build", "--if-changed", "--json", REPORTGEN_SITE="another name", **ONE_WINDOW)
     assert json.loads(changed.stdout)["status"] == "published"
 
 
@@ -130,7 +130,7 @@ def test_the_output_of_a_build_has_the_notes_on_its_data(run: Run, tmp_path: Pat
     (tmp_path / "m.csv").write_text(
         "date,path,visits\n2026-11-22,/a,3\n2026-11-22,/a,-1\n2026-11-21,,1\n,/x,1\n"
     )
-    done = run("build", "--source", "m.csv", "--as-of", "2026-11-23")
+    done = run("build", "--source", "m.csv", "--as-of", "2026-11-23", REPORTGEN_WINDOWS="7d")
     assert done.stdout.splitlines()[1:] == [
         "left out: 1 row with negative visits (such as: 2026-11-22, /a, -1)",
         "left out: 1 row without a date (such as: (nothing), /x, 1)",
@@ -369,7 +369,7 @@ def ruled(tmp_path: Path) -> Path:
     """Return a folder with rows of today and settings with path rules."""
     day = datetime.now(ZoneInfo("UTC")).date()
     (tmp_path / "metrics.csv").write_text(VISITS.format(day=day))
-    (tmp_path / "reportgen.toml").write_text(f'source.url = "metrics.csv"\n{RULES}')
+    (tmp_path / "reportgen.toml").write_text(f'windows = ["7d"]\nsource.url = "metrics.csv"\n{RULES}')
     return tmp_path
 
 
@@ -392,9 +392,8 @@ def test_paths_prints_what_each_rule_touches(run: Run, ruled: Path) -> None:
 
 def test_a_build_says_what_the_rules_leave_out(run: Run, ruled: Path) -> None:
     last = datetime.now(ZoneInfo("UTC")).date()
-    first = last - timedelta(days=29)
-    said = f"left out by your rules: 2 paths, 31 visits from {first} to {last}\n"
-    assert said in run("build").stdout
+    first = last - timedelta(days=6)
+    assert f"left out by your rules: 2 paths, 31 visits from {first} to {last}\n" in run("build").stdout
     document = json.loads(run("build", "--json").stdout)
     assert document["excluded"] == {"paths": 2, "visits": 31, "first": f"{first}", "last": f"{last}"}
     report = json.loads((ruled / "output" / "current" / "7d" / "report.json").read_text())

@@ -30,7 +30,7 @@ import psycopg
 import pytest
 
 from tests.support import disks
-from tests.support.commands import Run, environment, run_as_nobody, run_command
+from tests.support.commands import ONE_WINDOW, Run, environment, run_as_nobody, run_command
 
 Done = subprocess.CompletedProcess[str]
 
@@ -52,7 +52,9 @@ TWO_HUGE = f"{TABLE}; INSERT INTO metrics VALUES (current_date, '/', {2**63 - 1}
 def good_output(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give an output directory with one release of the sample."""
     folder = tmp_path_factory.mktemp("good")
-    run_command(folder, ["build", "--source", "sample", "--quiet"], environment()).check_returncode()
+    run_command(
+        folder, ["build", "--source", "sample", "--quiet"], environment(**ONE_WINDOW)
+    ).check_returncode()
     return folder / "output"
 
 

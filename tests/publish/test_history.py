@@ -17,7 +17,7 @@ from reportgen.config.settings import Config
 from reportgen.core.errors import ConfigError, OutputBusy, SourceUnavailable
 from reportgen.publish.history import BuildResult, Runs, State, read_runs, record
 from reportgen.publish.release import lock_output
-from tests.support.commands import Run
+from tests.support.commands import ONE_WINDOW, Run
 from tests.support.services import publish_files, serving, site_files, write_table
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -257,7 +257,7 @@ def the_page_and_the_status_agree(folder: Path, document: dict[str, str]) -> Non
 def test_builds_of_the_command_line_are_on_record(run: Run, tmp_path: Path) -> None:
     """Success, failure and the time of a check that found nothing new; not the report of a past day."""
     url = write_table(tmp_path / "metrics.csv")
-    assert run("build", "--source", url, "--quiet").returncode == 0
+    assert run("build", "--source", url, "--quiet", **ONE_WINDOW).returncode == 0
     first = read_runs(tmp_path / "output")
     assert first.last_success
     assert first.last_success.changed
@@ -266,7 +266,7 @@ def test_builds_of_the_command_line_are_on_record(run: Run, tmp_path: Path) -> N
     assert first.last_success.timings_s["query"] > 0
     assert first.last_success.peak_memory_bytes > 10**7
     the_page_and_the_status_agree(tmp_path, json.loads(run("status", "--json").stdout))
-    assert run("build", "--source", url, "--if-changed", "--quiet").returncode == 0
+    assert run("build", "--source", url, "--if-changed", "--quiet", **ONE_WINDOW).returncode == 0
     second = read_runs(tmp_path / "output")
     assert second.last_success
     assert not second.last_success.changed
@@ -277,7 +277,7 @@ def test_builds_of_the_command_line_are_on_record(run: Run, tmp_path: Path) -> N
     assert (third.failures, third.last_success) == (1, second.last_success)
     assert third.last_failure
     assert "absent.csv" in third.last_failure.message
-    assert run("build", "--source", url, "--as-of", "2026-11-01", "--quiet").returncode == 0
+    assert run("build", "--source", url, "--as-of", "2026-11-01", "--quiet", **ONE_WINDOW).returncode == 0
     assert read_runs(tmp_path / "output") == third
 
 

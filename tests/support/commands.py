@@ -28,6 +28,9 @@ MAX_REQUEST_BYTES = 1 << 18
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ")
 """First letters of variables that are read once, when an interpreter starts."""
 
+ONE_WINDOW = {"REPORTGEN_WINDOWS": "today", "REPORTGEN_DEFAULT_WINDOW": "today"}
+"""Variables of a build whose pages the test does not read: it draws one chart instead of five."""
+
 NOBODY = 65534
 """The user nobody and its group."""
 
