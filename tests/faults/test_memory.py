@@ -19,7 +19,7 @@ LIMIT_BYTES = 232 * 1024**2
 """What a machine of 256 MB leaves to its programs."""
 
 BUILD_BYTES = 160 * 1024**2
-BUILDS = 20
+BUILDS = 8
 
 
 def resident_bytes(pid: int) -> int:
@@ -70,7 +70,7 @@ def drop_cached_libraries() -> None:
 
 
 def test_service_and_builds_fit_into_the_smallest_machine(tmp_path: Path) -> None:
-    """Twenty builds of the sample beside the service, while pages are read: nothing is killed or swapped.
+    """Eight builds of the sample beside the service, while pages are read: nothing is killed or swapped.
 
     And a build that finds no change takes less than a third of the CPU time of one that does.
     """

@@ -6,7 +6,6 @@ import os
 import random
 import re
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -29,7 +28,7 @@ from reportgen.core.errors import ConfigError, SourceError, SourceUnavailable
 from reportgen.sources import log_import
 from reportgen.sources.log_import import ImportResult, import_logs
 from tests.sources.test_logs import BROWSER, combined
-from tests.support.commands import ONE_WINDOW, Run, environment, run_as_nobody
+from tests.support.commands import ONE_WINDOW, Run, environment, run_as_nobody, run_command
 from tests.support.disks import disk
 from tests.support.proof import assert_sound
 from tests.support.services import eventually, serving
@@ -246,24 +245,27 @@ def test_two_imports_at_once_count_each_line_once(url: str, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_a_hundred_killed_imports_count_each_line_once(url: str, tmp_path: Path) -> None:
-    """The command is killed while logs grow and rotate."""
-    folder, kills = tmp_path, 100
-    log, seed = folder / "access.log", random.Random(7)
-    written = 0
-    command = [sys.executable, "-m", "reportgen", "import", f"{log}*", "--into", url, "--create"]
-    for round_ in range(kills):
+    """The command is killed while logs grow and rotate, at moments between its start and its usual end."""
+    log, seed = tmp_path / "access.log", random.Random(7)
+    killed = rounds = 0
+    command = ("import", f"{log}*", "--into", url, "--create")
+    run_command(tmp_path, ("import", "--help"), environment())  # loads the program
+    log.write_text(lines(*range(written := 300)))
+    started = time.monotonic()
+    assert run_command(tmp_path, command, environment()).returncode == 0
+    usual_s = time.monotonic() - started
+    while killed < 100:
         with log.open("a") as file:
             file.write(lines(*range(written, written + 300)))
         written += 300
-        process = subprocess.Popen(
-            command, env=environment(), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-        )
-        time.sleep(seed.uniform(0.3, 1.6))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        if round_ % 3 == 2:
-            log.rename(folder / f"access.log.{round_}")
-    assert subprocess.run(command, env=environment(), capture_output=True, check=False).returncode == 0
+        try:
+            run_command(tmp_path, command, environment(), timeout_s=seed.uniform(0.05, 1) * usual_s)
+        except subprocess.TimeoutExpired:
+            killed += 1
+        rounds += 1
+        if rounds % 3 == 2:
+            log.rename(tmp_path / f"access.log.{rounds}")
+    assert run_command(tmp_path, command, environment()).returncode == 0
     assert visits(url) == dict(Counter((f"2026-11-{1 + n // 2 % 28:02d}", f"/{n}") for n in range(written)))
 
 

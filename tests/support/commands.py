@@ -94,8 +94,9 @@ def _run_forked(
     }  # fmt: skip
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         socket.send_fds(forker, [json.dumps(request).encode()], [out.fileno(), err.fileno()])
-        forker.settimeout(timeout_s)
+        forker.settimeout(None)
         pid = int(forker.recv(64))
+        forker.settimeout(timeout_s)
         try:
             status = int(forker.recv(64))
         except BaseException as exc:
