@@ -74,9 +74,11 @@ def _format(pattern: str) -> str:
     from babel.numbers import parse_pattern  # imported here because it costs start-up time
 
     try:
-        parse_pattern(pattern).apply(-1234.5, "en")
+        valid = re.search("[0#@]", pattern) and parse_pattern(pattern).apply(-1234.5, "en")
     except Exception:  # noqa: BLE001 - Babel raises errors of many classes
-        raise ValueError('is not a number pattern. Write one such as "#,##0.00" or "0.0 %".') from None
+        valid = None
+    if not valid:
+        raise ValueError('is not a number pattern. Write one such as "#,##0.00" or "0.0 %".')
     return pattern
 
 
@@ -101,7 +103,8 @@ def read_panels(config: Config) -> tuple[Panel, ...]:
     if folder is None:
         return ()
     try:
-        files = sorted(file for file in folder.iterdir() if re.fullmatch(r"[^.].*\.md", file.name))
+        names = (file for file in folder.iterdir() if file.suffix == ".md" and not file.name.startswith("."))
+        files = sorted(names)
     except OSError as exc:
         return (Panel("panels", "Panels", problem=f"{folder}: cannot be read: {exc.strerror}"),)
     return tuple(read_panel_file(file, config) for file in files)
