@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, BaseModel
 
+from reportgen.charts.own_spec import check_spec
 from reportgen.config.panels import Panel, read_panels
 from reportgen.config.settings import Config
 from reportgen.core.errors import PanelError, ReportgenError, mask
@@ -78,6 +79,8 @@ class PanelReader:
         if panel.problem:
             return self.last_state(panel, window, panel.problem)
         try:
+            if panel.spec is not None:
+                check_spec(panel.spec)
             rows = queries.rows(panel, window) if panel.sql else None
             if rows:
                 interpret(panel, rows, window)

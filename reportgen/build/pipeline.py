@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 from reportgen import __version__
+from reportgen.build.status import panel_warning
 from reportgen.charts import vega_bundle
 from reportgen.config.chart_notes import read_chart_notes
 from reportgen.config.settings import Config
@@ -126,7 +127,7 @@ def build(
                 state = None  # so that the next build tries again
                 about_panels = {"panels": failed}
                 for each in failed:
-                    watch.warn(f"panel {each['panel']} was not renewed: {each['message']}")
+                    watch.warn(panel_warning(each))
             shown = fingerprint(config, dataset)
             unchanged = is_current("content", shown)
     if last and unchanged:

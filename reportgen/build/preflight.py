@@ -100,8 +100,23 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
         if requests := left_out_sentence(left_out_summary(left_out), ENGLISH):
             yield Finding("ok", "left out", requests)
         yield from (Finding("warning", "left out", warning) for warning in source.warnings)
+        if config.panels_dir:
+            yield from _panels(config, source, today)
     if not daily.rows:
         yield from _older(config, span, notes)
+
+
+def _panels(config: Config, source: Source, today: date) -> Iterator[Finding]:
+    """Yield the first rows of each panel, or why a build cannot renew it."""
+    from reportgen.build.panel_trial import try_panel  # only panels need them
+    from reportgen.config.panels import read_panels
+
+    for panel in read_panels(config):
+        try:
+            found = try_panel(config, panel, today, source=source).summary()
+            yield Finding("ok", "panel", f"{panel.name}: {found}")
+        except ReportgenError as exc:
+            yield Finding("error", "panel", f"{exc}")
 
 
 def _sample(source: Source, daily: DailyReading, today: date) -> Iterator[Finding]:

@@ -71,6 +71,7 @@ def site_status(config: Config, runs: Runs, now: datetime) -> dict[str, Any]:
         "consecutive_failures": runs.failures,
         "last_success": _plain(runs.last_success),
         "last_failure": _plain(runs.last_failure),
+        "panels": runs.last_success.details.get("panels", []) if runs.last_success else [],
         "release": {"id": release.id} | {name: release.manifest.get(name) for name in FROM_MANIFEST}
         if release
         else None,
@@ -114,6 +115,7 @@ def _is_index_stale(sites: Sites, runs: Runs, now: datetime) -> bool:
 def without_details(document: dict[str, Any]) -> dict[str, Any]:
     """Return the document for a public server: without names of hosts and messages for the operator."""
     failure, release = document["last_failure"], document["release"]
+    panels = document.get("panels")
     sites = {"sites": [without_details(one) for one in document["sites"]]} if "sites" in document else {}
     return (
         document
@@ -121,12 +123,20 @@ def without_details(document: dict[str, Any]) -> dict[str, Any]:
         | {
             "last_failure": failure and failure | {"message": None},
             "release": release and release | {"source": None},
+            **({"panels": [each | {"message": None} for each in panels]} if panels else {}),
         }
     )
 
 
+def panel_warning(panel: Mapping[str, Any]) -> str:
+    """Return a sentence about a panel that was not renewed."""
+    since = f"shown as of {panel['as_of']}" if panel["as_of"] else "not available yet"
+    return f"panel {panel['panel']} ({', '.join(panel['windows'])}) is {since}: {panel['message']}"
+
+
 def _plain(result: BuildResult | None) -> dict[str, Any] | None:
-    return result.recorded() | {"at": _stamp(result.at)} if result else None
+    plain = result and {name: value for name, value in result.recorded().items() if name != "panels"}
+    return plain | {"at": _stamp(result.at)} if result and plain else None
 
 
 def _stamp(moment: datetime) -> str:
@@ -153,6 +163,8 @@ def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
         count = document["consecutive_failures"]
         since = f", {count} since the last success" if count else ", and a success since"
         yield f"last failure  {failure['at']}{since}: {failure['message']}"
+    for each in document["panels"]:
+        yield f"panel         {panel_warning(each).removeprefix('panel ')}"
     if document["next_due"]:
         schedule = f"{document['schedule']}, {document['timezone']}"
         yield f"next due      {document['next_due']} (schedule {schedule})"

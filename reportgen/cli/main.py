@@ -134,7 +134,7 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
             given = {"due": due, "executor": executor, "processes": processes, "export": export}
             _check_only(only, **given, **({"site": site, "as-of": as_of} if only == "page" else {}))
         if isinstance(settings, Sites) and only == "site":
-            settings = _only_site(settings, site or [])
+            settings = _one_site("--only site", settings, site)
         elif isinstance(settings, Sites):
             from reportgen.cli import multi
 
@@ -206,6 +206,40 @@ def paths(
         from reportgen.build.path_effects import path_effects
 
         found = path_effects(settings, today_in(settings.zone, datetime.now(UTC)))
+        if as_json:
+            print_json(found.document())
+        else:
+            typer.echo("\n".join(found.lines()))
+
+
+@app.command()
+def panel(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The panel: a Markdown file.")],
+    *,
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The window, such as 30d. Default: the panel's first."),
+    ] = None,
+    source: SourceOption = None,
+    config: ConfigOption = None,
+    site: SiteOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one panel and show its first rows, or what is wrong with it: for writing one."""
+    with reporting(as_json=as_json) as secrets:
+        settings = _settings(config, source, None)
+        secrets.extend(settings.secrets)
+        if isinstance(settings, Sites):
+            settings = _one_site("panel", settings, site)
+        else:
+            _check_one_site(site=site)
+        from reportgen.build.panel_trial import try_panel
+        from reportgen.config.panels import read_panel_file
+
+        if not file.exists():
+            raise ConfigError(f"{file}: no such file. Name an existing one.")
+        today = today_in(settings.zone, datetime.now(UTC))
+        found = try_panel(settings, read_panel_file(file, settings), today, window)
         if as_json:
             print_json(found.document())
         else:
@@ -345,9 +379,7 @@ def note(
             raise ConfigError(f'note: more than one text. Put it in quotes: "{whole}".')
         settings = _settings(config, None, None)
         if isinstance(settings, Sites):
-            if len(site or []) != 1:
-                raise ConfigError("note needs the name of one site. Add --site NAME, once.")
-            settings = settings.named(site or [])[0].config
+            settings = _one_site("note", settings, site)
         else:
             _check_one_site(site=site)
         from reportgen.config.chart_notes import append_note, new_note
@@ -484,11 +516,11 @@ def _check_only(only: str, **given: object) -> None:
         raise ConfigError(f"--only {only} does not use {', '.join(names)}. Leave it out.")
 
 
-def _only_site(sites: Sites, names: Sequence[str]) -> Config:
-    """Return the settings of the one named site."""
-    if len(names) != 1:
-        raise ConfigError("--only site needs the name of one site. Add --site NAME, once.")
-    return sites.named(names)[0].config
+def _one_site(what: str, sites: Sites, names: Sequence[str] | None) -> Config:
+    """Return the settings of the one named site, which ``what`` needs."""
+    if len(names or []) != 1:
+        raise ConfigError(f"{what} needs the name of one site. Add --site NAME, once.")
+    return sites.named(names or [])[0].config
 
 
 def _build(

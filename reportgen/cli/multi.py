@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from reportgen.build.pipeline import BuildOptions, day_of
-from reportgen.build.status import STALE, status_of_all, wants_a_build
+from reportgen.build.status import STALE, panel_warning, status_of_all, wants_a_build
 from reportgen.cli.output import export_pages, print_findings, print_json
 from reportgen.config.sites import Sites
 from reportgen.core.processes import processors
@@ -73,6 +73,8 @@ def _print_site(result: BuildResult, *, quiet: bool) -> None:
         for line in result.message.splitlines() or [""]:
             typer.echo(f"error: {result.site}: {line}", err=True)
     elif not quiet:
+        for each in result.details.get("panels", ()):
+            typer.echo(f"warning: {result.site}: {panel_warning(each)}", err=True)
         rows = result.details.get("rows", 0)
         typer.echo(f"{result.site}: {result.state}, {rows:,} rows, {result.seconds:.2f} s")
 

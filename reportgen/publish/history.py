@@ -125,6 +125,7 @@ class BuildResult:
                 "cpu_seconds": self.cpu_seconds,
                 "peak_memory_bytes": self.peak_memory_bytes,
                 "timings_s": dict(self.timings_s),
+                **({"panels": self.details["panels"]} if self.details.get("panels") else {}),
             }
         return {"at": at, "error": self.error, "message": self.message, "retry": self.retry}
 
@@ -200,4 +201,5 @@ def _loaded(stored: Mapping[str, Any] | None, state: State) -> BuildResult | Non
         return BuildResult(state, at, **{name: stored[name] for name in ("error", "message", "retry")})
     found: State = "published" if stored["changed"] else "unchanged"
     known = {name: stored[name] for name in ("release", "seconds", "cpu_seconds", "peak_memory_bytes")}
-    return BuildResult(found, at, timings_s=stored.get("timings_s", {}), **known)
+    details = {"panels": [dict(each) for each in stored.get("panels", ())]}
+    return BuildResult(found, at, timings_s=stored.get("timings_s", {}), details=details, **known)

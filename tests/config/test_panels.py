@@ -100,8 +100,8 @@ SETTINGS = {
     "titel: x": '2: titel is not a key of a panel. Did you mean "title"?',
     "zzz: x": "2: zzz is not a key of a panel. The keys of a panel are: title, chart, windows, position,"
     " source, format.",
-    "title: x\nchart: pie": '3: chart "pie" is not "bars" or "line" or "stacked" or "area" or "none". Write one'
-    " of them.",
+    "title: x\nchart: pie": '3: chart "pie" is not "bars" or "line" or "stacked" or "area" or "none".'
+    " Write one of them.",
     "title: [a]": '2: title ["a"] is not a text. Write it in quotes.',
     "title:": '2: title "" is empty. Write a text.',
     "title: x\nwindows:\n  - 7d\n  - 8d": '3: windows "8d" is not one of windows in the settings. They are:'
@@ -118,7 +118,8 @@ SETTINGS = {
     "title: Views: all": "2: not valid YAML: mapping values are not allowed here",
     "title: x\n\tchart: y": "3: not valid YAML: found character '\\t' that cannot start any token",
     "title: 'x": "3: not valid YAML: found unexpected end of stream",
-    "title: x\n...\ntitle: y": "4: not valid YAML: expected '<document start>', but found '<block mapping start>'",
+    "title: x\n...\ntitle: y": "4: not valid YAML: expected '<document start>',"
+    " but found '<block mapping start>'",
     "a: &a [x]\nb: [*a, *a]": "3: *a is not possible here. Write the value itself.",
     "title: !!python/object/apply:os.system [id]": '2: title ["id"] is not a text. Write it in quotes.',
     "- a": "2: the settings have no names. Write each as name and value: title: Plans",
