@@ -108,19 +108,20 @@ def test_the_text_of_each_licence_is_in_the_bundle(words: str) -> None:
     assert words in " ".join(vega_bundle.LICENCES.read_text(encoding="utf-8").split())
 
 
-def test_the_bundle_defines_one_global_name(made: Path, tmp_path: Path) -> None:
+def test_the_bundle_defines_one_global_name(tmp_path: Path) -> None:
     """Its hundreds of short names cannot clash with a page's, nor with its own if it is loaded twice."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("Node.js is not here: this test runs the bundle with it, outside of a browser")
-    probe = tmp_path / "probe.js"
+    bundle, probe = tmp_path / "bundle.js", tmp_path / "probe.js"
+    bundle.write_bytes(next(iter(vega_bundle.load().values())))
     probe.write_text(
         "const vm = require('vm'), fs = require('fs');"
         "const page = {console, setTimeout, clearTimeout, setInterval, clearInterval,"
         " URL, structuredClone, TextEncoder, TextDecoder};"
         "page.window = page; page.self = page; page.globalThis = page;"
         "const before = new Set(Object.getOwnPropertyNames(vm.createContext(page)));"
-        f"const script = new vm.Script(fs.readFileSync({json.dumps(str(made))}, 'utf8'));"
+        f"const script = new vm.Script(fs.readFileSync({json.dumps(str(bundle))}, 'utf8'));"
         "script.runInContext(page); script.runInContext(page);"
         "const names = Object.getOwnPropertyNames(page).filter((name) => !before.has(name));"
         "console.log(JSON.stringify([names, typeof page.vegaEmbed]));"
