@@ -46,13 +46,17 @@ OTHER = "\n\nDay Index,Users,Sessions\n20261101,5,7\n20261102,6,8\n"
     ],
 )  # fmt: skip
 def test_what_is_not_a_row_is_left_out_and_counted(text: str, notes: dict[str, int], tmp_path: Path) -> None:
-    for end in (".csv", ".txt.gz"):
-        file = tmp_path / f"m{end}"
-        content = text.encode()
-        file.write_bytes(gzip.compress(content) if end.endswith(".gz") else content)
-        data = read(str(file))
-        assert (data.daily.rows, dict(data.daily.visits), data.notes) == (2, {TODAY: 3}, notes)
-        assert data.examples.keys() == notes.keys()
+    (file := tmp_path / "m.csv").write_bytes(text.encode())
+    data = read(str(file))
+    assert (data.daily.rows, dict(data.daily.visits), data.notes) == (2, {TODAY: 3}, notes)
+    assert data.examples.keys() == notes.keys()
+
+
+def test_what_is_not_a_row_of_a_packed_file_is_left_out_too(tmp_path: Path) -> None:
+    text = f"\ufeff# Report\n\nMy site\ndate,path,visits\n,,99\n{ROWS},,3{OTHER}# end\n"
+    (file := tmp_path / "m.txt.gz").write_bytes(gzip.compress(text.encode()))
+    data = read(str(file))
+    assert (data.daily.visits, data.notes) == ({TODAY: 3}, {"totals_row": 2, "second_table": 3})
 
 
 def test_a_file_without_a_header_has_columns_by_position(tmp_path: Path) -> None:
