@@ -81,7 +81,7 @@ def built(url: object, source: Mapping[str, Any], output: Path, **settings: str)
     """Build a report of 7 days, and return its folder."""
     options = {"windows": ["7d"], "site": "a", "source": {"url": str(url), **source}, **settings}
     with lock_output(output) as lock:
-        release = build(load_config(None, {}, options), lock, now=NOW, as_of=LAST)
+        release = build(load_config(None, {}, options), lock, now=NOW, as_of=LAST, warm=True)
     return release.path / "7d"
 
 

@@ -133,7 +133,7 @@ def built(heading: str, environ: Mapping[str, str] | None = None) -> list[dict[s
     Path("reportgen.toml").write_text("\n".join(RECIPES[heading]))
     config = load_config(None, environ or {}, {"windows": ["7d"]})
     with lock_output(config.output.dir) as lock:
-        release = build(config, lock, now=NOW, as_of=LAST)
+        release = build(config, lock, now=NOW, as_of=LAST, warm=True)
     report = json.loads((release.path / "7d" / "report.json").read_bytes())
     return [
         {path["path"]: path["visits"] for path in report["paths"]},

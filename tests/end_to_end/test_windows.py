@@ -43,7 +43,7 @@ def test_all_windows_together_make_a_sound_release(
     )  # fmt: skip
     now = datetime.fromisoformat(f"{today}T12:00:00+00:00").astimezone(UTC)
     with lock_output(tmp_path) as lock:
-        release = build(config, lock, now=now).path
+        release = build(config, lock, now=now, warm=True).path
     files = {
         path.relative_to(release).as_posix(): path.read_bytes()
         for path in release.rglob("*")

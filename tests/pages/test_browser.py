@@ -161,7 +161,9 @@ def test_axe_finds_nothing(sites: Sites, visit: Open, page: str, size: tuple[int
     assert {state: findings for state, findings in found.items() if findings} == {}
 
 
-@pytest.mark.parametrize("page", UNLIKE)
+@pytest.mark.parametrize(
+    "page", [UNLIKE[0], *(pytest.param(page, marks=pytest.mark.slow) for page in UNLIKE[1:])]
+)
 def test_axe_finds_nothing_while_a_tooltip_is_shown(sites: Sites, visit: Open, page: str) -> None:
     reader = visit(sites("usual").http(page))
     reader.activate_charts()

@@ -114,6 +114,7 @@ def test_notes_on_the_charts_are_printed_with_their_numbers(
         assert packed(line) in printed.flow
 
 
+@pytest.mark.slow
 def test_a_tooltip_that_is_on_show_is_not_printed(sites: Sites, visit: Open, tmp_path: Path) -> None:
     """Its position is fixed, so that it would be printed on every sheet."""
     reader = visit(sites("usual").http("7d/index.html"))
