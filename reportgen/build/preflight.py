@@ -41,12 +41,7 @@ def check_settings(config: Config, today: date) -> Iterator[Finding]:
         yield _templates(config.templates_dir)
     yield from _notes(config)
     yield Finding("ok", "zone", f"{config.timezone}, where today is {today.isoformat()}")
-    try:
-        yield from _source(config, today)
-    except ReportgenError as exc:
-        missing = re.search("no such (file|table)|relation .* does not exist", str(exc))
-        first = ". If nothing was imported yet, run: reportgen import --create"
-        yield Finding("error", "source", f"{exc}{first if config.import_.logs and missing else ''}")
+    yield from check_source(config, today)
     if config.import_.logs:
         from reportgen.sources.log_import import check_logs, check_table  # they load DuckDB and psycopg
 
@@ -56,6 +51,16 @@ def check_settings(config: Config, today: date) -> Iterator[Finding]:
             except ReportgenError as exc:
                 yield Finding("error", "import", str(exc))
     yield from check_output(config)
+
+
+def check_source(config: Config, today: date) -> Iterator[Finding]:
+    """Yield what a build would read: source, table, index, rights, rows and paths."""
+    try:
+        yield from _source(config, today)
+    except ReportgenError as exc:
+        missing = re.search("no such (file|table)|relation .* does not exist", str(exc))
+        first = ". If nothing was imported yet, run: reportgen import --create"
+        yield Finding("error", "source", f"{exc}{first if config.import_.logs and missing else ''}")
 
 
 def check_output(config: Config) -> Iterator[Finding]:

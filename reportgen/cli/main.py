@@ -401,6 +401,27 @@ def note(
 
 
 @app.command()
+def init(
+    *,
+    config: ConfigOption = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing: take what fits best.")] = False,
+    only_print: Annotated[
+        bool, typer.Option("--print", help="Print the settings, and write and build nothing.")
+    ] = False,
+) -> None:
+    """Find visits on this machine, write settings for them, and build the first report."""
+    with reporting(as_json=False) as secrets:
+        from reportgen.cli.init import write_settings
+
+        if write_settings(config, yes=yes, only_print=only_print):
+            settings = _settings(config, None, None)
+            secrets.extend(settings.secrets)
+            if isinstance(settings, Config):
+                print_result(_build(settings), settings.output.dir)
+                typer.echo("reportgen serve shows it on http://127.0.0.1:8080, and builds it by schedule")
+
+
+@app.command()
 def demo(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",

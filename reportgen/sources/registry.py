@@ -39,7 +39,7 @@ def open_source(settings: SourceSettings, timezone: str, span: Span, rules: Path
 
 def _adapter(settings: SourceSettings, timezone: str, span: Span) -> Source:
     url = settings.url.get_secret_value()
-    if engine := _engine_of_file(url):
+    if engine := engine_of_file(url):
         url = f"{engine}:///{quote(url)}"
         settings = settings.model_copy(update={"url": SecretStr(url)})
     scheme = url.partition("://")[0].lower() if "://" in url else ""
@@ -87,7 +87,7 @@ def names_log(url: str) -> bool:
     return url.startswith("log:") or ".log" in url.rpartition("/")[2].lower()
 
 
-def _engine_of_file(url: str) -> str | None:
+def engine_of_file(url: str) -> str | None:
     """Return the engine whose database file has this path, by the first bytes of the file.
 
     ``sample`` is never a file, and a pipe is not opened: that would wait for its writer.

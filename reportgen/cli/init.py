@@ -1,0 +1,130 @@
+"""``reportgen init``: from what is on this machine to settings, and to a first report."""
+
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import typer
+
+from reportgen.build.discovery import LOGS, FoundSource, find_sources
+from reportgen.build.preflight import check_source
+from reportgen.cli.output import print_findings
+from reportgen.config.settings import DEFAULT_FILE, Config, config_from_options
+from reportgen.core.errors import ConfigError, mask_logins
+from reportgen.core.windows import today_in
+
+SHOWN = 9
+"""Maximum number of sources that are offered."""
+NOWHERE = (
+    "DATABASE_URL is not set, no database, CSV or Parquet file here has a date and a path, and there is no "
+    f"log such as {LOGS[0]}"
+)
+HEAD = "# Written by reportgen init. docs/reference.md has all settings."
+
+
+def write_settings(file: Path | None, *, yes: bool, only_print: bool) -> Config | None:
+    """Find a source, try it, and write settings that read it; return them, or ``None`` if they are printed.
+
+    With ``yes`` nothing is asked: the best source is taken.
+
+    Raises:
+        ConfigError: the file exists, or there is nothing that looks like visits.
+
+    """
+    target = file or DEFAULT_FILE
+    if target.exists() and not only_print:
+        raise ConfigError(
+            f"{target}: exists, and is not overwritten. Edit it, or name another with --config."
+        )
+    if not (yes or only_print or sys.stdin.isatty()):
+        raise ConfigError("init asks questions, and nobody can answer here. Add --yes.")
+    chosen = _chosen(yes=yes or only_print)
+    zone, site = system_zone(os.environ), _slug(Path.cwd().name)
+    if not (yes or only_print):
+        site = typer.prompt("Name of the site", default=site)
+        zone = typer.prompt("Time zone of the dates", default=zone)
+    text = settings_text(chosen, site, zone)
+    source = {"url": os.environ.get("DATABASE_URL", ""), **chosen.settings}
+    config = config_from_options({"site": site, "timezone": zone, "source": source})
+    if only_print:
+        typer.echo(text, nl=False)
+        return None
+    findings = list(check_source(config, today_in(config.zone, datetime.now(UTC))))
+    if print_findings({"": findings}, as_json=False):
+        typer.echo(f"{target}: not written", err=True)
+        raise typer.Exit(1)
+    with target.open("x", encoding="utf-8") as stream:
+        stream.write(text)
+    typer.echo(f"written: {target}")
+    return config
+
+
+def _chosen(*, yes: bool) -> FoundSource:
+    """Return the source that the user chooses, or the best."""
+    result = find_sources(os.environ)
+    for line in result.unusable:
+        typer.echo(f"not used: {mask_logins(line)}", err=True)
+    if not result.found:
+        raise ConfigError(
+            "nothing that looks like visits was found: "
+            + ("DATABASE_URL leads to no such table" if "DATABASE_URL" in os.environ else NOWHERE)
+            + ". Write reportgen.toml by hand: docs/getting-data-in.md. reportgen demo shows a sample site."
+        )
+    found = result.found[:SHOWN]
+    for number, each in enumerate(found, start=1):
+        typer.echo(f"{number}  {mask_logins(each.what)}: {each.why}", err=True)
+    if yes or len(found) == 1:
+        return found[0]
+    numbers = [str(number) for number in range(1, len(found) + 1)]
+    while (answer := str(typer.prompt("Which one", default="1"))) not in numbers:
+        typer.echo(f"write a number from 1 to {len(found)}", err=True)
+    return found[int(answer) - 1]
+
+
+def settings_text(source: FoundSource, site: str, zone: str) -> str:
+    """Return the settings file."""
+    lines = [
+        HEAD,
+        f"site = {_toml(site)}",
+        '# site_url = "https://example.com"   # paths become links',
+        f"timezone = {_toml(zone)}   # the zone of the dates; it decides which date is today",
+        "",
+        f"[source]   # {source.why}",
+    ]
+    if "url" not in source.settings:
+        lines.append("# url: the environment variable DATABASE_URL")
+    lines += [f"{key} = {_toml(value)}" for key, value in source.settings.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """Return a text, or a mapping of texts, as TOML."""
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    text = str(value)
+    if '"' in text and "'" not in text and text.isprintable():
+        return f"'{text}'"
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def system_zone(environ: Mapping[str, str], etc: Path = Path("/etc")) -> str:
+    """Return the name of this machine's time zone, or UTC if it has none."""
+    names: Sequence[str] = (
+        environ.get("TZ", "").removeprefix(":"),
+        str((etc / "localtime").resolve()).partition("/zoneinfo/")[2],
+    )
+    for name in names:
+        with suppress(Exception):  # neither of them need be the name of a zone
+            return ZoneInfo(name).key.removeprefix("Etc/")
+    return "UTC"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"\s+", " ", name).strip() or "Visits"

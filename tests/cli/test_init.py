@@ -1,0 +1,176 @@
+"""``reportgen init``: what it finds, what it says about it, and the settings that it writes."""
+
+import os
+import pty
+import sqlite3
+import subprocess
+import sys
+import tomllib
+from collections.abc import Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from reportgen.build.discovery import FoundSource
+from reportgen.cli.init import settings_text, system_zone
+from tests.support.commands import ONE_WINDOW, Run, environment
+
+TODAY = datetime.now(UTC).date()
+GA4 = """\
+# ----------------------------------------
+# Pages and screens
+# ----------------------------------------
+Date,Page path and screen class,Views
+{day:%Y%m%d},/,12
+"""
+
+
+def store(file: Path, table: str, columns: str, row: Sequence[object]) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute(f"CREATE TABLE {table} ({columns})")
+        connection.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
+        connection.commit()
+
+
+def printed(run: Run, **variables: str) -> tuple[dict[str, Any], str]:
+    """Return the settings that --print shows, and what it says about what it found."""
+    done = run("init", "--print", **variables)
+    assert done.returncode == 0, done.stderr
+    assert not Path("reportgen.toml").exists()
+    return tomllib.loads(done.stdout), done.stderr
+
+
+CASES = {
+    "the documented table": ("metrics", "date TEXT, path TEXT, visits INTEGER", {}),
+    "other names": (
+        "daily", "Day TEXT, URL TEXT, Page_Views INTEGER",
+        {"table": "daily", "columns": {"date": "Day", "path": "URL", "visits": "Page_Views"}},
+    ),
+    "one row a hit": (
+        "hits", "created_at TIMESTAMP, path TEXT, ip_known BOOLEAN",
+        {"query": 'SELECT "created_at" AS date, "path" AS path, 1 AS visits FROM "hits"'},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_table_is_known_by_its_columns(run: Run, tmp_path: Path, case: str) -> None:
+    table, columns, expected = CASES[case]
+    store(tmp_path / "site.db", table, columns, [TODAY.isoformat(), "/", 3])
+    store(tmp_path / "data.db", "people", "name TEXT, born TEXT, age INTEGER", ["x", "y", 1])
+    found, said = printed(run)
+    assert found["source"] == {"url": "site.db", **expected}
+    assert f'1  table "{table}" of sqlite:///site.db: ' in said
+    assert "not used: sqlite:///data.db: no table with a date and a path; its tables are: people" in said
+
+
+def test_tables_of_postgresql_are_ranked_and_explained(run: Run, pg: str) -> None:
+    with psycopg.connect(pg) as server:
+        server.execute("CREATE TABLE logins (at timestamptz, path text)")
+        server.execute("CREATE TABLE page_views (day date, path text, count bigint)")
+        server.execute("CREATE TABLE people (name text)")
+    found, said = printed(run, DATABASE_URL=pg)
+    assert found["source"] == {"table": "page_views", "columns": {"date": "day", "visits": "count"}}
+    first, second = [line for line in said.splitlines() if line[0].isdigit()][:2]
+    assert 'table "page_views" of postgresql://' in first
+    assert first.endswith('date in "day", path in "path", visits in "count"')
+    assert second.endswith('each row is one hit, at "at" of "path"')
+
+
+def test_an_export_with_lines_before_its_header_is_found(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "ga4.csv").write_text(GA4.format(day=TODAY))
+    found, _ = printed(run)
+    columns = {"date": "Date", "path": "Page path and screen class", "visits": "Views"}
+    assert found["source"] == {"url": "ga4.csv", "columns": columns}
+
+
+def test_logs_are_found_in_the_working_directory(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    request = '"GET / HTTP/1.1" 200 5 "-" "Mozilla/5.0 Firefox/140"'
+    line = f"1.2.3.4 - - [{TODAY:%d/%b/%Y}:10:00:00 +0000] {request}\n"
+    (tmp_path / "logs/access.log").write_text(line)
+    (tmp_path / "logs/other-access.log").write_text("")
+    found, said = printed(run)
+    assert found["source"]["url"] in {"logs/*access*.log*", "/var/log/nginx/access.log*"}
+    assert "logs/*access*.log*: access logs of a web server" in said
+
+
+def test_without_questions_it_writes_builds_and_never_overwrites(run: Run, tmp_path: Path) -> None:
+    store(tmp_path / "site.db", "visits", "date TEXT, path TEXT, visits INTEGER", [TODAY.isoformat(), "/", 3])
+    done = run("init", "--yes", TZ="Europe/Berlin", **ONE_WINDOW)
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "reportgen.toml").read_text()
+    assert tomllib.loads(written) == {
+        "site": tmp_path.name, "timezone": "Europe/Berlin", "source": {"url": "site.db", "table": "visits"}
+    }  # fmt: skip
+    assert "written: reportgen.toml" in done.stdout
+    assert (tmp_path / "output/current/index.html").is_file()
+    again = run("init", "--yes")
+    assert again.returncode == 2
+    expected = (
+        "error: reportgen.toml: exists, and is not overwritten. Edit it, or name another with --config."
+    )
+    assert expected in again.stderr
+    assert (tmp_path / "reportgen.toml").read_text() == written
+
+
+def test_a_source_that_cannot_be_read_writes_nothing(run: Run, tmp_path: Path) -> None:
+    store(tmp_path / "site.db", "metrics", "date TEXT, path TEXT, visits TEXT", ["never", "/", "many"])
+    (tmp_path / "ok.csv").write_text("date,path,visits\nnever,/,many\n")
+    done = run("init", "--yes", "--config", "own.toml")
+    assert done.returncode == 1
+    assert "error " in done.stdout
+    assert "own.toml: not written" in done.stderr
+    assert not (tmp_path / "own.toml").exists()
+
+
+def test_nothing_found_says_where_it_looked(run: Run, pg: str) -> None:
+    done = run("init", "--yes", DATABASE_URL=pg)
+    assert done.returncode == 2
+    assert "DATABASE_URL leads to no such table. Write reportgen.toml by hand" in done.stderr
+    assert pg not in done.stderr + done.stdout
+
+
+def test_without_a_terminal_it_needs_yes(run: Run) -> None:
+    done = run("init")
+    assert (done.returncode, done.stderr) == (
+        2, "error: init asks questions, and nobody can answer here. Add --yes.\n"
+    )  # fmt: skip
+
+
+def test_it_asks_which_source_which_name_and_which_zone(tmp_path: Path) -> None:
+    yesterday = (TODAY - timedelta(days=1)).isoformat()
+    store(tmp_path / "site.db", "metrics", "date TEXT, path TEXT, visits INTEGER", [yesterday, "/", 3])
+    (tmp_path / "other.csv").write_text(f"date,path,visits\n{yesterday},/,1\n")
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "reportgen", "init"],
+        cwd=tmp_path, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=environment(**ONE_WINDOW),
+    )  # fmt: skip
+    os.write(ours, b"7\n2\nMy shop\nEurope/Paris\n")
+    said, _ = process.communicate(timeout=120)
+    os.close(ours)
+    os.close(theirs)
+    assert process.returncode == 0, said
+    assert "write a number from 1 to" in said
+    written = tomllib.loads((tmp_path / "reportgen.toml").read_text())
+    assert written == {"site": "My shop", "timezone": "Europe/Paris", "source": {"url": "other.csv"}}
+
+
+@pytest.mark.parametrize("text", ['a "b" c', "it's", "both ' and \"", "line\nbreak", "é\x7f\\"])
+def test_any_text_is_valid_toml(text: str) -> None:
+    found = FoundSource({"url": text, "columns": {"date": text}}, "", "", 0)
+    read = tomllib.loads(settings_text(found, text, "UTC"))
+    assert read == {"site": text, "timezone": "UTC", "source": {"url": text, "columns": {"date": text}}}
+
+
+def test_the_zone_is_that_of_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "localtime").symlink_to("/usr/share/zoneinfo/Asia/Tokyo")
+    assert system_zone({}, tmp_path) == "Asia/Tokyo"
+    assert system_zone({"TZ": ":Europe/Rome"}, tmp_path) == "Europe/Rome"
+    assert system_zone({"TZ": "no zone"}, tmp_path / "none") == "UTC"
