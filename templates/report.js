@@ -10,7 +10,7 @@
 
   const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
 
-  const ago = (moment) => { // in English like all words of the page; loading Intl takes long
+  const ago = (moment) => { // in English like the page; loading Intl takes long
     const seconds = Math.round((Date.now() - moment) / 1000);
     const [unit, size] = UNITS.find(([, size]) => Math.abs(seconds) >= size) || UNITS[3];
     const count = Math.trunc(Math.abs(seconds) / size);
@@ -26,12 +26,12 @@
     }
   };
 
-  const showTimesOfDay = () => { // a printed page shows the time of day, since a relative time would soon be wrong
+  const showTimesOfDay = () => { // in print, a relative time would soon be wrong
     for (const time of document.querySelectorAll("time.ago")) time.textContent = time.title;
   };
 
-  // If the next build is overdue, a banner says so: the scheduler may have stopped. Only reportgen's own
-  // server has /status.json; its pages carry the entry "reportgen" in the header Server-Timing.
+  // A banner says if the next build is overdue. Only reportgen's own server has /status.json; its pages have
+  // the entry "reportgen" in the header Server-Timing.
 
   const isServed = () =>
     performance.getEntriesByType("navigation")
@@ -160,7 +160,8 @@
 
   const linesOf = (chart, mark) => {
     const { lines, tips } = contents.get(chart);
-    return lines.map(([name, colour], at) => [name, tips[mark][at], colour]).filter(([, value]) => value);
+    if (!tips) return mark.trim ? [["", mark]] : Object.entries(mark); // as a panel's own specification says
+    return lines.map(([name, colour], at) => [name, tips[mark][at], colour]).filter((line) => line[1]);
   };
 
   const showTooltip = (event, lines) => {
@@ -260,8 +261,8 @@
       const markStep = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
       const legendStep = { ArrowDown: 1, ArrowUp: -1 }[event.key];
       const entries = box.querySelectorAll(".live .role-legend-label text");
-      if (markStep && box.querySelector(".live")) {
-        const marks = marksOf(box);
+      const marks = marksOf(box);
+      if (markStep && marks.length) {
         mark = mark < 0 && markStep < 0 ? marks.length - 1 : (mark + markStep + marks.length) % marks.length;
         announce(chart, marks[mark]);
       } else if (legendStep && entries.length) {

@@ -200,7 +200,7 @@ def draw_files(
     for name, took in seconds.items():
         watch.add(name, took)
     with watch.stage("svg"):
-        return {**svg.insert_svgs(draft), **dataset.files(config.nouns.paths_stem)}, held
+        return {**svg.insert_svgs(draft, watch.warn), **dataset.files(config.nouns.paths_stem)}, held
 
 
 def _result(

@@ -96,10 +96,17 @@ def _data_faults(data: Any, place: str) -> Iterator[tuple[str, str]]:
         yield place, 'is not possible. Write {"name": "rows"} for the rows of the query, or {"values": […]}'
 
 
-def complete_spec(
+def complete_specs(spec: Mapping[str, Any], formatter: LocaleFormatter) -> dict[str, dict[str, Any]]:
+    """Return a specification for each size, in the report's theme as far as it says nothing else."""
+    return {
+        size: _complete(spec, width_px, height_px, font_px, formatter)
+        for size, (width_px, height_px, font_px, _) in theme.SIZES.items()
+    }
+
+
+def _complete(
     spec: Mapping[str, Any], width_px: int, height_px: int, font_px: float, formatter: LocaleFormatter
 ) -> dict[str, Any]:
-    """Return a specification in the report's theme, as far as it says nothing else, fitted to a width."""
     found = {"data": {"name": "rows"}, **spec}
     if not COMPOSED & {*spec, *spec.get("encoding", ())}:
         found.setdefault("height", height_px)
@@ -130,14 +137,23 @@ def data_of(rows: PanelRows | None) -> dict[str, list[dict[str, Any]]]:
 
 
 def draw_specs(
-    specs: Mapping[str, Mapping[str, Mapping[str, Any]]], timeout_s: float
+    specs: Mapping[str, tuple[Mapping[str, Any], PanelRows | None]],
+    formatter: LocaleFormatter,
+    timeout_s: float,
 ) -> dict[str, dict[str, str] | PanelError]:
     """Return the drawings by size of each panel, or the error of one that cannot be drawn.
 
-    ``specs`` has complete specifications with their data by size, by panel. One process draws all; if it ends
-    early, that is the fault of the first panel without an answer, and another draws the others.
+    ``specs`` has the specification and the rows of each panel. One process draws all; if it ends early, that
+    is the fault of the first panel without an answer, and another draws the others.
     """
-    waiting, found = dict(specs), dict[str, dict[str, str] | PanelError]()
+    waiting: dict[str, Any] = {
+        name: {
+            size: complete | {"datasets": data_of(rows)}
+            for size, complete in complete_specs(spec, formatter).items()
+        }
+        for name, (spec, rows) in specs.items()
+    }
+    found: dict[str, dict[str, str] | PanelError] = {}
     deadline = time.monotonic() + timeout_s
     while waiting:
         left_s = deadline - time.monotonic()

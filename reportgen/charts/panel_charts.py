@@ -1,6 +1,6 @@
 """Charts of panels: horizontal bars by label; lines, areas and stacked bars by date."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import altair as alt
@@ -59,7 +59,7 @@ def value_text(formatter: LocaleFormatter, pattern: str | None = None) -> ShowVa
 def bars_chart(panel: Panel, found: Bars, formatter: LocaleFormatter) -> Chart:
     """Draw the first labels as horizontal bars, stacked by series if there are some.
 
-    The value before is a thin rule.
+    The previous value is a thin rule.
     """
     show = value_text(formatter, panel.formats.get("value"))
     groups: dict[object, list[BarRow]] = {}
@@ -79,7 +79,7 @@ def bars_chart(panel: Panel, found: Bars, formatter: LocaleFormatter) -> Chart:
     known = [number for number in numbers if number is not None]
     low, length = min(known), (max(known) - min(known)) or 1
     fitted = {size.name: fitting_labels(names, longest, size) for size in SIZES}
-    series, colours = _names(found.series), _colours(found.series)
+    series, colours = series_names(found.series), _colours(found.series)
 
     def layout(size: Size) -> alt.LayerChart:
         axis, plot_px = label_axis(fitted[size.name], size)
@@ -91,6 +91,7 @@ def bars_chart(panel: Panel, found: Bars, formatter: LocaleFormatter) -> Chart:
         color = series_colours(series, colours, size) if series else alt.value(colours[0])
         layers = [
             bars.encode(x=alt.X("start:Q", axis=None, scale=scale), x2="end:Q", color=color, **rows),
+            ended.mark_tick(color="var(--paper)", thickness=5).encode(x="before:Q"),
             ended.mark_tick(color="var(--ink)", thickness=1.5).encode(x="before:Q"),
             ended.mark_text(align="left", dx=5).encode(x="end:Q", text="text:N"),
             ended.mark_rect(color="transparent").encode(
@@ -98,7 +99,7 @@ def bars_chart(panel: Panel, found: Bars, formatter: LocaleFormatter) -> Chart:
             ),
         ]
         if not found.has_previous:
-            del layers[1]
+            del layers[1:3]
         return alt.LayerChart(layer=layers, height=round(size.font_px * 1.8) * len(shown))
 
     data: dict[str, Rows] = {
@@ -111,7 +112,7 @@ def bars_chart(panel: Panel, found: Bars, formatter: LocaleFormatter) -> Chart:
         ],
     }
     was = value_text(formatter, panel.formats.get("previous"))
-    lines = [("", None), ("Value", None), *([("Before", None)] if found.has_previous else [])]
+    lines = [("", None), ("Value", None), *([("Previous", None)] if found.has_previous else [])]
     tips = {
         series_id(at): [
             shorten(name, LONGEST_NAME),
@@ -122,7 +123,7 @@ def bars_chart(panel: Panel, found: Bars, formatter: LocaleFormatter) -> Chart:
         for at, name in enumerate(names)
     }
     listed = [
-        f"{name} {count}{f' (before: {old})' if found.has_previous else ''}"
+        f"{name} {count}{f' (previous: {old})' if found.has_previous else ''}"
         for name, count, old, *_ in ([*tip, ""] for tip in tips.values())
     ]
     more = (
@@ -139,7 +140,7 @@ def dates_chart(panel: Panel, found: Dates, formatter: LocaleFormatter) -> Chart
     Of many dates, areas are drawn instead of bars. Today is lighter, or dashed, while it is not over.
     """
     show = value_text(formatter, panel.formats.get("value"))
-    series, colours = _names(list(found.series)), _colours(list(found.series))
+    series, colours = series_names(found.series), _colours(found.series)
     dates = [day.isoformat() for day in found.dates]
     values = list(zip(*found.series.values(), strict=True))
     kind = "area" if found.kind == "stacked" and len(dates) > MAX_DAYS_DRAWN else found.kind
@@ -276,12 +277,12 @@ def _ends(stack: Sequence[Part]) -> list[Number]:
     return [part.end for part in stack if part.end is not None]
 
 
-def _names(series: Sequence[str | None]) -> list[str]:
+def series_names(series: Collection[str | None]) -> list[str]:
     """Return the name of each series; the only one of a result without such a column is "Value"."""
-    return ["Value"] if list(series) == [""] else labels(series)
+    return ["Value"] if list(series) == [""] else labels(list(series))
 
 
-def _colours(series: Sequence[str | None]) -> list[str]:
+def _colours(series: Collection[str | None]) -> list[str]:
     return [theme.series_colour(None if name is OTHER else at) for at, name in enumerate(series or [""])]
 
 

@@ -84,10 +84,7 @@ class Size:
         }  # fmt: skip
 
 
-SIZES = (
-    Size("wide", 960, 300, 14.5, 11),
-    Size("narrow", 340, 240, 11.5, 5),
-)
+SIZES = tuple(Size(name, *numbers) for name, numbers in theme.SIZES.items())
 
 
 @dataclass(frozen=True)
@@ -105,14 +102,15 @@ class Chart:
     ``name`` is its id on the page and the name of its download. ``alt`` describes it in words and numbers.
     ``rows`` are the named data of its specifications; ``specs`` has one specification for each
     :attr:`Size.name`. The tooltip of a mark in them is the mark's key in ``tips``: names of paths cannot be
-    keys of an object in JavaScript, where ``__proto__`` and ``404`` have a meaning of their own.
+    keys of an object in JavaScript, where ``__proto__`` and ``404`` have a meaning of their own. Without
+    ``tips``, the specifications have tooltips of their own.
     """
 
     name: str
     title: str
     alt: str
     rows: Mapping[str, Rows]
-    tips: Tips
+    tips: Tips | None
     specs: Mapping[str, dict[str, Any]]
 
     def spec_json(self, size: str) -> str:

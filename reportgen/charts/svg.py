@@ -6,9 +6,9 @@ before V8 draws: the two are never in memory at the same time. See :mod:`reportg
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from html import escape
 from pathlib import Path
@@ -48,6 +48,13 @@ PLACEHOLDER = re.compile(rb"<!--drawing ([\w/.-]+)-->")
 """Matches what :func:`placeholder` returns. Data cannot contain it: autoescaping replaces every ``<``."""
 
 
+NOT_DRAWN = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="340" height="24" viewBox="0 0 340 24">'
+    '<text y="17" font-size="14" fill="var(--quiet)">This chart could not be drawn.</text></svg>'
+)
+"""Stands in place of an optional drawing."""
+
+
 @dataclass(frozen=True)
 class ChartFile:
     """A drawing to be written as an SVG file: its path in the release, the drawing's key, and its texts.
@@ -66,11 +73,16 @@ class ChartFile:
 
 @dataclass(frozen=True)
 class PageDraft:
-    """A release without its drawings: files with placeholders, and each drawing's specification by key."""
+    """A release without its drawings: files with placeholders, and each drawing's specification by key.
+
+    ``drawn`` are drawings that exist already. Those of ``optional`` need not succeed.
+    """
 
     files: Mapping[str, bytes]
     specs: Mapping[str, str]
-    chart_files: Sequence[ChartFile]
+    chart_files: list[ChartFile]
+    drawn: Mapping[str, str] = field(default_factory=dict)
+    optional: Collection[str] = ()
 
 
 def placeholder(key: str) -> str:
@@ -78,14 +90,24 @@ def placeholder(key: str) -> str:
     return f"<!--drawing {key}-->"
 
 
-def insert_svgs(draft: PageDraft) -> dict[str, bytes]:
+def insert_svgs(draft: PageDraft, warn: Callable[[str], None] = lambda _: None) -> dict[str, bytes]:
     """Return every file of the release by its path, with the drawings inserted.
 
+    If an optional one cannot be drawn, words say so in its place, and ``warn`` is called with the reason.
+
     Raises:
-        RenderError: a specification cannot be drawn.
+        RenderError: another specification cannot be drawn.
 
     """
-    svgs = {key: svg_of(spec) for key, spec in draft.specs.items()}
+    svgs = dict(draft.drawn)
+    for key, spec in draft.specs.items():
+        try:
+            svgs[key] = svg_of(spec)
+        except RenderError as exc:
+            if key not in draft.optional:
+                raise
+            warn(f"{key}: {exc}")
+            svgs[key] = NOT_DRAWN
     drawn = {key.encode(): svg.encode() for key, svg in svgs.items()}
 
     def with_svgs(page: bytes) -> bytes:

@@ -16,6 +16,9 @@ SERIES_LIGHT = ("#1f4e8c", "#db7018", "#33795a", "#bd7ea8", "#8e4dcb", "#68a05b"
 SERIES_DARK = ("#8ab8f5", "#d57d1b", "#b6dba0", "#b8499a", "#ba89b8", "#5a824a", "#f6aebd", "#187ecd")
 SERIES_COUNT = len(SERIES_LIGHT)
 
+SIZES = {"wide": (960, 300, 14.5, 11), "narrow": (340, 240, 11.5, 5)}
+"""Width and height of a drawing in pixels, size of its text, and maximum number of its labels of dates."""
+
 LEGEND_PITCH_PX = 25
 """Distance between two rows of a legend: each is a touch target of at least 24 px (WCAG 2.5.8)."""
 

@@ -3,21 +3,34 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from datetime import date, datetime
+from html import escape
 from math import isfinite
 from typing import Any, NamedTuple
 
 from reportgen.config.panels import Panel
 from reportgen.core.errors import PanelError
+from reportgen.core.text import LONGEST_NAME, shorten, visible
 from reportgen.core.windows import Span, Window
 from reportgen.sources.panel_queries import PanelRows, Value
 
 MAX_SERIES = 8
 """Maximum number of series that a chart names; the others are one more, *Other*."""
 
+MAX_COLUMNS = 20
+"""Maximum number of columns of a table on a page."""
+
+MAX_CELL = 2 * LONGEST_NAME
+"""Maximum number of characters of a cell on a page, most of which are there twice."""
+
+BYTES_A_DATE, BYTES_A_VALUE, BYTES_A_CELL = 300, 150, 60
+"""What a page takes for a date of a chart, for each of its values, and for a cell beside its text."""
+
 LARGEST = 1e300
 """Largest number that is drawn: sums of 10,000 such numbers are still finite."""
 
-NEEDS = {"bars": ("label", "value")} | dict.fromkeys(("line", "area", "stacked"), ("date", "value"))
+NEEDS = {"bars": ("label", "value"), "figure": ("value",)} | dict.fromkeys(
+    ("line", "area", "stacked"), ("date", "value")
+)
 """The columns that each kind of chart needs."""
 
 Number = int | float
@@ -40,6 +53,11 @@ class WindowPanel:
     spec: Mapping[str, Any] | None = None
     drawings: Mapping[str, str] | None = None
     problem: str = ""
+
+    @property
+    def has_data(self) -> bool:
+        """Whether there is anything to download: rows, or a drawing."""
+        return self.rows is not None or self.drawings is not None
 
 
 class BarRow(NamedTuple):
@@ -148,6 +166,20 @@ def change_of(value: Number | None, previous: Number | None) -> float | None:
         return None
     change = value / previous - 1
     return change if isfinite(change) else None
+
+
+def page_bytes(source: WindowPanel, result: Result | None, top_paths: int) -> int:
+    """Return about how many bytes of a page a panel takes, with its drawings and its interactive chart."""
+    rows = source.rows.rows if source.rows else ()
+    names = sum(len(name) + 6 for name in source.rows.columns) if source.rows else 0
+    drawn = sum(map(len, (source.drawings or {}).values()))
+    if drawn:
+        drawn += sum(names + sum(len(as_text(value)) for value in row) for row in rows)
+    elif isinstance(result, Dates):
+        drawn = len(result.dates) * (BYTES_A_DATE + BYTES_A_VALUE * len(result.series))
+    cells = (as_text(value) for row in rows[:top_paths] for value in row[:MAX_COLUMNS])
+    table = sum(BYTES_A_CELL + len(escape(visible(shorten(cell, MAX_CELL)))) for cell in cells)
+    return drawn + table + 2 * len(source.panel.text)
 
 
 def as_text(value: Value) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from reportgen.charts import sparklines
@@ -23,6 +23,9 @@ from reportgen.metrics.figures import WindowMetrics, bars
 from reportgen.metrics.highlights import comparison_note, part_of
 from reportgen.metrics.left_out import excluded_sentence, left_out_sentence, left_out_summary
 from reportgen.sources.statements import PathTotals, relative_change
+
+if TYPE_CHECKING:  # only a report with panels needs it
+    from reportgen.metrics.panels import WindowPanel
 
 JSON_ESCAPES = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
@@ -83,6 +86,7 @@ class Page:
     series: Mapping[str, Sequence[int]]
     annotations: Sequence[ChartNote] = ()
     section_series: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    panels: "Sequence[WindowPanel]" = ()
 
 
 @dataclass(frozen=True)
@@ -129,7 +133,7 @@ def page_variables(site: SiteHeader, page: Page, *, root: str, here: str) -> dic
         "bar_kind": bar_kind(metrics.window),
         "comparison_note": comparison_note(metrics, formatter),
         "changes": [sentence_parts(sentence) for sentence in page.changes],
-        "charts": [_chart_variables(chart, page.metrics.window.name, site.timezone) for chart in page.charts],
+        "charts": [chart_variables(chart, page.metrics.window.name, site.timezone) for chart in page.charts],
         "annotations": [_note_variables(site, note) for note in page.annotations],
         "days": list(_day_rows(metrics)),
         "sections": list(_rows(site, metrics, metrics.sections, page.section_series)),
@@ -143,6 +147,8 @@ def page_variables(site: SiteHeader, page: Page, *, root: str, here: str) -> dic
         "unrecorded_before": [formatter.span(span) for span in runs(metrics.previous_unrecorded)],
         "left_out": note_sentences(site.notes, formatter, site.examples),
         "left_out_by_rules": excluded_sentence(metrics.excluded, formatter),
+        "panels_top": [],
+        "panels": [],
         "left_out_requests": left_out_sentence(left_out_summary(metrics.left_out), formatter),
     }
 
@@ -255,8 +261,10 @@ def drawing_key(window: str, chart: Chart, size: str) -> str:
     return f"{window}/{chart.name}.{size}"
 
 
-def _chart_variables(chart: Chart, window: str, timezone: str) -> dict[str, Any]:
-    live = {"datasets": chart.rows, "lines": chart.tips.lines, "tips": chart.tips.values, **chart.specs}
+def chart_variables(chart: Chart, window: str, timezone: str) -> dict[str, Any]:
+    """Return the variables of a chart, with placeholders for its drawings."""
+    tips = {"lines": chart.tips.lines, "tips": chart.tips.values} if chart.tips else {}
+    live = {"datasets": chart.rows, **tips, **chart.specs}
     interactive = json.dumps(live, ensure_ascii=False, separators=(",", ":"))
     return {
         "name": chart.name,

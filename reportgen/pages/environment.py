@@ -27,7 +27,7 @@ from markupsafe import Markup
 
 from reportgen.charts import theme
 from reportgen.charts.sparklines import HEIGHT
-from reportgen.config.types import markdown
+from reportgen.config.types import SCHEME, markdown
 from reportgen.core.errors import RenderError
 from reportgen.core.text import LocaleFormatter, window_title
 from reportgen.core.words import heading
@@ -39,6 +39,17 @@ def intro_html(text: str) -> Markup:
     if not text:
         return Markup()
     return Markup(markdown().render(text))  # noqa: S704 - raw HTML is off, and links that run a script are refused
+
+
+def prose_html(text: str) -> Markup:
+    """Return the Markdown of a panel as HTML. Links that the release may lack are text."""
+    parser = markdown()
+    tokens = parser.parse(text)
+    for child in (child for token in tokens for child in token.children or ()):
+        href = str(child.attrs.get("href", "/"))
+        if href[:1] != "/" and not SCHEME.match(href):
+            del child.attrs["href"]
+    return Markup(parser.renderer.render(tokens, parser.options, {}))  # noqa: S704 - as above
 
 
 class CompiledTemplates(BytecodeCache):

@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -22,6 +23,7 @@ if TYPE_CHECKING:  # reading the source writes CSV, and must not load pandas
     from reportgen.config.chart_notes import ChartNote
     from reportgen.metrics.dataset import Forms
     from reportgen.metrics.figures import Comparison, WindowMetrics
+    from reportgen.metrics.panels import WindowPanel
 
 SCHEMA_VERSION = 1
 PATHS_KEYS = ("path", "visits", "share", "previous", "change")
@@ -34,6 +36,7 @@ def report_json(
     notes: Sequence[Mapping[str, object]],
     about: Mapping[str, Any],
     annotations: "Sequence[ChartNote]" = (),
+    panels: "Sequence[WindowPanel]" = (),
 ) -> bytes:
     """Return ``report.json`` of one window.
 
@@ -106,7 +109,24 @@ def report_json(
             {"number": number, **note.model_dump(mode="json", exclude_none=True)}
             for number, note in enumerate(annotations, start=1)
         ]
+    if any(panel.has_data or panel.problem for panel in panels):
+        report["panels"] = [
+            {
+                "panel": panel.panel.name,
+                "title": panel.panel.title,
+                "renewed": not panel.problem,
+                **({"read_at": utc(panel.read_at)} if panel.read_at and panel.has_data else {}),
+                **({"file": f"panels/{panel.panel.name}.json"} if panel.has_data else {}),
+            }
+            for panel in panels
+            if panel.has_data or panel.problem
+        ]
     return (json.dumps(report, ensure_ascii=False, indent=1, allow_nan=False) + "\n").encode()
+
+
+def utc(moment: datetime) -> str:
+    """Return a moment as files write it: 2026-11-23T16:00:00Z."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _comparison(both: "Comparison") -> dict[str, Any]:
@@ -135,7 +155,7 @@ def daily_csv(metrics: "WindowMetrics", words: Words = USUAL) -> bytes:
     rows = (
         (day.date.isoformat(), day.visits, day.previous, str(day.recorded).lower()) for day in metrics.days
     )
-    return _csv(("date", words.visits, "previous", "recorded"), rows)
+    return csv_bytes(("date", words.visits, "previous", "recorded"), rows)
 
 
 def paths_csv(
@@ -148,14 +168,14 @@ def paths_csv(
     """
     if forms is not None:
         rows = ((*_cells_of(row, total), " ".join(map(_form, forms.get(row.path, ())))) for row in paths)
-        return _csv((*_header(words.path, words), "forms"), rows)
-    return _csv(_header(words.path, words), (_cells_of(row, total) for row in paths))
+        return csv_bytes((*_header(words.path, words), "forms"), rows)
+    return csv_bytes(_header(words.path, words), (_cells_of(row, total) for row in paths))
 
 
 def sections_csv(metrics: "WindowMetrics", words: Words = USUAL) -> bytes:
     """Return one row a section, in the order of the settings, and last *Other*."""
     rows = (_cells_of(row, metrics.total) for row in metrics.sections)
-    return _csv(_header("section", words), rows)
+    return csv_bytes(_header("section", words), rows)
 
 
 def _header(first: str, words: Words) -> tuple[str, ...]:
@@ -163,14 +183,15 @@ def _header(first: str, words: Words) -> tuple[str, ...]:
 
 
 def _cells_of(row: PathTotals, total: int) -> tuple[Any, ...]:
-    return _safe(row.path), row.visits, row.share(total), row.previous, row.change
+    return safe_cell(row.path), row.visits, row.share(total), row.previous, row.change
 
 
 def _form(form: str) -> str:
-    return _safe("".join(quote(char) if char.isspace() else char for char in form))
+    return safe_cell("".join(quote(char) if char.isspace() else char for char in form))
 
 
-def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """Return rows below a header as CSV."""
     content = io.BytesIO()
     text = io.TextIOWrapper(content, encoding="utf-8", newline="")  # bytes take a quarter of a text's memory
     csv.writer(text).writerows(chain([header], rows))
@@ -178,5 +199,6 @@ def _csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     return content.getvalue()
 
 
-def _safe(cell: str) -> str:
+def safe_cell(cell: str) -> str:
+    """Return a text that no spreadsheet runs as a formula."""
     return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -116,31 +117,41 @@ def render(
     templates_dir: Path | None,
     vega: str | None,
     base_path: str = "/",
+    top_paths: int = 100,
 ) -> PageDraft:
     """Return every file of the release, by its path in it, with placeholders for the drawings.
 
     ``templates_dir`` is a directory of templates that override ours; ``vega`` the path of the script that
-    makes charts interactive, if there is one; ``base_path`` the path at which the release is served.
+    makes charts interactive, if there is one; ``base_path`` the path at which the release is served;
+    ``top_paths`` the maximum number of rows of a panel's table.
 
     Raises:
         RenderError: a template is wrong.
 
     """
+    own, variables_of = PageDraft({}, {}, []), dict[str, dict[str, Any]]()
+    style_sheets = ["style.css"]
+    if any(page.panels for page in content):
+        from reportgen.pages.panels import draw_panels  # only a report with panels needs it
+
+        own, variables_of = draw_panels(site, content, top_paths)
+        style_sheets.append("panel.css")
     with translate_template_errors():
-        jinja = environment(templates_dir, site.formatter, site.intro, site=site)
+        jinja = environment(templates_dir, site.formatter, site.intro, style_sheets=style_sheets, site=site)
         script = jinja.get_template("report.js").render().encode()
         script_name = hashed(f"{ASSETS}report.js", script)
-        files = {script_name: script, **_data_files(site, content, dataset)}
+        files = {script_name: script, **_data_files(site, content, dataset), **own.files}
         jinja.globals.update(script=script_name, vega=vega)
         files["404.html"] = jinja.get_template("404.html").render(root=base_path).encode()
         files["robots.txt"] = jinja.get_template("robots.txt").render().encode()
         template = jinja.get_template("report.html")
         for page in content:
             name = page.metrics.window.name
-            variables = page_variables(site, page, root="../", here="")
+            panels = variables_of.get(name, {})
+            variables = page_variables(site, page, root="../", here="") | panels
             files[f"{name}/index.html"] = template.render(variables).encode()
             if name == site.default_window:
-                variables = page_variables(site, page, root="", here=f"{name}/")
+                variables = page_variables(site, page, root="", here=f"{name}/") | panels
                 files["index.html"] = template.render(variables).encode()
     specs = {
         drawing_key(page.metrics.window.name, chart, size): chart.spec_json(size)
@@ -148,7 +159,8 @@ def render(
         for chart in page.charts
         for size in chart.specs
     }
-    return PageDraft(files, specs, [file for page in content for file in _chart_files(site, page)])
+    chart_files = [file for page in content for file in _chart_files(site, page)]
+    return PageDraft(files, {**specs, **own.specs}, chart_files + own.chart_files, own.drawn, own.optional)
 
 
 def draft(
@@ -163,9 +175,18 @@ def draft(
     with watch.stage("charts"):
         site = site_header(config, dataset, now, as_of)
         content = make_pages(compute_figures(dataset), site.formatter, dataset.annotations)
+        if dataset.panels:
+            pairs = zip(content, dataset.panels, strict=True)
+            content = [replace(page, panels=panels) for page, panels in pairs]
     with watch.stage("pages"):
         return render(
-            site, content, dataset, templates_dir=config.templates_dir, vega=vega, base_path=config.base_path
+            site,
+            content,
+            dataset,
+            templates_dir=config.templates_dir,
+            vega=vega,
+            base_path=config.base_path,
+            top_paths=config.top_paths,
         )
 
 
@@ -255,7 +276,7 @@ def _data_files(site: SiteHeader, content: Sequence[Page], dataset: Dataset) -> 
         if page.metrics.sections:
             files[f"{name}/sections.csv"] = exports.sections_csv(page.metrics, words)
         files[f"{name}/report.json"] = exports.report_json(
-            page.metrics, list(map(bare, page.changes)), notes, about, page.annotations
+            page.metrics, list(map(bare, page.changes)), notes, about, page.annotations, page.panels
         )
     return files
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 TEMPLATES = (
     "base.html", "report.html", "404.html", "style.css", "report.js", "robots.txt", "overview.html",
-    "overview.css",
+    "overview.css", "panel.html", "panel.css",
 )  # fmt: skip
 """The files that a user's ``templates_dir`` may override, one by one."""
 

@@ -1,6 +1,5 @@
 """Vega-Lite specifications of users: what is refused, and that none can harm a build or a page."""
 
-import json
 import re
 import time
 from typing import Any
@@ -8,8 +7,7 @@ from typing import Any
 import pytest
 
 from reportgen.charts import own_spec
-from reportgen.charts.own_spec import check_spec, complete_spec, data_of, draw_specs, harmless
-from reportgen.charts.spec import SIZES
+from reportgen.charts.own_spec import check_spec, complete_specs, draw_specs, harmless
 from reportgen.core.errors import PanelError
 from reportgen.core.text import ENGLISH
 from reportgen.sources.panel_queries import PanelRows
@@ -32,15 +30,8 @@ X = {"field": "a", "type": "quantitative"}
 
 def drawings(*specs: dict[str, Any], rows: PanelRows = ROWS, timeout_s: float = 100) -> list[Any]:
     """Return how each specification is drawn, as in a build."""
-    sized = {
-        f"p{at}": {
-            size.name: complete_spec(spec, size.width_px, size.height_px, size.font_px, ENGLISH)
-            | {"datasets": data_of(rows)}
-            for size in SIZES
-        }
-        for at, spec in enumerate(specs)
-    }
-    return list(draw_specs(sized, timeout_s).values())
+    found = draw_specs({f"p{at}": (spec, rows) for at, spec in enumerate(specs)}, ENGLISH, timeout_s)
+    return [found[f"p{at}"] for at in range(len(specs))]
 
 
 @pytest.mark.parametrize(
@@ -149,11 +140,10 @@ def test_what_leads_out_of_a_page_is_removed_from_a_drawing() -> None:
 
 def test_the_theme_is_below_what_the_specification_says() -> None:
     own = {"config": {"axis": {"grid": False}, "background": "white"}, "height": 9, "width": {"step": 5}}
-    spec = complete_spec(own, 100, 50, 12, ENGLISH)
+    spec = complete_specs(own, ENGLISH)["narrow"]
     assert (spec["config"]["background"], spec["height"], spec["width"]) == ("white", 9, {"step": 5})
     assert spec["config"]["axis"]["grid"] is False
     assert spec["config"]["axis"]["labelColor"] == "var(--quiet)"
     assert "autosize" not in spec
-    assert complete_spec(HEAT, 100, 50, 12, ENGLISH)["width"] == 100
-    assert "width" not in complete_spec({"encoding": {"facet": {}}}, 100, 50, 12, ENGLISH)
-    assert json.dumps(spec)
+    assert complete_specs(HEAT, ENGLISH)["narrow"]["width"] == 340
+    assert "width" not in complete_specs({"encoding": {"facet": {}}}, ENGLISH)["wide"]

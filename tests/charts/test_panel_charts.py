@@ -94,7 +94,7 @@ def test_bars_of_series_are_stacked_in_the_colours_of_the_legend() -> None:
 def test_the_value_before_is_a_rule_and_a_negative_bar_leaves_0_to_the_left() -> None:
     chart = CHARTS["previous"]
     assert [row["end"] for row in chart.rows["ends"]] == [8, 0]
-    assert chart.alt == "a 4 (before: 8), b \N{MINUS SIGN}2 (before: \N{EN DASH})."
+    assert chart.alt == "a 4 (previous: 8), b \N{MINUS SIGN}2 (previous: \N{EN DASH})."
     assert painted(svg_of(chart.spec_json("wide")), fill="var(--ink)") == 1
 
 
