@@ -97,7 +97,7 @@ soak: .venv/.installed ## two thousand builds beside readers: nothing may grow (
 fuzz: .fuzz/venv/.installed ## an hour of hostile input led by coverage (SECONDS=450 each of HARNESSES), and many more rows
 	@set -e; for name in $(HARNESSES); do \
 	  PYTHONPATH=. .fuzz/venv/bin/python -m tests.fuzz.run $$name --seconds $(SECONDS); done
-	@FUZZ=long $(PYTEST) tests/faults/test_fuzz_rows.py tests/sources/test_spellings.py
+	@FUZZ=long $(PYTEST) tests/faults/test_fuzz_rows.py tests/metrics tests/sources/test_spellings.py
 	@! find .fuzz/*/finds -type f | grep . # what stands here broke a promise
 
 build: .venv/.installed ## the wheels and the source distributions of reportgen and of the counter, in dist/

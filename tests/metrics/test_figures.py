@@ -5,13 +5,14 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reportgen.core.windows import Span, make_window
 from reportgen.metrics.dataset import smallest_named_change
 from reportgen.metrics.figures import OTHER, Day, WindowMetrics, by_date, colour_slots, stack
 from reportgen.sources.statements import PathTotals, relative_change
+from tests.support.examples import drawn
 from tests.support.figures import read_figures
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def visits(rows: Iterable[Row], first: int, last: int, path: str | None = None) 
     return sum(number for days, name, number in rows if first >= days >= last and path in {None, name})
 
 
-@settings(deadline=None)
+@drawn(30)
 @given(small_tables, windows, st.booleans())
 def test_all_figures_by_day_equal_plain_counting(
     rows: list[Row], window: tuple[str, int], over: bool
@@ -231,7 +232,7 @@ def test_all_figures_by_day_equal_plain_counting(
     assert (metrics.yesterday, metrics.week_ago) == (visits(rows, 1, 1), visits(rows, 7, 7))
 
 
-@settings(deadline=None)
+@drawn(30)
 @given(small_tables, windows, st.booleans(), st.integers(1, 5))
 def test_all_figures_by_path_equal_plain_counting(
     rows: list[Row], window: tuple[str, int], over: bool, top_paths: int
@@ -262,7 +263,7 @@ def test_all_figures_by_path_equal_plain_counting(
     }
 
 
-@settings(deadline=None)
+@drawn(30)
 @given(small_tables, st.lists(st.sampled_from(["/", "/a", "/A"]), unique=True))
 def test_a_stack_splits_each_days_visits_and_loses_none(rows: list[Row], series: Sequence[str]) -> None:
     rows = [*rows, *((1, path, 41) for path in series)]  # so that the build reads these paths
@@ -274,7 +275,7 @@ def test_a_stack_splits_each_days_visits_and_loses_none(rows: list[Row], series:
         assert split[path].tolist() == [visits(rows, at, at, path) for at in range(6, -1, -1)]
 
 
-@settings(deadline=None)
+@drawn(30)
 @given(small_tables, st.lists(st.sampled_from(["/", "/a", "/none"]), unique=True))
 def test_visits_by_date_are_one_row_a_path_in_the_order_asked_for(
     rows: list[Row], asked: Sequence[str]
@@ -293,7 +294,7 @@ tops = st.lists(st.sampled_from([f"/{n}" for n in range(20)]), max_size=8, uniqu
 
 @example(list("abcdefgh"), ["a", "x"], [["x", *"bcdefgh"]])
 @given(tops, tops, st.lists(tops, max_size=4))
-@settings(deadline=None)
+@drawn(30)
 def test_on_two_pages_no_two_paths_share_a_colour_whatever_other_pages_there_are(
     one: list[str], two: list[str], others: list[list[str]]
 ) -> None:

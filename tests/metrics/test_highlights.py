@@ -6,12 +6,13 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.core.text import CLOSE, ENGLISH, OPEN, LocaleFormatter, bare
 from reportgen.core.windows import make_window
 from reportgen.metrics.highlights import comparison_note, sentences
+from tests.support.examples import drawn
 from tests.support.figures import RECORDED, read_figures
 
 TODAY = date(2026, 11, 23)
@@ -329,7 +330,7 @@ tables = st.lists(
 )
 
 
-@settings(deadline=None)
+@drawn(30)
 @given(tables, st.booleans())
 def test_contributions_and_all_other_paths_sum_to_the_change(rows: list[Row], over: bool) -> None:
     """The numbers are read back from the sentence and checked against the table, added by hand."""
@@ -415,7 +416,7 @@ def test_one_complete_day_is_never_the_best() -> None:
     assert beginning("The best day", said([(1, "/", 50)], "2d")) == []
 
 
-@settings(deadline=None)
+@drawn(30)
 @given(tables.flatmap(lambda rows: st.tuples(st.just(rows), st.permutations(rows))))
 def test_the_same_rows_in_any_order_give_the_same_sentences_and_at_most_six(
     orders: tuple[list[Row], list[Row]],

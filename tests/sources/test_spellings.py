@@ -6,7 +6,6 @@
 import csv
 import gzip
 import io
-import os
 import random
 import sqlite3
 from collections import Counter
@@ -19,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 import duckdb
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from reportgen.config.settings import config_from_options, load_config
@@ -29,7 +28,8 @@ from reportgen.pages.exports import paths_csv
 from reportgen.sources.base import CSV_ENDS
 from reportgen.sources.registry import open_source
 from reportgen.sources.spellings import DateReader, number_of, number_reader
-from tests.support.engines import SPAN, TODAY
+from tests.support.engines import SPAN, TODAY, insert_in_duckdb
+from tests.support.examples import drawn
 
 Rows = Sequence[tuple[date, str, int]]
 NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
@@ -42,14 +42,6 @@ ROWS: Rows = [
 LOG = "%d/%b/%Y:%H:%M:%S %z"
 WEST = ZoneInfo("Etc/GMT+9")
 BERLIN = ZoneInfo("Europe/Berlin")
-
-
-def drawn(few: int) -> settings:
-    """Return the settings of Hypothesis: few examples, always the same, or many."""
-    is_long = os.environ.get("FUZZ") == "long"
-    return settings(
-        max_examples=2000 if is_long else few, derandomize=not is_long, deadline=None, database=None
-    )
 
 
 def instant(day: date, hours: float = 23.75) -> datetime:
@@ -132,14 +124,14 @@ def in_duckdb(rows: Sequence[Sequence[object]], folder: Path, date_type: str = "
     file.unlink(missing_ok=True)
     with duckdb.connect(str(file)) as connection:
         connection.execute(f"CREATE TABLE metrics (date {date_type}, path VARCHAR, visits VARCHAR)")
-        connection.executemany("INSERT INTO metrics VALUES (?, ?, ?)", [list(row) for row in rows])
+        insert_in_duckdb(connection, "metrics", rows)
     return f"duckdb:///{file}"
 
 
 def in_parquet(rows: Sequence[Sequence[object]], folder: Path, date_type: str = "VARCHAR") -> str:
     with duckdb.connect() as connection:
         connection.execute(f"CREATE TABLE m (date {date_type}, path VARCHAR, visits VARCHAR)")
-        connection.executemany("INSERT INTO m VALUES (?, ?, ?)", [list(row) for row in rows])
+        insert_in_duckdb(connection, "m", rows)
         connection.execute(f"COPY m TO '{folder}/m.parquet'")
     return f"{folder}/m.parquet"
 

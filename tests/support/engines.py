@@ -59,6 +59,15 @@ def day(number: int) -> date:
     return TODAY - timedelta(days=number)
 
 
+def insert_in_duckdb(
+    connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Sequence[object]]
+) -> None:
+    """Insert the rows with one statement, which takes a tenth of the time of one for each row."""
+    if rows:
+        places = ", ".join(["(?, ?, ?)"] * len(rows))
+        connection.execute(f'INSERT INTO "{table}" VALUES {places}', [cell for row in rows for cell in row])
+
+
 class Engine:
     """Stores rows in one engine and opens a source on them."""
 
@@ -104,11 +113,7 @@ class Engine:
         database = str(self.folder / "m.duckdb") if self.stores_in == "duckdb" else ":memory:"
         with duckdb.connect(database) as connection:
             connection.execute(ddl)
-            if rows:  # in one statement, which takes a tenth of the time of one for each row
-                places = ", ".join(["(?, ?, ?)"] * len(rows))
-                connection.execute(
-                    f'INSERT INTO "{table}" VALUES {places}', [cell for row in rows for cell in row]
-                )
+            insert_in_duckdb(connection, table, rows)
             if self.stores_in == "duckdb":
                 return f"{self.name.replace('-', '+')}:///{database}"
             if self.stores_in == "spark":
