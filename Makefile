@@ -16,8 +16,8 @@ COVERAGE ?=
 PYTEST ?= .venv/bin/pytest
 PARALLEL := -n logical --dist worksteal
 QUICK := not slow
-SECONDS ?= 450
-HARNESSES ?= url config settings intro sqlite duckdb request rows
+SECONDS ?= 400
+HARNESSES ?= url config settings intro sqlite duckdb request rows panel
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
 export PYTHONDONTWRITEBYTECODE := # otherwise each process that a test starts compiles the program again
@@ -94,7 +94,7 @@ soak: .venv/.installed ## two thousand builds beside readers: nothing may grow (
 	@$(UV) pip install --quiet --python .fuzz/venv/bin/python -r .fuzz/requirements.txt "atheris==3.0.0"
 	@touch $@
 
-fuzz: .fuzz/venv/.installed ## an hour of hostile input led by coverage (SECONDS=450 each of HARNESSES), and many more rows
+fuzz: .fuzz/venv/.installed ## an hour of hostile input led by coverage (SECONDS=400 each of HARNESSES), and many more rows
 	@set -e; for name in $(HARNESSES); do \
 	  PYTHONPATH=. .fuzz/venv/bin/python -m tests.fuzz.run $$name --seconds $(SECONDS); done
 	@FUZZ=long $(PYTEST) tests/faults/test_fuzz_rows.py tests/metrics tests/sources/test_spellings.py

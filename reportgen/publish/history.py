@@ -201,5 +201,5 @@ def _loaded(stored: Mapping[str, Any] | None, state: State) -> BuildResult | Non
         return BuildResult(state, at, **{name: stored[name] for name in ("error", "message", "retry")})
     found: State = "published" if stored["changed"] else "unchanged"
     known = {name: stored[name] for name in ("release", "seconds", "cpu_seconds", "peak_memory_bytes")}
-    details = {"panels": [dict(each) for each in stored.get("panels", ())]}
+    details = {"panels": stored["panels"]} if stored.get("panels") else {}
     return BuildResult(found, at, timings_s=stored.get("timings_s", {}), details=details, **known)

@@ -248,11 +248,11 @@ def test_logs_that_did_not_change_are_read_again_after_a_panel_failed(folder: Pa
 
 
 def test_a_message_shows_no_secret(folder: Path, table: str) -> None:
-    toml = '[sources.shop]\nurl = "postgresql://a:geheim12@127.0.0.1:1/x?password=geheim12"\n'
-    panel("a", "SELECT 'geheim12'::int AS x", "source: shop")
-    panel("b", "SELECT 'geheim12'::int AS x")
+    toml = '[sources.shop]\nurl = "postgresql://a:verborgen12@127.0.0.1:1/x?password=verborgen12"\n'
+    panel("a", "SELECT 'verborgen12'::int AS x", "source: shop")
+    panel("b", "SELECT 'verborgen12'::int AS x")
     found = shown(read(settings(table, toml)))
-    assert "geheim12" not in str(found)
+    assert "verborgen12" not in str(found)
     assert "***" in str(found["b"])
 
 

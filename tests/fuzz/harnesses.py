@@ -25,18 +25,22 @@ from psycopg.conninfo import conninfo_to_dict
 from pydantic import SecretStr, ValidationError
 from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerRequest, parse_request_start_line
 
+from reportgen.config.panels import read_panels
 from reportgen.config.settings import Config, SourceSettings, load_config, url_secrets
 from reportgen.core.cron import next_due
-from reportgen.core.errors import ConfigError, SourceError, mask_logins, scrub
+from reportgen.core.errors import ConfigError, PanelError, SourceError, mask_logins, scrub
 from reportgen.core.text import LocaleFormatter
 from reportgen.core.windows import Span, look_back, make_window
 from reportgen.metrics.dataset import make_windows, read_windows
+from reportgen.metrics.panels import interpret
 from reportgen.pages.context import PATH_SAFE
 from reportgen.pages.environment import intro_html
 from reportgen.pages.exports import paths_csv
 from reportgen.serve.app import CurrentRelease, Handler, application
 from reportgen.serve.release_cache import ReleaseCache, Resource, Variant
+from reportgen.sources.panel_queries import panel_values, read_panel
 from reportgen.sources.registry import open_source
+from reportgen.sources.statements import read_daily
 
 PLANT = "Xyzzy1Plugh2"
 """A password, or a part of one, that no output may contain."""
@@ -368,6 +372,40 @@ def spelled_rows(data: bytes) -> None:
     pipeline.fuzzed(data)
 
 
+def panel(data: bytes) -> None:
+    """Any file of a panel, on SQLite and DuckDB: plain rows or one clear line, and nothing is written."""
+    folder = scratch() / "panels"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.md").write_bytes(data.replace(b"{PLANT}", PLANT.encode()))
+    config = Config(panels_dir=folder)
+    with soon():
+        (found,) = read_panels(config)
+    assert found.title.encode()
+    if found.problem:
+        _one_line(found.problem.removeprefix(f"{folder}/"))
+        return
+    lite, duck, before = databases()
+    window = make_window("7d", TODAY, today_complete=False)
+    for url in (f"sqlite:///{lite}", f"duckdb:///{duck}"):
+        settings = SourceSettings(url=SecretStr(url), statement_timeout_s=1)
+        with soon(), open_source(settings, "UTC", window.span) as source:
+            try:
+                rows = read_panel(source, found.sql or "SELECT 1", panel_values(window, "UTC"), 0.5)
+                json.dumps([rows.columns, rows.rows], allow_nan=False).encode()
+                assert all(len(row) == len(rows.columns) for row in rows.rows)
+                interpret(found, rows, window)
+            except PanelError as exc:
+                _one_line(str(exc))
+            assert read_daily(source, window.span).rows == 3, "the report reads something else"
+        assert _contents(lite.parent) == before, "something was written"
+
+
+def _one_line(text: str) -> None:
+    assert text.strip(), "an empty message"
+    assert "\n" not in text, f"more than one line: {text}"
+    text.encode()  # it can be printed
+
+
 HARNESSES: dict[str, Harness] = {
     "url": source_url,
     "config": configuration,
@@ -377,4 +415,5 @@ HARNESSES: dict[str, Harness] = {
     "duckdb": duckdb_query,
     "request": request,
     "rows": spelled_rows,
+    "panel": panel,
 }

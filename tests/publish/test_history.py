@@ -12,7 +12,14 @@ import pytest
 from reportgen import __version__
 from reportgen.build.pipeline import BuildOptions, run_build
 from reportgen.build.status import due as due_of
-from reportgen.build.status import is_due, is_stale, site_status, status_lines, wants_a_build
+from reportgen.build.status import (
+    is_due,
+    is_stale,
+    site_status,
+    status_lines,
+    wants_a_build,
+    without_details,
+)
 from reportgen.config.settings import Config
 from reportgen.core.errors import ConfigError, OutputBusy, SourceUnavailable
 from reportgen.publish.history import BuildResult, Runs, State, read_runs, record
@@ -186,7 +193,21 @@ def test_the_document_tells_all_that_is_known(tmp_path: Path) -> None:
             "at": "2026-11-23T12:00:00Z", "error": "SourceUnavailable", "message": "db: cannot connect",
             "retry": True,
         },
+        "panels": [],
     }  # fmt: skip
+
+
+def test_panels_that_were_not_renewed_are_kept_and_shown_without_reasons_to_the_public(
+    tmp_path: Path,
+) -> None:
+    panels = [{"panel": "a", "windows": ["7d"], "as_of": "2026-11-22T10:00:00Z", "message": "a.md:3: wrong"}]
+    runs = record(tmp_path, replace(SUCCESS, details={"panels": panels, "rows": 3}))
+    assert read_runs(tmp_path) == runs
+    document = site_status(config(tmp_path), runs, NOON)
+    assert document["panels"] == panels
+    assert "panels" not in document["last_success"]
+    assert "panel         a (7d) is shown as of 2026-11-22T10:00:00Z: a.md:3: wrong" in status_lines(document)
+    assert without_details(document)["panels"] == [panels[0] | {"message": None}]
 
 
 NEVER = ["published     nothing yet", "last success  none", "state         STALE: a build is overdue"]

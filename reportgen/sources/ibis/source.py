@@ -198,8 +198,9 @@ class IbisSource(Source):
             columns = getattr(result, "columns", None) or [column[0] for column in result.description]
             yield [str(name) for name in columns], self.fetch(result)
         except Exception:
-            with suppress(Exception):  # if the connection is lost, the next statement says so
-                self._run_all(self._engine.snapshot)
+            for statements in (("ROLLBACK",), self._engine.snapshot) if self._engine.snapshot else ():
+                with suppress(Exception):  # it is over already; or the connection is lost
+                    self._run_all(statements)
             raise
 
     def cancel(self) -> None:
