@@ -141,7 +141,7 @@ def draw_panels(
             words = (chart.title, chart.alt, " \N{MIDDLE DOT} ".join(about))
             chart_files.append(ChartFile(file, keys["wide"], *words))
         variables[window.name] = {"panels_top": made["top"], "panels": made["bottom"]}
-    return PageDraft(files, specs, chart_files, drawn, optional=specs.keys()), variables
+    return PageDraft(files, specs, chart_files, drawn, optional=frozenset(specs)), variables
 
 
 def _variables(shown: ShownPanel, window: Window, site: SiteHeader, top_paths: int) -> dict[str, Any]:
