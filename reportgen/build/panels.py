@@ -54,11 +54,11 @@ class PanelReader:
         self.panels = read_panels(config)
         self._config, self._last, self._now = config, last, now.astimezone(UTC)
         # The report itself needs the rest of the time.
-        self._end = time.monotonic() + config.build_timeout_s / 2
+        self.end = time.monotonic() + config.build_timeout_s / 2
 
     def __call__(self, source: Source, windows: Sequence[Window]) -> list[list[WindowPanel]]:
         """Return the panels of each window, in their order, read from the open source and the named ones."""
-        queries = _Queries(self._config, source, windows[0], self._end)
+        queries = _Queries(self._config, source, windows[0], self.end)
         shown = [[self._shown(panel, window, queries) for panel in self._of(window)] for window in windows]
         failed = queries.close()
         return [

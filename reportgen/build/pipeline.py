@@ -5,12 +5,12 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reportgen import __version__
 from reportgen.build.status import panel_warning
@@ -34,6 +34,9 @@ from reportgen.pages.templates import templates_digest
 from reportgen.publish.history import BuildResult, record
 from reportgen.publish.release import OutputLock, Release, current_release, is_whole, lock_output, publish
 from reportgen.sources.registry import open_source
+
+if TYPE_CHECKING:  # only panels need it
+    from reportgen.build.panels import PanelReader
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def build(
     """
     watch = watch or Stopwatch()
     imported: dict[str, Any] = {}
-    about_panels: dict[str, Any] = {}
+    failed: list[dict[str, Any]] = []
     if config.import_.logs and as_of is None:
         from reportgen.sources.log_import import import_logs
 
@@ -115,24 +118,14 @@ def build(
         state = source_state(config, now, as_of)
         unchanged = is_current("source_state", state)
         if not unchanged:
-            panels = None
-            if config.panels_dir:
-                from reportgen.build.panels import PanelReader, not_renewed  # only panels need it
-
-                panels = PanelReader(config, last, now)
-            dataset = read_dataset(config, now, as_of, partial(paths_csv, words=config.nouns), panels)
-            for warning in dataset.warnings:
-                watch.warn(warning)
-            if panels and (failed := not_renewed(dataset)):
+            dataset, panels = _read(config, last, now, as_of, watch)
+            if failed := _warn_of_panels(dataset, watch):
                 state = None  # so that the next build tries again
-                about_panels = {"panels": failed}
-                for each in failed:
-                    watch.warn(panel_warning(each))
             shown = fingerprint(config, dataset)
             unchanged = is_current("content", shown)
     if last and unchanged:
         into_bucket(config, last, watch, allow_newer=True)
-        return _result(last, now, watch, peak_memory_bytes(), imported | about_panels, changed=False)
+        return _result(last, now, watch, peak_memory_bytes(), imported, failed, changed=False)
     from reportgen.build.verify import check_files, check_not_emptied, check_not_replaced, check_sums
     from reportgen.core.release_files import packed  # only a new release needs it
 
@@ -140,6 +133,13 @@ def build(
     if not allow_empty:
         check_not_emptied(dataset, last, past=as_of is not None)
     check_sums(dataset)
+    if panels:
+        from reportgen.build.panel_drawings import with_drawings  # only panels need it
+
+        with watch.stage("panels"):
+            dataset = with_drawings(config, dataset, panels)
+        if more := _warn_of_panels(dataset, watch, failed):
+            state, shown, failed = None, fingerprint(config, dataset), more
     live = interactive(watch)
     vega = next(iter(live), None)
     files, held = draw_files(config, dataset, now, as_of, vega, watch, warm=warm)
@@ -157,11 +157,45 @@ def build(
         )
     with watch.stage("publish"):
         peak_bytes = max(held, peak_memory_bytes())
-        about = _about(dataset, watch, shown, state, peak_bytes) | about_panels
+        about = _about(dataset, watch, shown, state, peak_bytes) | _about_panels(failed)
         release = publish(lock, files, about, built_at=now, keep=config.output.keep)
     # After the switch here: a bucket that is down does not delay it, and the next build completes the bucket.
     into_bucket(config, release, watch)
-    return _result(release, now, watch, peak_bytes, imported | about_panels, changed=True)
+    return _result(release, now, watch, peak_bytes, imported, failed, changed=True)
+
+
+def _read(
+    config: Config, last: Release | None, now: datetime, as_of: date | None, watch: Stopwatch
+) -> tuple[Dataset, "PanelReader | None"]:
+    """Return the dataset, and what has read its panels, if there are some."""
+    panels = None
+    if config.panels_dir:
+        from reportgen.build.panels import PanelReader  # only panels need it
+
+        panels = PanelReader(config, last, now)
+    dataset = read_dataset(config, now, as_of, partial(paths_csv, words=config.nouns), panels)
+    for warning in dataset.warnings:
+        watch.warn(warning)
+    return dataset, panels
+
+
+def _warn_of_panels(
+    dataset: Dataset, watch: Stopwatch, known: Sequence[dict[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """Return the panels that were not renewed, if they are not the ``known`` ones, and warn of the others."""
+    if not dataset.panels:
+        return []
+    from reportgen.build.panels import not_renewed  # only panels need it
+
+    failed = not_renewed(dataset)
+    for each in failed:
+        if each not in known:
+            watch.warn(panel_warning(each))
+    return [] if failed == known else failed
+
+
+def _about_panels(failed: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"panels": failed} if failed else {}
 
 
 def draw_files(
@@ -209,6 +243,7 @@ def _result(
     watch: Stopwatch,
     peak_bytes: int,
     imported: Mapping[str, Any],
+    failed: list[dict[str, Any]],
     *,
     changed: bool,
 ) -> BuildResult:
@@ -224,6 +259,7 @@ def _result(
             "path": str(release.path),
             **{name: release.manifest[name] for name in kept if name in release.manifest},
             **imported,
+            **_about_panels(failed),
         },
     )
 

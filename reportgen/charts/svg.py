@@ -75,7 +75,8 @@ class ChartFile:
 class PageDraft:
     """A release without its drawings: files with placeholders, and each drawing's specification by key.
 
-    ``drawn`` are drawings that exist already. Those of ``optional`` need not succeed.
+    ``drawn`` are drawings that exist already. Those of ``optional`` need not succeed; ``warnings`` say which
+    others did not.
     """
 
     files: Mapping[str, bytes]
@@ -83,6 +84,7 @@ class PageDraft:
     chart_files: list[ChartFile]
     drawn: Mapping[str, str] = field(default_factory=dict)
     optional: Collection[str] = ()
+    warnings: Sequence[str] = ()
 
 
 def placeholder(key: str) -> str:
@@ -100,6 +102,8 @@ def insert_svgs(draft: PageDraft, warn: Callable[[str], None] = lambda _: None) 
 
     """
     svgs = dict(draft.drawn)
+    for warning in draft.warnings:
+        warn(warning)
     for key, spec in draft.specs.items():
         try:
             svgs[key] = svg_of(spec)

@@ -88,12 +88,16 @@ def shown_panel(source: WindowPanel, window: Window, site: SiteHeader) -> ShownP
         try:
             result = interpret(panel, source.rows, window)
         except PanelError:  # the file has changed since these rows were read
-            result = Table(source.rows.columns, source.rows.rows)
+            result = _table(source)
     if isinstance(result, Dates):
         return ShownPanel(source, result, dates_chart(panel, result, site.formatter))
     if isinstance(result, Bars) and result.rows:
         return ShownPanel(source, result, bars_chart(panel, result, site.formatter))
     return ShownPanel(source, result, None)
+
+
+def _table(source: WindowPanel) -> Table | None:
+    return Table(source.rows.columns, source.rows.rows) if source.rows else None
 
 
 def _own_chart(source: WindowPanel, formatter: LocaleFormatter) -> Chart:
@@ -112,21 +116,21 @@ def draw_panels(
 ) -> tuple[PageDraft, dict[str, dict[str, Any]]]:
     """Return the files and charts of all panels, and the variables ``panels_top`` and ``panels`` by window.
 
-    Tables have at most ``top_paths`` rows.
-
-    Raises:
-        RenderError: a chart could not be specified.
-
+    Tables have at most ``top_paths`` rows. Of a chart that cannot be specified the table is left.
     """
     files: dict[str, bytes] = {}
     specs: dict[str, str] = {}
     drawn: dict[str, str] = {}
-    chart_files, variables = [], {}
+    chart_files, variables, warnings = [], {}, []
     for page in content:
         window = page.metrics.window
         made: dict[str, list[dict[str, Any]]] = {"top": [], "bottom": []}
         for source in page.panels:
-            shown = shown_panel(source, window, site)
+            try:
+                shown = shown_panel(source, window, site)
+            except Exception as exc:  # noqa: BLE001 - no panel fails a build
+                warnings.append(f"{window.name}: panel {source.panel.name} is shown without its chart: {exc}")
+                shown = ShownPanel(source, _table(source), None)
             made[source.panel.position].append(_variables(shown, window, site, top_paths))
             files |= _data_files(shown, window.name, site.timezone)
             if not (chart := shown.chart):
@@ -141,7 +145,7 @@ def draw_panels(
             words = (chart.title, chart.alt, " \N{MIDDLE DOT} ".join(about))
             chart_files.append(ChartFile(file, keys["wide"], *words))
         variables[window.name] = {"panels_top": made["top"], "panels": made["bottom"]}
-    return PageDraft(files, specs, chart_files, drawn, optional=frozenset(specs)), variables
+    return PageDraft(files, specs, chart_files, drawn, tuple(specs), warnings), variables
 
 
 def _variables(shown: ShownPanel, window: Window, site: SiteHeader, top_paths: int) -> dict[str, Any]:

@@ -160,7 +160,9 @@ def render(
         for size in chart.specs
     }
     chart_files = [file for page in content for file in _chart_files(site, page)]
-    return PageDraft(files, {**specs, **own.specs}, chart_files + own.chart_files, own.drawn, own.optional)
+    return PageDraft(
+        files, {**specs, **own.specs}, chart_files + own.chart_files, own.drawn, own.optional, own.warnings
+    )
 
 
 def draft(
