@@ -17,6 +17,9 @@ from tests.support.services import Service, eventually, serving, write_table
 
 pytestmark = pytest.mark.slow
 
+BUILD_TIMEOUT_S = 8
+"""Time limit of a build: enough for a build on a busy machine, and short enough to wait for."""
+
 CLOCK = """
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -50,7 +53,10 @@ def db() -> Iterator[Database]:
 def service(db: Database, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Give a service that reads from it every second."""
     folder = tmp_path_factory.mktemp("faults")
-    limits = {"REPORTGEN_BUILD_TIMEOUT_S": "4", "REPORTGEN_SOURCE__CONNECT_TIMEOUT_S": "2"}
+    limits = {
+        "REPORTGEN_BUILD_TIMEOUT_S": f"{BUILD_TIMEOUT_S}", "REPORTGEN_SOURCE__CONNECT_TIMEOUT_S": "2",
+        "REPORTGEN_WINDOWS": "7d",
+    }  # fmt: skip
     db.stop()
     with serving(folder, DATABASE_URL=db.url, REPORTGEN_SCHEDULE="1s", **limits) as running:
         yield running
@@ -65,7 +71,7 @@ def test_a_database_that_is_down_at_the_start_is_waited_for(service: Service, db
     assert service.ask("/healthz/fresh").status == 503
     assert service.status()["consecutive_failures"] >= 1
     db.start()
-    service.await_event("release_served")
+    service.await_event("release_served", within_s=60)
     service.await_event("build_published")
     assert service.ask("/").status == 200
     assert service.status()["consecutive_failures"] == 0
@@ -121,7 +127,7 @@ def proxy_fault(mode: str, db: Database) -> Iterator[None]:
         (stopped, "SourceUnavailable", "cannot connect"),
         (frozen, "SourceUnavailable", "timeout"),
         (terminated_during_a_query, "SourceUnavailable", "terminating connection"),
-        (frozen_during_a_query, "TimedOut", str(TimedOut.after(4))),
+        (frozen_during_a_query, "TimedOut", str(TimedOut.after(BUILD_TIMEOUT_S))),
         (lambda db: proxy_fault("cut", db), "SourceUnavailable", "cannot connect"),
         (lambda db: proxy_fault("cut in the middle", db), "SourceUnavailable", "closed the connection"),
         (lambda db: proxy_fault("silent", db), "SourceUnavailable", "timeout"),
@@ -161,7 +167,7 @@ def test_after_these_faults_new_data_is_shown_and_no_password_was_logged(
 def test_an_output_that_disappears_is_made_again(tmp_path: Path) -> None:
     """Readers do not notice. While it cannot be made, the status shows the failure even so."""
     url = write_table(tmp_path / "metrics.csv")
-    with serving(tmp_path, "--source", url, REPORTGEN_SCHEDULE="1s") as service:
+    with serving(tmp_path, "--source", url, REPORTGEN_SCHEDULE="1s", REPORTGEN_WINDOWS="7d") as service:
         service.await_event("release_served")
         page = service.ask("/7d/").body
         shutil.rmtree(tmp_path / "output")
@@ -190,7 +196,9 @@ def test_a_clock_that_is_set_stops_nothing(tmp_path: Path) -> None:
     setting.write_text("0")
     clock = {"LD_PRELOAD": str(tmp_path / "clock.so"), "CLOCK_SET_BY": str(setting)}
     url = write_table(tmp_path / "metrics.csv")
-    with serving(tmp_path, "--source", url, REPORTGEN_SCHEDULE="3s", **clock) as service:
+    with serving(
+        tmp_path, "--source", url, REPORTGEN_SCHEDULE="3s", REPORTGEN_WINDOWS="7d", **clock
+    ) as service:
         service.await_event("build_published")
         for number, (seconds, jump) in enumerate((("-3600", -3600), ("0", 3600)), 1):
             setting.write_text(seconds)

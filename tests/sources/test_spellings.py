@@ -232,7 +232,7 @@ def test_dates_that_are_numbers_are_read_by_their_magnitude(
 
 
 @pytest.mark.slow
-@drawn(40)
+@drawn(15)
 @given(
     st.lists(
         st.tuples(st.integers(-5, 40), st.sampled_from(["/", "/a;b", "/é,", "/日"]), st.integers(0, 10**7)),
@@ -287,7 +287,7 @@ def test_scrambled_lines_are_counted_or_the_build_fails(
 
 
 @pytest.mark.slow
-@drawn(40)
+@drawn(15)
 @given(st.integers(0, 2**32))
 def test_scrambled_cells_are_counted_alike_by_every_engine(
     tmp_path_factory: pytest.TempPathFactory, seed: int
