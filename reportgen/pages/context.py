@@ -270,6 +270,7 @@ def chart_variables(chart: Chart, window: str, timezone: str) -> dict[str, Any]:
         "name": chart.name,
         "title": chart.title,
         "alt": f"{chart.alt} Dates are in the zone {timezone}.",
+        "weekends": "weekends" in chart.rows,
         "svgs": {size: placeholder(drawing_key(window, chart, size)) for size in chart.specs},
         "live": interactive.translate(JSON_ESCAPES),
     }
