@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import islice
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -18,7 +19,7 @@ from reportgen.config.sites import Site, Sites
 from reportgen.core.cron import next_due
 from reportgen.core.release_files import packed
 from reportgen.core.text import LocaleFormatter, visible
-from reportgen.core.windows import Span, today_in
+from reportgen.core.windows import Span, Window, bars_of, today_in
 from reportgen.core.words import Words
 from reportgen.pages.environment import environment, translate_template_errors
 from reportgen.publish.history import read_runs
@@ -118,7 +119,10 @@ def _built(site: Site, name: str, formatter: LocaleFormatter, now: datetime, fai
     built_at = datetime.fromisoformat(report["built_at"])
     checked = runs.last_success.at if runs.last_success else built_at
     expected = next_due(config.schedule, config.zone, checked, config.jitter_s)
-    visits = [day["visits"] for day in report["daily"]]
+    span = Span(date.fromisoformat(report["start"]), date.fromisoformat(report["end"]))
+    window = Window(report["window"], span, (), span.last, today_complete=True, week_start=config.week_start)
+    visits = (day["visits"] for day in report["daily"])
+    drawn = [sum(islice(visits, bar.days)) for bar in bars_of(window)]
     today = today_in(ZoneInfo(report["timezone"]), built_at).isoformat()
     return Row(
         name,
@@ -126,13 +130,13 @@ def _built(site: Site, name: str, formatter: LocaleFormatter, now: datetime, fai
         failed,
         shown=True,
         window=report["window"],
-        span=Span(date.fromisoformat(report["start"]), date.fromisoformat(report["end"])),
+        span=span,
         total=report["total"],
         compared=bool(both["days"] and (both["total"] or both["previous_total"])),
         change=both["change"],
         basis=f"{formatter.number(both['total'])} against {formatter.number(both['previous_total'])} "
         "on complete days",
-        spark=sparklines.bars(visits, running=len(visits) - 1 if today <= report["end"] else None),
+        spark=sparklines.bars(drawn, running=len(drawn) - 1 if today <= report["end"] else None),
         built_at=max(built_at, checked).astimezone(config.zone),
         age=age_of(max(built_at, checked), now),
         overdue=now > expected.overdue_after,

@@ -86,6 +86,16 @@ def test_it_is_as_it_was_before(sites: Sites) -> None:
     assert {path.name: path.read_bytes() for path in SNAPSHOT.iterdir()} == files
 
 
+def test_a_small_chart_of_a_long_window_draws_weeks_or_months(sites: Sites) -> None:
+    good = sites.all[0]
+    for days, bars in ((92, 92), (93, 15), (1100, 37)):
+        more = {"built_at": f"{NOW:%Y-%m-%dT%H:%M:%SZ}"}
+        publish_files(good.config.output.dir, report("good", [1] * days, **more))
+        spark = row_of(good, ENGLISH, NOW).spark
+        assert spark is not None
+        assert spark.width == bars
+
+
 def test_it_says_of_each_site_what_its_last_release_says(sites: Sites) -> None:
     rows = {site.name: row_of(site, ENGLISH, NOW) for site in sites.all}
     good = rows["good"]
