@@ -48,7 +48,7 @@ FAINT = 0.15
 """Opacity (0 to 1) of series that are not selected in the legend."""
 
 RUNNING = 0.4
-"""Opacity (0 to 1) of the fill of a day that is not over."""
+"""Opacity (0 to 1) of the fill of a day that is not over, and of a week or month that lacks days."""
 
 OUTLINE = theme.series_colour(None, "ghost")
 """Colour of the outline of *Other*."""
@@ -104,6 +104,7 @@ def _visits_by(
     colours = [theme.series_colour(None if path is OTHER else slots[path]) for path, _ in series]
     days = bars(metrics, metrics.comparison)
     unit = bar_kind(metrics.window)
+    full = [day.complete and not day.missing and is_whole(metrics.window, day.span) for day in days]
     spike, cut_at = _spike(days)
     rows = [
         {
@@ -112,11 +113,11 @@ def _visits_by(
             "order": at,
             "visits": count,
             **({"height": count * cut_at / spike.visits if day == spike else count} if spike else {}),
-            "running": not day.complete,
-            "outline": OUTLINE if path is OTHER else "var(--paper)" if day.complete else colours[at],
+            "partial": not is_full,
+            "outline": OUTLINE if path is OTHER else "var(--paper)" if is_full else colours[at],
         }
         for at, (path, visits) in enumerate(series)
-        for day, count in zip(days, visits, strict=True)
+        for day, is_full, count in zip(days, full, visits, strict=True)
         if count
     ]
 
@@ -137,17 +138,17 @@ def _visits_by(
             ),
             order=alt.Order("order:Q"),
             opacity=_opacity(),
-            # Today's bars are light with an outline in full colour; *Other* is pale with a thin grey one; the
-            # others have a thin gap around them.
+            # Bars that lack days, and today's, are light with an outline in full colour; *Other* is pale with
+            # a thin grey one; the others have a thin gap around them.
             stroke=alt.Stroke("outline:N", scale=None),
             strokeWidth=alt.StrokeWidth(
                 condition=[
-                    {"test": "datum.running", "value": min(1.5, band_px / 4)},
+                    {"test": "datum.partial", "value": min(1.5, band_px / 4)},
                     {"test": f"datum.outline == '{OUTLINE}'", "value": min(0.75, band_px / 4)},
                 ],
                 value=0.75 if band_px >= MIN_WIDTH_WITH_GAP_PX else 0,
             ),
-            fillOpacity=alt.FillOpacity(condition=[{"test": "datum.running", "value": RUNNING}], value=1),
+            fillOpacity=alt.FillOpacity(condition=[{"test": "datum.partial", "value": RUNNING}], value=1),
         )
         marks = [stacked.add_params(picked), *(_cut_marks() if spike else ())]
         return _by_date(marks, metrics, size, formatter, data)
@@ -319,7 +320,11 @@ def _by_date(
     found = bars(metrics, metrics.comparison)
     known = [bar for bar in found if not metrics.since or bar.span.last >= metrics.since]
     missing = [bar.date for bar in known if not bar.recorded]
-    parts = [bar.date for bar in found if not is_whole(metrics.window, bar.span)]
+    parts = [
+        bar.date
+        for bar in found
+        if not is_whole(metrics.window, bar.span) or 0 < bar.missing < bar.span.days
+    ]
     words = dict.fromkeys(parts, PART) | dict.fromkeys(missing, "no rows")
     if metrics.window.running:
         words[found[-1].date] = "so far"

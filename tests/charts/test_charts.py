@@ -331,7 +331,7 @@ def test_todays_bar_is_marked_so_far_until_the_day_is_over(usual: list[Chart]) -
         assert [label.partition("|")[2] for label in labels] == ["so far", ""]
         assert 'fill-opacity="0.4"' in svgs(running)[size]
         assert 'fill-opacity="0.4"' not in svgs(over)[size]
-    assert {row["date"] for row in running.rows["visits"] if row["running"]} == {TODAY.isoformat()}
+    assert {row["date"] for row in running.rows["visits"] if row["partial"]} == {TODAY.isoformat()}
 
 
 def test_today_is_drawn_as_bars_of_its_first_20_paths() -> None:
@@ -653,7 +653,7 @@ def test_an_axis_follows_the_locale_and_abbreviates_from_100_000_on(
 def test_dates_and_counts_of_a_chart_follow_the_locale() -> None:
     bars, comparison = drawn([(1, "/", 1234), (8, "/", 1000)], "7d", formatter=LocaleFormatter.of("de"))
     assert bars.rows["visits"][0] | {"order": 0} == {
-        "date": "2026-11-22", "series": "s0", "order": 0, "visits": 1234, "running": False,
+        "date": "2026-11-22", "series": "s0", "order": 0, "visits": 1234, "partial": False,
         "outline": "var(--paper)",
     }  # fmt: skip
     assert bars.tips.values["2026-11-22"] == ["So., 22. Nov. 2026", "1.234", "1.234"]
@@ -846,6 +846,15 @@ def test_long_windows_are_drawn_by_week_or_month(days: int, unit: str, bars: int
         svg = svgs(chart)["wide"]
         assert ">so far<" in svg
         assert ">part<" in svg
+
+
+def test_a_week_without_rows_of_each_of_its_days_is_light() -> None:
+    """It would be read as a fall in visits."""
+    (chart,) = stacked([(day, "/", 5) for day in range(93) if day not in {10, 11}], "93d")
+    light = [row["date"] for row in chart.rows["visits"] if row["partial"]]
+    assert light == ["2026-08-23", "2026-11-09", "2026-11-23"]
+    for svg in svgs(chart).values():
+        assert painted(svg, fill_opacity="0.4") == len(light)
 
 
 @pytest.mark.parametrize(

@@ -528,6 +528,17 @@ def test_the_tables_hold_each_day_and_each_path_and_can_be_read_aloud(site: Path
     assert len(rows) == 7 + 16
 
 
+def test_a_long_table_of_days_is_below_the_paths_and_captions_explain_what_is_shaded(table: Path) -> None:
+    page = (built(table, windows=["30d", "year"], default_window="30d").path / "year" / "index.html").read_text()
+    assert page.index('id="paths"') < page.index('id="days"')
+    assert "light bars lack some days of the week" in page
+    assert "weekends shaded" not in page
+    page = (table / "output" / "current" / "30d" / "index.html").read_text()
+    assert page.index('id="days"') < page.index('id="paths"')
+    assert "weekends shaded" in page
+    assert "light bars" not in page
+
+
 def test_a_change_of_a_path_names_the_numbers_behind_it(site: Path) -> None:
     """On a page of one day there is no change to explain."""
     cells = [(cell["title"], text) for cell, text in week(site).matching("td") if "title" in cell]
