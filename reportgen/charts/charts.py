@@ -321,9 +321,7 @@ def _by_date(
     known = [bar for bar in found if not metrics.since or bar.span.last >= metrics.since]
     missing = [bar.date for bar in known if not bar.recorded]
     parts = [
-        bar.date
-        for bar in found
-        if not is_whole(metrics.window, bar.span) or 0 < bar.missing < bar.span.days
+        bar.date for bar in found if not is_whole(metrics.window, bar.span) or 0 < bar.missing < bar.span.days
     ]
     words = dict.fromkeys(parts, PART) | dict.fromkeys(missing, "no rows")
     if metrics.window.running:

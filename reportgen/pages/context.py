@@ -20,7 +20,7 @@ from reportgen.core.windows import Span, bar_kind, bars_of, runs
 from reportgen.core.words import heading
 from reportgen.metrics.dataset import note_sentences
 from reportgen.metrics.figures import WindowMetrics, bars
-from reportgen.metrics.highlights import comparison_note, part_of
+from reportgen.metrics.highlights import comparison_note, days_compared, part_of
 from reportgen.metrics.left_out import excluded_sentence, left_out_sentence, left_out_summary
 from reportgen.sources.statements import PathTotals, relative_change
 
@@ -132,6 +132,7 @@ def page_variables(site: SiteHeader, page: Page, *, root: str, here: str) -> dic
         "figures": list(figures(metrics, formatter)),
         "bar_kind": bar_kind(metrics.window),
         "comparison_note": comparison_note(metrics, formatter),
+        "days_compared": _days_compared(metrics, formatter),
         "changes": [sentence_parts(sentence) for sentence in page.changes],
         "charts": [chart_variables(chart, page.metrics.window.name, site.timezone) for chart in page.charts],
         "annotations": [_note_variables(site, note) for note in page.annotations],
@@ -327,9 +328,15 @@ def _rows(
             "bar": f"{100 * row.visits / largest:.1f}".removesuffix(".0"),
             "compared": bool(row.complete or row.previous),
             "basis": f"{site.formatter.number(row.complete)} against {site.formatter.number(row.previous)} "
-            "on complete days",
+            f"on {_days_compared(metrics, site.formatter)}",
             "spark": sparklines.bars(series.get(row.path, ()), running=running),
         }
+
+
+def _days_compared(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
+    """Return what changes are computed from: all complete days, or the number of those with rows."""
+    both = metrics.comparison
+    return "complete days" if both.in_full else days_compared(both, formatter)
 
 
 def _href(site: SiteHeader, path: str) -> str | None:

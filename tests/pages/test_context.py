@@ -268,4 +268,4 @@ def test_dates_without_rows_are_listed_on_both_sides_of_the_comparison() -> None
 
 def test_a_path_names_the_numbers_behind_its_change() -> None:
     (found,) = page([(0, "/", 5), (1, "/", 1000), (8, "/", 40)])["paths"]
-    assert found["basis"] == "1,000 against 40 on complete days"
+    assert found["basis"] == "1,000 against 40 on 1 of 6 complete days"

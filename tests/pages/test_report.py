@@ -529,11 +529,12 @@ def test_the_tables_hold_each_day_and_each_path_and_can_be_read_aloud(site: Path
 
 
 def test_a_long_table_of_days_is_below_the_paths_and_captions_explain_what_is_shaded(table: Path) -> None:
-    page = (built(table, windows=["30d", "year"], default_window="30d").path / "year" / "index.html").read_text()
+    release = built(table, windows=["30d", "year"], default_window="30d").path
+    page = (release / "year" / "index.html").read_text()
     assert page.index('id="paths"') < page.index('id="days"')
     assert "light bars lack some days of the week" in page
     assert "weekends shaded" not in page
-    page = (table / "output" / "current" / "30d" / "index.html").read_text()
+    page = (release / "30d" / "index.html").read_text()
     assert page.index('id="days"') < page.index('id="paths"')
     assert "weekends shaded" in page
     assert "light bars" not in page
@@ -542,8 +543,8 @@ def test_a_long_table_of_days_is_below_the_paths_and_captions_explain_what_is_sh
 def test_a_change_of_a_path_names_the_numbers_behind_it(site: Path) -> None:
     """On a page of one day there is no change to explain."""
     cells = [(cell["title"], text) for cell, text in week(site).matching("td") if "title" in cell]
-    assert cells[0] == ("94 against 122 on complete days", "\u221223%")
-    assert [text for title, text in cells if title == "4 against 0 on complete days"] == ["new"] * 5
+    assert cells[0] == ("94 against 122 on 4 of 6 complete days", "\u221223%")
+    assert [text for title, text in cells if title == "4 against 0 on 4 of 6 complete days"] == ["new"] * 5
     assert not [cell for cell in _Page(site / "today" / "index.html").all("td") if "title" in cell]
 
 
@@ -608,9 +609,15 @@ def test_charts_are_drawn_in_the_page_in_two_widths_with_a_text_alternative(site
     about = f"{DATES[name]} \u00b7 Europe/Berlin"
     if name == "today":
         about += " \u00b7 paths in the colours of the other pages, grey where they have none"
-    notes = {"7d": ["4 of 6 complete days compared: 2 without rows."]}
-    notes["30d"] = ["26 of 29 complete days compared: 3 without rows."]
-    assert page.texts("p", **{"class": "sub"}) == notes.get(name, []) + [about] * len(charts)
+    else:
+        about += " \u00b7 weekends shaded"
+    compared = {"7d": "4 of 6 complete days", "30d": "26 of 29 complete days"}.get(name, "")
+    without_rows = {"7d": 2, "30d": 3}.get(name)
+    assert page.texts("p", **{"class": "sub"}) == [
+        *[f"{compared} compared: {without_rows} without rows."] * bool(compared),
+        *[about] * len(charts),
+        *[f"Visits of all days \u00b7 change on {compared}"] * bool(compared),
+    ]
     widths = [each["class"] for each in page.all("div") if each.get("class") in {"wide", "narrow"}]
     assert widths == ["wide", "narrow"] * len(charts)
 
