@@ -1,9 +1,8 @@
 """Faults of the output directory: a message says what to do, and the last release stays."""
 
+import importlib
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +13,12 @@ from pathlib import Path
 import pytest
 
 from reportgen.core.errors import PublishError
+from reportgen.core.processes import run_in_child
 from reportgen.publish.release import RELEASE_ID, current_release, is_whole, lock_output, publish
 from reportgen.serve.app import CurrentRelease
 from tests.support import disks
 from tests.support.calls import KEEP, NOON, base, damaged, leftovers, put
+from tests.support.commands import NOBODY
 from tests.support.services import Service, eventually, publish_files, serving, site_files, write_table
 
 LARGE = {f"{n}.html": os.urandom(9000 * n + 1) for n in range(6)} | {"7d/index.html": b"<p>"}
@@ -77,22 +78,21 @@ def test_a_disk_that_is_full_at_any_write(tmp_path: Path, scarce: str) -> None:
     assert failed > 5
 
 
-AS_NOBODY = """
-import os, sys
-from pathlib import Path
-import encodings.ascii, encodings.idna
-from reportgen.core.errors import PublishError
-from tests.support.calls import put
-os.setgroups([])
-os.setgid(65534)
-os.setuid(65534)
-try:
-    print(put(Path(sys.argv[1]), int(sys.argv[2])).id)
-except PublishError as exc:
-    print(exc)
-    sys.exit(1)
-"""
-"""A publication by another user, because root may write everywhere."""
+def as_nobody(root: Path, number: int) -> tuple[str, bool]:
+    """Publish as another user, because root may write everywhere; return the release or what went wrong."""
+
+    def work() -> tuple[str, bool]:
+        for name in ("encodings.ascii", "encodings.idna"):  # that user may not be able to read them
+            importlib.import_module(name)
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        try:
+            return put(root, number).id, True
+        except PublishError as exc:
+            return str(exc), False
+
+    return run_in_child(work)[0]
 
 
 @pytest.fixture
@@ -112,26 +112,22 @@ def test_a_part_of_the_output_that_this_user_may_not_write(shared: Path, closed:
     root.mkdir()
     root.chmod(0o777)
 
-    def nobody(number: int) -> "subprocess.CompletedProcess[str]":
-        command = [sys.executable, "-c", AS_NOBODY, str(root), str(number)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-    first = nobody(0)
-    assert first.returncode == 0, first.stderr
+    first, published = as_nobody(root, 0)
+    assert published, first
     owner = (root / closed).stat()
     mode = owner.st_mode & 0o7777
     os.chown(root / closed, 0, 0)
     (root / closed).chmod(0o755)
-    done = nobody(1)
-    assert done.returncode == 1, done
+    says, published = as_nobody(root, 1)
+    assert not published
     for text in ("Permission denied", str(root / closed), "Let this user write there", "--output"):
-        assert text in done.stdout
+        assert text in says
     release = current_release(root)
     assert release is not None
-    assert (release.id, is_whole(release)) == (first.stdout.strip(), True)
+    assert (release.id, is_whole(release)) == (first, True)
     os.chown(root / closed, owner.st_uid, owner.st_gid)
     (root / closed).chmod(mode)
-    assert nobody(2).returncode == 0
+    assert as_nobody(root, 2)[1]
     assert leftovers(root) == []
 
 
