@@ -59,20 +59,21 @@ class PanelReader:
     def __call__(self, source: Source, windows: Sequence[Window]) -> list[list[WindowPanel]]:
         """Return the panels of each window, in their order, read from the open source and the named ones."""
         queries = _Queries(self._config, source, windows[0], self.end)
-        shown = [[self._shown(panel, window, queries) for panel in self._of(window)] for window in windows]
-        failed = queries.close()
-        return [
-            [
-                self.last_state(each.panel, window, reason(each.panel, failed[each.panel.source]))
-                if each.panel.source in failed and not each.problem
-                else each
-                for each in panels
-            ]
-            for window, panels in zip(windows, shown, strict=True)
+        # Panel by panel: what one does to the connection reaches only those after it.
+        found = [
+            (window, self._shown(panel, window, queries))
+            for panel in self.panels
+            for window in windows
+            if panel.windows is None or window.name in panel.windows
         ]
-
-    def _of(self, window: Window) -> list[Panel]:
-        return [each for each in self.panels if each.windows is None or window.name in each.windows]
+        for name, exc in queries.close().items():
+            found = [
+                (window, self.last_state(each.panel, window, reason(each.panel, exc)))
+                if each.panel.source == name and not each.problem
+                else (window, each)
+                for window, each in found
+            ]
+        return [[each for at, each in found if at is window] for window in windows]
 
     def _shown(self, panel: Panel, window: Window, queries: "_Queries") -> WindowPanel:
         """Return what a window shows of a panel."""

@@ -1,6 +1,7 @@
 """The panels of a build: read once, apart from the report and each other, or shown as they were last."""
 
 import json
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -116,7 +117,7 @@ def test_a_file_that_changes_while_its_panels_are_read_fails_these(folder: Path,
     class Changing(PanelReader):
         def _shown(self, panel: Any, window: Any, queries: Any) -> WindowPanel:
             found = super()._shown(panel, window, queries)
-            (folder / "plans.csv").write_text(f"plan\nPro\n{window.name}\n")
+            (folder / "plans.csv").write_text(f"plan\nPro\n{panel.name}{window.name}\n")
             return found
 
     dataset = read_dataset(config, NOW, None, paths_csv, Changing(config, None, NOW))
@@ -224,6 +225,41 @@ def test_a_build_is_repeated_if_a_panel_would_be_other(folder: Path, table: str)
         admin.execute("ALTER TABLE gone RENAME TO plans")
         renewed = publish_once(config, 8)
         assert (renewed.changed, "panels" in renewed.details) == (True, False)
+
+
+def test_the_report_is_published_whatever_panels_do_to_the_connection(folder: Path, table: str) -> None:
+    """One is too slow, and another session ends the connection while the next one runs."""
+    panel("0", TOP)
+    panel("a", "SELECT pg_sleep(20)")
+    panel("b", "SELECT pg_sleep(2.5) AS b")
+    panel("c", TOP)
+    config = settings(table, panel_timeout_s=3)
+    alone = publish_once(config.model_copy(update={"panels_dir": None}))
+
+    def end_b() -> None:
+        sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%AS b%' AND pid <> $1"
+        with psycopg.connect(table, autocommit=True) as admin:
+            own = admin.info.backend_pid
+            while not ended.wait(0.1):
+                admin.execute(sql.replace("$1", str(own)))
+
+    ended = threading.Event()
+    ending = threading.Thread(target=end_b)
+    ending.start()
+    built = publish_once(config, 1)
+    ended.set()
+    ending.join()
+    messages = {each["panel"]: each["message"] for each in built.details["panels"]}
+    assert messages.keys() == {"a", "b", "c"}
+    assert "took longer than 3 s" in messages["a"]
+    assert "terminating connection" in messages["b"]
+    assert built.changed
+    files = {
+        name for name in json.loads((built.path / "manifest.json").read_text())["files"] if "panels" in name
+    }
+    assert {name for name in files if name.startswith("7d") and name.endswith("json")} == {"7d/panels/0.json"}
+    for name in ("7d/daily.csv", "7d/paths.csv", "30d/daily.csv"):
+        assert (built.path / name).read_bytes() == (alone.path / name).read_bytes()
 
 
 def test_logs_that_did_not_change_are_read_again_after_a_panel_failed(folder: Path) -> None:

@@ -53,11 +53,11 @@ import os, sys
 end = os._exit
 def log_and_end(status):
     with open("loaded", "a") as file:
-        print(*{name.partition(".")[0] for name in sys.modules}, file=file)
+        print(*sys.modules, file=file)
     end(status)
 os._exit = log_and_end
 """
-"""Writes the names of the loaded packages when the process or a forked child ends."""
+"""Writes the names of the loaded modules when the process or a forked child ends."""
 
 COMMAND = "sys.argv = ['reportgen', *{}]; from reportgen.__main__ import command; command()"
 
@@ -70,7 +70,7 @@ def loaded(code: str, folder: Path, **settings: str) -> set[str]:
         cwd=folder, env=environment(**settings), capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    names = set((folder / "loaded").read_text().split())
+    names = {name.partition(".")[0] for name in (folder / "loaded").read_text().split()}
     known = sys.stdlib_module_names | {"cython_runtime", "reportgen", "sitecustomize"}
     return {name for name in names - known if not name.startswith("_")}
 
@@ -91,6 +91,16 @@ def test_a_build_loads_nothing_new(tmp_path: Path) -> None:
     """Neither does its forked child, which draws the charts."""
     found = loaded(COMMAND.format(["build", "--quiet"]), tmp_path)
     assert (found - DRAWING, {"altair", "vl_convert"} <= found) == (set(), True)
+    modules = set((tmp_path / "loaded").read_text().split())
+    assert {"reportgen.pages.report", "reportgen.sources.sample"} <= modules
+    assert [name for name in modules if "panel" in name or name in {"yaml", "markdown_it"}] == []
+
+
+def test_a_build_with_panels_loads_only_yaml_and_markdown_besides(tmp_path: Path) -> None:
+    (tmp_path / "panels").mkdir()
+    (tmp_path / "panels" / "a.md").write_text("---\ntitle: A\n---\n*One*\n```sql\nSELECT 1 AS value\n```\n")
+    found = loaded(COMMAND.format(["build", "--quiet"]), tmp_path)
+    assert found - DRAWING == {"markdown_it", "mdurl", "yaml"}
 
 
 def test_a_build_from_postgresql_loads_its_driver_besides(db: Database, tmp_path: Path) -> None:
