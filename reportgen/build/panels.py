@@ -99,12 +99,12 @@ class PanelReader:
         panel = replace(panel, chart=kind, title=stored.title if panel.problem else panel.title)
         rows = PanelRows(stored.columns, stored.rows, stored.cut, stored.not_finite)
         span = Span(stored.start, stored.end)
-        shown = WindowPanel(panel, span, rows, stored.read_at, stored.vega_lite, problem=problem)
         try:
             interpret(panel, rows, replace(window, span=span))
-        except PanelError:  # the release is of another version
+        except Exception:  # noqa: BLE001 - the release is of another version
             return WindowPanel(panel, window.span, problem=problem)
-        return shown
+        shown = rows if stored.columns else None  # only a specification
+        return WindowPanel(panel, span, shown, stored.read_at, stored.vega_lite, problem=problem)
 
 
 class _Queries:

@@ -7,11 +7,14 @@ from typing import Any
 
 import psycopg
 import pytest
+from pydantic import SecretStr
 
+from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import PanelError
 from reportgen.core.windows import make_window
 from reportgen.sources.base import Source
 from reportgen.sources.panel_queries import PanelRows, differs_by_window, panel_values, read_panel
+from reportgen.sources.registry import open_source
 from reportgen.sources.sample import open_sample
 from reportgen.sources.statements import read_daily
 from tests.support.engines import ENGINES, IBIS_ENGINES, SPAN, TODAY, Engine, day, make_engine
@@ -264,6 +267,44 @@ def test_a_source_of_panels_needs_no_table_of_visits(own_engine: Engine) -> None
             " WHERE placed >= :first GROUP BY 1 ORDER BY 2",
         )
     assert found.rows == [["Pro", 3], ["Team", 5]]
+
+
+CSV_FILES = {
+    "regular": "date,path,visits,country\n2026-11-20,/a,3,de\n2026-11-21,/b,4,\n",
+    "with a preamble": "# Report\n\ndate;path;visits\n2026-11-20;/a;3\n2026-11-21;/b;4\n\nTotal;;7\n",
+    "in UTF-16": "date\tpath\tvisits\n2026-11-20\t/ä\t3\n2026-11-21\t/b\t4\n",
+}
+
+
+@pytest.mark.parametrize("kind", CSV_FILES)
+def test_the_columns_of_csv_files_have_types(kind: str, tmp_path: Path) -> None:
+    """As in the report, lines before the header and lines of totals are left out."""
+    file = tmp_path / "m.csv"
+    file.write_text(CSV_FILES[kind], encoding="utf-16" if kind == "in UTF-16" else "utf-8")
+    settings = SourceSettings(url=SecretStr(str(file)), table="my visits")
+    with open_source(settings, "UTC", SPAN) as source:
+        sql = 'SELECT sum(visits) AS v, max(date) AS d FROM "my visits" WHERE date >= :first'
+        assert read(source, sql).rows == [[7, "2026-11-21"]]
+        if kind == "regular":
+            assert read(source, 'SELECT country AS c FROM "my visits" ORDER BY visits').rows == [
+                ["de"],
+                [None],
+            ]
+
+
+def test_logs_are_read_as_visits_and_what_was_left_out(tmp_path: Path) -> None:
+    agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+    line = f'198.18.0.1 - - [23/Nov/2026:10:00:00 +0000] "GET {{}} HTTP/1.1" {{}} 9 "-" "{agent}"\n'
+    file = tmp_path / "access.log"
+    file.write_text(line.format("/a", 200) * 3 + line.format("/b", 200) + line.format("/x", 404))
+    with open_source(SourceSettings(url=SecretStr(str(file))), "UTC", SPAN) as source:
+        top = "SELECT date, path, sum(visits) AS n FROM metrics WHERE date = :today GROUP BY ALL ORDER BY n"
+        assert read(source, top).rows == [["2026-11-23", "/b", 1], ["2026-11-23", "/a", 3]]
+        errors = "SELECT date, sum(requests) AS n FROM left_out WHERE reason = 'error' GROUP BY ALL"
+        assert read(source, errors).rows == [["2026-11-23", 1]]
+        with pytest.raises(PanelError, match="second statement"):
+            read(source, "SELECT 1) AS a; DROP TABLE visits; SELECT * FROM (SELECT 1")
+        assert read_daily(source, SPAN).visits == {TODAY: 4}
 
 
 @pytest.mark.parametrize("name", IBIS_ENGINES)
