@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from reportgen.build.panels import named_source, reason
-from reportgen.charts.own_spec import check_spec
+from reportgen.build.panels import Queries, reason
+from reportgen.charts.own_spec import draw_specs
 from reportgen.config.panels import Panel
 from reportgen.config.settings import Config
 from reportgen.core.errors import ConfigError, PanelError, mask
-from reportgen.core.text import columns, shorten, visible
+from reportgen.core.text import LocaleFormatter, columns, shorten, visible
 from reportgen.core.windows import Window
 from reportgen.metrics.dataset import make_windows
-from reportgen.metrics.panels import Dates, interpret
+from reportgen.metrics.panels import Dates
 from reportgen.sources.base import Source
-from reportgen.sources.panel_queries import PanelRows, Value, panel_values, read_panel
+from reportgen.sources.panel_queries import PanelRows, Value
 from reportgen.sources.registry import open_source
 
 FIRST_ROWS = 20
@@ -89,22 +89,21 @@ def try_panel(
     if panel.problem:
         raise PanelError(panel.problem)
     with ExitStack() as opened:
+        if source is None and panel.sql and not panel.source:
+            own = open_source(config.source, config.timezone, found[0].span, config.path_rules)
+            source = opened.enter_context(own)
+        queries = Queries(config, source, found[0], float("inf"))
+        opened.callback(queries.close)
         try:
+            rows, result = queries.result(panel, found[0])
             if panel.spec is not None:
-                check_spec(panel.spec)
-            if panel.sql is None:
-                return PanelTrial(panel, found[0], "vega-lite" if panel.spec else "prose")
-            if panel.source:
-                source = opened.enter_context(named_source(config, panel.source, found[0]))
-            elif source is None:
-                own = open_source(config.source, config.timezone, found[0].span, config.path_rules)
-                source = opened.enter_context(own)
-            values = panel_values(found[0], config.timezone)
-            rows = read_panel(source, panel.sql, values, config.panel_timeout_s)
-            result = interpret(panel, rows, found[0])
+                formatter = LocaleFormatter.of(config.locale, config.nouns)
+                drawn = draw_specs({panel.name: (panel.spec, rows)}, formatter, config.panel_timeout_s)
+                if isinstance(error := drawn[panel.name], PanelError):
+                    raise error
         except PanelError as exc:
             raise PanelError(mask(reason(panel, exc), config.secrets)) from None
-    kind = "vega-lite" if panel.spec else result.kind
+    kind = "vega-lite" if panel.spec is not None else result.kind if result else "prose"
     return PanelTrial(panel, found[0], kind, rows, result.left_out if isinstance(result, Dates) else 0)
 
 

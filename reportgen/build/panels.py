@@ -15,7 +15,7 @@ from reportgen.config.settings import Config
 from reportgen.core.errors import PanelError, ReportgenError, mask
 from reportgen.core.windows import Span, Window
 from reportgen.metrics.dataset import Dataset
-from reportgen.metrics.panels import WindowPanel, interpret
+from reportgen.metrics.panels import Result, WindowPanel, interpret
 from reportgen.publish.release import Release, read_published
 from reportgen.sources.base import Source
 from reportgen.sources.panel_queries import (
@@ -58,7 +58,7 @@ class PanelReader:
 
     def __call__(self, source: Source, windows: Sequence[Window]) -> list[list[WindowPanel]]:
         """Return the panels of each window, in their order, read from the open source and the named ones."""
-        queries = _Queries(self._config, source, windows[0], self.end)
+        queries = Queries(self._config, source, windows[0], self.end)
         # Panel by panel: what one does to the connection reaches only those after it.
         found = [
             (window, self._shown(panel, window, queries))
@@ -75,16 +75,12 @@ class PanelReader:
             ]
         return [[each for at, each in found if at is window] for window in windows]
 
-    def _shown(self, panel: Panel, window: Window, queries: "_Queries") -> WindowPanel:
+    def _shown(self, panel: Panel, window: Window, queries: "Queries") -> WindowPanel:
         """Return what a window shows of a panel."""
         if panel.problem:
             return self.last_state(panel, window, panel.problem)
         try:
-            if panel.spec is not None:
-                check_spec(panel.spec)
-            rows = queries.rows(panel, window) if panel.sql else None
-            if rows:
-                interpret(panel, rows, window)
+            rows, _ = queries.result(panel, window)
         except Exception as exc:  # noqa: BLE001 - no panel fails a build
             return self.last_state(panel, window, reason(panel, exc))
         return WindowPanel(panel, window.span, rows, self._now, panel.spec)
@@ -107,16 +103,30 @@ class PanelReader:
         return WindowPanel(panel, span, shown, stored.read_at, stored.vega_lite, problem=problem)
 
 
-class _Queries:
+class Queries:
     """Runs the queries of a build; one that does not differ by window only once."""
 
-    def __init__(self, config: Config, source: Source, window: Window, end: float) -> None:
+    def __init__(self, config: Config, source: Source | None, window: Window, end: float) -> None:
         self._config, self._window, self._end = config, window, end
-        self._sources: dict[str | None, Source | Exception] = {None: source}
+        self._sources: dict[str | None, Source | Exception] = {None: source} if source else {}
         self._found: dict[str, PanelRows] = {}
         self._late: dict[str, Exception] = {}
 
-    def rows(self, panel: Panel, window: Window) -> PanelRows:
+    def result(self, panel: Panel, window: Window) -> tuple[PanelRows | None, Result | None]:
+        """Return the rows of a panel, and what their columns make of them; nothing without a query.
+
+        Raises:
+            PanelError: the specification, the query or its result is wrong, or there is no time left.
+
+        """
+        if panel.spec is not None:
+            check_spec(panel.spec)
+        if panel.sql is None:
+            return None, None
+        rows = self._rows(panel, panel.sql, window)
+        return rows, interpret(panel, rows, window)
+
+    def _rows(self, panel: Panel, sql: str, window: Window) -> PanelRows:
         """Return the rows of a panel's query.
 
         Raises:
@@ -127,7 +137,7 @@ class _Queries:
             raise self._late[panel.name]
         if panel.name in self._found:
             return self._found[panel.name]
-        sql, source, start = panel.sql or "", self._source(panel.source), time.monotonic()
+        source, start = self._source(panel.source), time.monotonic()
         limit_s = min(self._config.panel_timeout_s, self._end - start)
         if limit_s <= 0:
             raise PanelError("not read: half of build_timeout_s had passed before it.")

@@ -357,4 +357,10 @@ def test_a_panel_is_shown_while_it_is_written(folder: Path, run: Run) -> None:
     assert wrong.stderr == 'error: plans.md:3: :frist is not a known value. Did you mean "first"?\n'
     assert json.loads(run("panel", "plans.md", "--json").stdout)["error"] == "PanelError"
     assert run("panel", "plans.md", "--window", "8d").returncode == 2
+    spec = '{"mark": "MARK", "encoding": {"x": {"field": "a", "type": "nominal"}}}'
+    for mark, line in (("bar", "vega-lite, 1 row"), ("nix", "")):
+        file.write_text(f"```sql\nSELECT 1 AS a\n```\n```vega-lite\n{spec.replace('MARK', mark)}\n```\n")
+        drawn = run("panel", "plans.md")
+        assert line in [*drawn.stdout.splitlines(), ""]
+        assert drawn.stderr.startswith("" if line else "error: plans.md: vega-lite: ")
     assert run("panel", "gone.md").stderr == "error: gone.md: no such file. Name an existing one.\n"
