@@ -67,6 +67,9 @@ OnlyOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 
+DEMO_PANELS = Path(__file__).parents[1] / "sample/panels"
+"""The panels of the sample site: two of examples/panels."""
+
 app = typer.Typer(
     name="reportgen",
     help="Build static reports from a table metrics(date, path, visits).",
@@ -434,7 +437,8 @@ def demo(
 ) -> None:
     """Build the sample site and serve it."""
     with reporting(as_json=as_json):
-        settings = config_from_options(_options("sample", output, {"host": host, "port": port}))
+        panels = {"panels_dir": DEMO_PANELS}
+        settings = config_from_options(_options("sample", output, {"host": host, "port": port}) | panels)
         listening = None
         if serve:
             from reportgen.serve.server import address_of, check_exposure, listen
