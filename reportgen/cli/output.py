@@ -146,7 +146,8 @@ def print_import(result: "ImportResult", *, as_json: bool, dry_run: bool) -> Non
         typer.echo(f"left out: {text}")
     for file, line, reason, path in result.examples:
         shown_path = f": {row_example([path])}" if path else ""
-        typer.echo(f"example: {file}: line {line}, {REASON_WORDS[reason]}{shown_path}")
+        words = REASON_WORDS[reason].format(paths=ENGLISH.words.paths)
+        typer.echo(f"example: {file}: line {line}, {words}{shown_path}")
 
 
 def _imported(counts: Mapping[str, int]) -> str:

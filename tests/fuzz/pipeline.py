@@ -121,7 +121,7 @@ def undrawn(config: Config, case: Case) -> tuple[dict[str, bytes], dict[str, lis
     ]
     said = {page.metrics.window.name: list(page.changes) for page in content}
     draft = report.render(site, content, dataset, templates_dir=None, vega=None)
-    return {**draft.files, **dataset.files}, said
+    return {**draft.files, **dataset.files("paths")}, said
 
 
 def check_case(case: Case) -> None:
