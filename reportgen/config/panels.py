@@ -112,12 +112,13 @@ def read_panels(config: Config) -> tuple[Panel, ...]:
 
 def read_panel_file(file: Path, config: Config) -> Panel:
     """Return the panel of one file; ``problem`` says why it cannot be used."""
-    name, title = file.stem, _title(file.stem)
+    shown = str(file).encode(errors="backslashreplace").decode()  # a name may hold any bytes
+    name, title = Path(shown).stem, _title(Path(shown).stem)
     if not re.fullmatch(r"\w[\w.-]{0,99}", name, re.ASCII):  # it is a part of addresses
-        name = f"panel-{hashlib.sha256(name.encode(errors='surrogateescape')).hexdigest()[:8]}"
+        name = f"panel-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
         message = 'is not a usable name. Write at most 100 letters and digits of ASCII, ".", "_" or "-".'
-        return Panel(name, title, problem=f"{file}: {message}", file=str(file))
-    panel = Panel(name, title, file=str(file))
+        return Panel(name, title, problem=f"{shown}: {message}", file=shown)
+    panel = Panel(name, title, file=shown)
     try:
         settings, body, line = _split(_read(file))
         panel = replace(panel, title=_given_title(settings.values) or title)
@@ -125,7 +126,7 @@ def read_panel_file(file: Path, config: Config) -> Panel:
         panel = _with_settings(panel, settings, config)
         _check_together(panel, settings)
     except PanelFileError as exc:
-        place = f"{file}:{exc.line}" if exc.line else f"{file}"
+        place = f"{shown}:{exc.line}" if exc.line else shown
         return replace(panel, problem=f"{place}: {exc}")
     return panel
 
@@ -277,6 +278,10 @@ def _spec(text: str, first_line: int) -> Mapping[str, Any]:
 
     try:
         spec = json.loads(text, parse_constant=refuse)
+        json.dumps(spec, ensure_ascii=False, allow_nan=False).encode()  # as the release will hold it
+    except UnicodeEncodeError:
+        message = "not valid JSON: half of a character (a lone surrogate). Write both halves."
+        raise PanelFileError(first_line, message) from None
     except json.JSONDecodeError as exc:
         raise PanelFileError(first_line + exc.lineno - 1, f"not valid JSON: {exc.msg}") from None
     except (ValueError, RecursionError) as exc:

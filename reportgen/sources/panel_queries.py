@@ -86,7 +86,8 @@ def read_panel(
     bound = {name: source.bound_value(name, value) for name, value in values.items()}
     text, named = _with_values(source.escaped(sql), {name: placed for name, (placed, _) in bound.items()})
     given, start = {name: bound[name][1] for name in named}, time.monotonic()
-    errors: tuple[type[BaseException], ...] = (ReportgenError, *source.driver_errors)
+    of_values = (ValueError, ArithmeticError, RecursionError)  # numbers of 5,000 digits, deep JSON
+    errors: tuple[type[BaseException], ...] = (ReportgenError, *of_values, *source.driver_errors)
     try:
         extra_s = timeout_s - source.settings.statement_timeout_s  # instead of the time of a statement
         with (
@@ -162,7 +163,7 @@ def _plain_rows(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> PanelR
 
 def _plain(value: Any) -> Value:
     """Return a value of a driver as text, number or ``None``."""
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float | Decimal):
         return _plain_number(value)
@@ -171,8 +172,9 @@ def _plain(value: Any) -> Value:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).decode(errors="backslashreplace")
     if isinstance(value, list | tuple | dict):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    return str(value)
+        value = json.dumps(value, ensure_ascii=False, default=str)
+    text = str(value)
+    return text if text.isascii() else text.encode(errors="backslashreplace").decode()  # half a character
 
 
 def _plain_number(value: float | Decimal) -> int | float | None:

@@ -102,6 +102,7 @@ SETTINGS = {
     " source, format.",
     "title: x\nchart: pie": '3: chart "pie" is not "bars" or "line" or "stacked" or "area" or "none".'
     " Write one of them.",
+    'title: "\\ud800"': '2: title "\\ud800" is not a UTF-8 text. Write it as UTF-8.',
     "title: [a]": '2: title ["a"] is not a text. Write it in quotes.',
     "title:": '2: title "" is empty. Write a text.',
     "title: x\nwindows:\n  - 7d\n  - 8d": '3: windows "8d" is not one of windows in the settings. They are:'
@@ -160,6 +161,9 @@ BODIES = {
     "```sql\nSELECT 1\n": "1: the sql block does not end. Write a line ``` below it.",
     "\n```sql\n\n```\n": "2: the sql block is empty. Write into it, or leave it out.",
     "```vega-lite\n{\n  'a': 1}\n```": "3: not valid JSON: Expecting property name enclosed in double quotes",
+    '```vega-lite\n{"a": "\\ud800"}\n```':
+        "2: not valid JSON: half of a character (a lone surrogate). Write both halves.",
+    '```vega-lite\n{"a": 1e999}\n```': "2: not valid JSON: Out of range float values are not JSON compliant",
     "```vega-lite\n[]\n```": "2: not a Vega-Lite specification. Write { before it, and } after it.",
     '```vega-lite\n{"a": NaN}\n```': "2: not valid JSON: NaN is not a number of JSON",
     "```vega-lite\n" + "[" * 100_000 + "\n```": "2: not valid JSON: too many brackets inside each other",
@@ -198,9 +202,12 @@ def test_a_directory_that_cannot_be_read_is_one_problem(folder: Path) -> None:
     assert panel.problem == f"{folder}: cannot be read: No such file or directory"
 
 
-@pytest.mark.parametrize("name", ["ü.md", "a b.md", 'a"b.md', "-a.md", "x" * 120 + ".md", "a\nb.md"])
+@pytest.mark.parametrize(
+    "name", ["ü.md", "a b.md", 'a"b.md', "-a.md", "x" * 120 + ".md", "a\nb.md", "\udcff.md"]
+)
 def test_names_that_no_address_can_have_are_problems(folder: Path, name: str) -> None:
     found = read(folder, "x", name)
+    assert f"{found}".encode()
     assert "is not a usable name. Write at most 100 letters and digits of ASCII" in found.problem
     assert found.name.startswith("panel-")
     assert found.name.isascii()

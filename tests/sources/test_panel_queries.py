@@ -102,6 +102,7 @@ def test_values_become_plain(own_engine: Engine) -> None:
 POSTGRES_VALUES: Mapping[str, Any] = {
     "'NaN'::float8": None, "'-Infinity'::float8": None, "'NaN'::numeric": None, "'Infinity'::numeric": None,
     "1e200::numeric * 1e200": None, "10::numeric ^ 30": 1e30, "123e18::numeric": 1.23e20,
+    "'\"\\ud800\"'::json": "\\ud800", "'[\"\\ud800\"]'::json": '["\\ud800"]',
     "true": True,
     "'\\xff41'::bytea": "\\xffA", "ARRAY[1, 2]": "[1, 2]", "'{\"a\": [1]}'::jsonb": '{"a": [1]}',
     "'2026-11-23 14:30'::timestamp": "2026-11-23T14:30:00",
@@ -129,6 +130,13 @@ def test_values_of_every_type_become_plain(
         found = read(source, f"SELECT {', '.join(f'{sql} AS c{at}' for at, sql in enumerate(values))}")
     assert dict(zip(values, found.rows[0], strict=True)) == dict(values)
     assert found.not_finite == list(values.values()).count(None)
+
+
+def test_json_that_python_cannot_hold_is_an_error(pg: str, tmp_path: Path) -> None:
+    engine = Engine("postgres", tmp_path, pg)
+    with engine.open(engine.load(ROWS)) as source:
+        assert fault(source, "SELECT ('[' || repeat('9', 5000) || ']')::json AS a")
+        assert fault(source, "SELECT (repeat('[', 90000) || repeat(']', 90000))::json AS a")
 
 
 def test_names_in_texts_and_comments_are_not_replaced(own_engine: Engine) -> None:
