@@ -286,10 +286,10 @@ def top_paths(
                 axis=None,
                 scale=alt.Scale(domain=[0, most_visits * plot_px / bars_px], nice=False),
             ),
-            tooltip="series:N",
+            tooltip=alt.Tooltip("series:N"),
         )
         bars = base.mark_bar().encode(color=alt.Color("colour:N", scale=None, legend=None))
-        words = base.mark_text(align="left", dx=5).encode(text="count:N")
+        words = base.mark_text(align="left", dx=5).encode(text=alt.Text("count:N"))
         return alt.LayerChart(layer=[bars, words], height=round(size.font_px * 1.8) * len(rows))
 
     tips = {
@@ -331,7 +331,8 @@ def _by_date(
     axis = date_axis([bar.date for bar in found], words, size, formatter, months=months)
     behind = [shade(axis)] if "weekends" in data else []
     behind += mark_layers(data.get("marks", ()), data.get("bands", ()), axis, size)
-    return on_dates((*layers, *marks), axis, len(found), size, behind)
+    placed = on_dates((*layers, *marks), axis, len(found), size, behind)
+    return alt.LayerChart(layer=placed, height=size.height_px)
 
 
 def _spike(days: Sequence[Bar]) -> tuple[Bar | None, float]:
@@ -348,8 +349,8 @@ def _spike(days: Sequence[Bar]) -> tuple[Bar | None, float]:
 def _cut_marks() -> list[alt.Chart]:
     """Return the gap in a cut bar, and the number above it."""
     base = alt.Chart(alt.NamedData("cut"))
-    gap = base.mark_bar(color="var(--paper)").encode(y="from:Q", y2="to:Q")
-    return [gap, base.mark_text(baseline="bottom", dy=-4).encode(y="top:Q", text="count:N")]
+    gap = base.mark_bar(color="var(--paper)").encode(y=alt.Y("from:Q"), y2=alt.Y2("to:Q"))
+    return [gap, base.mark_text(baseline="bottom", dy=-4).encode(y=alt.Y("top:Q"), text=alt.Text("count:N"))]
 
 
 def _points(days: Sequence[Bar], other: Sequence[Bar] = ()) -> Rows:

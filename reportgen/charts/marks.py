@@ -56,7 +56,7 @@ def mark_layers(marks: Rows, bands: Rows, axis: alt.X, size: Size) -> list[alt.C
     base = alt.Chart(alt.NamedData("marks")).encode(x=axis, y=alt.Y(f"{size.name}:Q", scale=None))
     layers = [
         base.mark_rule(color="var(--ghost)", strokeWidth=0.75).encode(y2=alt.value(size.height_px)),
-        base.mark_text(baseline="bottom", dy=-1, color="var(--ink)").encode(text="label:N"),
+        base.mark_text(baseline="bottom", dy=-1, color="var(--ink)").encode(text=alt.Text("label:N")),
     ]
     if bands:
         area = alt.Chart(alt.NamedData("bands")).mark_rect(color="var(--accent)", opacity=BAND)

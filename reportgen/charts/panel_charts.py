@@ -12,6 +12,7 @@ from reportgen.charts.spec import (
     SIZES,
     STROKES,
     Chart,
+    Layers,
     Rows,
     Size,
     Tips,
@@ -81,26 +82,24 @@ def bars_chart(panel: Panel, found: Bars, formatter: LocaleFormatter) -> Chart:
     fitted = {size.name: fitting_labels(names, longest, size) for size in SIZES}
     series, colours = series_names(found.series), _colours(found.series)
 
-    def layout(size: Size) -> alt.LayerChart:
+    def layout(size: Size) -> Layers:
         axis, plot_px = label_axis(fitted[size.name], size)
         bars_px = plot_px - text_width_px(longest, size.font_px) - 10  # behind them are the numbers
         scale = alt.Scale(domain=[low, low + length * (plot_px / bars_px)], nice=False, zero=False)
         rows: dict[str, Any] = {"y": alt.Y("row:N", axis=axis, scale=alt.Scale(domain=[*tips]))}
         ended = alt.Chart(alt.NamedData("ends")).encode(**rows)
         bars = alt.Chart(alt.NamedData("parts")).mark_bar(stroke="var(--paper)", strokeWidth=0.75)
-        color = series_colours(series, colours, size) if series else alt.value(colours[0])
+        color = series_colours(series, colours, size) if series else alt.ColorValue(colours[0])
         layers = [
-            bars.encode(x=alt.X("start:Q", axis=None, scale=scale), x2="end:Q", color=color, **rows),
-            ended.mark_tick(color="var(--paper)", thickness=5).encode(x="before:Q"),
-            ended.mark_tick(color="var(--ink)", thickness=1.5).encode(x="before:Q"),
-            ended.mark_text(align="left", dx=5).encode(x="end:Q", text="text:N"),
-            ended.mark_rect(color="transparent").encode(
-                x=alt.value(0), x2=alt.value("width"), tooltip="row:N"
-            ),
+            bars.encode(x=alt.X("start:Q", axis=None, scale=scale), x2=alt.X2("end:Q"), color=color, **rows),
+            ended.mark_tick(color="var(--paper)", thickness=5).encode(x=alt.X("before:Q")),
+            ended.mark_tick(color="var(--ink)", thickness=1.5).encode(x=alt.X("before:Q")),
+            ended.mark_text(align="left", dx=5).encode(x=alt.X("end:Q"), text=alt.Text("text:N")),
+            ended.mark_rect(color="transparent", x=0, x2="width").encode(tooltip=alt.Tooltip("row:N")),
         ]
         if not found.has_previous:
             del layers[1:3]
-        return alt.LayerChart(layer=layers, height=round(size.font_px * 1.8) * len(shown))
+        return Layers(layers, round(size.font_px * 1.8) * len(shown))
 
     data: dict[str, Rows] = {
         "parts": [
@@ -151,14 +150,14 @@ def dates_chart(panel: Panel, found: Dates, formatter: LocaleFormatter) -> Chart
     ends = [end for stack in stacks for end in _ends(stack)]
     days = Span(found.dates[0], found.dates[-1])
 
-    def layout(size: Size) -> alt.LayerChart:
+    def layout(size: Size) -> Layers:
         base = alt.Chart(alt.NamedData("parts")).encode(
             y=alt.Y("end:Q", axis=_axis(panel, ends), scale=alt.Scale(zero=True)),
             color=series_colours(
                 series, colours, size, reverse=kind != "line", **(STROKES if kind == "line" else {})
             )
             if len(series) > 1
-            else alt.value(colours[0]),
+            else alt.ColorValue(colours[0]),
         )
         complete, today = where_part(base, "complete"), where_part(base, "running")
         if kind == "line":
@@ -180,14 +179,14 @@ def dates_chart(panel: Panel, found: Dates, formatter: LocaleFormatter) -> Chart
                 style = {"line": {"strokeWidth": 2}, "opacity": RUNNING}
             layers = [
                 (each.mark_area if kind == "area" else each.mark_bar)(fillOpacity=opacity, **style).encode(
-                    y2="start:Q"
+                    y2=alt.Y2("start:Q")
                 )
                 for each, opacity in ((complete, 1), (today, RUNNING))[: 1 + found.running]
             ]
         words = {days.last: "so far"} if found.running else {}
         axis = date_axis(found.dates, words, size, formatter)
         behind = [shade(axis)] if data["weekends"] and len(dates) <= MAX_DAYS_DRAWN else []
-        return on_dates(layers, axis, len(dates), size, behind)
+        return Layers(on_dates(layers, axis, len(dates), size, behind), size.height_px)
 
     data: dict[str, Rows] = {
         "parts": [
@@ -222,7 +221,7 @@ def _chart(
     text: str,
     data: Mapping[str, Rows],
     tips: Tips,
-    layout: Callable[[Size], alt.LayerChart],
+    layout: Callable[[Size], Layers],
     formatter: LocaleFormatter,
 ) -> Chart:
     return make_chart(f"panel-{panel.name}", visible(panel.title), text, data, tips, layout, formatter)

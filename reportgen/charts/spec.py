@@ -1,7 +1,8 @@
 """Parts that all charts share: sizes, axes, labels, and the step from Altair to a Vega-Lite specification.
 
 Each chart is specified in a wide and a narrow size, because scaling one SVG down to a phone would shrink its
-text; the page shows the one that fits. :mod:`reportgen.charts.svg` draws them.
+text; the page shows the one that fits. Channels are written as ``alt.Text("name:N")``, because Altair takes
+long to find the class of a bare text. :mod:`reportgen.charts.svg` draws them.
 """
 
 import json
@@ -118,18 +119,27 @@ class Chart:
         return json.dumps(self.specs[size] | {"datasets": self.rows})
 
 
+@dataclass(frozen=True)
+class Layers:
+    """The layers of a chart without a selection. Altair's ``LayerChart`` copies each, which takes long."""
+
+    layers: Sequence[alt.Chart]
+    height_px: int
+
+
 def make_chart(
     name: str,
     title: str,
     text: str,
     rows: Mapping[str, Rows],
     tips: Tips,
-    layout: Callable[[Size], alt.LayerChart],
+    layout: Callable[[Size], "alt.LayerChart | Layers"],
     formatter: LocaleFormatter,
 ) -> Chart:
     """Return a chart with a specification for every size.
 
-    ``layout`` returns the Altair chart of one size, which refers to its data by their names in ``rows``.
+    ``layout`` returns the Altair chart of one size, or its layers, which refer to their data by their names
+    in ``rows``.
 
     Raises:
         RenderError: it cannot be specified.
@@ -221,10 +231,9 @@ def label_axis(names: Sequence[str], size: Size) -> tuple[alt.Axis, float]:
 
 def on_dates(
     layers: Iterable[alt.Chart], axis: alt.X, dates: int, size: Size, behind: Sequence[alt.Chart]
-) -> alt.LayerChart:
+) -> list[alt.Chart]:
     """Return layers on an axis of dates, each of which has a tooltip, in front of those ``behind``."""
-    placed = [layer.encode(x=axis) for layer in (*layers, hover_areas(dates, size))]
-    return alt.LayerChart(layer=[*behind, *placed], height=size.height_px)
+    return [*behind, *(layer.encode(x=axis) for layer in (*layers, hover_areas(dates, size)))]
 
 
 def where_part(base: alt.Chart, name: str) -> alt.Chart:
@@ -239,7 +248,7 @@ def hover_areas(dates: int, size: Size) -> alt.Chart:
     base = alt.Chart(alt.NamedData("dates")).mark_rect(
         color="transparent", stroke="transparent", strokeWidth=gap_px
     )
-    areas: alt.Chart = base.encode(tooltip="date:N")
+    areas: alt.Chart = base.encode(tooltip=alt.Tooltip("date:N"))
     return areas
 
 
@@ -316,11 +325,18 @@ def fitting_labels(paths: Sequence[str], number: str, size: Size) -> list[str]:
     return names
 
 
-def _spec(chart: alt.LayerChart, size: Size, formatter: LocaleFormatter) -> dict[str, Any]:
+def _spec(chart: "alt.LayerChart | Layers", size: Size, formatter: LocaleFormatter) -> dict[str, Any]:
     """Return the specification with our theme, fitted to the whole width of the size."""
     # Fitting includes labels and legend, so every drawing has exactly the width of its size.
     # Attributes are set in place: the method `properties` would copy the whole chart.
-    chart.width, chart.autosize = size.width_px, alt.AutoSizeParams(type="fit-x", contains="padding")
-    spec: dict[str, Any] = chart.to_dict(validate=False)
+    spec: dict[str, Any]
+    if isinstance(chart, Layers):
+        inner = {"top_level": False, "datasets": {}}
+        layers = [layer.to_dict(validate=False, context=dict(inner)) for layer in chart.layers]
+        fit = {"type": "fit-x", "contains": "padding"}
+        spec = {"layer": layers, "height": chart.height_px, "width": size.width_px, "autosize": fit}
+    else:
+        chart.width, chart.autosize = size.width_px, alt.AutoSizeParams(type="fit-x", contains="padding")
+        spec = chart.to_dict(validate=False)
     spec["config"] = theme.vega_config(size.font_px) | {"locale": {"number": formatter.vega_locale()}}
     return spec

@@ -7,6 +7,7 @@ import codecs
 import difflib
 import re
 from datetime import UTC, datetime
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -143,6 +144,7 @@ def _header(name: str) -> str:
     return name
 
 
+@cache
 def markdown() -> "MarkdownIt":
     """Return the parser of intros: Markdown (CommonMark) without raw HTML, images and headings.
 

@@ -275,12 +275,12 @@ def _layout(result: Result | None, columns: Sequence[Column]) -> str:
 
 def _letters(columns: Sequence[Column]) -> int:
     """Return about how many letters a table has beside each other where it is narrowest."""
-    return sum(
-        2 + max([len(word) for word in column.name.split()] + [len(cell.text.head) for cell in column.cells])
-        if column.numeric
-        else 10
+    heads = [max(map(len, column.name.split()), default=0) for column in columns]
+    cells = [
+        max((len(cell.text.head) for cell in column.cells), default=0) if column.numeric else 8
         for column in columns
-    )
+    ]
+    return sum(2 + max(both) for both in zip(heads, cells, strict=True))
 
 
 def _notes(shown: ShownPanel, top_paths: int, formatter: LocaleFormatter) -> Iterator[str]:
