@@ -204,6 +204,10 @@ def harmless(svg: str, prefix: str) -> str:
     svg = re.sub("<[^<>]*>", lambda tag: _own_names(OUTSIDE.sub("", tag[0]), prefix), svg)
     if re.match('<svg[^>]* (?:width|height)="0"', svg):
         raise PanelError("vega-lite: the drawing is empty. Set its width and height")
+    try:
+        theme.with_light_colours(svg)
+    except KeyError as exc:
+        raise PanelError(f"vega-lite: var(--{exc.args[0]}) is not a colour of the report") from None
     if len(svg) > MAX_SVG_BYTES:
         raise PanelError(
             f"vega-lite: the drawing has {len(svg) / 1e6:.1f} MB, of {MAX_SVG_BYTES / 1e6:g} MB that are"

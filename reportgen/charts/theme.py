@@ -53,11 +53,7 @@ def with_light_colours(svg: str) -> str:
     colours = LIGHT | {f"series-{n}": value for n, value in enumerate(SERIES_LIGHT, start=1)}
 
     def coloured(tag: re.Match[str]) -> str:
-        return re.sub(
-            r'"var\(--([\w-]+)\)"',
-            lambda found: f'"{colours[found[1]]}"' if found[1] in colours else found[0],
-            tag[0],
-        )
+        return re.sub(r'"var\(--([\w-]+)\)"', lambda found: f'"{colours[found[1]]}"', tag[0])
 
     return re.sub(r"<[^<>]*>", coloured, svg)
 
