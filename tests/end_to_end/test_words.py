@@ -43,7 +43,9 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case", [case if case == "usual" else pytest.param(case, marks=pytest.mark.slow) for case in CASES]
+)
 def test_a_page_has_only_its_own_words(tmp_path: Path, case: str) -> None:
     rows, settings = CASES[case]
     release = released(tmp_path, rows, words=WORDS, **settings)
