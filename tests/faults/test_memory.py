@@ -19,6 +19,9 @@ LIMIT_BYTES = 232 * 1024**2
 """What a machine of 256 MB leaves to its programs."""
 
 BUILD_BYTES = 160 * 1024**2
+
+SQL = "SELECT date, sum(visits) AS value FROM metrics WHERE date BETWEEN :first AND :last GROUP BY 1"
+SPEC = {"mark": "bar", "encoding": {"x": {"field": "date"}, "y": {"field": "value", "type": "quantitative"}}}
 BUILDS = 8
 
 
@@ -103,8 +106,18 @@ def test_service_and_builds_fit_into_the_smallest_machine(tmp_path: Path) -> Non
             print(f"peak {group.peak_bytes} bytes; CPU seconds {seconds}")  # noqa: T201 - pytest -s shows it
 
 
-def test_a_build_fits_into_160_mib(tmp_path: Path) -> None:
-    """The process with pandas has ended before V8 draws: one process with both would be killed here."""
+@pytest.mark.parametrize("panels", [0, 10])
+def test_a_build_fits_into_160_mib(tmp_path: Path, panels: int) -> None:
+    """The process with pandas has ended before V8 draws: one process with both would be killed here.
+
+    Half of the panels have specifications of their own, which one more process draws.
+    """
+    (tmp_path / "reportgen.toml").touch()
+    for number in range(panels):
+        (tmp_path / "panels").mkdir(exist_ok=True)
+        drawn = f"```vega-lite\n{json.dumps(SPEC)}\n```\n" if number % 2 else ""
+        text = f"---\ntitle: Panel {number}\n---\n```sql\n{SQL}\n```\n{drawn}"
+        (tmp_path / "panels" / f"{number}.md").write_text(text, encoding="utf-8")
     with limited(BUILD_BYTES) as group:
         drop_cached_libraries()
         done = reportgen(tmp_path, "build", "--source", "sample", "--json", first=group.join)
