@@ -213,7 +213,7 @@ VALUES = st.one_of(
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     columns=st.sampled_from(
         ["label value", "label value previous series", "date value series", "value", "a b c"]
