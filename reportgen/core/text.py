@@ -70,8 +70,8 @@ class LocaleFormatter:
         return self._signed_text(value, self._rounded(abs(value), "0.#"), plus=False)
 
     def value(self, value: float, pattern: str | None = None) -> str:
-        """Return a number by a CLDR pattern; without one with at most 3 decimals, or as a power of ten."""
-        if pattern is None and value and not SMALLEST <= abs(value) < LARGEST:
+        """Return a number by a CLDR pattern, or with up to 3 decimals; a very large one as a power of ten."""
+        if abs(value) >= LARGEST or (pattern is None and 0 < abs(value) < SMALLEST):
             text = format_scientific(value, "0.###E0", locale=self.locale)
         else:
             text = format_decimal(value, pattern, locale=self.locale)

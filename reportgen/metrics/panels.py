@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from datetime import date, datetime
 from html import escape
-from math import isfinite
 from typing import Any, NamedTuple
 
 from reportgen.config.panels import Panel
@@ -24,6 +23,9 @@ MAX_CELL = 2 * LONGEST_NAME
 
 BYTES_A_DATE, BYTES_A_VALUE, BYTES_A_CELL = 300, 150, 60
 """What a page takes for a date of a chart, for each of its values, and for a cell beside its text."""
+
+LARGEST_CHANGE = 1e6
+"""Changes from this one on are not shown: the previous value is next to nothing."""
 
 LARGEST = 1e300
 """Largest number that is drawn: sums of 10,000 such numbers are still finite."""
@@ -165,7 +167,7 @@ def change_of(value: Number | None, previous: Number | None) -> float | None:
     if value is None or previous is None or previous <= 0:
         return None
     change = value / previous - 1
-    return change if isfinite(change) else None
+    return change if change < LARGEST_CHANGE else None
 
 
 def page_bytes(source: WindowPanel, result: Result | None, top_paths: int) -> int:

@@ -116,7 +116,7 @@ def draw_panels(
 ) -> tuple[PageDraft, dict[str, dict[str, Any]]]:
     """Return the files and charts of all panels, and the variables ``panels_top`` and ``panels`` by window.
 
-    Tables have at most ``top_paths`` rows. Of a chart that cannot be specified the table is left.
+    Tables have at most ``top_paths`` rows. A panel that cannot be shown is not available.
     """
     files: dict[str, bytes] = {}
     specs: dict[str, str] = {}
@@ -128,10 +128,13 @@ def draw_panels(
         for source in page.panels:
             try:
                 shown = shown_panel(source, window, site)
+                section = _variables(shown, window, site, top_paths)
             except Exception as exc:  # noqa: BLE001 - no panel fails a build
-                warnings.append(f"{window.name}: panel {source.panel.name} is shown without its chart: {exc}")
-                shown = ShownPanel(source, _table(source), None)
-            made[source.panel.position].append(_variables(shown, window, site, top_paths))
+                warnings.append(f"{window.name}: panel {source.panel.name} cannot be shown: {exc}")
+                source = replace(source, rows=None, drawings=None, problem=str(exc) or "unknown")  # noqa: PLW2901
+                shown = ShownPanel(source, None, None)
+                section = _variables(shown, window, site, top_paths)
+            made[source.panel.position].append(section)
             files |= _data_files(shown, window.name, site.timezone)
             if not (chart := shown.chart):
                 continue
@@ -163,7 +166,9 @@ def _variables(shown: ShownPanel, window: Window, site: SiteHeader, top_paths: i
         "text": prose_html(panel.text),
         "chart": chart,
         "figure": _figure(result, shown, formatter) if isinstance(result, OneFigure) else None,
-        "span": source.span if isinstance(result, Dates) or ":" in (panel.sql or "") else None,
+        "span": source.span
+        if isinstance(result, Dates) or (source.has_data and ":" in (panel.sql or ""))
+        else None,
         "columns": columns,
         "rows": list(zip(*(column.cells for column in columns), strict=True)),
         "newest_first": isinstance(result, Dates),

@@ -165,6 +165,17 @@ def test_a_chart_that_cannot_be_drawn_does_not_stop_the_release() -> None:
         insert_svgs(replace(draft, optional=()))
 
 
+def test_a_panel_that_cannot_be_shown_does_not_stop_the_release() -> None:
+    said: list[str] = []
+    wrong = panel("wrong", "value", (1e14,), formats={"value": "0." + "0" * 30})
+    found = files_with([wrong, panel("right", "value", (1e20,), formats={"value": "0.0 %"})], warnings=said)
+    shown = {name: words(section) for name, section in sections(found["7d/index.html"]).items()}
+    assert shown["wrong"] == "Wrong Not available yet: it could not be read."
+    assert "1E20" in shown["right"]
+    assert said[0].startswith("7d: panel wrong cannot be shown: ")
+    assert_valid_page(found["7d/index.html"])
+
+
 def test_rows_of_another_file_are_a_table() -> None:
     """The file has changed since they were read, and the new query fails."""
     found = files_with([panel("a", "label value", ("x", "y"), chart="line", problem="timeout")])
