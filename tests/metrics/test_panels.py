@@ -99,6 +99,5 @@ def test_columns_and_values_that_do_not_fit_are_named(
 
 def test_a_change_is_one_from_a_positive_value() -> None:
     assert change_of(3, 2) == 0.5
-    assert [
-        change_of(*both) for both in [(None, 2), (3, None), (3, 0), (3, -1), (1e300, 1e-300), (4e28, 1)]
-    ] == [None] * 5
+    unknown = [(None, 2), (3, None), (3, 0), (3, -1), (1e300, 1e-300), (4e28, 1)]
+    assert {change_of(*both) for both in unknown} == {None}
