@@ -11,6 +11,7 @@ from pydantic import AwareDatetime, BaseModel
 
 from reportgen.charts.own_spec import check_spec
 from reportgen.config.panels import Panel, read_panels
+from reportgen.config.problems import did_you_mean
 from reportgen.config.settings import Config
 from reportgen.core.errors import PanelError, ReportgenError, mask
 from reportgen.core.windows import Span, Window
@@ -19,9 +20,10 @@ from reportgen.metrics.panels import Result, WindowPanel, interpret
 from reportgen.publish.release import Release, read_published
 from reportgen.sources.base import Source
 from reportgen.sources.panel_queries import (
+    OF_WINDOW,
     PanelRows,
     Value,
-    differs_by_window,
+    named_values,
     panel_values,
     read_panel,
 )
@@ -124,6 +126,11 @@ class Queries:
         if panel.sql is None:
             return None, None
         rows = self._rows(panel, panel.sql, window)
+        known = [name.lower() for name in rows.columns]
+        for setting, given in (("format", panel.formats), ("names", panel.headings)):
+            if unknown := next((name for name in given if name not in known), None):
+                advice = did_you_mean(unknown, known) or f"They are: {', '.join(rows.columns)}."
+                raise PanelError(f'{setting} "{unknown}" is not a column of the query. {advice}')
         return rows, interpret(panel, rows, window)
 
     def _rows(self, panel: Panel, sql: str, window: Window) -> PanelRows:
@@ -147,7 +154,7 @@ class Queries:
             if time.monotonic() - start >= limit_s:
                 self._late[panel.name] = exc
             raise
-        if not differs_by_window(sql):
+        if not named_values(sql) & OF_WINDOW:
             self._found[panel.name] = found
         return found
 

@@ -32,6 +32,7 @@ from reportgen.charts.spec import (
 from reportgen.config.panels import Panel
 from reportgen.core.text import LARGEST, LONGEST_NAME, LocaleFormatter, shorten, visible
 from reportgen.core.windows import MAX_DAYS_DRAWN, Span
+from reportgen.core.words import in_sentence
 from reportgen.metrics.figures import OTHER
 from reportgen.metrics.panels import BarRow, Bars, Dates, Number
 
@@ -80,7 +81,7 @@ def bars_chart(panel: Panel, found: Bars, formatter: LocaleFormatter) -> Chart:
     known = [number for number in numbers if number is not None]
     low, length = min(known), (max(known) - min(known)) or 1
     fitted = {size.name: fitting_labels(names, longest, size) for size in SIZES}
-    series, colours = series_names(found.series), _colours(found.series)
+    series, colours = series_names(panel, found.series), _colours(found.series)
 
     def layout(size: Size) -> Layers:
         axis, plot_px = label_axis(fitted[size.name], size)
@@ -111,7 +112,8 @@ def bars_chart(panel: Panel, found: Bars, formatter: LocaleFormatter) -> Chart:
         ],
     }
     was = value_text(formatter, panel.formats.get("previous"))
-    lines = [("", None), ("Value", None), *([("Previous", None)] if found.has_previous else [])]
+    heads = [visible(panel.heading(column)) for column in ("value", "previous")[: 1 + found.has_previous]]
+    lines = [("", None), *((head, None) for head in heads)]
     tips = {
         series_id(at): [
             shorten(name, LONGEST_NAME),
@@ -122,7 +124,7 @@ def bars_chart(panel: Panel, found: Bars, formatter: LocaleFormatter) -> Chart:
         for at, name in enumerate(names)
     }
     listed = [
-        f"{name} {count}{f' (previous: {old})' if found.has_previous else ''}"
+        f"{name} {count}{f' ({in_sentence(heads[1])}: {old})' if found.has_previous else ''}"
         for name, count, old, *_ in ([*tip, ""] for tip in tips.values())
     ]
     more = (
@@ -139,7 +141,7 @@ def dates_chart(panel: Panel, found: Dates, formatter: LocaleFormatter) -> Chart
     Of many dates, areas are drawn instead of bars. Today is lighter, or dashed, while it is not over.
     """
     show = value_text(formatter, panel.formats.get("value"))
-    series, colours = series_names(found.series), _colours(found.series)
+    series, colours = series_names(panel, found.series), _colours(found.series)
     dates = [day.isoformat() for day in found.dates]
     values = list(zip(*found.series.values(), strict=True))
     kind = "area" if found.kind == "stacked" and len(dates) > MAX_DAYS_DRAWN else found.kind
@@ -276,9 +278,9 @@ def _ends(stack: Sequence[Part]) -> list[Number]:
     return [part.end for part in stack if part.end is not None]
 
 
-def series_names(series: Collection[str | None]) -> list[str]:
-    """Return the name of each series; the only one of a result without such a column is "Value"."""
-    return ["Value"] if list(series) == [""] else labels(list(series))
+def series_names(panel: Panel, series: Collection[str | None]) -> list[str]:
+    """Return the name of each series; the only one of a result without such a column is its values'."""
+    return [visible(panel.heading("value"))] if list(series) == [""] else labels(list(series))
 
 
 def _colours(series: Collection[str | None]) -> list[str]:

@@ -20,6 +20,7 @@ from reportgen.config.chart_notes import Line
 from reportgen.config.problems import Keys, did_you_mean, problem_lines, problems_of, quoted
 from reportgen.config.settings import Config, lines_of_keys, toml_error
 from reportgen.config.types import Text, TextList, markdown, one_of
+from reportgen.core.words import heading
 
 ChartKind = Literal["bars", "line", "stacked", "area", "none"]
 MAX_BYTES = 200_000
@@ -37,8 +38,9 @@ class Panel:
     ``text`` is its prose as Markdown, ``sql`` its query, which begins on ``sql_line`` of ``file``, and
     ``spec`` its own Vega-Lite specification. ``chart`` is ``None`` if the columns of the result decide.
     ``windows`` are the names of the windows that show it, or ``None`` for all. ``source`` names one of
-    ``[sources]``, or is ``None`` for that of the report. ``formats`` has CLDR number patterns by column.
-    ``problem`` says why the file cannot be used, with its place; it is empty if it can.
+    ``[sources]``, or is ``None`` for that of the report. ``formats`` has CLDR number patterns, and
+    ``headings`` words for readers, both by column in lower case. ``problem`` says why the file cannot be
+    used, with its place; it is empty if it can.
     """
 
     name: str
@@ -51,9 +53,14 @@ class Panel:
     position: Literal["top", "bottom"] = "bottom"
     source: str | None = None
     formats: Mapping[str, str] = field(default_factory=dict)
+    headings: Mapping[str, str] = field(default_factory=dict)
     problem: str = ""
     file: str = ""
     sql_line: int = 1
+
+    def heading(self, column: str) -> str:
+        """Return the words for a column of the query, as at the beginning of a sentence."""
+        return self.headings.get(column.lower()) or heading(column)
 
 
 class PanelFileError(Exception):
@@ -64,10 +71,13 @@ class PanelFileError(Exception):
         self.line = line
 
 
-def _formats(value: object) -> object:
-    if not isinstance(value, Mapping):
-        raise ValueError('is not a section. Write a pattern for each column: {revenue: "#,##0.00"}.')  # noqa: TRY004
-    return value
+def _by_column(example: str) -> BeforeValidator:
+    def lower_case(value: object) -> object:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"is not a section. Write {example}.")  # noqa: TRY004
+        return {str(column).lower(): each for column, each in value.items()}
+
+    return BeforeValidator(lower_case)
 
 
 def _format(pattern: str) -> str:
@@ -93,7 +103,12 @@ class PanelSettings(BaseModel):
     position: Annotated[str, one_of("top", "bottom")] = "bottom"
     source: Text | None = None
     format: Annotated[
-        dict[str, Annotated[Text, Field(max_length=100), AfterValidator(_format)]], BeforeValidator(_formats)
+        dict[str, Annotated[Text, Field(max_length=100), AfterValidator(_format)]],
+        _by_column('a pattern for each column: {revenue: "#,##0.00"}'),
+    ] = {}
+    names: Annotated[
+        dict[str, Annotated[Line, Field(max_length=60)]],
+        _by_column("words for each column: {label: Host, value: Visits}"),
     ] = {}
 
 
@@ -309,8 +324,8 @@ def _with_settings(panel: Panel, settings: _FileSettings, config: Config) -> Pan
                 advice = did_you_mean(name, known) or listed
                 message = f"{key} {quoted(name)} is not one of {section} in the settings. {advice}"
                 raise PanelFileError(settings.line_of((key,)), message)
-    chosen = given.model_dump(exclude={"title", "format"}, exclude_unset=True)
-    return replace(panel, **chosen, formats=given.format)
+    chosen = given.model_dump(exclude={"title", "format", "names"}, exclude_unset=True)
+    return replace(panel, **chosen, formats=given.format, headings=given.names)
 
 
 def _check_together(panel: Panel, settings: _FileSettings) -> None:

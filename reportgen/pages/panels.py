@@ -12,7 +12,8 @@ from reportgen.charts.spec import Chart
 from reportgen.charts.svg import ChartFile, PageDraft
 from reportgen.core.errors import PanelError
 from reportgen.core.text import LocaleFormatter, visible
-from reportgen.core.windows import Window
+from reportgen.core.windows import Span, Window
+from reportgen.core.words import in_sentence
 from reportgen.metrics.panels import (
     MAX_COLUMNS,
     BarRow,
@@ -30,7 +31,7 @@ from reportgen.metrics.panels import (
 from reportgen.pages.context import CutPath, Page, SiteHeader, chart_variables, cut_path, drawing_key
 from reportgen.pages.environment import prose_html
 from reportgen.pages.exports import SCHEMA_VERSION, csv_bytes, safe_cell, utc
-from reportgen.sources.panel_queries import PanelRows, Value
+from reportgen.sources.panel_queries import OF_WINDOW, PanelRows, Value, named_values
 
 NARROWEST = 36
 """Maximum number of letters beside each other for a table to fit on a phone; a wider one scrolls."""
@@ -56,9 +57,13 @@ class Column(NamedTuple):
 
 @dataclass(frozen=True)
 class ShownPanel:
-    """A panel of a window with what its rows mean, if it has some, and its chart, if it has one."""
+    """A panel of a window with what its rows mean, if it has some, and its chart, if it has one.
+
+    ``window`` is as it was when the rows were read.
+    """
 
     source: WindowPanel
+    window: Window
     result: Result | None
     chart: Chart | None
 
@@ -81,19 +86,17 @@ def shown_panel(source: WindowPanel, window: Window, site: SiteHeader) -> ShownP
         window = replace(window, span=source.span, today=today, today_complete=False)
     if source.drawings is not None:
         chart = _own_chart(source, site.formatter)
-        return ShownPanel(
-            source, Table(source.rows.columns, source.rows.rows) if source.rows else None, chart
-        )
+        return ShownPanel(source, window, _table(source), chart)
     if source.rows is not None:
         try:
             result = interpret(panel, source.rows, window)
         except PanelError:  # the file has changed since these rows were read
             result = _table(source)
     if isinstance(result, Dates):
-        return ShownPanel(source, result, dates_chart(panel, result, site.formatter))
+        return ShownPanel(source, window, result, dates_chart(panel, result, site.formatter))
     if isinstance(result, Bars) and result.rows:
-        return ShownPanel(source, result, bars_chart(panel, result, site.formatter))
-    return ShownPanel(source, result, None)
+        return ShownPanel(source, window, result, bars_chart(panel, result, site.formatter))
+    return ShownPanel(source, window, result, None)
 
 
 def _table(source: WindowPanel) -> Table | None:
@@ -104,7 +107,7 @@ def _own_chart(source: WindowPanel, formatter: LocaleFormatter) -> Chart:
     """Return the chart of a specification of the panel's own, which is drawn already."""
     panel, spec, rows = source.panel, source.spec or {}, source.rows or PanelRows((), ())
     described = str(spec["description"]) if "description" in spec else ""
-    names = ", ".join(visible(name) for name in rows.columns[:MAX_COLUMNS])
+    names = ", ".join(visible(in_sentence(panel.heading(name))) for name in rows.columns[:MAX_COLUMNS])
     text = described or f"A chart of {formatter.count(len(rows.rows), 'row')}: {names}. The table has them."
     specs = own_spec.complete_specs(spec, formatter)
     data = own_spec.data_of(rows)
@@ -128,14 +131,14 @@ def draw_panels(
         for source in page.panels:
             try:
                 shown = shown_panel(source, window, site)
-                section = _variables(shown, window, site, top_paths)
+                section = _variables(shown, site, top_paths)
             except Exception as exc:  # noqa: BLE001 - no panel fails a build
                 warnings.append(f"{window.name}: panel {source.panel.name} cannot be shown: {exc}")
                 source = replace(source, rows=None, drawings=None, problem=str(exc) or "unknown")  # noqa: PLW2901
-                shown = ShownPanel(source, None, None)
-                section = _variables(shown, window, site, top_paths)
+                shown = ShownPanel(source, window, None, None)
+                section = _variables(shown, site, top_paths)
             made[source.panel.position].append(section)
-            files |= _data_files(shown, window.name, site.timezone)
+            files |= _data_files(shown, site.timezone)
             if not (chart := shown.chart):
                 continue
             keys = {size: drawing_key(window.name, chart, size) for size in chart.specs}
@@ -143,7 +146,7 @@ def draw_panels(
                 specs |= {key: chart.spec_json(size) for size, key in keys.items()}
             else:
                 drawn |= {key: source.drawings[size] for size, key in keys.items()}
-            about = [visible(site.name), site.formatter.span(source.span), site.timezone]
+            about = [visible(site.name), site.formatter.span(_dates(shown) or source.span), site.timezone]
             file = f"{window.name}/panels/{shown.name}.svg"
             words = (chart.title, chart.alt, " \N{MIDDLE DOT} ".join(about))
             chart_files.append(ChartFile(file, keys["wide"], *words))
@@ -151,24 +154,23 @@ def draw_panels(
     return PageDraft(files, specs, chart_files, drawn, tuple(specs), warnings), variables
 
 
-def _variables(shown: ShownPanel, window: Window, site: SiteHeader, top_paths: int) -> dict[str, Any]:
+def _variables(shown: ShownPanel, site: SiteHeader, top_paths: int) -> dict[str, Any]:
     source, formatter = shown.source, site.formatter
     panel, result = source.panel, shown.result
     plain = result is None or isinstance(result, OneFigure)
     columns = [] if plain else list(_columns(shown, formatter, top_paths))[:MAX_COLUMNS]
-    chart = shown.chart and chart_variables(shown.chart, window.name, site.timezone)
+    chart = shown.chart and chart_variables(shown.chart, shown.window.name, site.timezone)
     if chart and not isinstance(result, Dates):
         chart["alt"] = shown.chart and shown.chart.alt
-    zone = ZoneInfo(site.timezone)
+    zone, span = ZoneInfo(site.timezone), _dates(shown)
     return {
         "name": panel.name,
         "title": visible(panel.title),
         "text": prose_html(panel.text),
         "chart": chart,
         "figure": _figure(result, shown, formatter) if isinstance(result, OneFigure) else None,
-        "span": source.span
-        if isinstance(result, Dates) or (source.has_data and ":" in (panel.sql or ""))
-        else None,
+        "span": span,
+        "so_far": span == shown.window.span and shown.window.running,
         "columns": columns,
         "rows": list(zip(*(column.cells for column in columns), strict=True)),
         "newest_first": isinstance(result, Dates),
@@ -185,6 +187,16 @@ def _variables(shown: ShownPanel, window: Window, site: SiteHeader, top_paths: i
             *(["svg"] if chart else []),
         ],
     }
+
+
+def _dates(shown: ShownPanel) -> Span | None:
+    """Return the dates of a panel's rows, if it has some, and they depend on the window."""
+    if not shown.source.has_data:
+        return None
+    named = named_values(shown.source.panel.sql or "") & OF_WINDOW
+    if "last_complete" in named and "last" not in named and not isinstance(shown.result, Dates):
+        return shown.window.complete
+    return shown.window.span if named or isinstance(shown.result, Dates) else None
 
 
 def _figure(result: OneFigure, shown: ShownPanel, formatter: LocaleFormatter) -> dict[str, str]:
@@ -211,18 +223,18 @@ def _columns(shown: ShownPanel, formatter: LocaleFormatter, most: int) -> Iterat
     By date, there is a column for each series.
     """
     result, rows = shown.result, shown.source.rows
-    formats = shown.source.panel.formats
+    panel, formats = shown.source.panel, shown.source.panel.formats
     if isinstance(result, Dates):
         days = [
             Cell(cut_path(formatter.day(day)), str(day.toordinal())) for day in result.dates[: -most - 1 : -1]
         ]
-        yield Column("Date", days, numeric=False)
-        for name, by_date in zip(series_names(result.series), result.series.values(), strict=True):
+        yield Column(visible(panel.heading("date")), days, numeric=False)
+        for name, by_date in zip(series_names(panel, result.series), result.series.values(), strict=True):
             yield _column(name, by_date[: -most - 1 : -1], formatter, formats.get("value"))
         return
     for at, name in enumerate(rows.columns if rows else ()):
         key, values = name.lower(), [row[at] for row in rows.rows[:most]] if rows else []
-        yield _column(name, values, formatter, formats.get(key))
+        yield _column(panel.heading(name), values, formatter, formats.get(key))
         if isinstance(result, Bars) and key == "value" and result.total:
             yield _shares(result.rows[:most], result.total, formatter)
         if isinstance(result, Bars) and key == "previous":
@@ -233,13 +245,12 @@ def _column(name: str, values: Sequence[Value], formatter: LocaleFormatter, patt
     """Return a column of a query. One of numbers is aligned and sorted as numbers are."""
     numbers = [value for value in values if _is_number(value)]
     numeric = len(numbers) == len(values) and any(number is not None for number in numbers)
-    head = visible(name)
     if numeric:
         show = value_text(formatter, pattern)
         cells = [Cell(cut_path(show(value)), "" if value is None else str(value)) for value in numbers]
     else:
         cells = [Cell(cut_path(NONE if value is None else as_text(value))) for value in values]
-    return Column(head[:1].upper() + head[1:], cells, numeric=numeric)
+    return Column(visible(name), cells, numeric=numeric)
 
 
 def _is_number(value: Value) -> TypeGuard[Number | None]:
@@ -306,9 +317,10 @@ def _notes(shown: ShownPanel, top_paths: int, formatter: LocaleFormatter) -> Ite
         yield f"{formatter.count(source.rows.not_finite, 'value')} shown as unknown: NaN or infinite."
 
 
-def _data_files(shown: ShownPanel, window: str, timezone: str) -> dict[str, bytes]:
+def _data_files(shown: ShownPanel, timezone: str) -> dict[str, bytes]:
     """Return the data files of a panel, by their paths in the release."""
-    stem, kind = f"{window}/panels/{shown.name}", shown.result.kind if shown.result else "table"
+    window, kind = shown.window.name, shown.result.kind if shown.result else "table"
+    stem = f"{window}/panels/{shown.name}"
     files = {}
     if shown.source.rows is not None:
         files[f"{stem}.csv"] = panel_csv(shown.source.rows)

@@ -24,9 +24,8 @@ MAX_CHARACTERS = 1_000_000
 """Maximum number of characters of a result's texts; any other value counts as :data:`NUMBER_CHARACTERS`."""
 NUMBER_CHARACTERS = 8
 
-OF_WINDOW = ("first", "last", "previous_first", "previous_last")
+OF_WINDOW = {"first", "last", "last_complete", "previous_first", "previous_last", "previous_last_complete"}
 """The names that have another value in each window."""
-OF_REPORT = ("today", "timezone")
 
 TOKEN = re.compile(
     r"""(?P<skipped>(?<!\w)[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z) | '[^']*(?:'|\Z) | "[^"]*(?:"|\Z) | `[^`]*(?:`|\Z)
@@ -58,20 +57,22 @@ class PanelRows:
 
 def panel_values(window: Window, timezone: str) -> dict[str, date | str | None]:
     """Return the values that a panel's query can name."""
-    previous = window.earlier[0].span if window.earlier else None
+    complete = window.days - window.running
     return {
         "first": window.span.first,
         "last": window.span.last,
-        "previous_first": previous.first if previous else None,
-        "previous_last": previous.last if previous else None,
+        "last_complete": window.span.head(complete).last,
+        "previous_first": window.previous.first,
+        "previous_last": window.previous.last,
+        "previous_last_complete": window.previous.head(complete).last,
         "today": window.today,
         "timezone": timezone,
     }
 
 
-def differs_by_window(sql: str) -> bool:
-    """Return whether a query names a value that is different in each window."""
-    return any(token["name"] in OF_WINDOW for token in TOKEN.finditer(sql))
+def named_values(sql: str) -> set[str]:
+    """Return the names of the values that a query uses."""
+    return {token["name"] for token in TOKEN.finditer(sql) if token["name"]}
 
 
 def read_panel(

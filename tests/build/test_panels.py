@@ -130,6 +130,7 @@ FAULTS: Mapping[str, str] = {
     "SELECT 1 / 0 AS x": "panels/a.md: division by zero",
     "DELETE FROM metrics": "panels/a.md:6: syntax error at or near",
     "SELECT 'x' AS value": 'panels/a.md: row 1: value is "x", which is not a number',
+    "SELECT 1 AS count": 'panels/a.md: names "visits" is not a column of the query. They are: count.',
     "SELECT :nix AS x": "panels/a.md:6: :nix is not a known value",
     "SELECT pg_terminate_backend(pg_backend_pid())": "panels/a.md: terminating connection due to",
 }
@@ -138,7 +139,7 @@ FAULTS: Mapping[str, str] = {
 @pytest.mark.parametrize("sql", FAULTS)
 def test_a_panel_that_fails_changes_no_other_and_no_figure(folder: Path, table: str, sql: str) -> None:
     panel("0", TOP)
-    panel("a", sql)
+    panel("a", sql, "names: {visits: Orders}" if "count" in sql else "")
     panel("b", TOP)
     config = settings(table)
     found = read(config)

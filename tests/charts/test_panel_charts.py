@@ -98,6 +98,14 @@ def test_the_value_before_is_a_rule_and_a_negative_bar_leaves_0_to_the_left() ->
     assert painted(svg_of(chart.spec_json("wide")), fill="var(--ink)") == 1
 
 
+def test_columns_have_the_names_that_the_file_gives() -> None:
+    names = {"value": "Orders", "previous": "Last week"}
+    bars = drawn("label VALUE previous", ("a", 4, 8), headings=names)
+    assert bars.alt == "a 4 (last week: 8)."
+    assert [name for name, _ in bars.tips.lines] == ["", "Orders", "Last week"]
+    assert drawn("date value", (ago(0), 1), headings=names).tips.lines[1][0] == "Orders"
+
+
 def test_a_stack_has_negative_values_below_0_and_the_largest_series_at_0() -> None:
     rows = [(ago(1), value, name) for name, value in {"a": 9, "b": -3, "c": 2, "d": -1, "e": None}.items()]
     chart = drawn("date value series", *rows, chart="stacked")

@@ -16,6 +16,7 @@ windows: [7d, 30d]
 position: top
 source: plans
 format: {value: "€ #,##0.00", rate: 0.0 %}
+names: {Label: Host}
 ---
 From the *Referer* header.
 
@@ -59,6 +60,7 @@ windows = ["7d", "30d"]
 position = "top"
 source = "plans"
 format = { value = "€ #,##0.00", rate = "0.0 %" }
+names = { Label = "Host" }
 +++
 """
     expected = Panel(
@@ -66,7 +68,7 @@ format = { value = "€ #,##0.00", rate = "0.0 %" }
         "The rest.\n\n```python\ncode stays\n```",
         "SELECT host AS label, sum(visits) AS value\nFROM referrers\n", None, "bars",
         ("7d", "30d"), "top", "plans",
-        {"value": "€ #,##0.00", "rate": "0.0 %"}, "", f"{folder}/a.md", 12,
+        {"value": "€ #,##0.00", "rate": "0.0 %"}, {"label": "Host"}, "", f"{folder}/a.md", 13,
     )  # fmt: skip
     assert read(folder, WHOLE) == expected
     assert read(folder, WHOLE.replace("\n", "\r\n").encode("utf-8-sig")) == expected
@@ -99,7 +101,7 @@ def test_files_are_read_in_the_order_of_their_names(folder: Path) -> None:
 SETTINGS = {
     "titel: x": '2: titel is not a key of a panel. Did you mean "title"?',
     "zzz: x": "2: zzz is not a key of a panel. The keys of a panel are: title, chart, windows, position,"
-    " source, format.",
+    " source, format, names.",
     "title: x\nchart: pie": '3: chart "pie" is not "bars" or "line" or "stacked" or "area" or "none".'
     " Write one of them.",
     'title: "\\ud800"': '2: title "\\ud800" is not a UTF-8 text. Write it as UTF-8.',
@@ -111,6 +113,9 @@ SETTINGS = {
     "windows: []": "2: windows [] is empty. Write at least one entry.",
     "position: left": '2: position "left" is not "top" or "bottom". Write one of them.',
     "source: plan": '2: source "plan" is not one of [sources] in the settings. Did you mean "plans"?',
+    "names: Host": '2: names "Host" is not a section. Write words for each column:'
+    " {label: Host, value: Visits}.",
+    "names:\n  label: ''": '3: names.label "" is empty. Write a text.',
     "format: x": '2: format "x" is not a section. Write a pattern for each column: {revenue: "#,##0.00"}.',
     "format:\n  a: '0'\n  b: 'abc'": '4: format.b "abc" is not a number pattern. Write one such as "#,##0.00"'
     ' or "0.0 %".',

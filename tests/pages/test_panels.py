@@ -107,7 +107,8 @@ def test_panels_stand_in_order_before_the_figures_or_after_the_tables(files: dic
 def test_each_kind_says_what_it_shows(files: dict[str, bytes]) -> None:
     shown = {name: words(section) for name, section in sections(files["7d/index.html"]).items()}
     assert shown["prose"] == "Prose Words, a few, and a link or none."
-    assert "Label Value Share github.com 1,204 78.7%" in shown["referrers"]
+    assert "Tue 17 \N{EN DASH} Mon 23 Nov 2026, so far" in shown["referrers"]
+    assert "Host Visits Share github.com 1,204 78.7%" in shown["referrers"]
     assert "<b>\u2400=1+1 12 0.8%" in shown["referrers"]
     assert "€ 980.50 29.0% € 1,100.00 \N{MINUS SIGN}11%" in shown["plans"]
     assert "The thin lines are the previous values." in shown["plans"]
@@ -122,6 +123,21 @@ def test_each_kind_says_what_it_shows(files: dict[str, bytes]) -> None:
     assert "The query has no rows." in shown["empty"]
     assert "timeout" not in files["7d/index.html"].decode()
     assert "no such table" not in files["7d/index.html"].decode()
+
+
+@pytest.mark.parametrize(
+    ("sql", "dates"),
+    [
+        ("SELECT :first, :last_complete", "Tue 17 \N{EN DASH} Sun 22 Nov 2026 \N{MIDDLE DOT} UTC"),
+        ("SELECT :today", ""),
+        ("SELECT visits::int", ""),
+    ],
+)
+def test_a_panel_names_the_dates_of_its_rows(sql: str, dates: str) -> None:
+    shown = panel("a", "label value", ("x", 1), title="One")
+    found = files_with([replace(shown, panel=replace(shown.panel, sql=sql))])
+    about = words(sections(found["7d/index.html"])["a"]).partition(" One Label")[0]
+    assert about == f"One {dates}".strip()
 
 
 def test_data_files_hold_the_rows_as_they_are(files: dict[str, bytes], panels: list[WindowPanel]) -> None:
@@ -276,7 +292,7 @@ def test_charts_of_panels_become_interactive_under_the_policy(site: Published, v
     """By keyboard, too: a bar, a date, and a mark of a specification of the panel's own."""
     reader = visit(site.http("7d/index.html"), size=(1440, 900))
     for name, key, text in (
-        ("referrers", "ArrowRight", "github.com, Value: 1,204"),
+        ("referrers", "ArrowRight", "github.com, Visits: 1,204"),
         ("stacked", "ArrowLeft", "Mon 23 Nov 2026 so far, Search: 10, Direct: 17, Feeds: 24, Mail: 31"),
         ("heat", "ArrowRight", "day: Mon, visits: 0"),
     ):

@@ -13,7 +13,7 @@ from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import PanelError
 from reportgen.core.windows import make_window
 from reportgen.sources.base import Source
-from reportgen.sources.panel_queries import PanelRows, differs_by_window, panel_values, read_panel
+from reportgen.sources.panel_queries import OF_WINDOW, PanelRows, named_values, panel_values, read_panel
 from reportgen.sources.registry import open_source
 from reportgen.sources.sample import open_sample
 from reportgen.sources.statements import read_daily
@@ -339,5 +339,20 @@ def test_the_sample_is_read_by_panels() -> None:
 
 
 def test_the_window_decides_only_where_its_dates_are_named() -> None:
-    assert differs_by_window("SELECT :previous_last AS x")
-    assert not differs_by_window("SELECT ':first' AS x, :today AS y -- :last")
+    assert named_values("SELECT :previous_last AS x, x::text") & OF_WINDOW
+    assert not named_values("SELECT ':first' AS x, :today AS y -- :last") & OF_WINDOW
+
+
+@pytest.mark.parametrize(
+    ("window", "over", "last", "previous"),
+    [
+        ("7d", False, "2026-11-22", "2026-11-15"),
+        ("7d", True, "2026-11-23", "2026-11-16"),  # --as-of
+        ("last-month", False, "2026-10-31", "2026-09-30"),
+        ("month", False, "2026-11-22", "2026-10-22"),
+        ("today", False, "2026-11-22", "2026-11-21"),  # no date: each is before its first
+    ],
+)
+def test_complete_days_can_be_compared(window: str, over: bool, last: str, previous: str) -> None:
+    found = panel_values(make_window(window, TODAY, today_complete=over), "UTC")
+    assert [str(found[name]) for name in ("last_complete", "previous_last_complete")] == [last, previous]

@@ -77,7 +77,14 @@ def of_every_kind() -> list[WindowPanel]:
     steps = [("Visit", 1000, 1.0), ("Cart", 220, 0.22), ("Paid", 31, 0.031)]
     return [
         panel("prose", text="Words, a *few*, and [a link](https://example.com/) or [none](#nowhere)."),
-        panel("referrers", "label value", *hosts, title="Where readers come from", text="From *Referer*."),
+        panel(
+            "referrers",
+            "label value",
+            *hosts,
+            title="Where readers come from",
+            text="From *Referer*.",
+            headings={"label": "Host", "value": "Visits"},
+        ),
         panel("plans", "label value previous", *plans, formats=euro, title="Revenue by plan"),
         panel("countries", "label value series", *places),
         panel("line", "date value", *mail, formats={"value": "0.0"}),
