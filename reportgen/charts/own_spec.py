@@ -112,7 +112,7 @@ def _complete(
         found.setdefault("height", height_px)
         if not isinstance(spec.get("width"), dict):  # {"step": 20} is the width of one bar
             found |= {"width": width_px, "autosize": {"type": "fit-x", "contains": "padding"}}
-    ours = theme.own_config(font_px) | {"locale": {"number": formatter.vega_locale()}}
+    ours = theme.own_config(font_px, width_px) | {"locale": {"number": formatter.vega_locale()}}
     own = spec.get("config")
     return found | {"config": _merged(ours, own) if isinstance(own, dict) else ours}
 

@@ -89,8 +89,10 @@ def vega_config(font_px: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def own_config(font_px: float) -> dict[str, Any]:
+def own_config(font_px: float, width_px: int) -> dict[str, Any]:
     """Return the Vega-Lite configuration of users' charts: that of ours, and what only they show."""
+    columns = round(width_px / font_px / 15)  # of a legend
+    fitting = {"columns": columns, "columnPadding": LEGEND_GAP * font_px}
     ours = vega_config(font_px)
     title = {"titleColor": "var(--quiet)", "titleFontSize": font_px, "titleFontWeight": "normal"}
     axis, legend = (
@@ -99,7 +101,10 @@ def own_config(font_px: float) -> dict[str, Any]:
     text = {"labelColor": "var(--quiet)", "labelFontSize": font_px}
     return ours | {
         "axis": axis | title,
-        "legend": legend | title | {"orient": "top"},
+        "legend": legend
+        | title
+        | fitting
+        | {"orient": "top", "labelLimit": width_px / columns - (LEGEND_GAP + 2) * font_px},
         "header": text | title,
         "title": {"color": "var(--ink)", "fontSize": font_px, "anchor": "start"},
         "mark": {"color": "var(--accent)"},

@@ -1,7 +1,7 @@
 """What panels show: each in each window, with the rows of its query read by the names of their columns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from datetime import date, datetime
 from html import escape
 from typing import Any, NamedTuple
@@ -102,12 +102,10 @@ class Dates:
 
 @dataclass(frozen=True)
 class OneFigure:
-    """A single number; ``has_previous`` says whether there is one that it is compared with."""
+    """A single number, and the one that it is compared with, if there is one."""
 
     value: Number | None
     previous: Number | None = None
-    _: KW_ONLY
-    has_previous: bool = False
     kind: str = "figure"
 
 
@@ -147,7 +145,7 @@ def interpret(panel: Panel, rows: PanelRows, window: Window) -> Result:
     }
     if kind == "figure":
         value, *before = (found[0] for found in numbers.values())
-        return OneFigure(value, *before, has_previous=bool(before))
+        return OneFigure(value, before[0] if before else None)
     series = [as_text(row[place["series"]]) if "series" in place else "" for row in rows.rows]
     if kind == "bars":
         labels = [as_text(row[place["label"]]) for row in rows.rows]

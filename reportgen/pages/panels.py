@@ -206,7 +206,7 @@ def _figure(result: OneFigure, shown: ShownPanel, formatter: LocaleFormatter) ->
     change = change_of(now, before)
     moved = 0 if now is None or before is None else now - before
     details = [formatter.percent(change)] if change is not None else []
-    if result.has_previous:
+    if before is not None:
         details.append(
             f"against {value_text(formatter, formats.get('previous', formats.get('value')))(before)}"
         )

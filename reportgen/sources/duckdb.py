@@ -85,8 +85,7 @@ class DuckdbConnectionSource(Source):
         whole = self._connection
         try:
             with closing(whole.cursor()) as self._connection:
-                for name, view in self.panel_views.items():
-                    self._connection.execute(f"CREATE TEMP VIEW {quoted_identifier(name)} AS {view}")
+                self._make_panel_views()
                 limited = self.limited(sql, count)
                 if len(duckdb.extract_statements(limited)) != 1:  # all of them would run
                     raise PanelError("there is a second statement. Write one SELECT in each panel.")
@@ -101,6 +100,15 @@ class DuckdbConnectionSource(Source):
                 yield [name for name, *_ in columns], (map(_moment, row, instants) for row in rows)
         finally:
             self._connection = whole
+
+    def _make_panel_views(self) -> None:
+        for name, view in self.panel_views.items():
+            try:
+                self._connection.execute(f"CREATE TEMP VIEW {quoted_identifier(name)} AS {view}")
+            except duckdb.InvalidInputException:  # its message is about options of DuckDB
+                raise PanelError(
+                    f"{self.name}: not one table in CSV. Leave only a header and its rows in the file."
+                ) from None
 
     def cancel(self) -> None:
         """End the running statement."""

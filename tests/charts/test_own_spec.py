@@ -147,4 +147,17 @@ def test_the_theme_is_below_what_the_specification_says() -> None:
     assert spec["config"]["axis"]["labelColor"] == "var(--quiet)"
     assert "autosize" not in spec
     assert complete_specs(HEAT, ENGLISH)["narrow"]["width"] == 340
+
+
+def test_a_long_legend_fits_into_its_drawing() -> None:
+    rows = [(f"/a/long/path/of/many/letters/{n}", n) for n in range(9)]
+    spec = {"mark": "bar", "encoding": {"x": {"field": "n"}, "color": {"field": "path"}}}
+    drawn = draw_specs({"a": (spec, PanelRows(["path", "n"], rows))}, ENGLISH, 60)["a"]
+    assert isinstance(drawn, dict)
+    for size, width_px in (("wide", 960), ("narrow", 340)):
+        legend = complete_specs(spec, ENGLISH)[size]["config"]["legend"]
+        assert legend["columns"] * (legend["labelLimit"] + legend["columnPadding"]) < width_px
+        labels = re.findall(r">(/a/long[^<]*)<", drawn[size])
+        assert len(labels) == 9
+        assert all(label.endswith("\N{HORIZONTAL ELLIPSIS}") for label in labels)
     assert "width" not in complete_specs({"encoding": {"facet": {}}}, ENGLISH)["wide"]

@@ -56,8 +56,8 @@ def test_the_series_of_dates_after_the_eighth_are_summed() -> None:
 
 def test_a_value_alone_is_a_figure_and_other_columns_are_a_table() -> None:
     assert read("value", (7,)) == OneFigure(7)
-    assert read("value previous", (7, None)) == OneFigure(7, None, has_previous=True)
-    assert read("previous value", (7, 8)) == OneFigure(8, 7, has_previous=True)
+    assert read("value previous", (7, None)) == OneFigure(7, None)
+    assert read("previous value", (7, 8)) == OneFigure(8, 7)
     tables: dict[str, list[tuple[Any, ...]]] = {
         "value": [(1,), (2,)],
         "step users": [("a", 1)],

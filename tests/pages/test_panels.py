@@ -125,6 +125,11 @@ def test_each_kind_says_what_it_shows(files: dict[str, bytes]) -> None:
     assert "no such table" not in files["7d/index.html"].decode()
 
 
+def test_a_figure_without_an_earlier_one_is_compared_with_none() -> None:
+    found = files_with([panel("a", "value previous", (7, None))])
+    assert "against" not in words(sections(found["7d/index.html"])["a"])
+
+
 @pytest.mark.parametrize(
     ("sql", "dates"),
     [

@@ -300,6 +300,14 @@ def test_the_columns_of_csv_files_have_types(kind: str, tmp_path: Path) -> None:
             ]
 
 
+def test_a_csv_file_that_is_not_one_table_is_named(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("Report;x\n\nDay;Clicks\n2026-11-20;3\n\nOther\nx;1\n")
+    source = open_source(SourceSettings(url=SecretStr(str(tmp_path / "m.csv"))), "UTC", SPAN)
+    source.reads_visits = False
+    with source, pytest.raises(PanelError, match=r"m\.csv: not one table in CSV\. Leave only a header"):
+        read(source, "SELECT * FROM metrics")
+
+
 def test_logs_are_read_as_visits_and_what_was_left_out(tmp_path: Path) -> None:
     agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
     line = f'198.18.0.1 - - [23/Nov/2026:10:00:00 +0000] "GET {{}} HTTP/1.1" {{}} 9 "-" "{agent}"\n'
