@@ -35,6 +35,10 @@ class StoredPanel(BaseModel):
 
     schema_version: Literal[1]
     title: str
+    text: str = ""
+    position: Literal["top", "bottom"] = "bottom"
+    formats: dict[str, str] = {}
+    headings: dict[str, str] = {}
     start: date
     end: date
     kind: str
@@ -66,7 +70,7 @@ class PanelReader:
             (window, self._shown(panel, window, queries))
             for panel in self.panels
             for window in windows
-            if panel.windows is None or window.name in panel.windows
+            if window.name in self._windows_of(panel, windows)
         ]
         for name, exc in queries.close().items():
             found = [
@@ -76,6 +80,14 @@ class PanelReader:
                 for window, each in found
             ]
         return [[each for at, each in found if at is window] for window in windows]
+
+    def _windows_of(self, panel: Panel, windows: Sequence[Window]) -> Sequence[str]:
+        """Return the windows that show a panel; those of the last release if its file cannot be used."""
+        names = [window.name for window in windows]
+        if panel.problem:
+            before = [name for name in names if _read_stored(self._last, name, panel.name)]
+            return before or names
+        return names if panel.windows is None else panel.windows
 
     def _shown(self, panel: Panel, window: Window, queries: "Queries") -> WindowPanel:
         """Return what a window shows of a panel."""
@@ -90,11 +102,16 @@ class PanelReader:
     def last_state(self, panel: Panel, window: Window, problem: str) -> WindowPanel:
         """Return a panel that failed as the last release shows it."""
         problem = mask(problem, self._config.secrets)
-        stored = _read_stored(self._last, f"{window.name}/panels/{panel.name}.json")
+        stored = _read_stored(self._last, window.name, panel.name)
         if stored is None:
             return WindowPanel(panel, window.span, problem=problem)
         kind: Any = stored.kind
-        panel = replace(panel, chart=kind, title=stored.title if panel.problem else panel.title)
+        panel = replace(panel, chart=kind)
+        if panel.problem:  # the file does not say how to show its rows
+            of_file = {
+                key: getattr(stored, key) for key in ("title", "text", "position", "formats", "headings")
+            }
+            panel = replace(panel, **of_file)
         rows = PanelRows(stored.columns, stored.rows, stored.cut, stored.not_finite)
         span = Span(stored.start, stored.end)
         try:
@@ -208,12 +225,12 @@ def reason(panel: Panel, exc: Exception) -> str:
     return f"{place}: {unexpected}{exc}"
 
 
-def _read_stored(last: Release | None, name: str) -> StoredPanel | None:
+def _read_stored(last: Release | None, window: str, panel: str) -> StoredPanel | None:
     """Return what a release holds of a panel, or ``None`` if it holds nothing that can be shown."""
     if last is None:
         return None
     try:
-        stored = StoredPanel.model_validate(json.loads(read_published(last, name)))
+        stored = StoredPanel.model_validate(json.loads(read_published(last, f"{window}/panels/{panel}.json")))
     except (OSError, ValueError, RecursionError):
         return None
     whole = all(len(row) == len(stored.columns) for row in stored.rows) and stored.start <= stored.end

@@ -108,6 +108,31 @@ def test_a_named_source_needs_no_visits_and_is_opened_once(folder: Path, table: 
     assert str(found["c"]).startswith("panels/c.md: gone.db: no such file.")
 
 
+def test_a_file_that_cannot_be_used_is_shown_as_it_was_where_it_was(folder: Path, table: str) -> None:
+    """Its settings cannot be read any more: how its rows are shown, and in which windows."""
+    panel("a", TOP, 'position: top\nwindows: [30d]\nformat: {value: "0.00"}\nnames: {value: Money}')
+    config = settings(table)
+    with lock_output(folder / "output") as lock:
+        build(config, lock, now=NOW)
+        before = current_release(lock.root)
+        Path("panels/a.md").write_text("---\ntitle: [\n---\n")
+        build(config, lock, now=NOW + timedelta(hours=1))
+        after = current_release(lock.root)
+    assert before
+    assert after
+    was, now = ((each.path / "30d/index.html").read_text() for each in (before, after))
+    section = was[
+        was.index('<section class="panel"') : was.index("</section>", was.index('<section class="pan'))
+    ]
+    for part in (">A</bdi></h2>", "10.00", "Money"):
+        assert part in section
+        assert part in now
+    assert now.index('<section class="panel"') < now.index('id="figures"')
+    assert "it could not be renewed" in now
+    assert not (after.path / "7d/panels").exists()
+    assert after.manifest["panels"][0]["windows"] == ["30d"]
+
+
 def test_a_file_that_changes_while_its_panels_are_read_fails_these(folder: Path, table: str) -> None:
     (folder / "plans.csv").write_text("plan\nPro\n")
     panel("a", "SELECT count(*) AS value FROM metrics", "source: file")
