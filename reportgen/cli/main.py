@@ -67,6 +67,7 @@ OnlyOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for scripts.")]
 
+SAMPLE_NOTE = "note: no source is set, so this is the sample site; set DATABASE_URL"
 DEMO_PANELS = Path(__file__).parents[1] / "sample/panels"
 """The panels of the sample site: two of examples/panels."""
 
@@ -160,7 +161,7 @@ def build(  # noqa: PLR0913 - a command's options are its arguments
         elif not quiet:
             print_result(built, settings.output.dir)
             if "url" not in settings.source.model_fields_set:
-                typer.echo("note: no source is set, so this is the sample site; set DATABASE_URL", err=True)
+                typer.echo(SAMPLE_NOTE, err=True)
 
 
 @app.command()
@@ -243,6 +244,8 @@ def panel(
             raise ConfigError(f"{file}: no such file. Name an existing one.")
         today = today_in(settings.zone, datetime.now(UTC))
         found = try_panel(settings, read_panel_file(file, settings), today, window)
+        if "url" not in settings.source.model_fields_set:
+            typer.echo(SAMPLE_NOTE, err=True)
         if as_json:
             print_json(found.document())
         else:
