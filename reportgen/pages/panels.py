@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeGuard
 from zoneinfo import ZoneInfo
 
 from reportgen.charts import own_spec
-from reportgen.charts.panel_charts import bars_chart, dates_chart, series_names, value_text
+from reportgen.charts.panel_charts import MAX_BARS, bars_chart, dates_chart, series_names, value_text
 from reportgen.charts.spec import Chart
 from reportgen.charts.svg import ChartFile, PageDraft
 from reportgen.core.errors import PanelError
@@ -305,6 +305,10 @@ def _notes(shown: ShownPanel, top_paths: int, formatter: LocaleFormatter) -> Ite
     rows = len(result.dates if isinstance(result, Dates) else source.rows.rows if source.rows else ())
     if isinstance(result, Bars) and result.has_previous:
         yield "The thin lines are the previous values."
+    if isinstance(result, Bars):
+        labels = len({row.label for row in result.rows}) if result.series else len(result.rows)
+        if labels > MAX_BARS:
+            yield f"The chart has the first {MAX_BARS} of {formatter.count(labels, 'label')}."
     if isinstance(result, Dates) and result.left_out:
         yield f"{formatter.count(result.left_out, 'row')} left out: of other dates, or without a date."
     if rows > top_paths:

@@ -209,6 +209,8 @@ def test_a_long_table_is_cut_and_says_so() -> None:
     shown = words(sections(found["7d/index.html"])["long"])
     assert "100 of 9,000 rows; the files have all. 20 of 32 columns; the files have all." in shown
     assert len(rows_of(found["7d/panels/long.csv"])) == 9001
+    bars = files_with([panel("bars", "label value series", *((f"l{n % 30}", n, f"s{n}") for n in range(60)))])
+    assert "The chart has the first 20 of 30 labels." in words(sections(bars["7d/index.html"])["bars"])
 
 
 def test_the_document_names_every_attribute_of_a_panel(monkeypatch: pytest.MonkeyPatch) -> None:
