@@ -44,6 +44,13 @@ REFUSED = {
 COMPOSED = {"column", "concat", "facet", "hconcat", "repeat", "row", "vconcat"}
 """Keys, of a specification or its encoding, that make several views, which have sizes of their own."""
 
+IN_EVERY_OBJECT = {
+    "__defineGetter__", "__defineSetter__", "__lookupGetter__", "__lookupSetter__", "__proto__",
+    "constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable", "toLocaleString",
+    "toString", "valueOf",
+}  # fmt: skip
+"""Names that each object of JavaScript has: with such a value, Vega finds groups that it never made."""
+
 FORBIDDEN_TAGS = re.compile(r"<(?:script|foreignObject|image|use|a)\b")
 OUTSIDE = re.compile(r' [\w:-]+="[^"]*url\((?!#)[^"]*"|(?: (?:class|style|on\w+|(?:xlink:)?href)="[^"]*")')
 """Matches attributes that a drawing loses: they could name other files, or clash with the page's style."""
@@ -128,12 +135,19 @@ def _merged(ours: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def data_of(rows: PanelRows | None) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of a query as Vega-Lite's data. A NUL in a text would end vl-convert."""
+    """Return the rows of a query as Vega-Lite's data. A NUL in a text would end vl-convert.
+
+    A text that is a name in every object gets an invisible letter: Vega would draw nothing.
+    """
     columns, found = (rows.columns, rows.rows) if rows else ((), ())
     shown = (
-        [visible(value) if isinstance(value, str) and value else value for value in row] for row in found
+        [_drawable(value) if isinstance(value, str) and value else value for value in row] for row in found
     )
     return {"rows": [dict(zip(columns, row, strict=True)) for row in shown]}
+
+
+def _drawable(text: str) -> str:
+    return visible(text) + "\N{WORD JOINER}" * (text in IN_EVERY_OBJECT)
 
 
 def draw_specs(
@@ -189,7 +203,7 @@ def _run(specs: Mapping[str, Any], timeout_s: float) -> tuple[list[str], str]:
     if late or len(lines) == len(specs):
         return lines, ""
     what = exit_in_words(child.returncode, "the process that draws it")
-    return lines, f"{what}. It takes more than {CPU_S} s or {MEMORY_BYTES // 10**6} MB: make it smaller"
+    return lines, f"{what}. It may take more than {CPU_S} s or {MEMORY_BYTES // 10**6} MB: make it smaller"
 
 
 def harmless(svg: str, prefix: str) -> str:
