@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ReportgenError
 from reportgen.core.windows import Span
-from reportgen.sources.base import CSV_ENDS, FILE_ENDS, USUAL_NAMES, name_list, quoted_identifier
+from reportgen.sources.base import CSV_ENDS, FILE_ENDS, name_list, quoted_identifier, usual_column
 from reportgen.sources.csv_files import find_form
 from reportgen.sources.panel_queries import read_panel
 from reportgen.sources.registry import engine_of_file, open_source
@@ -33,7 +33,6 @@ FOLDERS = ("", "data/", "db/", "exports/", "logs/")
 FILES = ("*.db", "*.sqlite", "*.sqlite3", "*.duckdb", *(f"*{end}" for end in FILE_ENDS))
 MAX_FILES = 50
 """Maximum number of files that are opened."""
-GROUP = "on Debian, add the user to the group adm"
 USUAL_TABLES = ("metrics", "visits", "pageviews", "page_views", "views", "hits", "requests", "events")
 """Names of tables of visits, the best first."""
 DEFAULTS = {"", "main", "metrics", "public"}
@@ -185,6 +184,4 @@ def _qualified(table: Table) -> Iterator[tuple[dict[str, Any], str, str, int]]:
 
 def _named(key: str, columns: Sequence[Column], kinds: str) -> str | None:
     """Return the column that has one of the usual names of ``key``, and a type that fits or is not known."""
-    fitting = [each for each in columns if not each.kind or re.search(kinds, each.kind)]
-    by_name = {re.sub("[ _]", "", each.name.lower()): each.name for each in reversed(fitting)}
-    return next((by_name[name] for name in USUAL_NAMES[key].split() if name in by_name), None)
+    return usual_column(key, [each.name for each in columns if not each.kind or re.search(kinds, each.kind)])

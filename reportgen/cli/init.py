@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -46,7 +45,7 @@ def write_settings(file: Path | None, *, yes: bool, only_print: bool) -> Config 
     if not (yes or only_print or sys.stdin.isatty()):
         raise ConfigError("init asks questions, and nobody can answer here. Add --yes.")
     chosen = _chosen(yes=yes or only_print)
-    zone, site = system_zone(os.environ), _slug(Path.cwd().name)
+    zone, site = system_zone(os.environ), " ".join(Path.cwd().name.split()) or "Visits"
     if not (yes or only_print):
         site = typer.prompt("Name of the site", default=site)
         zone = typer.prompt("Time zone of the dates", default=zone)
@@ -124,7 +123,3 @@ def system_zone(environ: Mapping[str, str], etc: Path = Path("/etc")) -> str:
         with suppress(Exception):  # neither of them need be the name of a zone
             return ZoneInfo(name).key.removeprefix("Etc/")
     return "UTC"
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"\s+", " ", name).strip() or "Visits"

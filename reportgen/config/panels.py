@@ -64,7 +64,7 @@ class Panel:
 
 
 class PanelFileError(Exception):
-    """What is wrong with a file, and on which line; 0 if it is no line's."""
+    """What is wrong with a file. ``line`` is the number of the line at fault, or 0 if no single line is."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)

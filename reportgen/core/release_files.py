@@ -46,6 +46,11 @@ def is_page(name: str) -> bool:
     return name.endswith(".html")
 
 
+def replaced_in_turn(name: str) -> int:
+    """Return when a file replaces the one that readers see: scripts (0), then data (1), then pages (2)."""
+    return 0 if is_asset(name) else 2 if is_page(name) else 1
+
+
 def packed(files: Mapping[str, bytes], quality: int = QUICK) -> dict[str, bytes]:
     """Return the compressed forms of text files that are smaller, keyed by name and suffix.
 

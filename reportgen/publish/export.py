@@ -12,15 +12,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from reportgen.core.errors import ConfigError, PublishError
-from reportgen.core.release_files import SUFFIXES, is_asset, is_page
+from reportgen.core.release_files import SUFFIXES, replaced_in_turn
 from reportgen.publish.headers import cache_control
 from reportgen.publish.release import (
-    MANIFEST,
     Release,
     current_release,
     lock_output,
     make_directory,
-    read_published,
+    read_all_published,
     translate_disk_errors,
 )
 
@@ -63,15 +62,17 @@ def check_target(target: Path, root: Path) -> None:
 
 
 def _export(releases: Mapping[str, Release], target: Path, base_path: str) -> int:
-    wanted = {".nojekyll": b"\n", "_headers": _headers(base_path, many=len(releases) > 1)}
+    own = {".nojekyll": b"\n", "_headers": _headers(base_path, many=len(releases) > 1)}
+    found = [("", own)]
     for prefix, release in releases.items():
         names = [name for name in release.manifest["files"] if not name.endswith(tuple(SUFFIXES.values()))]
-        try:
-            found = {name: read_published(release, name) for name in names}
-            found[MANIFEST] = (release.path / MANIFEST).read_bytes()
-        except (OSError, ValueError) as exc:
-            raise PublishError(f"{release.path}: {exc}; the next build replaces it") from exc
-        wanted |= {f"{prefix}/{name}".removeprefix("/"): content for name, content in found.items()}
+        found.append((prefix, read_all_published(release, names)))
+    ordered = sorted(
+        (replaced_in_turn(name), f"{prefix}/{name}".removeprefix("/"), content)
+        for prefix, files in found
+        for name, content in files.items()
+    )
+    wanted = {name: content for _, name, content in ordered}
     with translate_disk_errors(target):
         make_directory(target)
         ours = _recorded(target)
@@ -80,8 +81,8 @@ def _export(releases: Mapping[str, Release], target: Path, base_path: str) -> in
                 f"{target}: has {foreign[0]}, which no export wrote. Name an empty directory, or move it away"
             )
         _record(target, ours | wanted.keys())
-        for name in sorted(wanted, key=_order):
-            _replace(target, name, wanted[name])
+        for name, content in wanted.items():
+            _replace(target, name, content)
         for name in ours - wanted.keys():
             _delete(target, name)
         _record(target, wanted.keys())
@@ -94,10 +95,6 @@ def _headers(base_path: str, *, many: bool) -> bytes:
     folders = [f"{base_path}assets/*", *([f"{base_path}:site/assets/*"] if many else [])]
     rules = [f"{folder}\n  Cache-Control: {value}\n" for folder in folders]
     return "".join([*rules, f"{base_path}*\n  X-Content-Type-Options: nosniff\n"]).encode()
-
-
-def _order(name: str) -> tuple[int, str]:
-    return (0 if is_asset(name) or "/assets/" in name else 2 if is_page(name) else 1), name
 
 
 def _recorded(target: Path) -> set[str]:

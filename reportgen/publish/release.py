@@ -219,6 +219,20 @@ def read_published(release: Release, name: str) -> bytes:
     return content
 
 
+def read_all_published(release: Release, names: Iterable[str]) -> dict[str, bytes]:
+    """Return the content of these files of a release, and of its manifest, by name.
+
+    Raises:
+        PublishError: a file cannot be read, or has changed since it was published.
+
+    """
+    try:
+        found = {name: read_published(release, name) for name in names}
+        return found | {MANIFEST: (release.path / MANIFEST).read_bytes()}
+    except (OSError, ValueError) as exc:
+        raise PublishError(f"{release.path}: {exc}; the next build replaces it") from exc
+
+
 def is_whole(release: Release) -> bool:
     """Return whether every file of the manifest is there and holds what was published."""
     try:

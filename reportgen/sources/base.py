@@ -343,11 +343,10 @@ class Source(ABC):
 
 def columns_advice(settings: SourceSettings, found: Sequence[str], hint: str = "") -> str:
     """Return the setting that names the columns if their usual names are among ``found``; else ``hint``."""
-    by_name = {re.sub("[ _]", "", name.lower()): name for name in reversed(found)}
     columns = (settings.columns.date, settings.columns.path, settings.columns.visits)
     stored = {
-        key: name if name in found else next((by_name[each] for each in usual.split() if each in by_name), "")
-        for (key, usual), name in zip(USUAL_NAMES.items(), columns, strict=True)
+        key: name if name in found else usual_column(key, found) or ""
+        for key, name in zip(USUAL_NAMES, columns, strict=True)
     }
     if all(stored.values()):
         pairs = ", ".join(f"{key} = {json.dumps(name)}" for key, name in stored.items() if name != key)
@@ -359,6 +358,12 @@ def columns_advice(settings: SourceSettings, found: Sequence[str], hint: str = "
     query = "SELECT {0} AS {2}, {1} AS {3}, 1 AS {4} FROM {table}".format(*quoted, table=table)
     toml = json.dumps(query) if "'" in query else f"'{query}'"
     return f"If each row is one hit, set query in [source]: query = {toml}"
+
+
+def usual_column(key: str, names: Sequence[str]) -> str | None:
+    """Return the first of ``names`` that is one of :data:`USUAL_NAMES`, the most usual name first."""
+    by_name = {re.sub("[ _]", "", name.lower()): name for name in reversed(names)}
+    return next((by_name[usual] for usual in USUAL_NAMES[key].split() if usual in by_name), None)
 
 
 def name_list(names: Sequence[str]) -> str:

@@ -11,11 +11,10 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from reportgen.core.errors import PublishError
 from reportgen.core.release_files import SUFFIXES
 from reportgen.publish.bucket.client import Version
 from reportgen.publish.headers import cache_control, media_type
-from reportgen.publish.release import MANIFEST, Release, build_time, read_published
+from reportgen.publish.release import MANIFEST, Release, build_time, read_all_published
 
 CURRENT, RELEASES = "current.json", "releases"
 GZIP, BROTLI = SUFFIXES["gzip"], SUFFIXES["br"]
@@ -37,15 +36,14 @@ def objects_of(release: Release) -> list[BucketObject]:
         PublishError: a file cannot be read, or has changed since it was published.
 
     """
-    found = []
-    try:
-        for name, packed in stored_names(release.manifest["files"]).items():
-            body = read_published(release, name + GZIP if packed else name)
-            found.append(BucketObject(name, body, object_headers(name, packed=packed)))
-        manifest = (release.path / MANIFEST).read_bytes()
-    except (OSError, ValueError) as exc:
-        raise PublishError(f"{release.path}: {exc}; the next build replaces it") from exc
-    return [*found, BucketObject(MANIFEST, manifest, object_headers(MANIFEST))]
+    packed = stored_names(release.manifest["files"])
+    stored = {name: name + GZIP if is_packed else name for name, is_packed in packed.items()}
+    bodies = read_all_published(release, stored.values())
+    found = [
+        BucketObject(name, bodies[stored[name]], object_headers(name, packed=is_packed))
+        for name, is_packed in packed.items()
+    ]
+    return [*found, BucketObject(MANIFEST, bodies[MANIFEST], object_headers(MANIFEST))]
 
 
 def stored_names(files: Collection[str]) -> dict[str, bool]:

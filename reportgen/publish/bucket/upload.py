@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 
 from reportgen.core.errors import BucketUnavailable, OutputBusy, PublishError
-from reportgen.core.release_files import is_asset, is_page
+from reportgen.core.release_files import is_asset, replaced_in_turn
 from reportgen.publish.bucket.client import Bucket, in_parallel
 from reportgen.publish.bucket.layout import (
     BROTLI,
@@ -87,11 +87,8 @@ def _replace_at_prefix(bucket: Bucket, objects: Iterable[BucketObject]) -> None:
     served = [each for each in objects if not each.name.endswith(BROTLI)]
     listed = _list_at_prefix(bucket, (each.name for each in served))
     changed = _find_differing(bucket, "", served, listed)
-    for group in (
-        [each for each in changed if is_asset(each.name)],
-        [each for each in changed if not is_asset(each.name) and not is_page(each.name)],
-        [each for each in changed if is_page(each.name)],
-    ):
+    for turn in range(3):
+        group = [each for each in changed if replaced_in_turn(each.name) == turn]
         in_parallel(lambda each: bucket.write(each.name, each.body, each.headers), group)
 
 
