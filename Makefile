@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-slow test-all test-spark chaos fuzz lint format bench page soak build audit clean
+.PHONY: help demo test test-slow test-all test-spark chaos fuzz lint docs format bench page soak build audit clean
 
 PYTHON ?= python3
 UV_VERSION := 0.13.9
@@ -74,6 +74,15 @@ lint: .venv/.installed ## style, types, the layers of the packages, the Dockerfi
 	@.venv/bin/hadolint Dockerfile
 	@.venv/bin/zizmor --quiet --offline .github
 
+.docs/venv/.installed: $(UV) pyproject.toml uv.lock # Sphinx alone, without the program
+	@UV_PROJECT_ENVIRONMENT=.docs/venv $(UV) sync --quiet --locked --only-group docs --python $(PYTHON)
+	@touch $@
+
+docs: .docs/venv/.installed ## the documents as a site, in dist/docs/: fails on a broken link, and on a document in no group
+	@rm -rf dist/docs
+	@.docs/venv/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env \
+	  --doctree-dir .docs/doctrees --conf-dir docs . dist/docs
+
 format: .venv/.installed ## repair the style
 	@.venv/bin/ruff check --fix-only --quiet .
 	@.venv/bin/ruff format --quiet .
@@ -115,4 +124,4 @@ audit: dist/sbom.cdx.json ## known vulnerabilities of the locked dependencies, a
 	    echo "make: https://pypi.org/pypi/NAME/VERSION/json, which it needs; dist/sbom.cdx.json is written" >&2; exit 1; }
 
 clean: ## remove the environment and everything made
-	rm -rf .venv .uv .fuzz .spark .bench dist reportgen/assets/*.js* .pytest_cache .mypy_cache .ruff_cache .coverage* .import_linter_cache .hypothesis
+	rm -rf .venv .uv .docs .fuzz .spark .bench dist reportgen/assets/*.js* .pytest_cache .mypy_cache .ruff_cache .coverage* .import_linter_cache .hypothesis
