@@ -173,7 +173,7 @@ def growth_table(figures: Figures) -> str:
 def plans_text(figures: Figures) -> str:
     """Return how PostgreSQL reads its largest table, for each statement; empty without plans."""
     accesses = [access for plan in figures.get("plans", []) if (access := table_accesses(plan))]
-    return "```\n" + "\n\n".join(accesses) + "\n```" if accesses else ""
+    return "```text\n" + "\n\n".join(accesses) + "\n```" if accesses else ""
 
 
 def engines(figures: Figures) -> list[str]:

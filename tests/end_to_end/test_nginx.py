@@ -2,7 +2,6 @@
 
 import gzip
 import http.client
-import re
 import shutil
 import socket
 import subprocess
@@ -13,12 +12,12 @@ from threading import Event, Thread
 
 import pytest
 
+from tests.support.documents import read_blocks
 from tests.support.services import Answer, ask, eventually, publish_files, site_files
 
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed (Debian: nginx-light)")
 
-GUIDE = Path(__file__).parents[2] / "docs" / "deploy-systemd.md"
 MAIN = """
 daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log;
 events {{ }}
@@ -56,7 +55,8 @@ def port(output: Path) -> Iterator[int]:
     """Run nginx with the configuration of the guide; give its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         number = free.getsockname()[1]
-    (text,) = re.findall(r"^```nginx\n(map .*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    blocks = read_blocks("docs/deploy-systemd.md", "nginx")
+    (text,) = (block.text for block in blocks if block.text.startswith("map "))
     text = replaced(text, "listen 80;", f"listen 127.0.0.1:{number};")
     text = replaced(text, "root /var/lib/reportgen/current;", f"root {output}/current;")
     config = output.parent / "nginx.conf"

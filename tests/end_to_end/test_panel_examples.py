@@ -1,7 +1,6 @@
 """The panels of examples/panels and those of docs/panels.md, each on a small table of its own."""
 
 import json
-import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -18,6 +17,7 @@ from reportgen.config.panels import read_panels
 from reportgen.config.settings import Config
 from reportgen.publish.release import Release, lock_output
 from tests.support.commands import Run
+from tests.support.documents import read_blocks
 from tests.support.releases import NOW, TODAY
 
 ROOT = Path(__file__).parents[2]
@@ -152,9 +152,9 @@ def test_the_demo_shows_two_of_the_examples(run: Run, tmp_path: Path) -> None:
 
 
 def test_the_panels_of_the_document_work_as_they_are_written(tmp_path: Path, url: str) -> None:
-    text = (ROOT / "docs/panels.md").read_text()
-    files = re.findall(r"^````markdown\n(.*?)^````$", text, re.DOTALL | re.MULTILINE)
-    queries = re.findall(r"^```sql\n(.*?)^```$", text.replace("````", ""), re.DOTALL | re.MULTILINE)
+    blocks = read_blocks("docs/panels.md", "markdown")
+    files = [block.text for block in blocks if "```sql" in block.text]
+    queries = [block.text for block in read_blocks("docs/panels.md", "sql")]
     for number, content in enumerate(files):
         (tmp_path / "panels").mkdir(exist_ok=True)
         (tmp_path / f"panels/{number}.md").write_text(content)

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import re
 import sqlite3
 import tomllib
 from collections.abc import Callable, Mapping
@@ -17,14 +16,13 @@ from reportgen.build.pipeline import build
 from reportgen.build.preflight import check_settings
 from reportgen.config.settings import load_config
 from reportgen.publish.release import lock_output
+from tests.support.documents import read_blocks
 
-TEXT = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
 RECIPES = {
-    heading: blocks
-    for heading, section in re.findall(r"^## How do I read (.+)\?\n((?:(?!## ).*\n)*)", TEXT, re.MULTILINE)
-    if (blocks := re.findall(r"^```toml\n(.*?)^```", section, re.MULTILINE | re.DOTALL))
+    block.heading.removeprefix("How do I read ").removesuffix("?"): block.text
+    for block in read_blocks("docs/sources.md", "toml")
 }
-"""The settings in each section that begins with "How do I read"."""
+"""The settings in each section "How do I read …?"."""
 NOW, LAST = datetime(2026, 11, 27, 12, tzinfo=UTC), date(2026, 11, 26)
 
 
@@ -130,7 +128,7 @@ def wide() -> None:
 
 def built(heading: str, environ: Mapping[str, str] | None = None) -> list[dict[str, int]]:
     """Build with a section's settings; return the visits of each path in 7 days, and rows left out."""
-    Path("reportgen.toml").write_text("\n".join(RECIPES[heading]))
+    Path("reportgen.toml").write_text(RECIPES[heading])
     config = load_config(None, environ or {}, {"windows": ["7d"]})
     with lock_output(config.output.dir) as lock:
         release = build(config, lock, now=NOW, as_of=LAST, warm=True)
@@ -216,7 +214,7 @@ def test_a_recipe_for_postgresql_gives_the_report_by_an_index(
     with psycopg.connect(pg) as connection:
         connection.execute(prepare.encode())
     assert built(heading, {"DATABASE_URL": pg}) == [figures, {}]
-    config = load_config(None, {"DATABASE_URL": pg}, tomllib.loads("\n".join(RECIPES[heading])))
+    config = load_config(None, {"DATABASE_URL": pg}, tomllib.loads(RECIPES[heading]))
     found = {each.subject: each for each in check_settings(config, LAST)}
     assert found["index"].level == "ok"
     assert found["zone"].level == "ok"

@@ -28,6 +28,7 @@ from reportgen.core.windows import Span
 from reportgen.pages.templates import TEMPLATES, packaged_templates
 from reportgen.publish.history import BuildResult
 from reportgen.publish.release import lock_output
+from tests.support.documents import read_blocks
 
 TODAY = date(2026, 11, 23)
 NOW = datetime(2026, 11, 23, 16, tzinfo=UTC)
@@ -368,7 +369,7 @@ def is_packed(file: Path) -> bool:
 
 def test_the_reference_names_every_file_of_a_release_and_what_is_in_it(site: Path) -> None:
     """The columns of each table and the keys of the manifest, too."""
-    tree = REFERENCE.read_text("utf-8").partition("## Files")[2].split("```")[1]
+    (tree,) = (block.text for block in read_blocks("docs/reference.md") if block.heading == "Files")
     contents = dict(re.findall(r"^ +(?:\w+/)?([\w-]+\.\w+) {2,}(.*)$", tree, re.MULTILINE))
     named = set(re.findall(r"[\w-]+\.(?:html|json|csv|svg|txt)", tree.replace("report.schema.json", "")))
     files = {file.relative_to(site) for file in site.rglob("*") if file.is_file() and not is_packed(file)}
