@@ -7,7 +7,7 @@ from typing import Any
 from reportgen import __version__
 from reportgen.config.settings import Config
 from reportgen.config.sites import Site, Sites
-from reportgen.core.cron import Due, interval_s, next_due
+from reportgen.core.cron import MANUAL, Due, interval_s, next_due
 from reportgen.publish.history import BuildResult, Runs, read_runs
 from reportgen.publish.release import MAX_CLOCK_SKEW, current_release
 
@@ -24,9 +24,10 @@ SLACK_S = 60
 
 
 def due(config: Config, runs: Runs) -> Due | None:
-    """Return when the next build is due, counted from the last success, or ``None`` before the first.
+    """Return when the next build is due, counted from the last success.
 
-    A build that found nothing new counts as a success.
+    It is ``None`` before the first success, and if the schedule is manual. A build that found nothing new
+    counts as a success.
     """
     if runs.last_success is None:
         return None
@@ -45,15 +46,18 @@ def is_due(config: Config, now: datetime) -> bool:
 def wants_a_build(config: Config, now: datetime) -> bool:
     """Return whether a build that starts at ``now`` has something to do: it is due, or the last one failed.
 
-    An interval counts from a build that began a little after it was started, hence the small tolerance.
+    With a manual schedule it never has. An interval counts from a build that began a little after it was
+    started, hence the small tolerance.
     """
+    if config.schedule == MANUAL:
+        return False
     slack = timedelta(seconds=min(SLACK_S, (interval_s(config.schedule) or 0) / 2))
     return bool(read_runs(config.output.dir).failures) or is_due(config, now + slack)
 
 
 def is_stale(expected: Due | None, now: datetime) -> bool:
     """Return whether a build is overdue by more than one interval and more than 15 minutes."""
-    return expected is None or now > expected.overdue_after
+    return expected is not None and now > expected.overdue_after
 
 
 def site_status(config: Config, runs: Runs, now: datetime) -> dict[str, Any]:
@@ -109,7 +113,7 @@ def _is_index_stale(sites: Sites, runs: Runs, now: datetime) -> bool:
     """Return whether the page over all sites has failed for longer than the figures of a site may be old."""
     if not runs.failures or runs.last_failure is None or runs.last_failure.error == SITES_FAILED:
         return False
-    return any(is_stale(due(site.config, runs), now) for site in sites.all)
+    return runs.last_success is None or any(is_stale(due(site.config, runs), now) for site in sites.all)
 
 
 def without_details(document: dict[str, Any]) -> dict[str, Any]:
@@ -168,4 +172,6 @@ def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
     if document["next_due"]:
         schedule = f"{document['schedule']}, {document['timezone']}"
         yield f"next due      {document['next_due']} (schedule {schedule})"
+    elif document["schedule"] == MANUAL:
+        yield "next due      when a build is run by hand (schedule manual)"
     yield f"state         {'STALE: a build is overdue' if document['stale'] else 'fresh'}"

@@ -401,9 +401,13 @@ def note(
         typer.echo(f"{file}: {dates}: {visible(added.text)}")
         windows = make_windows(settings, today, today_complete=False)
         shown = ", ".join(window.name for window in windows if window.span.meets(added.span))
-        due = next_due(settings.schedule, settings.zone, now, settings.jitter_s).at
-        at = f"From the next build on, by the schedule at {due:%Y-%m-%d %H:%M} ({due.tzname()})"
-        typer.echo(f"{at}, it is shown in: {shown}" if shown else "No window shows this date today")
+        due = next_due(settings.schedule, settings.zone, now, settings.jitter_s)
+        at = f", by the schedule at {due.at:%Y-%m-%d %H:%M} ({due.at.tzname()})" if due else ""
+        typer.echo(
+            f"From the next build on{at}, it is shown in: {shown}"
+            if shown
+            else "No window shows this date today"
+        )
 
 
 @app.command()

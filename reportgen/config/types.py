@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, StringConstraints
 
 from reportgen.config.problems import quoted
-from reportgen.core.cron import due_after
+from reportgen.core.cron import MANUAL, due_after
 from reportgen.core.path_rules import matches_all
 from reportgen.core.windows import WEEKDAYS, check_window_name
 from reportgen.core.words import in_sentence
@@ -94,10 +94,12 @@ def _comma_list(value: object) -> object:
 
 
 def _schedule(text: str) -> str:
+    if text == MANUAL:
+        return text
     try:
         due_after(text, ZoneInfo("UTC"), datetime(2000, 1, 1, tzinfo=UTC))
     except ValueError as exc:
-        forms = 'a cron expression of five fields ("*/15 * * * *") or an interval ("15m", "6h")'
+        forms = 'a cron expression of five fields ("*/15 * * * *"), an interval ("15m", "6h") or "manual"'
         raise ValueError(f"is not a valid schedule: {exc}. Write {forms}.") from None
     return text
 

@@ -9,6 +9,9 @@ from cronsim import CronSim, CronSimError
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 MIN_GRACE_S = 900
+MANUAL = "manual"
+"""The schedule of a report that something else builds, at times of its own: no build is ever due."""
+
 CRON_FIELDS = 5
 
 
@@ -25,8 +28,8 @@ class Due:
         return self.at + timedelta(seconds=self.grace_s)
 
 
-def next_due(schedule: str, zone: ZoneInfo, built_at: datetime, jitter_s: int = 0) -> Due:
-    """Return when the build after one at ``built_at`` (aware) is due.
+def next_due(schedule: str, zone: ZoneInfo, built_at: datetime, jitter_s: int = 0) -> Due | None:
+    """Return when the build after one at ``built_at`` (aware) is due, or ``None`` if ``schedule`` is manual.
 
     The page says that it is overdue after one more interval, at least 15 minutes, and ``jitter_s`` seconds.
 
@@ -34,6 +37,8 @@ def next_due(schedule: str, zone: ZoneInfo, built_at: datetime, jitter_s: int = 
         ValueError: as :func:`due_after`.
 
     """
+    if schedule == MANUAL:
+        return None
     due = due_after(schedule, zone, built_at)
     after = due_after(schedule, zone, due)
     # In UTC: Python subtracts the local times of two datetimes that have the same zone.

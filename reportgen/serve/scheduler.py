@@ -22,7 +22,7 @@ from apscheduler.triggers.base import BaseTrigger
 
 from reportgen.build.status import is_due, wants_a_build
 from reportgen.config.settings import Config
-from reportgen.core.cron import due_after
+from reportgen.core.cron import MANUAL, due_after
 from reportgen.core.logs import event
 from reportgen.publish.history import BuildResult
 from reportgen.serve.worker import Worker
@@ -122,6 +122,10 @@ class Schedule:
     def start(self, *, page_at_once: bool = False) -> None:
         """Start the schedule, with a first build of each site that is due."""
         for site in self._sites:
+            if site.config.schedule == MANUAL:
+                message = "schedule is manual: builds only when reportgen build is run by hand"
+                event("no_schedule", site=site.name or None, message=message)
+                continue
             site.at_once |= is_due(site.config, self._clock())
             first = self._clock() if site.at_once else self._due_after_last_success(site)
             self._scheduler.add_job(self._run, site.trigger, args=[site], id=site.job_id, next_run_time=first)

@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from reportgen import __version__
+from reportgen.build.status import is_stale
 from reportgen.charts import sparklines
 from reportgen.charts.sparklines import Spark
 from reportgen.config.sites import Site, Sites
@@ -139,7 +140,7 @@ def _built(site: Site, name: str, formatter: LocaleFormatter, now: datetime, fai
         spark=sparklines.bars(drawn, running=len(drawn) - 1 if today <= report["end"] else None),
         built_at=max(built_at, checked).astimezone(config.zone),
         age=age_of(max(built_at, checked), now),
-        overdue=now > expected.overdue_after,
+        overdue=is_stale(expected, now),
         sample=report["sample"],
     )
 

@@ -304,6 +304,11 @@ def test_a_note_is_written_and_shown_by_the_next_build(run: Run, tmp_path: Path)
     assert f"ok       notes   {notes}: 2, the last of {today}\n" in checked
 
 
+def test_without_a_schedule_a_note_names_no_time(run: Run) -> None:
+    done = run("note", "v3", REPORTGEN_SCHEDULE="manual", REPORTGEN_WINDOWS="today,7d")
+    assert done.stdout.endswith("\nFrom the next build on, it is shown in: today, 7d\n")
+
+
 def test_a_wrong_note_is_refused_with_all_its_problems_and_nothing_is_written(
     run: Run, tmp_path: Path
 ) -> None:

@@ -424,6 +424,13 @@ def test_the_footer_says_when_the_page_was_built_and_when_the_next_is_due(site: 
     assert page.texts("time", **{"class": "ago"}) == ["17:00"]
 
 
+def test_a_page_without_a_schedule_is_never_overdue(table: Path) -> None:
+    page = first(built(table, schedule="manual", **ONE_WINDOW).path)
+    assert "data-due" not in page.all("body")[0]
+    assert not [notice for notice in page.matching("p") if "overdue" in notice[0].get("class", "")]
+    assert "due" not in page.texts("footer")[0]
+
+
 @pytest.mark.parametrize(("schedule", "due", "grace", "words"), [
     ("*/15 * * * *", "2026-11-23T17:15:00+01:00", 900, "17:15"),
     ("6h", "2026-11-23T23:00:00+01:00", 21_600, "23:00"),

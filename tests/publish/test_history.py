@@ -151,6 +151,7 @@ def test_a_build_that_finds_another_one_is_not_recorded(tmp_path: Path) -> None:
         ("1m", 16 * 60, False), ("1m", 16 * 60 + 1, True),
         ("6h", 12 * 3600, False), ("6h", 12 * 3600 + 1, True),
         ("0 * * * *", 2 * 3600, False), ("0 * * * *", 2 * 3600 + 1, True),
+        ("manual", 10**8, False),
     ],
 )  # fmt: skip
 def test_a_report_is_stale_when_a_build_is_late_by_an_interval(
@@ -161,8 +162,19 @@ def test_a_report_is_stale_when_a_build_is_late_by_an_interval(
     assert is_stale(due, NOON + timedelta(seconds=after_s)) == stale
 
 
-def test_what_was_never_built_is_stale(tmp_path: Path) -> None:
-    assert is_stale(due_of(config(tmp_path), Runs(None, FAILURE, 1)), NOON)
+@pytest.mark.parametrize("schedule", ["15m", "manual"])
+def test_what_was_never_built_is_stale(tmp_path: Path, schedule: str) -> None:
+    assert site_status(config(tmp_path, schedule=schedule), Runs(None, FAILURE, 1), NOON)["stale"]
+
+
+def test_without_a_schedule_nothing_is_ever_due_or_overdue(tmp_path: Path) -> None:
+    settings, later = config(tmp_path, schedule="manual"), NOON + timedelta(days=400)
+    document = site_status(settings, Runs(SUCCESS, FAILURE, 1), later)
+    assert (document["schedule"], document["stale"]) == ("manual", False)
+    assert document["next_due"] is document["overdue_after"] is None
+    assert list(status_lines(document))[-2:] == [
+        "next due      when a build is run by hand (schedule manual)", "state         fresh"
+    ]  # fmt: skip
 
 
 def test_the_document_tells_all_that_is_known(tmp_path: Path) -> None:

@@ -90,6 +90,19 @@ def test_at_its_start_it_serves_the_last_release_and_builds_if_due(
         assert bool(service.events("build_started")) == begins
 
 
+def test_without_a_schedule_it_serves_what_is_built_by_hand_and_builds_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path, "--source", "sample", REPORTGEN_SCHEDULE="manual") as service:
+        assert service.await_event("no_schedule")["message"] == (
+            "schedule is manual: builds only when reportgen build is run by hand"
+        )
+        time.sleep(0.3)
+        assert not service.events("build_started")
+        assert service.ask("/healthz/fresh").status == 503
+        built(tmp_path / "output", 400 * 86_400)
+        service.await_event("release_served")
+        assert service.ask("/healthz/fresh").status == 200
+
+
 def test_an_idle_service_needs_at_most_60_mb_of_memory(tmp_path: Path) -> None:
     built(tmp_path / "output", 60)
     with serving(tmp_path, "--source", "sample", REPORTGEN_SCHEDULE="6h") as service:

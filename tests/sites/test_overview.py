@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,13 @@ def test_it_says_of_each_site_what_its_last_release_says(sites: Sites) -> None:
     assert (rows["overdue"].overdue, rows["overdue"].age) == (True, "2 days")
     assert (rows["never"].shown, rows["never"].failed_at) == (False, None)
     assert (rows["never-failed"].shown, rows["never-failed"].failed_at is None) == (False, False)
+
+
+def test_a_site_without_a_schedule_is_never_overdue(sites: Sites) -> None:
+    site = next(site for site in sites.all if site.name == "overdue")
+    assert row_of(site, ENGLISH, NOW).overdue
+    manual = replace(site, config=site.config.model_copy(update={"schedule": "manual"}))
+    assert not row_of(manual, ENGLISH, NOW).overdue
 
 
 def test_it_tells_no_reader_why_a_build_failed(sites: Sites) -> None:

@@ -136,10 +136,11 @@ def test_a_site_that_says_nothing_new_is_not_published_again(three: Path) -> Non
 
 @pytest.mark.slow
 def test_only_sites_whose_schedule_is_due_are_built_when_asked_so(tmp_path: Path) -> None:
-    """And those whose last build failed."""
+    """And those whose last build failed, but never one whose schedule is manual."""
     daily = 'schedule = "24h"\n'
     sites = {name: f'{daily}source.url = "{table(tmp_path, name)}"' for name in ("a", "b")}
     sites["c"] = f'schedule = "1s"\nsource.url = "{table(tmp_path, "c")}"'
+    sites["d"] = sites["b"].replace("24h", "manual")
     written(tmp_path, sites)
     (tmp_path / "b.csv").unlink()
     assert reportgen(tmp_path, "build", "--quiet").code == 1
