@@ -2,9 +2,9 @@
 
 A stage is an overlay file system: the files of this machine below, what the steps write above, in memory.
 Commands run with it as their root directory, so paths, users and rights are those of an image. Three things
-differ: the base is this machine, with the Python of the tests as ``/usr/local``, not ``python:…-slim``;
-layers are not kept; the network is that of the machine. TEST_IMAGE_PYTHON names the directory of another
-Python (its ``sys.prefix``).
+differ: the base is this machine, with a Python as ``/usr/local``, not ``python:…-slim``; layers are not kept;
+the network is that of the machine. The Python is of the image's version where the machine has one, else that
+of the tests.
 """
 
 import json
@@ -155,15 +155,15 @@ class MountNamespace:
         """Return the path by which this process reads ``path`` of the namespace."""
         return Path(f"/proc/{self._keeper.pid}/root{path}")
 
-    def base(self, name: str) -> Path:
-        """Create a stage with the files of a base image; return its root directory."""
+    def base(self, name: str, python: Path) -> Path:
+        """Create a stage with the files of a base image and a Python; return its root directory."""
         root = self._folder / name / "root"
         self._overlay(Path("/"), self._folder / name, root)
-        python = Path(os.environ.get("TEST_IMAGE_PYTHON", sys.base_prefix)).resolve()
         if python not in {Path("/usr"), Path("/usr/local")}:
             self._overlay(python, self._folder / name / "python", root / "usr/local")
         script = """
             rm -rf "$1/app" "$1/src" "$1/usr/local/bin/reportgen"
+            find "$1/usr/lib" "$1/usr/local/lib" -path '*/python3*' -name __pycache__ -prune -exec rm -r {} +
             mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" && mount -t proc proc "$1/proc"
             mount -t tmpfs -o mode=1777 tmpfs "$1/tmp"
             for file in resolv.conf hosts; do cat "/etc/$file" > "/tmp/$$"; rm -f "$1/etc/$file"
@@ -174,11 +174,29 @@ class MountNamespace:
         self.do("sh", "-ec", script, "sh", root)
         return root
 
+    def written(self, root: Path) -> int:
+        """Return the size of all files that are not of the base: the layers of a stage, in bytes."""
+        above = self.seen(root.parent)
+        found = [*(above / "upper").rglob("*"), *(above / "python/upper").rglob("*")]
+        return sum(file.lstat().st_size for file in found if file.is_file() and not file.is_symlink())
+
     def _overlay(self, below: Path, above: Path, root: Path) -> None:
         upper, work = above / "upper", above / "work"
         self.do("mkdir", "-p", upper, work, root)
         layers = f"lowerdir={below},upperdir={upper},workdir={work}"
         self.do("mount", "-t", "overlay", "overlay", "-o", layers, root)
+
+
+def python_directory(base: str) -> Path:
+    """Return ``sys.base_prefix`` of the Python with the version of a base image, or of the tests'."""
+    version = base.removeprefix("python:").removesuffix("-slim")
+    words = [f"python{version}", "-c", "import sys; print(sys.base_prefix)"]
+    pyenv = os.environ | {"PYENV_VERSION": version}  # it runs only the version that is chosen
+    try:
+        done = subprocess.run(words, env=pyenv, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return Path(sys.base_prefix)
+    return Path(done.stdout.strip())
 
 
 @contextmanager
@@ -200,16 +218,20 @@ def obstacle(folder: Path) -> str | None:
         return f"not installed: {', '.join(missing)}"
     try:
         with mount_namespace(folder) as namespace:
-            namespace.base("probe")
+            namespace.base("probe", Path(sys.base_prefix))
     except OSError as exc:
         return f"a stage cannot be created on this machine: {exc}"
     return None
 
 
 def as_user(user: str) -> list[str]:
-    """Return the words before a command that run it as ``user``, written as in ``USER``: uid or uid:gid."""
+    """Return the words before a command that run it as ``user``, written as in ``USER``: uid or uid:gid.
+
+    All but root have no capability and cannot get one: ``--cap-drop=ALL --security-opt=no-new-privileges``.
+    """
     uid, _, gid = user.partition(":")
-    return ["setpriv", f"--reuid={uid}", f"--regid={gid or uid}", "--clear-groups", "--"]
+    dropped = ["--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"] if uid != "0" else []
+    return ["setpriv", f"--reuid={uid}", f"--regid={gid or uid}", "--clear-groups", *dropped, "--"]
 
 
 def in_root(root: Path, environment: Mapping[str, str], folder: str, *words: str) -> list[str]:
@@ -222,7 +244,8 @@ def build(namespace: MountNamespace, stages: Sequence[Stage]) -> Path:
     """Run all steps; return the root directory of the last stage."""
     roots: dict[str, Path] = {}
     for number, stage in enumerate(stages):
-        root = roots[stage.name or str(number)] = namespace.base(stage.name or str(number))
+        name = stage.name or str(number)
+        root = roots[name] = namespace.base(name, python_directory(stage.base))
         here = {name: value for name, value in os.environ.items() if WANTED.fullmatch(name)}
         environment = {"PATH": PATH, "HOME": "/root"} | here
         folder = "/"
