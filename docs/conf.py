@@ -6,7 +6,6 @@ from the top of the repository, so each relative link leads to the same file as 
 
 import re
 import shutil
-from pathlib import Path
 
 from docutils import nodes
 from sphinx.addnodes import pending_xref
@@ -81,15 +80,14 @@ def drop_links_to_directories(app: Sphinx, document: nodes.document) -> None:
             link.replace_self(link.children)
 
 
-def copy_files(app: Sphinx, error: Exception | None) -> None:
-    """Make the first page the site's index, and add the pictures that Markdown names in HTML."""
+def add_index(app: Sphinx, error: Exception | None) -> None:
+    """Give the first page the name that web servers and people look for."""
     if error is None:
         shutil.copy(app.outdir / "README.html", app.outdir / "index.html")
-        shutil.copytree(Path(app.confdir, "images"), app.outdir / "docs/images", dirs_exist_ok=True)
 
 
 def setup(app: Sphinx) -> None:
     """Connect the functions to Sphinx."""
     app.connect("source-read", adapt_text)
     app.connect("doctree-read", drop_links_to_directories)
-    app.connect("build-finished", copy_files)
+    app.connect("build-finished", add_index)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -30,9 +31,12 @@ BLOCKS = {f"{block.file}:{block.line}": block for file in DOCUMENTS for block in
 MAKEFILE = (ROOT / "Makefile").read_text()
 
 
+command_line = cache(partial(get_command, app))
+
+
 def parse_arguments(arguments: list[str]) -> None:
     """Parse what follows `reportgen` as the program does, without running the command."""
-    group = get_command(app)
+    group = command_line()
     context = group.make_context("reportgen", list(arguments))
     if arguments := [*context._protected_args, *context.args]:
         name, command, rest = group.resolve_command(context, arguments)
