@@ -144,7 +144,7 @@ def test_six_commands_lead_from_a_clone_to_a_report() -> None:
         f"fly apps create {FLY['app']}",
         f"fly volumes create {mount['source']} --region {FLY['primary_region']} ",
         "fly secrets set DATABASE_URL='postgresql://",
-        "fly deploy --ha=false",
+        "fly deploy",
         "fly logs",
         'fly ssh console -C "reportgen build"',
     ]
