@@ -157,11 +157,9 @@ def copy(tmp_path: Path) -> Path:
     """Give a copy of the documents, with the environment that `make docs` installs."""
     subprocess.run(["make", ".docs/venv/.installed"], cwd=ROOT, check=True)
     folder = tmp_path / "copy"
-    for name in ("docs", "counter", "bench", "deploy", "examples", "templates"):
-        shutil.copytree(ROOT / name, folder / name)
-    for file in ROOT.iterdir():
-        if file.is_file():
-            shutil.copy2(file, folder)
+    hidden = {path.name for path in ROOT.glob(".*") if path.is_dir()} - {".github"}
+    skipped = hidden | {"dist", "output", "reportgen", "tests"}
+    shutil.copytree(ROOT, folder, ignore=lambda inside, _: skipped if Path(inside) == ROOT else ())
     for name in (".docs", ".uv"):
         (folder / name).symlink_to(ROOT / name)
     return folder
