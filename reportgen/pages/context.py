@@ -272,6 +272,7 @@ def chart_variables(chart: Chart, window: str, timezone: str) -> dict[str, Any]:
         "title": chart.title,
         "alt": f"{chart.alt} Dates are in the zone {timezone}.",
         "weekends": "weekends" in chart.rows,
+        "cut": "cut" in chart.rows,
         "partial": any(row.get("partial") for row in chart.rows.get("visits", ())),
         "svgs": {size: placeholder(drawing_key(window, chart, size)) for size in chart.specs},
         "live": interactive.translate(JSON_ESCAPES),

@@ -23,7 +23,7 @@ DRAWN = {"svg", "title", "desc", "rect", "g", "path", "text", "tspan", "line", "
 PAGE_ELEMENTS = """
 html head meta title link style script body a header h1 div p strong em nav ul li time main section h2 dl dt
 dd span svg path g rect text tspan line bdi table caption thead tr th tbody td button label input output
-footer defs clippath
+footer defs clippath details summary
 """
 
 

@@ -85,6 +85,8 @@ ELEMENTS = frozenset(
         "footer",
         "defs",
         "clippath",
+        "details",
+        "summary",
     ]
 )
 VOID = frozenset(["meta", "link", "input"])

@@ -44,7 +44,7 @@ SMALL_TARGETS = """(selector) => {
 }"""
 """Targets below 24 x 24 px whose circle of 24 px meets another: WCAG 2.5.8 with its exceptions."""
 
-CONTROLS = "a[href], button, input, [tabindex='0']"
+CONTROLS = "a[href], button, input, summary, [tabindex='0']"
 
 
 def report(site: Published, window: str) -> dict[str, Any]:
@@ -110,6 +110,38 @@ def test_everything_can_be_read_without_scripts(sites: Sites, visit: Open, windo
     assert not any(bar.is_visible() for bar in page.locator(".filter").all())
 
 
+@pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_a_question_mark_opens_an_explanation_below_it(
+    sites: Sites, visit: Open, size: tuple[int, int]
+) -> None:
+    """Without scripts, from the keyboard. Nothing moves that is above it or in the line of its figure."""
+    reader = visit(sites("usual").http("7d/index.html"), size=size, java_script_enabled=False)
+    marks = reader.page.locator(".help summary").all()
+    assert [mark.get_attribute("aria-label") for mark in marks] == [
+        "About: Visits",
+        "About: Change",
+        "About: Visits per day by path",
+        "About: Visits per day against the 7 days before",
+        "About: Top paths",
+    ]
+    everything = "h1, h2, dt, .value > span, .figures .spark, .sub, .chart, summary"
+    for at, mark in enumerate(marks):
+        assert len(reader.boxes(".help p")) == 0
+        place, before = reader.boxes(".help summary")[at], reader.boxes(everything)
+        mark.press("Enter")
+        (text,), after = reader.boxes(".help p"), reader.boxes(everything)
+        above = [(one, two) for one, two in zip(before, after, strict=True) if one["y"] <= place["y"]]
+        assert [moved for moved in above if moved[0] != moved[1]] == []
+        assert place["height"] - 4 <= text["y"] - place["y"] < place["height"] + 8
+        assert text["width"] > 120
+        mark.press("Space")
+
+
+def open_help(reader: Visit) -> None:
+    """Open all explanations."""
+    reader.page.locator(".help").evaluate_all("(all) => all.forEach((one) => (one.open = true))")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("scheme", ["http", "file"])
@@ -150,7 +182,7 @@ def test_the_page_for_a_wrong_address_makes_no_other_request(sites: Sites, visit
     "size", [DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)], ids=["desktop", "phone"]
 )
 def test_axe_finds_nothing(sites: Sites, visit: Open, page: str, size: tuple[int, int]) -> None:
-    """Light and dark, with static and interactive charts."""
+    """Light and dark, with static and interactive charts, explanations closed and open."""
     reader = visit(sites("usual").http(page), size=size)
     found = {}
     for state in ("drawn", "alive"):
@@ -158,6 +190,7 @@ def test_axe_finds_nothing(sites: Sites, visit: Open, page: str, size: tuple[int
             reader.page.emulate_media(color_scheme=scheme)
             found[state, scheme] = reader.axe()
         reader.activate_charts()
+        open_help(reader)
     assert {state: findings for state, findings in found.items() if findings} == {}
 
 
@@ -211,7 +244,7 @@ def test_every_control_is_large_enough_for_a_finger(
     """24 x 24 px, or that far from others; links inside a sentence are exempt."""
     reader = visit(sites("usual").http(page), size=size)
     assert reader.page.evaluate(SMALL_TARGETS, CONTROLS) == []
-    for box in reader.boxes("button, input, nav a, .downloads a"):
+    for box in reader.boxes("button, input, summary, nav a, .downloads a"):
         assert min(box["width"], box["height"]) >= 24
 
 
@@ -255,6 +288,7 @@ def test_every_state_of_a_report_fits_the_window_and_says_nothing_to_the_console
     for page in REPORTS:
         reader.page.set_viewport_size({"width": 360, "height": 800})
         reader.page.goto(sites(case).http(page))
+        open_help(reader)
         narrow = reader.overflow_px()
         reader.page.set_viewport_size({"width": 1440, "height": 900})
         wide = reader.overflow_px()

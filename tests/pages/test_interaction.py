@@ -27,7 +27,7 @@ RECTANGLES = r"""(paths) => paths.filter((path) => path.checkVisibility()).flatM
 
 def bar(reader: Visit, days_ago: int) -> Mapping[str, float]:
     """Return the box of the lowest segment of a date's bar in the first chart on show, which is of "/"."""
-    marks = reader.page.locator(f"#visits-by-path ~ .chart .mark-rect{MARKS}{SERIES}")
+    marks = reader.page.locator(f"[aria-labelledby=visits-by-path] .chart .mark-rect{MARKS}{SERIES}")
     boxes = [box for box in marks.evaluate_all(RECTANGLES) if box["height"] > 8]
     columns = sorted({box["x"] for box in boxes})
     unseen = [days for days in (3, 4) if days < days_ago]  # without visits, so without a bar
@@ -189,8 +189,9 @@ WHERE = """() => {
   window.__stops.push(one);
   const { outlineWidth, outlineStyle, outlineColor } = getComputedStyle(one);
   const { width, height, left, right } = one.getBoundingClientRect();
-  const kinds = { skip: ".skip", tab: "nav a", chart: ".chart", filter: ".filter input",
-    header: "thead button", download: ".downloads a", path: ".path, .path a", link: "a" };
+  const kinds = { skip: ".skip", tab: "nav a", help: ".help summary", chart: ".chart",
+    filter: ".filter input", header: "thead button", download: ".downloads a", path: ".path, .path a",
+    link: "a" };
   return {
     kind: Object.keys(kinds).find((kind) => one.matches(kinds[kind])) || one.outerHTML.slice(0, 80), follows,
     ring: outlineStyle !== "none" && outlineColor !== "rgba(0, 0, 0, 0)" ? parseFloat(outlineWidth) : 0,
@@ -216,11 +217,14 @@ def test_tab_reaches_everything_in_the_order_of_the_page_with_a_visible_ring(
     assert [stop for stop in stops if not (stop["ring"] and stop["seen"] and stop["follows"])] == []
     kinds = [stop["kind"] for stop in stops]
     runs = [kind for at, kind in enumerate(kinds) if at == 0 or kinds[at - 1] != kind]
-    tables = ["filter", "header", "filter", "header", "path"]
-    assert [kind for kind in runs if kind != "link"] == ["skip", "tab", "chart", *tables, "download"]
-    counts = {kind: kinds.count(kind) for kind in ("tab", "chart", "filter", "header", "path", "download")}
+    charts, tables = ["help", "chart"] * 2, ["filter", "header", "help", "filter", "header", "path"]
+    assert [kind for kind in runs if kind != "link"] == ["skip", "tab", *charts, *tables, "download"]
+    counted = ("tab", "help", "chart", "filter", "header", "path", "download")
+    counts = {kind: kinds.count(kind) for kind in counted}
     headers = 8 if width == 360 else 9  # the rank is not shown on a phone
-    assert counts == {"tab": 3, "chart": 2, "filter": 2, "header": headers, "path": 18, "download": 5}
+    assert counts == {
+        "tab": 3, "help": 5, "chart": 2, "filter": 2, "header": headers, "path": 18, "download": 5,
+    }  # fmt: skip
 
 
 def test_the_skip_link_moves_the_focus_past_the_header(sites: Sites, visit: Open) -> None:
@@ -229,7 +233,7 @@ def test_the_skip_link_moves_the_focus_past_the_header(sites: Sites, visit: Open
     reader.page.keyboard.press("Enter")
     assert reader.page.evaluate("() => location.hash") == "#content"
     reader.page.keyboard.press("Tab")
-    assert reader.page.evaluate(WHERE)["kind"] == "chart"
+    assert reader.page.evaluate(WHERE)["kind"] == "help"
 
 
 def test_a_long_path_is_whole_while_it_has_the_focus(sites: Sites, visit: Open) -> None:

@@ -83,7 +83,7 @@ def test_a_page_prints_whole_on_a4(sites: Sites, visit: Open, tmp_path: Path, pa
     wanted = reader.texts("h1, h2:not(.unseen), dt, .changes li, .notes li")
     wanted = [text for text in wanted if text != "Downloads"]
     assert [text for text in wanted if packed(text) not in printed.flow] == []
-    unwanted = ["Downloads", "as CSV", "Skip to", "Filter", "of 18 paths", "Days as"]
+    unwanted = ["Downloads", "as CSV", "Skip to", "Filter", "of 18 paths", "Days as", "?", "A visit is"]
     assert [text for text in unwanted if packed(text) in printed.flow] == []
     rows = reader.page.locator("table tbody tr:not(:has(.cut))").evaluate_all(
         "(all) => all.map((row) => [...row.cells].map((cell) => cell.textContent).join(''))"
@@ -98,12 +98,37 @@ def test_a_page_prints_whole_on_a4(sites: Sites, visit: Open, tmp_path: Path, pa
 
     # Every text of a chart is on the sheet of its title, and nothing is outside the margins.
     for chart in reader.charts():
-        title = str(chart.locator("xpath=preceding-sibling::h2").text_content())
+        title = str(chart.locator("xpath=preceding-sibling::div/h2").text_content())
         labels = chart.locator("xpath=descendant::*[local-name()='svg']").first
         words = labels.locator("tspan, text:not(:has(tspan))").all_text_contents()
         assert len(words) > 10
         assert len(printed.holding([title, *words])) == 1
     assert printed.outside() == []
+
+
+def test_an_explanation_that_is_open_is_printed_without_its_button(
+    sites: Sites, visit: Open, tmp_path: Path
+) -> None:
+    reader = visit(sites("usual").http("today/index.html"), java_script_enabled=False)
+    reader.page.locator(".help summary").last.click()
+    printed = Sheets(reader, tmp_path / "page.pdf")
+    assert packed("A path is the address of a page without the name of the site.") in printed.flow
+    assert [text for text in ("?", "A visit is") if packed(text) in printed.flow] == []
+
+
+@pytest.mark.slow
+def test_no_sheet_ends_with_a_heading_or_begins_with_the_footer(
+    sites: Sites, visit: Open, tmp_path: Path
+) -> None:
+    """Wherever sheets end: each intro makes the page a line longer."""
+    reader = visit(sites("usual").http("7d/index.html"))
+    heads = ["RankPathVisitsShareChange", "DateVisits7daysbeforeChange"]
+    headings = [packed(text) for text in reader.texts("h2:not(.unseen)")]
+    for lines in range(0, 48, 2):
+        reader.page.locator(".intro").evaluate("(one, lines) => (one.style.height = `${lines}lh`)", lines)
+        texts = Sheets(reader, tmp_path / f"{lines}.pdf").texts
+        assert [text[-60:] for text in texts if text.endswith((*headings, *heads))] == []
+        assert [text[:60] for text in texts if text.startswith("Built")] == []
 
 
 def test_notes_on_the_charts_are_printed_with_their_numbers(

@@ -128,8 +128,10 @@ class _Page(HTMLParser):
         assert self.open.pop()[0] == tag
 
     def handle_data(self, data: str) -> None:
-        for element in self.open:
+        for element in reversed(self.open):
             element[2].append(data)
+            if element[0] == "details":  # closed, so that it is no part of what is around it
+                break
 
     def matching(self, tag: str, **wanted: str) -> list[tuple[dict[str, str], str]]:
         """Return attributes and text of each element with this tag and these attributes."""
