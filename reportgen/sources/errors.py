@@ -36,6 +36,8 @@ ADVICE: tuple[tuple[str, type[SourceError], str], ...] = (
     ("ConversionException", SourceError, "Look for a wrong value, or cast it with [source] query"),
     ("OutOfMemoryException", SourceError, "Use shorter windows, or a machine with more memory"),
     # Words of messages.
+    ("No usable temporary directory", SourceError,
+     "Set TMPDIR to a directory that may be written to; in a read-only container, mount one: --tmpfs /tmp"),
     (r"role \".*\" does not exist|pg_hba|authenti|password|access denied|not authorized", SourceError, LOGIN),
     (r"database \".*\" does not exist", SourceError, "Check the database's name in its URL"),
     ("invalid sslmode", SourceError, "Write one that libpq knows, such as sslmode=require, in its URL"),

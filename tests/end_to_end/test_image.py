@@ -13,6 +13,7 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from packaging.utils import parse_wheel_filename
 
 from tests.support import image
 from tests.support.image import ROOT, MountNamespace, as_user, in_root
+from tests.support.stores import NAME, variables
 
 pytestmark = pytest.mark.slow
 
@@ -352,6 +354,39 @@ def test_the_user_of_the_image_can_write_to_the_output_only(built_image: Image, 
     found = running.run("find", "/app", "/usr/local", "-writable", "!", "-type", "l", user=USER)
     assert [path for path in found.stdout.split() if not path.startswith(OUTPUT)] == []
     assert running.run("touch", "/app/x").returncode != 0
+
+
+def test_sources_and_buckets_work_where_only_the_output_can_be_written_to(
+    running: Running, store: str
+) -> None:
+    """Each loads other libraries. Logs need a directory for temporary files, and the message names it."""
+    now = datetime.now(UTC)
+    line = f'192.0.2.1 - - [{now:%d/%b/%Y:%T} +0000] "GET / HTTP/1.1" 200 9 "-" "Mozilla/5.0 Firefox/150"'
+    script = """
+import pathlib, sys
+for name, text in zip(("visits.csv", "access.log"), sys.argv[1:]):
+    pathlib.Path("/app/output", name).write_text(text + "\\n")
+"""
+    texts = (f"date,path,visits\n{now:%F},/,7", line)
+    assert running.run("python", "-c", script, *texts, user=USER).returncode == 0
+
+    def reportgen(command: str, name: str, **given: str) -> "subprocess.CompletedProcess[str]":
+        given |= {"DATABASE_URL": f"{OUTPUT}/{name}", "REPORTGEN_OUTPUT__DIR": f"{OUTPUT}/of-{name}"}
+        given |= {"REPORTGEN_OUTPUT__BUCKET": f"s3://{NAME}/{name}"} | variables(store)
+        return running.run("reportgen", command, user=USER, **given)
+
+    for command in ("check", "build"):
+        done = reportgen(command, "visits.csv")
+        assert done.returncode == 0, done.stdout + done.stderr
+        done = reportgen(command, "access.log")
+        assert done.returncode == 1
+        assert "TMPDIR" in done.stdout + done.stderr
+        done = reportgen(command, "access.log", TMPDIR=OUTPUT)
+        assert done.returncode == 0, done.stdout + done.stderr
+    done = running.run(
+        "reportgen", "demo", "--no-serve", "--output", f"{OUTPUT}/demo", user=USER
+    )  # with panels
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_bytecode_is_compiled_and_the_bundle_is_there(running: Running) -> None:
