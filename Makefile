@@ -17,6 +17,7 @@ PYTEST ?= .venv/bin/pytest
 PARALLEL := -n logical --dist worksteal
 QUICK := not slow
 SECONDS ?= 400
+WORKFLOWS = $(filter-out %/gitlab-ci.yml,$(wildcard examples/pages/*.yml))
 HARNESSES ?= url config settings intro sqlite duckdb request rows panel
 export UV_PROJECT_ENVIRONMENT := .venv
 export UV_PYTHON_DOWNLOADS := never
@@ -72,7 +73,8 @@ lint: .venv/.installed ## style, types, the layers of the packages, the Dockerfi
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports
 	@.venv/bin/hadolint Dockerfile
-	@.venv/bin/zizmor --quiet --offline .github
+	@.venv/bin/actionlint -shellcheck .venv/bin/shellcheck .github/workflows/*.yml $(WORKFLOWS)
+	@.venv/bin/zizmor --quiet --offline .github action.yml $(WORKFLOWS)
 
 .docs/venv/.installed: $(UV) pyproject.toml uv.lock # Sphinx alone, without the program
 	@UV_PROJECT_ENVIRONMENT=.docs/venv $(UV) sync --quiet --locked --only-group docs --python $(PYTHON)

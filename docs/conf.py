@@ -26,6 +26,7 @@ GROUPS = {
         "docs/deploy-fly",
         "docs/deploy-fly-scheduled",
         "docs/object-storage",
+        "docs/deploy-pages",
         "docs/reading-the-report",
     ),
     "Reference": ("docs/reference", "docs/engines", "SECURITY", "CHANGELOG"),
