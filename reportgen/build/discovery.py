@@ -5,9 +5,9 @@ A table qualifies by its columns: a date and a path, and a number of visits unle
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from glob import glob
 from itertools import groupby
@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reportgen.config.settings import SourceSettings
-from reportgen.core.errors import ReportgenError
+from reportgen.core.errors import PanelError, ReportgenError
 from reportgen.core.windows import Span
-from reportgen.sources.base import CSV_ENDS, FILE_ENDS, name_list, quoted_identifier, usual_column
-from reportgen.sources.csv_files import find_form
+from reportgen.sources.base import CSV_ENDS, FILE_ENDS, Source, name_list, quoted_identifier, usual_column
+from reportgen.sources.csv_files import find_form, first_rows
 from reportgen.sources.panel_queries import read_panel
 from reportgen.sources.registry import engine_of_file, open_source
+from reportgen.sources.spellings import EPOCH, number_of, number_reader
 
 LOGS = (
     "/var/log/nginx/access.log*", "/var/log/nginx/*access.log*", "/var/log/apache2/access.log*",
@@ -38,8 +39,19 @@ USUAL_TABLES = ("metrics", "visits", "pageviews", "page_views", "views", "hits",
 DEFAULTS = {"", "main", "metrics", "public"}
 """Names of schemas and tables that settings need not have."""
 TIMEOUT_S = 10
-LOG_RANK, HITS_RANK = 15, 20
-"""Ranks of logs, and of tables whose rows are hits; a smaller one is offered first."""
+SAMPLE_ROWS = 1000
+"""Maximum number of rows of a table that are looked at."""
+FEW_ROWS = 20
+"""Number of rows below which different dates and paths do not mean that rows are counts."""
+LOG_RANK, HITS_RANK, DOUBT_RANK = 15, 20, 40
+"""Ranks of logs, of tables whose rows are hits, and of those that may be; a smaller one is offered first."""
+NUMBERS = "int|num|dec|float|double|real"
+NOT_COUNTS = re.compile(
+    "(id|key|no|nr|ip|ms|sec|code|port|number)$|^(is|has|row|age$)|status|duration|time|byte|size|length|width"
+    "|height|zip|postal|latitude|longitude|version|rank|position|depth|level|score|rate|price|amount|hash|type"
+    "|^(year|month|week|day|hour|minute|second)|of(year|month|week|day|hour)$"
+)
+"""Names of columns whose numbers are not counted: they name, measure or order something."""
 TABLES = {
     "sqlite": "SELECT '', m.name, p.name, p.type FROM sqlite_master m, pragma_table_info(m.name) p"
     " WHERE m.type IN ('table', 'view') AND m.name NOT LIKE 'sqlite_%' ORDER BY m.name, p.cid",
@@ -58,21 +70,33 @@ class Column(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table: its schema, its name and its columns."""
+    """A table: its schema, its name, its columns, and its first rows if it has a date and a path."""
 
     schema: str
     name: str
     columns: Sequence[Column]
+    rows: Sequence[Sequence[Any]] = ()
+
+    def values(self, name: str) -> list[Any]:
+        """Return the values of a column in the first rows."""
+        at = [each.name for each in self.columns].index(name)
+        return [row[at] for row in self.rows]
 
 
 @dataclass(frozen=True)
 class FoundSource:
-    """A table, file or log that may hold visits: its settings in ``[source]``, what it is, and why."""
+    """A table, file or log that may hold visits: its settings in ``[source]``, what it is, and why.
+
+    ``rivals`` is the number of other settings that fit the same table as well. ``doubt`` is what to check if
+    it is chosen without a question.
+    """
 
     settings: Mapping[str, Any]
     what: str
     why: str
     rank: int
+    rivals: int = 0
+    doubt: str = ""
 
 
 @dataclass
@@ -123,11 +147,11 @@ def _look_into(url: str, settings: Mapping[str, Any], result: Discovery) -> None
         result.unusable.append(str(exc))
         return
     found = [each for table in tables for each in _qualified(table)]
-    for made, what, why, rank in found:
-        place = " of ".join(filter(None, (what, name)))
-        result.found.append(FoundSource({**settings, **made}, place, why, rank))
+    for each in found:
+        place = " of ".join(filter(None, (each.what, name)))
+        result.found.append(replace(each, settings={**settings, **each.settings}, what=place))
     if not found:
-        names = name_list([table for _, table, _ in tables if table])
+        names = name_list([table.name for table in tables if table.name])
         has = f"its tables are: {names}. docs/sources.md has queries for other tools" if names else ""
         result.unusable.append("; ".join(filter(None, (f"{name}: no table with a date and a path", has))))
 
@@ -138,48 +162,126 @@ def _tables(url: str) -> tuple[str, list[Table]]:
     is_file = engine_of_file(url) is None
     if is_file and url.lower().endswith(CSV_ENDS):
         form = find_form(url, given.model_copy(update={"query": "any"}))
-        return url, [Table("", "", [Column(name, "") for name in form.names])]
+        return url, [Table("", "", [Column(name, "") for name in form.names], first_rows(form, SAMPLE_ROWS))]
     source = open_source(given, "UTC", Span(today, today))
     source.reads_visits = False
     with source:
         if is_file and url.lower().endswith(FILE_ENDS):
-            columns = read_panel(source, "SELECT * FROM metrics LIMIT 0", {}, TIMEOUT_S).columns
-            return source.name, [Table("", "", [Column(name, "") for name in columns])]
+            found = read_panel(source, f"SELECT * FROM metrics LIMIT {SAMPLE_ROWS}", {}, TIMEOUT_S)
+            return source.name, [Table("", "", [Column(name, "") for name in found.columns], found.rows)]
         engine = "sqlite" if source.name.startswith("sqlite") else ""
         rows = read_panel(source, TABLES[engine], {}, TIMEOUT_S).rows
-    groups = groupby(rows, key=lambda row: (str(row[0]), str(row[1])))
-    return source.name, [
-        Table(*names, [Column(str(row[2]), str(row[3]).lower()) for row in group]) for names, group in groups
-    ]
+        groups = groupby(rows, key=lambda row: (str(row[0]), str(row[1])))
+        tables = [
+            Table(*names, [Column(str(row[2]), str(row[3]).lower()) for row in group])
+            for names, group in groups
+        ]
+        return source.name, [_with_rows(source, table) for table in tables]
 
 
-def _qualified(table: Table) -> Iterator[tuple[dict[str, Any], str, str, int]]:
-    """Yield the settings of a table that looks like visits, what it is, why, and its rank."""
-    columns = table.columns
+def _with_rows(source: Source, table: Table) -> Table:
+    """Return a table with its first rows, if it has a date and a path."""
+    if not all(_roles(table.columns)[:2]):
+        return table
+    columns = ", ".join(quoted_identifier(each.name) for each in table.columns)
+    place = ".".join(map(quoted_identifier, filter(None, (table.schema, table.name))))
+    with suppress(PanelError):  # without rows, the types decide
+        sql = f"SELECT {columns} FROM {place} LIMIT {SAMPLE_ROWS}"
+        return table._replace(rows=read_panel(source, sql, {}, TIMEOUT_S).rows)
+    return table
+
+
+def _roles(columns: Sequence[Column]) -> tuple[str | None, str | None, str | None]:
+    """Return the columns of date, path and visits, by their names and types."""
     day = _named("date", columns, "") or next(
         (each.name for each in columns if each.kind.startswith(("date", "timestamp"))), None
     )
-    path = _named("path", columns, "char|text|string")
-    visits = _named("visits", columns, "int|num|dec|float|double|real")
+    return day, _named("path", columns, "char|text|string"), _named("visits", columns, NUMBERS)
+
+
+def _qualified(table: Table) -> Iterator[FoundSource]:
+    """Yield the settings with which a table looks like visits."""
+    day, path, visits = _roles(table.columns)
     if not day or not path:
         return
+    counts = _counts(table, {day, path})
+    visits = visits or usual_column("visits", counts)  # numbers as text
     what = f'table "{table.name}"' if table.name else ""
     settings: dict[str, Any] = {"schema": table.schema, "table": table.name}
     settings = {key: value for key, value in settings.items() if value not in DEFAULTS}
     name = table.name.lower()
     known = USUAL_TABLES.index(name) if name in USUAL_TABLES else len(USUAL_TABLES)
-    if visits:
+
+    def with_columns(visits: str) -> dict[str, Any]:
         names = {"date": day, "path": path, "visits": visits}
-        if other := {key: name for key, name in names.items() if key != name}:
-            settings["columns"] = other
-        yield settings, what, f'date in "{day}", path in "{path}", visits in "{visits}"', known
+        other = {key: name for key, name in names.items() if key != name}
+        return {**settings, **({"columns": other} if other else {})}
+
+    said = f'date in "{day}", path in "{path}", visits in'
+    if visits:
+        yield FoundSource(with_columns(visits), what, f'{said} "{visits}"', known)
         return
     place = ".".join(map(quoted_identifier, settings.values())) or '"metrics"'
     if len(settings) == 1 and "schema" in settings:
         place += '."metrics"'
     quoted = map(quoted_identifier, (day, path))
     query = "SELECT {} AS date, {} AS path, 1 AS visits FROM {}".format(*quoted, place)
-    yield {"query": query}, what, f'each row is one hit, at "{day}" of "{path}"', HITS_RANK + known
+    hits = f'each row is one hit, at "{day}" of "{path}"'
+    has_times, repeats = _form_of_rows(table, day, path)
+    if not counts or (has_times and repeats):
+        yield FoundSource({"query": query}, what, hits, HITS_RANK + known)
+        return
+    # With times of day each row may still be one hit, so nothing is taken without a question.
+    rivals = len(counts) - 1 + has_times
+    for count in counts:
+        doubt = f'the visits are taken from "{count}", the only column that may hold a count'
+        why = f'{said} "{count}" if that is their number'
+        yield FoundSource(with_columns(count), what, why, DOUBT_RANK + known, rivals, doubt)
+    yield FoundSource({"query": query}, what, f"or {hits}", DOUBT_RANK + known, rivals + 1)
+
+
+def _counts(table: Table, others: Collection[str]) -> list[str]:
+    """Return the columns that may hold numbers of visits.
+
+    A key, a status, a port or a duration is a number that counts nothing, and so is a flag of 0 and 1.
+    """
+    found = []
+    for name, kind in table.columns:
+        short = re.sub("[ _-]", "", name.lower())
+        fits = not kind or re.search(f"{NUMBERS}|char|text", kind)
+        if name in others or not fits or NOT_COUNTS.search(short):
+            continue
+        numbers = {_whole(value) for value in table.values(name) if value not in {None, ""}}
+        is_flag = 0 in numbers and numbers <= {0, 1}
+        are_whole = all(number is not None and number >= 0 for number in numbers)
+        if (numbers and are_whole and not is_flag) or (not table.rows and re.search(NUMBERS, kind)):
+            found.append(name)
+    return found
+
+
+def _whole(value: Any) -> int | None:
+    """Return the whole number that a value is or spells, or ``None``."""
+    return number_of(str(value), number_reader(None), None) if not isinstance(value, bool) else None
+
+
+def _form_of_rows(table: Table, day: str, path: str) -> tuple[bool, bool]:
+    """Return whether dates have times of day other than whole hours, and whether a date has a path twice.
+
+    Few rows without a path twice on a date say nothing: the second is true then.
+    """
+    if not table.rows:
+        return dict(table.columns)[day].startswith(("timestamp", "datetime")), True
+    days, paths = (table.values(name) for name in (day, path))
+    moments = list(map(_day_and_time, days))
+    pairs = {(date, path) for (date, _), path in zip(moments, paths, strict=True)}
+    return any(has_time for _, has_time in moments), len(pairs) < len(days) or len(days) < FEW_ROWS
+
+
+def _day_and_time(value: Any) -> tuple[str, bool]:
+    """Return the date of a stored date as text, and whether it has a time other than a whole hour."""
+    if match := re.fullmatch(EPOCH, str(value)):
+        return str(int(match[1]) // 86400), int(match[1]) % 3600 > 0
+    return re.split("[T ]", str(value))[0], bool(re.search(":(?!00)[0-9]{2}", str(value)))
 
 
 def _named(key: str, columns: Sequence[Column], kinds: str) -> str | None:

@@ -79,8 +79,19 @@ def _chosen(*, yes: bool) -> FoundSource:
     found = result.found[:SHOWN]
     for number, each in enumerate(found, start=1):
         typer.echo(f"{number}  {mask_logins(each.what)}: {each.why}", err=True)
+    best = found[0]
+    if yes and best.rivals:
+        typer.echo(settings_text(best, "NAME", "UTC"), err=True, nl=False)
+        raise ConfigError(
+            f"{mask_logins(best.what)}: more than one reading fits, and none of them is certain. Run "
+            "reportgen init without --yes and choose, or write reportgen.toml: above is the first of them."
+        )
     if yes or len(found) == 1:
-        return found[0]
+        if best.doubt:
+            typer.echo(
+                f"note: {best.doubt}. Look at the figures, and edit [source] if they are wrong", err=True
+            )
+        return best
     numbers = [str(number) for number in range(1, len(found) + 1)]
     while (answer := str(typer.prompt("Which one", default="1"))) not in numbers:
         typer.echo(f"write a number from 1 to {len(found)}", err=True)

@@ -40,11 +40,17 @@ LISTED_NAMES = 30
 """Maximum number of tables or columns that a message lists."""
 
 USUAL_NAMES = {
-    "date": "date day createdat insertedat timestamp time visitedat viewedat addediso",
-    "path": "path urlpath pathname pagepath pagepathandscreenclass requestpath page 2path label url",
-    "visits": "visits counter count hits nbhits views pageviews",
+    "date": "date day createdat insertedat timestamp datetime time visitedat viewedat visitdate eventdate"
+    " addediso",
+    "path": "path urlpath pathname pagepath pagepathandscreenclass requestpath page pageurl pagelocation"
+    " landingpage 2path label url uri",
+    "visits": "visits counter count hits nbhits views pageviews screenpageviews totalviews totalpageviews"
+    " viewcount pageviewcount hitcount visitcount totalvisits totalhits requests uniquepageviews nbvisits"
+    " sessions totalsessions visitors uniquevisitors nbuniqvisitors totalvisitors users totalusers"
+    " activeusers",
 }
-"""Names that the three columns often have, in lower case, without blanks and underscores."""
+"""Names that the three columns often have, in lower case, without blanks, underscores and
+hyphens. Of visits, numbers of pages come first, then of sessions, then of persons."""
 
 
 @dataclass(frozen=True)
@@ -362,7 +368,7 @@ def columns_advice(settings: SourceSettings, found: Sequence[str], hint: str = "
 
 def usual_column(key: str, names: Sequence[str]) -> str | None:
     """Return the first of ``names`` that is one of :data:`USUAL_NAMES`, the most usual name first."""
-    by_name = {re.sub("[ _]", "", name.lower()): name for name in reversed(names)}
+    by_name = {re.sub("[ _-]", "", name.lower()): name for name in reversed(names)}
     return next((by_name[usual] for usual in USUAL_NAMES[key].split() if usual in by_name), None)
 
 

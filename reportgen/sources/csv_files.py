@@ -105,6 +105,18 @@ def find_form(file: str, settings: SourceSettings) -> CsvForm:
     return new_form(separator, _unique(cells), number + 1)
 
 
+def first_rows(form: CsvForm, count: int) -> list[list[str]]:
+    """Return up to ``count`` rows of a file that have as many fields as its header.
+
+    Raises:
+        SourceError: a line cannot be read.
+
+    """
+    with _open_text(form.file, form.encoding) as stream:
+        rows = (cells for cells in _Lines(stream).rows(form) if len(cells) == len(form.names))
+        return [[cell.strip(EMPTY_TEXT) for cell in cells] for cells in islice(rows, count)]
+
+
 class CsvWriter:
     """Writes files as CSV in UTF-8, and counts the lines that it leaves out by kind, with one of each."""
 

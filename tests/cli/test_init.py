@@ -68,6 +68,83 @@ def test_a_table_is_known_by_its_columns(run: Run, tmp_path: Path, case: str) ->
     assert "not used: sqlite:///data.db: no table with a date and a path; its tables are: people" in said
 
 
+HEADERS = {
+    "Date,Page,Visitors": "Visitors",
+    "day,page,sessions": "sessions",
+    "Date,Page,Users,Sessions,Page-Views": "Page-Views",
+    "date,path,visitors,pageviews,id": "pageviews",
+    "No,Date,Page URL,Unique visitors,Bounce rate": "Unique visitors",
+    "Date,Page,N": "N",
+}
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_column_of_an_export_is_the_number_of_visits(run: Run, tmp_path: Path, header: str) -> None:
+    others = [f"{number}" for number in range(120, 120 + header.count(","))]
+    cells = {
+        "no": "1",
+        "date": TODAY.isoformat(),
+        "day": TODAY.isoformat(),
+        "page": "/",
+        "path": "/",
+        "page url": "/",
+    }
+    names, rest = header.split(","), iter(others)
+    row = ",".join(cells.get(name.lower()) or next(rest) for name in names)
+    (tmp_path / "export.csv").write_text(f"{header}\n{row}\n{row}\n")
+    found, said = printed(run)
+    assert found["source"]["columns"]["visits"] == HEADERS[header]
+    assert ("note: the visits are taken from" in said) == (header == "Date,Page,N")
+
+
+def test_it_does_not_guess_between_columns_of_numbers(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "export.csv").write_text(
+        f"Date,Page,Status code,N,M\n{TODAY},/,200,12,13\n{TODAY},/b,404,5,5\n"
+    )
+    done = run("init", "--yes")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert 'columns = { date = "Date", path = "Page", visits = "N" }' in done.stderr
+    assert (
+        "error: export.csv: more than one reading fits, and none of them is certain. Run reportgen init"
+        in done.stderr
+    )
+    offered = [line for line in done.stderr.splitlines() if line[:1].isdigit()]
+    assert [line.partition(": ")[2] for line in offered] == [
+        'date in "Date", path in "Page", visits in "N" if that is their number',
+        'date in "Date", path in "Page", visits in "M" if that is their number',
+        'or each row is one hit, at "Date" of "Page"',
+    ]
+
+
+NUMBERS = "id INTEGER PRIMARY KEY, day TIMESTAMP, url TEXT, {} INTEGER, {} INTEGER"
+HITS = {
+    "keys and measures": ("user_id", "status", "10:15:{:02}", "hits"),
+    "another number, and times": ("bookmarks", "duration_ms", "10:15:{:02}", "hits"),
+    "a number for each date and path": ("bookmarks", "section_id", "00:00:00", "bookmarks"),
+}
+
+
+@pytest.mark.parametrize("case", HITS)
+def test_numbers_of_a_table_are_counts_only_if_its_rows_are(run: Run, tmp_path: Path, case: str) -> None:
+    first, second, clock, expected = HITS[case]
+    with closing(sqlite3.connect(tmp_path / "site.db")) as connection:
+        connection.execute(f"CREATE TABLE log ({NUMBERS.format(first, second)})")
+        for number in range(30):
+            page = "/" if "{" in clock else f"/{number}"
+            row = (number, f"{TODAY} {clock.format(number)}", page, number % 7 + 2, 200)
+            connection.execute("INSERT INTO log VALUES (?, ?, ?, ?, ?)", row)
+        connection.commit()
+    source = printed(run)[0]["source"]
+    assert ("query" in source) == (expected == "hits")
+    assert source.get("columns", {"visits": "hits"})["visits"] == expected
+
+
+def test_times_with_a_number_for_each_date_and_path_need_a_person(run: Run, tmp_path: Path) -> None:
+    rows = [f"{TODAY}T10:15:{number:02},/{number},{number + 2}" for number in range(30)]
+    (tmp_path / "export.csv").write_text("\n".join(["Time,Page,N", *rows, ""]))
+    assert "export.csv: more than one reading fits" in run("init", "--yes").stderr
+
+
 def test_tables_of_postgresql_are_ranked_and_explained(run: Run, pg: str) -> None:
     with psycopg.connect(pg) as server:
         server.execute("CREATE TABLE logins (at timestamptz, path text)")
