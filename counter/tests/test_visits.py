@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import unquote_to_bytes
 
 import pytest
@@ -58,12 +59,16 @@ def django_parts(counter: Counter, request: Request) -> tuple[Any, Any, Any]:
 
     if not settings.configured:
         settings.configure(ALLOWED_HOSTS=["*"], REPORTGEN_COUNTER={"url": "one of a test"})
-    django._counter = lambda **_: counter  # type: ignore[assignment]
+
+    def middleware(get_response: Any) -> Any:
+        with patch.object(django, "_counter", lambda **_: counter):
+            return django.Middleware(get_response)
+
     made = RequestFactory(headers=request["headers"]).generic(request["method"], request["path"])
     response = HttpResponse("body", status=request["status"], content_type=request["type"] or None)
     if not request["type"]:
         del response["Content-Type"]
-    return django.Middleware, made, response
+    return middleware, made, response
 
 
 def through_django(counter: Counter, request: Request) -> None:
@@ -221,9 +226,9 @@ def test_an_error_of_the_application_passes(counter: Counter) -> None:
     assert counter.waiting == 0
 
 
-def test_django_without_the_setting_counts_nothing() -> None:
+def test_django_without_the_setting_counts_nothing_and_says_what_is_wrong_in_it() -> None:
     from django.conf import settings
-    from django.core.exceptions import MiddlewareNotUsed
+    from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
     from django.test import override_settings
 
     from reportgen_counter.django import Middleware
@@ -232,3 +237,7 @@ def test_django_without_the_setting_counts_nothing() -> None:
         settings.configure()
     with override_settings(REPORTGEN_COUNTER=None), pytest.raises(MiddlewareNotUsed):
         Middleware(lambda _: None)
+    for wrong in ({"URL": "sqlite:///metrics.db"}, {"timezone": "UTC"}):
+        keys = pytest.raises(ImproperlyConfigured, match="Its keys are: url, timezone, flush_s, exclude")
+        with override_settings(REPORTGEN_COUNTER=wrong), keys:
+            Middleware(lambda _: None)

@@ -2,11 +2,12 @@
 
 from collections.abc import Awaitable, Callable
 from functools import cache
+from inspect import signature
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
-from django.core.exceptions import MiddlewareNotUsed
+from django.core.exceptions import ImproperlyConfigured, MiddlewareNotUsed
 
 from reportgen_counter.counter import Counter
 from reportgen_counter.middleware import environ_headers
@@ -23,6 +24,10 @@ class Middleware:
     """Counts the visits of a Django project, under WSGI and ASGI.
 
     ``REPORTGEN_COUNTER`` holds the arguments of :class:`Counter`. Without it, nothing is counted.
+
+    Raises:
+        ImproperlyConfigured: one of them is unknown, or ``url`` is missing.
+
     """
 
     sync_capable = True
@@ -33,7 +38,11 @@ class Middleware:
         if not options:
             raise MiddlewareNotUsed("REPORTGEN_COUNTER is not set")
         hashable = {name: tuple(each) if isinstance(each, list) else each for name, each in options.items()}
-        self._counter = _counter(**hashable)
+        try:
+            self._counter = _counter(**hashable)
+        except TypeError as exc:
+            names = ", ".join(signature(Counter).parameters)
+            raise ImproperlyConfigured(f"REPORTGEN_COUNTER: {exc}. Its keys are: {names}") from None
         self._get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
