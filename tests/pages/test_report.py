@@ -481,6 +481,37 @@ def test_the_figures_of_the_week(site: Path) -> None:
     }
 
 
+def explanations(page: _Page) -> dict[str, str]:
+    """Return the texts that the question marks of a page open, by name."""
+    names = [mark["aria-label"].removeprefix("About: ") for mark in page.all("summary")]
+    return dict(zip(names, (text.removeprefix("?") for text in page.texts("details")), strict=True))
+
+
+def test_explanations_speak_of_what_the_page_shows(site: Path, table: Path, tmp_path: Path) -> None:
+    """Of comparisons, today, what is left out, and a bar that is cut, only where there is one."""
+    usual = explanations(week(site))
+    assert set(usual) == {
+        "Visits", "Change", "What changed", "Visits per day by path",
+        "Visits per day against the 7 days before", "Top paths",
+    }  # fmt: skip
+    assert usual["Visits"].endswith("About these data says what is left out.")
+    assert "at least 7 visits" in usual["What changed"]
+    assert "A dashed end is a day that is not over." in usual["Visits per day against the 7 days before"]
+    assert set(explanations(_Page(site / "today" / "index.html"))) == {"Visits", "Top paths"}
+
+    over = explanations(week(built(table, to="over", as_of=date(2026, 11, 22)).path))
+    assert set(over) == set(usual)
+    assert not re.search("[Tt]oday|dashed", " ".join(over.values()))
+
+    (tmp_path / "young").mkdir()
+    store(tmp_path / "young", [(0, "/", 5), (1, "/", 12), (2, "/", 900), (3, "/", 11)])
+    young = explanations(week(built(tmp_path / "young", words={"visit": "hit", "visits": "hits"}).path))
+    assert set(young) == {"Hits", "Hits per day by path", "Top paths"}
+    assert young["Hits"] == "All hits of these dates, with today so far."
+    assert "A bar with a gap is far higher" in young["Hits per day by path"]
+    assert "cut" not in usual["Visits per day by path"]
+
+
 def test_today_shows_yesterday_and_the_weekday_last_week_as_full_days_without_percentage(site: Path) -> None:
     page = _Page(site / "today" / "index.html")
     assert page.figures() == {

@@ -180,6 +180,8 @@ def test_axe_finds_nothing(index: Published, visit: Open, size: tuple[int, int],
     reader = visit(index.http("index.html"), size=size)
     reader.page.emulate_media(color_scheme=scheme)
     assert reader.axe() == []
+    reader.page.locator(".help summary").click()
+    assert reader.axe() == []
     assert len(reader.requests) == 1
     width = reader.page.evaluate("() => document.documentElement.scrollWidth")
     assert width <= size[0]
