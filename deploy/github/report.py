@@ -36,7 +36,7 @@ BOT = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.
 def main() -> int:
     """Build, export, keep the state, and write outputs and summary; return the exit code."""
     given = {name: os.environ[f"REPORT_{name.upper()}"] for name in ("config", "source", "state", "export")}
-    output = Path(os.environ["RUNNER_TEMP"]) / "reportgen/state" / given["config"]
+    output = Path(f"{os.environ['RUNNER_TEMP']}/reportgen/state/{given['config']}")  # action.yml caches it
     output.mkdir(parents=True, exist_ok=True)
     if given["source"]:
         os.environ["DATABASE_URL"] = given["source"]
@@ -47,7 +47,9 @@ def main() -> int:
         branch = Branch(output, given["config"]) if given["state"] == "branch" else None
         if branch:
             branch.restore()
-        if code := build(given["config"], output, given["export"]):
+        # Nothing here reads older releases; those of a bucket may have readers.
+        kept = {} if given["state"] == "bucket" else {"REPORTGEN_OUTPUT__KEEP": "1"}
+        if code := build(given["config"], output, given["export"], kept):
             return code
         if branch:
             branch.save()
@@ -78,17 +80,16 @@ def check(settings: Config | Sites, config: str, state: str) -> None:
         raise ConfigError(f"state: bucket needs output.bucket, which {config} lacks. Set it, or write cache.")
 
 
-def build(config: str, output: Path, export: str) -> int:
-    """Build and export; return the exit code.
+def build(config: str, output: Path, export: str, settings: Mapping[str, str]) -> int:
+    """Build with these variables, and export; return the exit code.
 
     Meanwhile the runner ignores commands in what is printed: an example of a bad row may hold one.
     """
-    token, kept = secrets.token_hex(16), {}
-    if os.environ["REPORT_STATE"] != "bucket":
-        kept = {"REPORTGEN_OUTPUT__KEEP": "1"}  # nothing here reads older releases
+    token, variables = secrets.token_hex(16), {**os.environ, **settings}
+    variables.pop("GITHUB_TOKEN", None)  # a build needs no right in the repository
     print(f"::stop-commands::{token}", flush=True)
     command = [sys.executable, "-P", "-m", "reportgen", "build", "--config", config, "--output", str(output)]
-    done = subprocess.run([*command, "--export", export], env=os.environ | kept, check=False)
+    done = subprocess.run([*command, "--export", export], env=variables, check=False)
     print(f"::{token}::", flush=True)
     return done.returncode
 

@@ -335,6 +335,12 @@ def test_a_workflow_uses_our_action_with_inputs_it_has_and_publishes_what_it_exp
             assert re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", step["uses"]), "pinned by the hash of a commit"
 
 
+def test_each_action_of_others_has_one_version_everywhere() -> None:
+    files = [ROOT / "action.yml", *(ROOT / ".github/workflows").glob("*.yml"), *PAGES]
+    used = {found for file in files for found in re.findall(r"uses: (\w+/[\w-]+)\S*@(\S+)", file.read_text())}
+    assert len(used) == len({name for name, _ in used}) > 5
+
+
 def test_the_pipeline_of_gitlab_keeps_and_publishes_the_directories_of_its_commands() -> None:
     job = yaml.safe_load((ROOT / "examples/pages/gitlab-ci.yml").read_text())["pages"]
     assert (job["pages"], job["artifacts"]["paths"], job["cache"]["paths"]) == (True, ["public"], ["output/"])
