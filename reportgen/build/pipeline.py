@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from reportgen import __version__
-from reportgen.build.status import panel_warning
+from reportgen.build.status import lost_source, panel_warning
 from reportgen.charts import vega_bundle
 from reportgen.config.chart_notes import read_chart_notes
 from reportgen.config.settings import Config
@@ -108,6 +108,8 @@ def build(
             done = import_logs(config, config.import_.logs, config.import_.into, create=config.import_.create)
             imported = {"imported": done.counts}
     last = current_release(lock.root)
+    if lost := lost_source(config, last):
+        raise ConfigError(lost)
 
     def is_current(key: str, value: str | None) -> bool:
         return (
@@ -126,10 +128,9 @@ def build(
     if last and unchanged:
         into_bucket(config, last, watch, allow_newer=True)
         return _result(last, now, watch, peak_memory_bytes(), imported, failed, changed=False)
-    from reportgen.build.verify import check_files, check_not_emptied, check_not_replaced, check_sums
+    from reportgen.build.verify import check_files, check_not_emptied, check_sums
     from reportgen.core.release_files import packed  # only a new release needs it
 
-    check_not_replaced(config, dataset, last)
     if not allow_empty:
         check_not_emptied(dataset, last, past=as_of is not None)
     check_sums(dataset)

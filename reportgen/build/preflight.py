@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from reportgen.build.path_effects import read_path_effects
+from reportgen.build.status import lost_source
 from reportgen.config.chart_notes import read_chart_notes
 from reportgen.config.settings import Config
 from reportgen.core.errors import ConfigError, OutputBusy, PublishError, ReportgenError
@@ -71,6 +72,8 @@ def check_output(config: Config) -> Iterator[Finding]:
 
 
 def _source(config: Config, today: date) -> Iterator[Finding]:
+    if lost := lost_source(config, current_release(config.output.dir)):
+        raise ConfigError(lost)
     span = look_back(make_windows(config, today, today_complete=False))
     with open_source(config.source, config.timezone, span, config.path_rules) as source:
         if "url" in config.source.model_fields_set:

@@ -9,7 +9,7 @@ from reportgen.config.settings import Config
 from reportgen.config.sites import Site, Sites
 from reportgen.core.cron import MANUAL, Due, interval_s, next_due
 from reportgen.publish.history import BuildResult, Runs, read_runs
-from reportgen.publish.release import MAX_CLOCK_SKEW, current_release
+from reportgen.publish.release import MAX_CLOCK_SKEW, Release, current_release
 
 STALE = 4
 """Exit code when a build is overdue."""
@@ -53,6 +53,20 @@ def wants_a_build(config: Config, now: datetime) -> bool:
         return False
     slack = timedelta(seconds=min(SLACK_S, (interval_s(config.schedule) or 0) / 2))
     return bool(read_runs(config.output.dir).failures) or is_due(config, now + slack)
+
+
+def lost_source(config: Config, last: Release | None) -> str:
+    """Return an error if no source is set and the last release was made from one; empty if all is well.
+
+    A setting was lost, and the sample site must not replace a report.
+    """
+    source = last.manifest.get("source") if last else None
+    if "url" in config.source.model_fields_set or source in {None, "sample"}:
+        return ""
+    return (
+        f"source.url: is not set, and the last release is of {source}. It stays. "
+        "Set DATABASE_URL (or source.url), or ask for the sample site with --source sample"
+    )
 
 
 def is_stale(expected: Due | None, now: datetime) -> bool:

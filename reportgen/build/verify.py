@@ -10,9 +10,8 @@ from pathlib import Path
 from urllib.parse import unquote
 from xml.parsers import expat
 
-from reportgen.config.settings import Config
 from reportgen.config.types import SCHEME
-from reportgen.core.errors import ConfigError, ProofError, SourceEmptied
+from reportgen.core.errors import ProofError, SourceEmptied
 from reportgen.core.release_files import is_page, required_files
 from reportgen.core.windows import Span
 from reportgen.metrics.dataset import MAX_LISTED, Dataset
@@ -95,22 +94,6 @@ def check_sums(dataset: Dataset) -> None:
     if lines:
         advice = "Build again. If it fails once more, it is a defect of reportgen: please report it"
         raise ProofError("\n".join(["the figures do not add up; the last release stays", *lines, advice]))
-
-
-def check_not_replaced(config: Config, dataset: Dataset, last: Release | None) -> None:
-    """Check that the sample site does not replace a report because a setting was lost.
-
-    Raises:
-        ConfigError: no source is set, and the last release was made from one.
-
-    """
-    sample = dataset.notice is not None and "url" not in config.source.model_fields_set
-    source = last.manifest.get("source") if last else None
-    if sample and source not in {None, dataset.source}:
-        raise ConfigError(
-            f"source.url: is not set, and the last release is of {source}. It stays. "
-            "Set DATABASE_URL (or source.url), or ask for the sample site with --source sample"
-        )
 
 
 def check_not_emptied(dataset: Dataset, last: Release | None, *, past: bool) -> None:

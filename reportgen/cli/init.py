@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import typer
 from reportgen.build.discovery import LOGS, FoundSource, find_sources
 from reportgen.build.preflight import check_source
 from reportgen.cli.output import print_findings
+from reportgen.config.problems import url_secrets
 from reportgen.config.settings import DEFAULT_FILE, Config, config_from_options
 from reportgen.core.errors import ConfigError, mask_logins
 from reportgen.core.windows import today_in
@@ -24,6 +26,10 @@ SHOWN = 9
 NOWHERE = (
     "DATABASE_URL is not set, no database, CSV or Parquet file here has a date and a path, and there is no "
     f"log such as {LOGS[0]}"
+)
+KEPT_OUT = (
+    "the URL has a password, so the file does not hold it. Each command needs it in the environment variable "
+    "DATABASE_URL."
 )
 HEAD = "# Written by reportgen init. docs/reference.md has all settings."
 
@@ -49,8 +55,10 @@ def write_settings(file: Path | None, *, yes: bool, only_print: bool) -> Config 
     if not (yes or only_print):
         site = typer.prompt("Name of the site", default=site)
         zone = typer.prompt("Time zone of the dates", default=zone)
-    text = settings_text(chosen, site, zone)
-    source = {"url": os.environ.get("DATABASE_URL", ""), **chosen.settings}
+    url = os.environ.get("DATABASE_URL", "")
+    source = {"url": url, **chosen.settings}
+    has_secret = source["url"] == url and bool(url_secrets(url))
+    text = settings_text(chosen if has_secret else replace(chosen, settings=source), site, zone)
     config = config_from_options({"site": site, "timezone": zone, "source": source})
     if only_print:
         typer.echo(text, nl=False)
@@ -62,6 +70,8 @@ def write_settings(file: Path | None, *, yes: bool, only_print: bool) -> Config 
     with target.open("x", encoding="utf-8") as stream:
         stream.write(text)
     typer.echo(f"written: {target}")
+    if has_secret:
+        typer.echo(f"note: {KEPT_OUT} docs/deploy-systemd.md shows where to keep it", err=True)
     return config
 
 
@@ -109,7 +119,7 @@ def settings_text(source: FoundSource, site: str, zone: str) -> str:
         f"[source]   # {source.why}",
     ]
     if "url" not in source.settings:
-        lines.append("# url: the environment variable DATABASE_URL")
+        lines.append(f"# {KEPT_OUT}")
     lines += [f"{key} = {_toml(value)}" for key, value in source.settings.items()]
     return "\n".join(lines) + "\n"
 

@@ -1,17 +1,19 @@
 """``reportgen serve`` for one site, and what it shares with ``serve`` for many: :class:`Service`."""
 
+import logging
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from reportgen import __version__
-from reportgen.build.status import site_status, without_details
+from reportgen.build.status import lost_source, site_status, without_details
 from reportgen.config.settings import Config
 from reportgen.core import logs
 from reportgen.core.logs import event
 from reportgen.core.processes import Commands
 from reportgen.publish.history import read_runs
+from reportgen.publish.release import current_release
 from reportgen.serve.app import CurrentRelease, MountedSite, application
 from reportgen.serve.scheduler import Schedule, ScheduledSite
 from reportgen.serve.server import address_of, check_exposure, listen, run_server
@@ -104,6 +106,8 @@ def serve_site(
     service = Service(config, arguments, environ, config.secrets)
     current = CurrentRelease(config.output.dir)
     current.refresh()
+    if scheduled and (lost := lost_source(config, current_release(config.output.dir))):
+        event("source_lost", level=logging.WARNING, message=lost)
     worker = service.worker(config)
     site = ScheduledSite(config, worker, at_once=current.cache is None)
     return service.run(

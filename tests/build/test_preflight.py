@@ -1,12 +1,13 @@
 """What ``reportgen check`` says of the rows of a source."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from reportgen.build.preflight import check_settings
 from reportgen.config.settings import config_from_options
+from reportgen.publish.release import lock_output, publish
 from reportgen.sources.base import Finding
 from tests.support.engines import ENGINES, TODAY, Row, day, make_engine
 
@@ -137,6 +138,18 @@ def test_check_warns_of_texts_of_times_without_a_zone(
 
     assert ["Set timestamp_zone in" in each.message for each in zones()] == [True]
     assert zones(timestamp_zone="UTC") == []
+
+
+def test_check_finds_that_the_source_was_lost(tmp_path: Path) -> None:
+    """The sample's figures are not shown for those of the last release."""
+    with lock_output(tmp_path) as lock:
+        publish(lock, {"index.html": b"x"}, {"source": "site.db"}, built_at=datetime.now(UTC), keep=1)
+    found = list(check_settings(config_from_options({"output": {"dir": tmp_path}}), TODAY))
+    (error,) = [each.message for each in found if each.level == "error"]
+    assert error.startswith(
+        "source.url: is not set, and the last release is of site.db. It stays. Set DATABASE_URL"
+    )
+    assert not [each for each in found if each.subject in {"rows", "newest"}]
 
 
 def test_check_warns_if_no_source_is_set() -> None:

@@ -151,6 +151,7 @@ def test_tables_of_postgresql_are_ranked_and_explained(run: Run, pg: str) -> Non
         server.execute("CREATE TABLE page_views (day date, path text, count bigint)")
         server.execute("CREATE TABLE people (name text)")
     found, said = printed(run, DATABASE_URL=pg)
+    found["source"].pop("url", None)
     assert found["source"] == {"table": "page_views", "columns": {"date": "day", "visits": "count"}}
     first, second = [line for line in said.splitlines() if line[0].isdigit()][:2]
     assert 'table "page_views" of postgresql://' in first
@@ -203,6 +204,23 @@ def test_a_source_that_cannot_be_read_writes_nothing(run: Run, tmp_path: Path) -
     assert "error " in done.stdout
     assert "own.toml: not written" in done.stderr
     assert not (tmp_path / "own.toml").exists()
+
+
+def test_a_url_without_a_password_is_written(run: Run, tmp_path: Path, pg: str) -> None:
+    store(
+        tmp_path / "site.db", "metrics", "date TEXT, path TEXT, visits INTEGER", [TODAY.isoformat(), "/", 3]
+    )
+    assert printed(run, DATABASE_URL="site.db")[0]["source"] == {"url": "site.db"}
+    with psycopg.connect(pg) as server:
+        server.execute("CREATE TABLE metrics (date date, path text, visits int)")
+    secret = f"{pg}{'&' if '?' in pg else '?'}password=unused"
+    done = run("init", "--yes", DATABASE_URL=secret, **ONE_WINDOW)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "reportgen.toml").read_text()
+    assert "unused" not in text + done.stdout + done.stderr
+    said = "the URL has a password, so the file does not hold it. Each command needs it in the environment"
+    assert f"# {said} variable DATABASE_URL.\n" in text
+    assert f"note: {said} variable DATABASE_URL. docs/deploy-systemd.md shows" in done.stderr
 
 
 def test_nothing_found_says_where_it_looked(run: Run, pg: str) -> None:

@@ -90,6 +90,13 @@ def test_at_its_start_it_serves_the_last_release_and_builds_if_due(
         assert bool(service.events("build_started")) == begins
 
 
+def test_it_warns_if_the_source_of_the_last_release_is_not_set(tmp_path: Path) -> None:
+    built(tmp_path / "output", 60, source="postgresql://db/site")
+    with serving(tmp_path, REPORTGEN_SCHEDULE="6h") as service:
+        lost = service.await_event("source_lost")
+        assert "the last release is of postgresql://db/site. It stays. Set DATABASE_URL" in lost["message"]
+
+
 def test_without_a_schedule_it_serves_what_is_built_by_hand_and_builds_nothing(tmp_path: Path) -> None:
     with serving(tmp_path, "--source", "sample", REPORTGEN_SCHEDULE="manual") as service:
         assert service.await_event("no_schedule")["message"] == (
