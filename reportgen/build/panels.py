@@ -166,7 +166,8 @@ class Queries:
         if limit_s <= 0:
             raise PanelError("not read: half of build_timeout_s had passed before it.")
         try:
-            found = read_panel(source, sql, panel_values(window, self._config.timezone), limit_s)
+            values = panel_values(window, self._config.timezone, source.settings.timestamp_zone)
+            found = read_panel(source, sql, values, limit_s)
         except Exception as exc:
             if time.monotonic() - start >= limit_s:
                 self._late[panel.name] = exc

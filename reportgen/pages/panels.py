@@ -194,7 +194,8 @@ def _dates(shown: ShownPanel) -> Span | None:
     if not shown.source.has_data:
         return None
     named = named_values(shown.source.panel.sql or "") & OF_WINDOW
-    if "last_complete" in named and "last" not in named and not isinstance(shown.result, Dates):
+    complete = named & {"last_complete", "end_complete"} and not named & {"last", "end"}
+    if complete and not isinstance(shown.result, Dates):
         return shown.window.complete
     return shown.window.span if named or isinstance(shown.result, Dates) else None
 

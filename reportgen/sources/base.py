@@ -394,6 +394,13 @@ def first_moment(day: date, timezone: str, stored_zone: str | None = None) -> da
     return moment.astimezone(ZoneInfo(stored_zone)).replace(tzinfo=None) if stored_zone else moment
 
 
+def sql_type(value: date | str | None) -> str:
+    """Return the type of a value in PostgreSQL and DuckDB."""
+    if isinstance(value, datetime):
+        return "timestamptz" if value.tzinfo else "timestamp"
+    return "text" if isinstance(value, str) else "date"
+
+
 def quoted_identifier(name: str) -> str:
     """Return an SQL identifier in double quotes, as the SQL standard defines it.
 

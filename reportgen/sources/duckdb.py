@@ -35,6 +35,7 @@ from reportgen.sources.base import (
     first_moment,
     literal,
     quoted_identifier,
+    sql_type,
 )
 from reportgen.sources.errors import QUERY
 from reportgen.sources.path_sql import PathSql
@@ -66,7 +67,7 @@ class DuckdbConnectionSource(Source):
 
     def bound_value(self, name: str, value: date | str | None) -> tuple[str, Any]:
         """Return a placeholder of a type."""
-        return f"CAST(${name} AS {'VARCHAR' if isinstance(value, str) else 'DATE'})", value
+        return f"CAST(${name} AS {sql_type(value)})", value
 
     @property
     def panel_views(self) -> Mapping[str, str]:

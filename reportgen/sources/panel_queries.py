@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from datetime import time as clock
 from decimal import Decimal
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from reportgen.config.problems import did_you_mean
 from reportgen.core.errors import PanelError, ReportgenError
 from reportgen.core.windows import Window
-from reportgen.sources.base import Source
+from reportgen.sources.base import Source, first_moment
 
 Value = bool | int | float | str | None
 """A value of a result: dates and times are ISO texts, whole numbers have 64 bits, floats are finite."""
@@ -24,7 +24,12 @@ MAX_CHARACTERS = 1_000_000
 """Maximum number of characters of a result's texts; any other value counts as :data:`NUMBER_CHARACTERS`."""
 NUMBER_CHARACTERS = 8
 
-OF_WINDOW = {"first", "last", "last_complete", "previous_first", "previous_last", "previous_last_complete"}
+BOUNDS = {
+    "first": "start", "last": "end", "last_complete": "end_complete", "previous_first": "previous_start",
+    "previous_last": "previous_end", "previous_last_complete": "previous_end_complete",
+}  # fmt: skip
+"""The moment that bounds the hits from a first date on, or up to a last date, by the name of the date."""
+OF_WINDOW = {*BOUNDS, *BOUNDS.values()}
 """The names that have another value in each window."""
 
 TOKEN = re.compile(
@@ -55,19 +60,27 @@ class PanelRows:
     not_finite: int = 0
 
 
-def panel_values(window: Window, timezone: str) -> dict[str, date | str | None]:
-    """Return the values that a panel's query can name."""
+def panel_values(
+    window: Window, timezone: str, stored_zone: str | None = None
+) -> dict[str, date | str | None]:
+    """Return the values that a panel's query can name.
+
+    Moments have the zone ``timezone``, or are in ``stored_zone`` and without a zone if that is given.
+    """
     complete = window.days - window.running
-    return {
+    dates = {
         "first": window.span.first,
         "last": window.span.last,
         "last_complete": window.span.head(complete).last,
         "previous_first": window.previous.first,
         "previous_last": window.previous.last,
         "previous_last_complete": window.previous.head(complete).last,
-        "today": window.today,
-        "timezone": timezone,
     }
+    moments = {
+        bound: first_moment(dates[name] + timedelta(days="end" in bound), timezone, stored_zone)
+        for name, bound in BOUNDS.items()
+    }
+    return {**dates, **moments, "today": window.today, "timezone": timezone}
 
 
 def named_values(sql: str) -> set[str]:

@@ -30,6 +30,7 @@ from reportgen.sources.base import (
     index_finding,
     name_list,
     quoted_identifier,
+    sql_type,
 )
 from reportgen.sources.errors import QUERY, to_source_error
 from reportgen.sources.path_sql import PostgresPathSql
@@ -163,7 +164,7 @@ class PostgresSource(Source):
 
     def bound_value(self, name: str, value: date | str | None) -> tuple[str, Any]:
         """Return a placeholder of a type: the server knows none of a bound NULL or text."""
-        return f"CAST(%({name})s AS {'text' if isinstance(value, str) else 'date'})", value
+        return f"CAST(%({name})s AS {sql_type(value)})", value
 
     def escaped(self, sql: str) -> str:
         """Return the SQL with doubled percent signs."""

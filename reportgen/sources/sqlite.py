@@ -139,8 +139,10 @@ class SqliteSource(Source):
         yield from self._connection.execute(sql, bound)
 
     def bound_value(self, name: str, value: date | str | None) -> tuple[str, Any]:
-        """Return a placeholder; a date is its ISO text."""
-        return f":{name}", value.isoformat() if isinstance(value, date) else value
+        """Return a placeholder; a date is its ISO text, and a moment one with a blank, as most store it."""
+        if isinstance(value, datetime):
+            value = value.replace(tzinfo=None)
+        return f":{name}", str(value) if isinstance(value, date) else value
 
     @contextmanager
     def run_query(

@@ -51,6 +51,12 @@ TABLES: Mapping[str, tuple[str, Rows]] = {
         *((day, "Pro", "19.90", False) for day in DAYS), *((day, "Pro", "19.90", True) for day in DAYS),
         *((day, "Team", "99.00", False) for day in DAYS),
     ]),
+    "hits": ("created_at timestamp, path text, user_agent text", [
+        (f"{day} {time}", "/", f"Mozilla/5.0 (X11) {agent}") for day in DAYS for time, agent in (
+            ("00:00:00", "Gecko/20100101 Firefox/140.0"), ("12:00:00", "AppleWebKit/537.36 Safari/605.1.15"),
+            ("23:59:59.5", "Gecko/20100101 Firefox/141.0"),
+        )
+    ]),
     "searches": ("date date, term text, searches integer", [
         *((day, " Docker", 2) for day in DAYS), *((day, "docker ", 1) for day in DAYS),
         *((day, "gone", 4) for day in DAYS[7:]),
@@ -69,6 +75,7 @@ EXPECTED: Mapping[str, list[list[Any]]] = {
         ["Pull requests from a fork", 56, 0.16, 0.4],
     ],
     "search-terms": [["docker", 18, 18]],
+    "browsers": [["Firefox", 14], ["Safari", 7]],
 }  # fmt: skip
 """The rows of the window of seven days; those that compare leave out today, which is not over."""
 

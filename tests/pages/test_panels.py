@@ -134,6 +134,7 @@ def test_a_figure_without_an_earlier_one_is_compared_with_none() -> None:
     ("sql", "dates"),
     [
         ("SELECT :first, :last_complete", "Tue 17 \N{EN DASH} Sun 22 Nov 2026 \N{MIDDLE DOT} UTC"),
+        ("SELECT :start, :end_complete", "Tue 17 \N{EN DASH} Sun 22 Nov 2026 \N{MIDDLE DOT} UTC"),
         ("SELECT :today", ""),
         ("SELECT visits::int", ""),
     ],

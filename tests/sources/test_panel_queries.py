@@ -1,9 +1,13 @@
 """The queries of panels: one suite, run on each engine, and what none of them may do."""
 
+import sqlite3
 import time
 from collections.abc import Mapping
+from contextlib import closing
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import psycopg
 import pytest
@@ -11,7 +15,7 @@ from pydantic import SecretStr
 
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import PanelError
-from reportgen.core.windows import make_window
+from reportgen.core.windows import look_back, make_window
 from reportgen.sources.base import Source
 from reportgen.sources.panel_queries import OF_WINDOW, PanelRows, named_values, panel_values, read_panel
 from reportgen.sources.registry import open_source
@@ -346,8 +350,67 @@ def test_the_sample_is_read_by_panels() -> None:
         assert found.rows == [[sum(read_daily(source, WINDOW.span).visits.values())]]
 
 
+UTC_ROWS = [
+    (datetime.fromisoformat(f"{moment}Z"), "/a", visits)
+    for moment, visits in (
+        ("2026-10-12 21:59:59", 1), ("2026-10-12 22:00:00", 2),  # 13 October begins in Berlin, in summer time
+        ("2026-10-18 23:00:00", 4), ("2026-10-19 22:00:00", 8),  # 19 and 20 October
+        ("2026-10-25 22:59:59", 16), ("2026-10-25 23:00:00", 32),  # 25 and 26 October: winter time
+        ("2026-10-26 22:59:59", 64), ("2026-10-26 23:00:00", 128),  # 26 and 27 October
+    )
+]  # fmt: skip
+CLOCKS_CHANGED = make_window("7d", date(2026, 10, 26), today_complete=False)
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.mark.parametrize("stored", ["with a zone", "in UTC", "in local time"])
+def test_moments_bound_the_hits_of_the_dates_of_the_report(engine: Engine, stored: str) -> None:
+    """Hits with a time are of the dates that the report counts them for, also when clocks change."""
+    through_ibis = engine.name in IBIS_ENGINES
+    if engine.name in ("sqlite", "csv", "csv.gz") if stored == "with a zone" else through_ibis:
+        pytest.skip("not stored so")
+    zone = {"with a zone": None, "in UTC": UTC, "in local time": BERLIN}[stored]
+    rows = [(at.astimezone(zone).replace(tzinfo=None) if zone else at, *rest) for at, *rest in UTC_ROWS]
+    settings = {"timestamp_zone": "UTC"} if stored == "in UTC" else {}
+    url = engine.load(rows, dates="timestamp" if zone else "timestamptz")
+    window = CLOCKS_CHANGED
+    source = engine.open(url, timezone="Europe/Berlin", span=look_back([window]), **settings)
+    source.reads_visits = engine.name != "ibis-mysql"  # whose dates in a zone the report cannot read
+    with source:
+        values = panel_values(window, "Europe/Berlin", source.settings.timestamp_zone)
+        for first, end, span, visits in (
+            ("start", "end", window.span, 8 + 16 + 32 + 64),
+            ("start", "end_complete", window.complete, 8 + 16),
+            ("previous_start", "previous_end", window.previous, 2 + 4),
+            ("previous_start", "previous_end_complete", window.complete_previous, 2),
+        ):
+            sql = f"SELECT sum(visits) AS n FROM metrics WHERE date >= :{first} AND date < :{end}"
+            assert read_panel(source, sql, values, 60).rows == [[visits]], end
+            assert span
+            assert not source.reads_visits or sum(read_daily(source, span).visits.values()) == visits
+
+
+def test_sqlite_compares_other_spellings_of_a_moment_as_the_document_says(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "m.db")) as connection:
+        connection.execute("CREATE TABLE hits (iso, seconds)")
+        for at, _, _ in UTC_ROWS:
+            row = (at.replace(tzinfo=None).isoformat(), int(at.timestamp()))
+            connection.execute("INSERT INTO hits VALUES (?, ?)", row)
+        connection.commit()
+    settings = SourceSettings(url=SecretStr(f"sqlite:///{tmp_path}/m.db"), timestamp_zone="UTC")
+    source = open_source(settings, "Europe/Berlin", SPAN)
+    source.reads_visits = False
+    with source:
+        values = panel_values(CLOCKS_CHANGED, "Europe/Berlin", "UTC")
+        for column, moment in (("iso", "replace(:{}, ' ', 'T')"), ("seconds", "unixepoch(:{})")):
+            between = f"{column} >= {moment.format('start')} AND {column} < {moment.format('end')}"
+            sql = f"SELECT count(*) AS n FROM hits WHERE {between}"
+            assert read_panel(source, sql, values, 60).rows == [[4]]
+
+
 def test_the_window_decides_only_where_its_dates_are_named() -> None:
     assert named_values("SELECT :previous_last AS x, x::text") & OF_WINDOW
+    assert named_values("SELECT 1 WHERE created_at >= :start") & OF_WINDOW
     assert not named_values("SELECT ':first' AS x, :today AS y -- :last") & OF_WINDOW
 
 

@@ -179,7 +179,8 @@ class IbisSource(Source):
         """Return a literal, because drivers differ in binding."""
         from reportgen.sources.ibis import sql
 
-        return sql.literal(value, self._backend.dialect), None
+        moment = value.astimezone(UTC) if isinstance(value, datetime) else value
+        return sql.literal(moment, self._backend.dialect), None
 
     def limited(self, sql: str, count: int) -> str:
         """Return at most ``count`` rows of a query that only reads."""
