@@ -78,7 +78,9 @@ class PathSql:
             path = add(f"CASE WHEN strpos({path}, '?') > 0 THEN {kept} ELSE {path} END")
         elif rules.query is not None:
             without = f"regexp_replace({path}, {self.text(f'(?s){QUERY}')}, '', 'g')"
-            path = add(f"CASE WHEN strpos({path}, '?') > 0 THEN {without} ELSE {path} END")
+            # A regular expression takes longer, and few paths have a #.
+            cut = f"CASE WHEN strpos({path}, '#') > 0 THEN {without} ELSE split_part({path}, '?', 1) END"
+            path = add(f"CASE WHEN strpos({path}, '?') > 0 THEN {cut} ELSE {path} END")
         if rules.decode:
             path = add(f"CASE WHEN strpos({path}, '%') > 0 THEN {self.decoded(path)} ELSE {path} END")
         head = first = add(f"split_part({path}, '?', 1)")

@@ -441,7 +441,7 @@ def read_cells(source: Source, span: Span, paths: Sequence[str]) -> list[Cell]:
     names = {f"path_{n}": path for n, path in enumerate(paths)}
     listed = ", ".join(map(source.dialect.placeholder, names, names.values())) or "NULL"
     statement, parts = CELLS, {"paths": listed}
-    if source.rules:
+    if source.rules.merge:  # otherwise the shown paths are stored paths
         statement, parts = CELLS_BY_RULES, parts | {"by_rules": source.by_rules("stored")}
     return sorted(
         Cell(_date(day), path, _int64(total, source))

@@ -207,6 +207,7 @@ def test_sums_by_rules_equal_plain_counting(
             found = read_paths(source, week(), PAIRS, 1000, 2**62)
             merged = {row.path: row.visits for row in found.rows if row.visits}
             daily = read_daily(source, SPAN)
+            cells = read_cells(source, week().span, sorted(merged))
         expected: Counter[str] = Counter()
         sections: Counter[str] = Counter({name: 0 for name, _ in rules.sections})
         for age, path, visits in rows:
@@ -218,6 +219,11 @@ def test_sums_by_rules_equal_plain_counting(
             (path, visits) for age, path, visits in rows if age < 7 and rules.section_of(path) == EXCLUDED
         ]
         assert merged == +expected
+        assert sum(cell.visits for cell in cells) == expected.total()
+        assert all(
+            cell.visits == sum(n for age, path, n in rows if (day(age), rules.path_of(path)) == cell[:2])
+            for cell in cells
+        )
         assert found.excluded == (
             len({path for path, visits in excluded if visits}), sum(visits for _, visits in excluded)
         )  # fmt: skip
@@ -260,8 +266,13 @@ def test_sqlite_paths_that_are_not_utf8_stay_as_stored(tmp_path: Path) -> None:
         found = read_paths(source, week(), PAIRS, 100, 5)
         paths = [(row.path, row.visits) for row in found.rows]
         cells = read_cells(source, SPAN, [paths[0][0]])
+        source.rules = PathRules(exclude=("**/*.php",))
+        unmerged = [row.path for row in read_paths(source, week(), PAIRS, 100, 5).rows]
+        unmerged_cells = read_cells(source, SPAN, unmerged)
     assert paths == [("/caf\\xe9", 2), ("/caf%C3\\xa9", 1)]
     assert [cell.visits for cell in cells] == [2]
+    assert [(cell.path, cell.visits) for cell in unmerged_cells] == [(path, 1) for path in sorted(unmerged)]
+    assert len(unmerged) == 3
 
 
 @pytest.mark.parametrize("path", ["/" * 100_000 + "x", "/index.html" * 10_000, "%C3" * 30_000, "?&" * 50_000])
