@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reportgen.config.settings import SourceSettings
-from reportgen.core.errors import PanelError, ReportgenError
+from reportgen.core.errors import ConfigError, PanelError, ReportgenError, SourceError
 from reportgen.core.windows import Span
 from reportgen.sources.base import CSV_ENDS, FILE_ENDS, Source, name_list, quoted_identifier, usual_column
 from reportgen.sources.csv_files import find_form, first_rows
 from reportgen.sources.panel_queries import read_panel
-from reportgen.sources.registry import engine_of_file, open_source
+from reportgen.sources.registry import engine_of_file, names_log, open_source
 from reportgen.sources.spellings import EPOCH, number_of, number_reader
 
 LOGS = (
@@ -55,27 +55,44 @@ NOT_COUNTS = re.compile(
 TABLES = {
     "sqlite": "SELECT '', m.name, p.name, p.type FROM sqlite_master m, pragma_table_info(m.name) p"
     " WHERE m.type IN ('table', 'view') AND m.name NOT LIKE 'sqlite_%' ORDER BY m.name, p.cid",
+    "postgresql": "SELECT n.nspname, c.relname, a.attname, format_type(a.atttypid, NULL), concat_ws('; ',"
+    " CASE WHEN NOT has_schema_privilege(n.oid, 'USAGE') THEN"
+    " format('GRANT USAGE ON SCHEMA %I TO %I', n.nspname, current_user) END,"
+    " CASE WHEN NOT has_column_privilege(c.oid, a.attnum, 'SELECT') THEN"
+    " format('GRANT SELECT ON %s TO %I', c.oid::regclass, current_user) END)"
+    " FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace"
+    " WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f')"
+    " AND NOT c.relispartition AND n.nspname <> 'information_schema' AND n.nspname NOT LIKE 'pg\\_%'"
+    " ORDER BY n.nspname, c.relname, a.attnum",
     "": "SELECT table_schema, table_name, column_name, data_type FROM information_schema.columns"
     " WHERE table_schema NOT IN ('information_schema', 'pg_catalog')"
     " ORDER BY table_schema, table_name, ordinal_position",
 }
-"""The statement that lists the columns of all tables: of SQLite, and of the other engines."""
+"""The statement that lists the columns of all tables: of two engines, and of the others."""
 
 
 class Column(NamedTuple):
-    """A column of a table; ``kind`` is its type in lower case, or empty if it is not known."""
+    """A column of a table; ``kind`` is its type in lower case, or empty if it is not known.
+
+    ``grant`` is the statement without which it may not be read.
+    """
 
     name: str
     kind: str
+    grant: str = ""
 
 
 class Table(NamedTuple):
-    """A table: its schema, its name, its columns, and its first rows if it has a date and a path."""
+    """A table: its schema, its name, its columns, and its first rows if it has a date and a path.
+
+    ``grant`` is the statement without which its visits may not be read.
+    """
 
     schema: str
     name: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Any]] = ()
+    grant: str = ""
 
     def values(self, name: str) -> list[Any]:
         """Return the values of a column in the first rows."""
@@ -108,16 +125,29 @@ class Discovery:
 
 
 def find_sources(environ: Mapping[str, str]) -> Discovery:
-    """Look into DATABASE_URL if it is set, as a build does; else into files here, and logs of web servers."""
+    """Look into DATABASE_URL if it is set, as a build does; else into files here, and logs of web servers.
+
+    Raises:
+        ReportgenError: the source in DATABASE_URL cannot be read.
+
+    """
     result = Discovery()
     if url := environ.get("DATABASE_URL"):
-        _look_into(url, {}, result)
+        try:
+            _look_into(url, {}, result)
+        except ConfigError as exc:
+            raise ConfigError(f"DATABASE_URL: {str(exc).removeprefix('source.url: ')}") from None
         result.found.sort(key=lambda each: each.rank)
         return result
     places = [f"{folder}{pattern}" for folder in FOLDERS for pattern in FILES]
     files = sorted({file for place in places for file in glob(place) if Path(file).is_file()})  # noqa: PTH207
     for file in files[:MAX_FILES]:
-        _look_into(file, {"url": file}, result)
+        try:
+            if engine_of_file(file) is None and not file.lower().endswith(FILE_ENDS):
+                raise SourceError(f"{file}: neither a SQLite nor a DuckDB database")
+            _look_into(file, {"url": file}, result)
+        except (ReportgenError, OSError) as exc:
+            result.unusable.append(str(exc))
     seen: set[str] = set()
     for pattern in (*LOGS, *(f"{folder}*access*.log*" for folder in FOLDERS)):
         names = set(glob(pattern)) - seen  # noqa: PTH207
@@ -140,13 +170,16 @@ def _has_lines(name: str) -> bool:
 
 
 def _look_into(url: str, settings: Mapping[str, Any], result: Discovery) -> None:
-    """Add the tables of a database, or a file, that look like visits."""
-    try:
-        name, tables = _tables(url)
-    except ReportgenError as exc:
-        result.unusable.append(str(exc))
+    """Add the tables of a database, or a file or logs, that look like visits."""
+    if "://" not in url and names_log(url):
+        result.found.append(FoundSource(settings, url, "access logs of a web server", LOG_RANK))
         return
-    found = [each for table in tables for each in _qualified(table)]
+    name, tables = _tables(url)
+    denied = [f"{table.name}: permission denied. {table.grant}" for table in tables if table.grant]
+    found = [each for table in tables for each in _qualified(table) if not table.grant]
+    if denied and not found:
+        raise SourceError(f"{name}: {'. '.join(denied)}")
+    result.unusable += denied
     for each in found:
         place = " of ".join(filter(None, (each.what, name)))
         result.found.append(replace(each, settings={**settings, **each.settings}, what=place))
@@ -169,21 +202,28 @@ def _tables(url: str) -> tuple[str, list[Table]]:
         if is_file and url.lower().endswith(FILE_ENDS):
             found = read_panel(source, f"SELECT * FROM metrics LIMIT {SAMPLE_ROWS}", {}, TIMEOUT_S)
             return source.name, [Table("", "", [Column(name, "") for name in found.columns], found.rows)]
-        engine = "sqlite" if source.name.startswith("sqlite") else ""
-        rows = read_panel(source, TABLES[engine], {}, TIMEOUT_S).rows
+        statement = TABLES.get(source.name.partition(":")[0], TABLES[""])
+        try:
+            rows = read_panel(source, statement, {}, TIMEOUT_S).rows
+        except PanelError as exc:
+            raise SourceError(f"{source.name}: {exc}") from None
         groups = groupby(rows, key=lambda row: (str(row[0]), str(row[1])))
         tables = [
-            Table(*names, [Column(str(row[2]), str(row[3]).lower()) for row in group])
+            Table(*names, [Column(str(row[2]), str(row[3]).lower(), *map(str, row[4:])) for row in group])
             for names, group in groups
         ]
         return source.name, [_with_rows(source, table) for table in tables]
 
 
 def _with_rows(source: Source, table: Table) -> Table:
-    """Return a table with its first rows, if it has a date and a path."""
-    if not all(_roles(table.columns)[:2]):
+    """Return the columns of a table that may be read, with its first rows, if it has a date and a path."""
+    roles, readable = _roles(table.columns), [each for each in table.columns if not each.grant]
+    if not all(roles[:2]):
         return table
-    columns = ", ".join(quoted_identifier(each.name) for each in table.columns)
+    if _roles(readable) != roles:
+        return table._replace(grant=next(each.grant for each in table.columns if each.grant))
+    table = table._replace(columns=readable)
+    columns = ", ".join(quoted_identifier(each.name) for each in readable)
     place = ".".join(map(quoted_identifier, filter(None, (table.schema, table.name))))
     with suppress(PanelError):  # without rows, the types decide
         sql = f"SELECT {columns} FROM {place} LIMIT {SAMPLE_ROWS}"
@@ -246,7 +286,7 @@ def _counts(table: Table, others: Collection[str]) -> list[str]:
     A key, a status, a port or a duration is a number that counts nothing, and so is a flag of 0 and 1.
     """
     found = []
-    for name, kind in table.columns:
+    for name, kind, *_ in table.columns:
         short = re.sub("[ _-]", "", name.lower())
         fits = not kind or re.search(f"{NUMBERS}|char|text", kind)
         if name in others or not fits or NOT_COUNTS.search(short):
@@ -270,7 +310,8 @@ def _form_of_rows(table: Table, day: str, path: str) -> tuple[bool, bool]:
     Few rows without a path twice on a date say nothing: the second is true then.
     """
     if not table.rows:
-        return dict(table.columns)[day].startswith(("timestamp", "datetime")), True
+        kind = next(each.kind for each in table.columns if each.name == day)
+        return kind.startswith(("timestamp", "datetime")), True
     days, paths = (table.values(name) for name in (day, path))
     moments = list(map(_day_and_time, days))
     pairs = {(date, path) for (date, _), path in zip(moments, paths, strict=True)}

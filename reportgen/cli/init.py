@@ -27,6 +27,7 @@ NOWHERE = (
     "DATABASE_URL is not set, no database, CSV or Parquet file here has a date and a path, and there is no "
     f"log such as {LOGS[0]}"
 )
+ONLY_URL = "DATABASE_URL is set, so only its source is looked at. Unset it to look for files and logs"
 KEPT_OUT = (
     "the URL has a password, so the file does not hold it. Each command needs it in the environment variable "
     "DATABASE_URL."
@@ -77,13 +78,15 @@ def write_settings(file: Path | None, *, yes: bool, only_print: bool) -> Config 
 
 def _chosen(*, yes: bool) -> FoundSource:
     """Return the source that the user chooses, or the best."""
+    if os.environ.get("DATABASE_URL"):
+        typer.echo(ONLY_URL, err=True)
     result = find_sources(os.environ)
     for line in result.unusable:
         typer.echo(f"not used: {mask_logins(line)}", err=True)
     if not result.found:
         raise ConfigError(
             "nothing that looks like visits was found: "
-            + ("DATABASE_URL leads to no such table" if "DATABASE_URL" in os.environ else NOWHERE)
+            + ("DATABASE_URL leads to no such table" if os.environ.get("DATABASE_URL") else NOWHERE)
             + ". Write reportgen.toml by hand: docs/getting-data-in.md. reportgen demo shows a sample site."
         )
     found = result.found[:SHOWN]

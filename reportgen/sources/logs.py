@@ -380,8 +380,9 @@ def log_format_of(file: str, log: LogSettings) -> LogFormat | None:
             )
         known = ", ".join(each.name for each in KNOWN_FORMATS)
         raise SourceError(
-            f"{file}: its lines do not have the format of an access log ({known}). {first}. Set"
-            " source.log.format to the log_format of nginx or the LogFormat of Apache that wrote it"
+            f"{file}: its lines do not have the format of an access log ({known}). {first}. It may be another"
+            " file, such as an error log: name the access log. If it is one, set source.log.format to the"
+            " log_format of nginx or the LogFormat of Apache that wrote it"
         )
     if log.hosts and "host" not in form.fields:
         raise SourceError(

@@ -1,5 +1,6 @@
 """The choice of the adapter for a source URL. Only the adapter that is used is imported."""
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
@@ -72,14 +73,25 @@ def _adapter(settings: SourceSettings, timezone: str, span: Span) -> Source:
         from reportgen.sources.sample import open_sample
 
         return open_sample(span.last)
+    raise _no_adapter(url, scheme, system)
+
+
+def _no_adapter(url: str, scheme: str, system: str) -> ConfigError:
+    """Return the error for a URL that no adapter reads."""
     if system in {"mysql", "mysql2", "mariadb"}:
-        raise ConfigError(
+        return ConfigError(
             f"source.url: {scheme}:// needs the extra ibis, with the driver that docs/engines.md names. "
             "Install it, and write ibis+mysql://user@host/database"
         )
+    if not scheme and os.path.isdir(url):  # noqa: PTH112 - Path raises errors for impossible names
+        return ConfigError(
+            f"source.url: {url} is a directory. Name files in it: {url.rstrip('/')}/access.log*"
+        )
+    if url.lower().endswith((".xlsx", ".xls", ".ods")):
+        return ConfigError("source.url: names a spreadsheet, which cannot be read. Export it as CSV")
     no_file = f"neither a URL nor the path of an existing SQLite or DuckDB file (seen from {Path.cwd()})"
     what = f'no engine for "{scheme}://…"' if scheme else no_file
-    raise ConfigError(f"source.url: {what}; it can be: {URL_FORMS}")
+    return ConfigError(f"source.url: {what}; it can be: {URL_FORMS}")
 
 
 def names_log(url: str) -> bool:

@@ -223,6 +223,45 @@ def test_a_url_without_a_password_is_written(run: Run, tmp_path: Path, pg: str) 
     assert f"note: {said} variable DATABASE_URL. docs/deploy-systemd.md shows" in done.stderr
 
 
+def test_a_source_that_cannot_be_read_is_the_error(run: Run, tmp_path: Path, pg: str) -> None:
+    with psycopg.connect(pg) as server:
+        server.execute("CREATE TABLE hits (at timestamptz, path text, visits int)")
+        server.execute("DROP ROLE IF EXISTS init_reader")
+        server.execute("CREATE ROLE init_reader LOGIN")
+        server.execute("GRANT SELECT (at, path) ON hits TO init_reader")
+    info = psycopg.conninfo.conninfo_to_dict(pg)
+    reader = f"postgresql://init_reader@/{info['dbname']}?host={info['host']}&port={info.get('port', 5432)}"
+    (tmp_path / "bare").mkdir()
+    try:
+        for url, code, last in (
+            (reader, 1, "hits: permission denied. GRANT SELECT ON hits TO init_reader"),
+            ("postgresql://x@127.0.0.1:1/y", 1, "Check host and port in its URL, and that the server runs"),
+            ("bare", 2, "DATABASE_URL: bare is a directory. Name files in it: bare/access.log*"),
+            ("list.xlsx", 2, "DATABASE_URL: names a spreadsheet, which cannot be read. Export it as CSV"),
+        ):
+            done = run("init", "--yes", DATABASE_URL=url)
+            first, *_, end = done.stderr.splitlines()
+            assert first.startswith("DATABASE_URL is set, so only its source is looked at.")
+            assert (done.returncode, end.startswith("error: ")) == (code, True), end
+            assert last in end
+    finally:
+        with psycopg.connect(pg) as server:
+            server.execute("DROP OWNED BY init_reader; DROP ROLE init_reader")
+
+
+def test_files_that_are_not_databases_are_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "metrics.db").write_text("nothing of the kind")
+    (tmp_path / "torn.db").write_bytes(b"SQLite format 3\0" + b"x" * 2000)
+    (tmp_path / "error.log").write_text("2026/11/26 10:00:00 [error] 7#7: *1 open() failed\n")
+    (tmp_path / "site.csv").write_text(f"date,path,visits\n{TODAY},/,3\n")
+    said = printed(run)[1]
+    assert "not used: metrics.db: neither a SQLite nor a DuckDB database\n" in said
+    assert "not used: sqlite:///torn.db: file is not a database" in said
+    done = run("init", "--yes", DATABASE_URL="error.log")
+    assert "It may be another file, such as an error log: name the access log" in done.stdout
+    assert done.stderr.count("access logs of a web server") == 1
+
+
 def test_nothing_found_says_where_it_looked(run: Run, pg: str) -> None:
     done = run("init", "--yes", DATABASE_URL=pg)
     assert done.returncode == 2

@@ -89,10 +89,21 @@ def test_the_bare_path_of_a_database_is_taken_by_its_first_bytes(
             assert read_daily(source, SPAN).visits == {day(1): 7}
 
 
+def test_a_directory_or_spreadsheet_is_not_a_source(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    engine = make_engine("sqlite", request, tmp_path)
+    cases = {
+        str(tmp_path): r"is a directory\. Name files in it: .*/access\.log",
+        "list.xlsx": "names a spreadsheet, which cannot be read",
+    }
+    for path, message in cases.items():
+        with pytest.raises(ConfigError, match=message), engine.open(path):
+            pass
+
+
 def test_a_file_of_another_kind_is_not_a_source(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     (tmp_path / "notes").write_bytes(b"SQLite is a database")
     engine = make_engine("sqlite", request, tmp_path)
-    for path in (tmp_path / "notes", tmp_path / "missing", tmp_path):
+    for path in (tmp_path / "notes", tmp_path / "missing"):
         with (
             pytest.raises(
                 ConfigError, match=r"neither .* existing SQLite or DuckDB file .*; it can be: postg"
