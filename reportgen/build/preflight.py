@@ -130,15 +130,13 @@ def _panels(config: Config, source: Source, today: date) -> Iterator[Finding]:
 def _sample(source: Source, daily: DailyReading, today: date) -> Iterator[Finding]:
     """Yield what shows a person whether this is the right table: its newest rows and its top paths."""
     newest = max(daily.good_rows)
-    week_before = today - timedelta(days=7)
-    recent = sum(rows for day, rows in daily.good_rows.items() if day > week_before)
-    visits = sum(visits for day, visits in daily.visits.items() if day > week_before)
-    said = f"{newest}; in the last 7 days: {recent:,} rows, {visits:,} visits"
-    if recent:
+    week = make_window("7d", newest, today_complete=True)
+    rows_of_week = sum(rows for day, rows in daily.good_rows.items() if day >= week.span.first)
+    said = f"{newest}; from {week.span.first} on: {rows_of_week:,} rows, {daily.sum_over(week.span):,} visits"
+    if newest > today - timedelta(days=7):
         yield Finding("ok", "newest", said)
     else:
         yield Finding("warning", "newest", f"{said}. Check that the table is still written")
-    week = make_window("7d", newest, today_complete=True)
     paths = read_paths(source, week, (), READ_PATHS, MAX_INT64)
     rows = list(paths.rows)
     top = ", ".join(

@@ -177,7 +177,7 @@ def _refusal(throttle: LoginThrottle, client: str, authorization: str) -> Respon
             return _text_response(429, b"Too many failed tries. Try again later.\n", retry_after)
         event("access_refused", level=logging.WARNING, client=client)
     challenge = {"www-authenticate": 'Basic realm="reportgen", charset="UTF-8"'}
-    return _text_response(401, b"This report asks for a user name and a password.\n", challenge)
+    return _text_response(401, b"This report asks for a password. The user name is reader.\n", challenge)
 
 
 def _release_response(

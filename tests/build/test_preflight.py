@@ -44,13 +44,13 @@ RECENT: list[Row] = [
 CASES: dict[str, tuple[list[Row], list[tuple[str, str, str]]]] = {
     "rows of this week": (RECENT, [
         ("ok", "rows", f"7 rows on {ENDS}"),
-        ("ok", "newest", "2026-11-23; in the last 7 days: 5 rows, 1,811 visits"),
+        ("ok", "newest", "2026-11-23; from 2026-11-17 on: 5 rows, 1,811 visits"),
         ("ok", "paths", "4 from 2026-11-17 to 2026-11-23; most visits: / (1,210), /a (300), /b (300)"),
     ]),
     "rows of last week": ([(day(8), "/old", 3), (day(9), "/old", 4), (day(9), None, 1)], [
         ("ok", "rows", f"2 rows on {ENDS}"),
         ("warning", "newest",
-         "2026-11-15; in the last 7 days: 0 rows, 0 visits. Check that the table is still written"),
+         "2026-11-15; from 2026-11-09 on: 2 rows, 7 visits. Check that the table is still written"),
         ("ok", "paths", "1 from 2026-11-09 to 2026-11-15; most visits: /old (7)"),
         ("warning", "rows", "1 will be left out: null path, such as: 2026-11-14, (nothing), 1"),
     ]),

@@ -62,7 +62,7 @@ def test_without_the_password_every_path_gets_the_same_response(
         )
         assert answer.headers["cache-control"] == "no-store"
         assert answer.body == (
-            b"" if method == "HEAD" else b"This report asks for a user name and a password.\n"
+            b"" if method == "HEAD" else b"This report asks for a password. The user name is reader.\n"
         )
 
 
