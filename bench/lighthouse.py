@@ -68,8 +68,10 @@ def served(folder: Path) -> Iterator[str]:
     ) as server:
         if server.stdout is None:
             raise RuntimeError("the server has no output")
-        yield str(json.loads(server.stdout.readline())["address"])
-        server.terminate()
+        try:
+            yield str(json.loads(server.stdout.readline())["address"])
+        finally:
+            server.terminate()
 
 
 def classified(url: str, device: str, flags: list[str]) -> dict[str, float]:
