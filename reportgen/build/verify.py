@@ -15,7 +15,7 @@ from reportgen.core.errors import ProofError, SourceEmptied
 from reportgen.core.release_files import is_page, required_files
 from reportgen.core.windows import Span
 from reportgen.metrics.dataset import MAX_LISTED, Dataset
-from reportgen.publish.release import MANIFEST, Release
+from reportgen.publish.release import MANIFEST, Release, source_kind
 
 MEGABYTE = 1_000_000
 MAX_FAULTS = 8
@@ -116,7 +116,8 @@ def check_not_emptied(dataset: Dataset, last: Release | None, *, past: bool) -> 
     before = _visits_of(last, complete, past=past)
     if not before:
         return
-    made_of = f", made of {other}" if (other := last.manifest.get("source")) != dataset.source else ""
+    other, same = last.manifest.get("source"), {dataset.source, source_kind(dataset.source)}
+    made_of = f", made of {other}" if other not in same else ""
     left_out = sum(dataset.notes.values())
     excluded = max(visits for _, visits in (found.excluded for found in dataset.paths))
     raise SourceEmptied(

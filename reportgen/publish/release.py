@@ -220,7 +220,7 @@ def read_published(release: Release, name: str) -> bytes:
 
 
 def read_all_published(release: Release, names: Iterable[str]) -> dict[str, bytes]:
-    """Return the content of these files of a release, and of its manifest, by name.
+    """Return the content of these files of a release, and of its public manifest, by name.
 
     Raises:
         PublishError: a file cannot be read, or has changed since it was published.
@@ -228,9 +228,21 @@ def read_all_published(release: Release, names: Iterable[str]) -> dict[str, byte
     """
     try:
         found = {name: read_published(release, name) for name in names}
-        return found | {MANIFEST: (release.path / MANIFEST).read_bytes()}
+        return found | {MANIFEST: _json(public_manifest(release.manifest))}
     except (OSError, ValueError) as exc:
         raise PublishError(f"{release.path}: {exc}; the next build replaces it") from exc
+
+
+def public_manifest(manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a manifest for any reader: only the kind of the source, whose name may have that of a host."""
+    source = manifest.get("source")
+    return {**manifest, "source": source_kind(source)} if source else manifest
+
+
+def source_kind(source: str) -> str:
+    """Return the scheme of a source's name: ``postgresql``, ``sample``, or ``file`` if it is a path."""
+    scheme, mark, _ = source.partition("://")
+    return scheme if mark or source == "sample" else "file"
 
 
 def is_whole(release: Release) -> bool:

@@ -25,7 +25,7 @@ from reportgen.publish.bucket.client import (
 from reportgen.publish.bucket.download import download_release
 from reportgen.publish.bucket.layout import CURRENT, current_id, objects_of
 from reportgen.publish.bucket.upload import put_release
-from reportgen.publish.release import Release
+from reportgen.publish.release import Release, public_manifest
 from tests.support.planted import SECRET, clean
 from tests.support.services import publish_files, site_files
 from tests.support.stores import NAME, OPEN, Proxy, Request, publisher, use_store, variables
@@ -65,7 +65,8 @@ def seen(bucket: Bucket) -> dict[str, bytes]:
 def shown(release: Release) -> dict[str, bytes]:
     """Return what readers should get of a release."""
     names = [name for name in release.manifest["files"] if not name.endswith((".br", ".gz"))]
-    return {name: (release.path / name).read_bytes() for name in (*names, "manifest.json")}
+    manifest = json.dumps(public_manifest(release.manifest), ensure_ascii=False, indent=1) + "\n"
+    return {name: (release.path / name).read_bytes() for name in names} | {"manifest.json": manifest.encode()}
 
 
 def current_of(bucket: Bucket) -> str | None:
@@ -91,7 +92,9 @@ def test_a_release_is_at_the_prefix_and_below_its_id(tmp_path: Path, bucket: Buc
     packed_away = {f"{name}.gz" for name in shown(release)}
     assert below == {*release.manifest["files"], "manifest.json"} - packed_away
     assert "index.html.br" in below
-    assert download_release(bucket) == (release.manifest, whole(release))
+    restored = {**release.manifest, "source": "postgresql"}
+    assert download_release(bucket) == (restored, whole(release))
+    assert not any(b"db/app" in content for content in seen(bucket).values())
 
 
 YEAR = "public, max-age=31536000, immutable"

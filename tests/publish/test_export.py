@@ -22,12 +22,13 @@ OLD = {
     "90d/index.html": b"<p>90", "assets/report.0a.js.br": b"packed", "7d/daily.csv.gz": b"packed",
 }  # fmt: skip
 NEW = {"index.html": b"<p>new", "7d/index.html": b"<p>7", "7d/daily.csv": b"2", "assets/report.1b.js": b"b()"}
+SOURCE = "postgresql://db.internal:5433/mysite"
 OURS = {".nojekyll", "_headers", "manifest.json", RECORD}
 
 
 def put(root: Path, files: Mapping[str, bytes], second: int = 0) -> Path:
     with lock_output(root) as lock:
-        publish(lock, files, {}, built_at=NOON + timedelta(seconds=second), keep=10)
+        publish(lock, files, {"source": SOURCE}, built_at=NOON + timedelta(seconds=second), keep=10)
     return root
 
 
@@ -47,7 +48,10 @@ def test_it_holds_the_plain_files_of_the_release(tmp_path: Path) -> None:
     found = files_of(target)
     assert found.keys() == plain(OLD).keys() | OURS
     assert {name: found[name] for name in plain(OLD)} == plain(OLD)
-    assert found["manifest.json"] == (root / "current/manifest.json").read_bytes()
+    here = json.loads((root / "current/manifest.json").read_bytes())
+    assert json.loads(found["manifest.json"]) == here | {"source": "postgresql"}
+    assert here["source"] == SOURCE
+    assert not any(b"db.internal" in content for content in found.values())
     assert set(json.loads(found[RECORD])["files"]) == found.keys() - {RECORD}
 
 
