@@ -21,7 +21,7 @@ from reportgen.sources.base import CSV_ENDS, FILE_ENDS, Source, name_list, quote
 from reportgen.sources.csv_files import find_form, first_rows
 from reportgen.sources.panel_queries import read_panel
 from reportgen.sources.registry import engine_of_file, names_log, open_source
-from reportgen.sources.spellings import EPOCH, number_of, number_reader
+from reportgen.sources.spellings import EPOCH, DateReader, fitting_formats, number_of, number_reader
 
 LOGS = (
     "/var/log/nginx/access.log*", "/var/log/nginx/*access.log*", "/var/log/apache2/access.log*",
@@ -240,7 +240,22 @@ def _roles(columns: Sequence[Column]) -> tuple[str | None, str | None, str | Non
 
 
 def _qualified(table: Table) -> Iterator[FoundSource]:
-    """Yield the settings with which a table looks like visits."""
+    """Yield the settings with which a table looks like visits, with a format if no date is read without."""
+    day = _roles(table.columns)[0]
+    dates = [value for value in table.values(day) if value] if day else []
+    is_read = any(map(DateReader("UTC", None).day_of, dates))
+    formats = [] if is_read or not dates else fitting_formats(map(str, dates))
+    for each in _readings(table):
+        for form in formats:
+            settings = {**each.settings, "date_format": form}
+            rivals = each.rivals + len(formats) - 1
+            yield replace(each, settings=settings, why=f'{each.why}; dates as "{form}"', rivals=rivals)
+        if not formats:
+            yield each
+
+
+def _readings(table: Table) -> Iterator[FoundSource]:
+    """Yield the settings that read the columns of a table as visits."""
     day, path, visits = _roles(table.columns)
     if not day or not path:
         return

@@ -54,8 +54,8 @@ def write_settings(file: Path | None, *, yes: bool, only_print: bool) -> Config 
     chosen = _chosen(yes=yes or only_print)
     zone, site = system_zone(os.environ), " ".join(Path.cwd().name.split()) or "Visits"
     if not (yes or only_print):
-        site = typer.prompt("Name of the site", default=site)
-        zone = typer.prompt("Time zone of the dates", default=zone)
+        site = _asked("Name of the site", "site", site)
+        zone = _asked("Time zone of the dates", "timezone", zone)
     url = os.environ.get("DATABASE_URL", "")
     source = {"url": url, **chosen.settings}
     has_secret = source["url"] == url and bool(url_secrets(url))
@@ -66,7 +66,7 @@ def write_settings(file: Path | None, *, yes: bool, only_print: bool) -> Config 
         return None
     findings = list(check_source(config, today_in(config.zone, datetime.now(UTC))))
     if print_findings({"": findings}, as_json=False):
-        typer.echo(f"{target}: not written", err=True)
+        typer.echo(f"{target}: not written. These settings were tried:\n\n{text}", err=True, nl=False)
         raise typer.Exit(1)
     with target.open("x", encoding="utf-8") as stream:
         stream.write(text)
@@ -74,6 +74,18 @@ def write_settings(file: Path | None, *, yes: bool, only_print: bool) -> Config 
     if has_secret:
         typer.echo(f"note: {KEPT_OUT} docs/deploy-systemd.md shows where to keep it", err=True)
     return config
+
+
+def _asked(question: str, key: str, default: str) -> str:
+    """Return the answer to a question, which is a valid value of the setting ``key``."""
+    while True:
+        answer = str(typer.prompt(question, default=default))
+        try:
+            config_from_options({key: answer})
+        except ConfigError as exc:
+            typer.echo(str(exc), err=True)
+        else:
+            return answer
 
 
 def _chosen(*, yes: bool) -> FoundSource:

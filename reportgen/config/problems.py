@@ -101,7 +101,7 @@ def problems_of(error: ValidationError, model: type[BaseModel], of: str = "") ->
         if kind == "extra_forbidden":
             names = _names_in(keys[:-1], model)
             listed = f"The {f'keys of {of}' if of else 'settings here'} are: {', '.join(names)}."
-            nearest = did_you_mean(str(keys[-1]), names)
+            nearest = ("" if of else _belongs_to(keys, model)) or did_you_mean(str(keys[-1]), names)
             yield Problem(keys, f"is not a {f'key of {of}' if of else 'setting'}. {nearest or listed}")
         elif kind == "model_type":
             first = (*keys, next(iter(_names_in(keys, model))))
@@ -155,6 +155,18 @@ def _shown(keys: Keys, value: object) -> str:
     if hidden or "://" in text or "@" in text or any(SECRET_WORD.search(str(key)) for key in keys):
         return ""
     return text
+
+
+def _belongs_to(keys: Keys, model: type[BaseModel]) -> str:
+    """Return where a setting belongs that was written in another table; empty if there is no such setting."""
+    if len(keys) > 1 and keys[-1] in _names_in((), model):
+        return "It belongs to the top of the file, above all tables."
+    for name, field in model.model_fields.items():
+        table = field.alias or name
+        is_table = isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        if is_table and keys[-1] in _names_in((table,), model):
+            return f"It belongs to [{table}]."
+    return ""
 
 
 def _names_in(keys: Keys, model: type[BaseModel]) -> list[str]:

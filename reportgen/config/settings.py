@@ -29,6 +29,7 @@ from pydantic import (
 
 from reportgen.config.problems import (
     ENV_PREFIX,
+    SECRET_WORD,
     Keys,
     Problem,
     problem_lines,
@@ -531,7 +532,8 @@ def read_toml(path: Path) -> Layer | None:
     except ValueError as exc:  # TOMLDecodeError, or a number of more than 4300 digits
         message, line = toml_error(exc)
         place = f"{path}:{line}" if line else path
-        raise ConfigError(f"{place}: not valid TOML: {message}") from exc
+        hint = _quotes_hint(text.split("\n")[line - 1]) if line else ""
+        raise ConfigError(f"{place}: not valid TOML: {message}{hint}") from exc
 
     def place_of(keys: Keys) -> str:
         lines = lines_of_keys(text)
@@ -539,6 +541,14 @@ def read_toml(path: Path) -> Layer | None:
         return f"{path}:{line}" if (line := next(known, None)) else ""
 
     return Layer(settings, place_of)
+
+
+def _quotes_hint(line: str) -> str:
+    """Return what to write for a text without quotes, unless it may hold a secret; empty for other lines."""
+    found = re.fullmatch(r"\s*([\w.-]+)\s*=\s*(?!true|false|True|False)([A-Za-z][\w/ .-]*?)\s*(#.*)?", line)
+    if not found or SECRET_WORD.search(found[1]):
+        return ""
+    return f'. A text needs quotes: {found[1]} = "{found[2]}"'
 
 
 def toml_error(exc: ValueError) -> tuple[str, int | None]:

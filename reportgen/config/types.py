@@ -50,9 +50,11 @@ def _zone(name: str) -> str:
     except (KeyError, ValueError, OSError):  # KeyError: not found; the others: not a possible name
         # Only close names: the zone nearest to "CEST" or "UTC+8" has other hours.
         zones = {zone.casefold(): zone for zone in available_timezones() if not re.search(r"\d", zone)}
-        near = difflib.get_close_matches(name.casefold(), zones, n=1, cutoff=0.9)
+        cities = {zone.rpartition("/")[2]: zone for zone in sorted(zones, key=len, reverse=True)}
+        wanted = name.casefold().replace(" ", "_")
+        near = difflib.get_close_matches(wanted, [*zones, *cities], n=1, cutoff=0.9)
         names = 'Use an IANA name such as "UTC" or "Europe/Berlin".'
-        hint = f'Did you mean "{zones[near[0]]}"?' if near else names
+        hint = f'Did you mean "{zones[cities.get(near[0], near[0])]}"?' if near else names
         raise ValueError(f"is not a known time zone. {hint}") from None
     return name
 

@@ -166,6 +166,22 @@ def test_an_export_with_lines_before_its_header_is_found(run: Run, tmp_path: Pat
     assert found["source"] == {"url": "ga4.csv", "columns": columns}
 
 
+def test_the_format_of_dates_is_found(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "export.csv").write_text("date,path,visits\n11/02/2026,/,3\n11/26/2026,/,4\n")
+    found, said = printed(run)
+    assert found["source"] == {"url": "export.csv", "date_format": "%m/%d/%Y"}
+    assert 'visits in "visits"; dates as "%m/%d/%Y"' in said
+    (tmp_path / "export.csv").write_text("date,path,visits\n11/02/2026,/,3\n")
+    done = run("init", "--yes")
+    assert done.returncode == 2
+    assert "more than one reading fits" in done.stderr
+    assert 'date_format = "%m/%d/%Y"\n' in done.stderr
+    assert (
+        '2  export.csv: date in "date", path in "path", visits in "visits"; dates as "%d/%m/%Y"'
+        in done.stderr
+    )
+
+
 def test_logs_are_found_in_the_working_directory(run: Run, tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     request = '"GET / HTTP/1.1" 200 5 "-" "Mozilla/5.0 Firefox/140"'
@@ -202,7 +218,8 @@ def test_a_source_that_cannot_be_read_writes_nothing(run: Run, tmp_path: Path) -
     done = run("init", "--yes", "--config", "own.toml")
     assert done.returncode == 1
     assert "error " in done.stdout
-    assert "own.toml: not written" in done.stderr
+    assert "own.toml: not written. These settings were tried:" in done.stderr
+    assert '[source]   # date in "date", path in "path", visits in "visits"\nurl = ' in done.stderr
     assert not (tmp_path / "own.toml").exists()
 
 
@@ -286,12 +303,13 @@ def test_it_asks_which_source_which_name_and_which_zone(tmp_path: Path) -> None:
         cwd=tmp_path, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env=environment(**ONE_WINDOW),
     )  # fmt: skip
-    os.write(ours, b"7\n2\nMy shop\nEurope/Paris\n")
+    os.write(ours, b"7\n2\nMy shop\nparis\nEurope/Paris\n")
     said, _ = process.communicate(timeout=120)
     os.close(ours)
     os.close(theirs)
     assert process.returncode == 0, said
     assert "write a number from 1 to" in said
+    assert 'timezone "paris" is not a known time zone. Did you mean "Europe/Paris"?' in said
     written = tomllib.loads((tmp_path / "reportgen.toml").read_text())
     assert written == {"site": "My shop", "timezone": "Europe/Paris", "source": {"url": "other.csv"}}
 

@@ -352,6 +352,27 @@ def test_other_schedules_are_refused_with_the_forms_that_work(load: Load, text: 
     assert problem.endswith(' an interval ("15m", "6h") or "manual".')
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[source]\nslash = "merge"', "2: source.slash is not a setting. It belongs to [paths]."),
+        (
+            '[paths]\ntimezone = "UTC"',
+            "2: paths.timezone is not a setting. It belongs to the top of the file, above all tables.",
+        ),
+        (
+            "timezone = Europe/Berlin  # home",
+            '1: not valid TOML: Invalid value. A text needs quotes: timezone = "Europe/Berlin"',
+        ),
+        ("site = \nwindows = x", "1: not valid TOML: Invalid value"),
+        ("password = hunter2", "1: not valid TOML: Invalid value"),
+        ("[source]\nurl = postgresql://u:secret@h/d", "2: not valid TOML: Invalid value"),
+    ],
+)
+def test_a_setting_in_the_wrong_table_or_without_quotes(load: Load, text: str, problem: str) -> None:
+    assert problems(load, text) == [f"reportgen.toml:{problem}"]
+
+
 @pytest.mark.parametrize("name", ["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires", "Etc/GMT+12"])
 def test_zones_are_those_of_the_zone_database(load: Load, name: str) -> None:
     assert load(f'timezone = "{name}"').zone.key == name
@@ -366,6 +387,8 @@ def test_zones_are_those_of_the_zone_database(load: Load, name: str) -> None:
         ("europe/berlin", 'Did you mean "Europe/Berlin"?'),
         ("America/NewYork", 'Did you mean "America/New_York"?'),
         ("utc", 'Did you mean "UTC"?'),
+        ("Berlin", 'Did you mean "Europe/Berlin"?'),
+        ("new york", 'Did you mean "America/New_York"?'),
     ],
 )
 def test_an_unknown_zone_is_answered_with_the_one_that_is_meant(load: Load, name: str, hint: str) -> None:
