@@ -101,7 +101,10 @@ def _left_out(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatt
     if both.in_full or not metrics.total:
         return ""
     if not both.days:
-        reason = "each complete day lacks rows, or the one that it would be compared with"
+        reason = "where a complete day has rows, the day to compare it with has none"
+        if not any(row.previous_recorded for row in both.rows if row.complete):
+            before = formatter.short_span(earlier.head(both.complete_days), year)
+            reason = f"there are no rows of {before} to compare with"
         return f"Nothing is compared{against}: {reason}."
     left_out = [row for row in both.rows if row.complete and not row.compared]
     early = sum(bool(since and row.previous_date and row.previous_date < since) for row in left_out)

@@ -242,7 +242,7 @@ def test_a_running_today_has_no_note_of_a_second_comparison_that_its_page_never_
         ),
         (
             {1, 2, 3, 11, 12, 13},
-            "Nothing is compared: each complete day lacks rows, or the one that it would be compared with.",
+            "Nothing is compared: where a complete day has rows, the day to compare it with has none.",
         ),
     ],
 )
@@ -254,7 +254,15 @@ def test_a_gap_is_not_taken_for_the_beginning_if_there_are_older_rows() -> None:
     older = {40}
     assert noted(older | set(range(13))) == "5 of 6 complete days compared: 1 without rows."
     assert noted(older | {0, 1, 2}) == (
-        "Nothing is compared: each complete day lacks rows, or the one that it would be compared with."
+        "Nothing is compared: there are no rows of 10 \N{EN DASH} 15 Nov to compare with."
+    )
+    assert noted({400, *range(27)}, "30d") == (
+        "Nothing is compared: there are no rows of 25 Sep \N{EN DASH} 23 Oct to compare with."
+    )
+    assert noted({5, 1}, "yesterday") == "Nothing is compared: there are no rows of 21 Nov to compare with."
+    assert noted({700, *range(40)}, compare=("previous", "year")) == (
+        "Nothing is compared with the year before:"
+        " there are no rows of 18 \N{EN DASH} 23 Nov 2025 to compare with."
     )
     assert noted(older | {9}) == ""  # the page says that it has no visits
 
