@@ -75,6 +75,7 @@ EXPECTED: Mapping[str, list[list[Any]]] = {
         ["Pull requests from a fork", 56, 0.16, 0.4],
     ],
     "search-terms": [["docker", 18, 18]],
+    "topics": [["All others", 245], ["GitHub", 140]],
     "browsers": [["Firefox", 14], ["Safari", 7]],
 }  # fmt: skip
 """The rows of the window of seven days; those that compare leave out today, which is not over."""
