@@ -74,7 +74,8 @@ def check_output(config: Config) -> Iterator[Finding]:
 def _source(config: Config, today: date) -> Iterator[Finding]:
     if lost := lost_source(config, current_release(config.output.dir)):
         raise ConfigError(lost)
-    span = look_back(make_windows(config, today, today_complete=False))
+    windows = make_windows(config, today, today_complete=False)
+    span, longest = look_back(windows), max(windows, key=lambda window: window.days).span
     with open_source(config.source, config.timezone, span, config.path_rules) as source:
         if "url" in config.source.model_fields_set:
             yield Finding("ok", "source", source.name)
@@ -87,7 +88,8 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
         daily, notes = read_days(source, span, include_future=True, thorough=True)
         dates = f"{span.first.isoformat()} to {span.last.isoformat()}, the dates a build reads"
         if daily.rows:
-            yield Finding("ok", "rows", f"{daily.rows:,} rows on {dates}")
+            first, last = min(daily.good_rows), max(daily.good_rows)
+            yield Finding("ok", "rows", f"{daily.rows:,} rows from {first} to {last}, of {dates}")
             yield from _sample(source, daily, today)
             if config.path_rules:
                 yield from _rules(source, config.path_rules, span)
@@ -102,11 +104,11 @@ def _source(config: Config, today: date) -> Iterator[Finding]:
             advice = row and setting_advice(source, kind, row)
             said = f"{rows:,} will be left out: {kind.replace('_', ' ')}{such}"
             yield Finding("warning", "rows", f"{said}. {advice}" if advice else said)
-        left_out = source.read_left_out(span)
-        if config.import_.logs and (imported := read_imported_left_out(source, [span])):
+        left_out = source.read_left_out(longest)
+        if config.import_.logs and (imported := read_imported_left_out(source, [longest])):
             left_out = imported[0]
         if requests := left_out_sentence(left_out_summary(left_out), ENGLISH):
-            yield Finding("ok", "left out", requests)
+            yield Finding("ok", "left out", f"from {longest.first} to {longest.last}: {requests}")
         yield from (Finding("warning", "left out", warning) for warning in source.warnings)
         if config.panels_dir:
             yield from _panels(config, source, today)

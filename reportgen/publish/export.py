@@ -24,6 +24,8 @@ from reportgen.publish.release import (
 )
 
 RECORD = "export.json"
+OWN = (".nojekyll", "_headers")
+"""The files of an export that no release has."""
 FRESH = ".reportgen-new"
 """The file that is being written, before it gets its name."""
 
@@ -48,10 +50,11 @@ def export_current(outputs: Mapping[str, Path], target: Path, base_path: str) ->
 
 
 def check_target(target: Path, root: Path) -> None:
-    """Check that neither of the directories is in the other.
+    """Check that neither of the directories is in the other, and that the first page may be written.
 
     Raises:
-        ConfigError: one is.
+        ConfigError: one is in the other.
+        PublishError: there is a first page that no export wrote.
 
     """
     inner, outer = target.resolve(), root.resolve()
@@ -59,11 +62,20 @@ def check_target(target: Path, root: Path) -> None:
         raise ConfigError(
             f"--export {target}: this or the output {root} is in the other. Name another directory"
         )
+    _check_ours(target, {"index.html", *OWN}, _recorded(target))
+
+
+def _check_ours(target: Path, names: Collection[str], ours: Collection[str]) -> None:
+    """Raise PublishError if one of the files exists, and is not among ``ours``."""
+    if foreign := sorted(name for name in {*names} - {*ours} if os.path.lexists(target / name)):
+        raise PublishError(
+            f"{target}: has {foreign[0]}, which no export wrote. Name an empty directory, or move it away"
+        )
 
 
 def _export(releases: Mapping[str, Release], target: Path, base_path: str) -> int:
-    own = {".nojekyll": b"\n", "_headers": _headers(base_path, many=len(releases) > 1)}
-    found = [("", own)]
+    contents = (b"\n", _headers(base_path, many=len(releases) > 1))
+    found: list[tuple[str, Mapping[str, bytes]]] = [("", dict(zip(OWN, contents, strict=True)))]
     for prefix, release in releases.items():
         names = [name for name in release.manifest["files"] if not name.endswith(tuple(SUFFIXES.values()))]
         found.append((prefix, read_all_published(release, names)))
@@ -76,10 +88,7 @@ def _export(releases: Mapping[str, Release], target: Path, base_path: str) -> in
     with translate_disk_errors(target):
         make_directory(target)
         ours = _recorded(target)
-        if foreign := sorted(name for name in wanted.keys() - ours if os.path.lexists(target / name)):
-            raise PublishError(
-                f"{target}: has {foreign[0]}, which no export wrote. Name an empty directory, or move it away"
-            )
+        _check_ours(target, wanted, ours)
         _record(target, ours | wanted.keys())
         for name, content in wanted.items():
             _replace(target, name, content)

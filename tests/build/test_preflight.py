@@ -43,12 +43,12 @@ RECENT: list[Row] = [
 ]  # fmt: skip
 CASES: dict[str, tuple[list[Row], list[tuple[str, str, str]]]] = {
     "rows of this week": (RECENT, [
-        ("ok", "rows", f"7 rows on {ENDS}"),
+        ("ok", "rows", f"7 rows from 2026-11-03 to 2026-11-23, of {ENDS}"),
         ("ok", "newest", "2026-11-23; from 2026-11-17 on: 5 rows, 1,811 visits"),
         ("ok", "paths", "4 from 2026-11-17 to 2026-11-23; most visits: / (1,210), /a (300), /b (300)"),
     ]),
     "rows of last week": ([(day(8), "/old", 3), (day(9), "/old", 4), (day(9), None, 1)], [
-        ("ok", "rows", f"2 rows on {ENDS}"),
+        ("ok", "rows", f"2 rows from 2026-11-14 to 2026-11-15, of {ENDS}"),
         ("warning", "newest",
          "2026-11-15; from 2026-11-09 on: 2 rows, 7 visits. Check that the table is still written"),
         ("ok", "paths", "1 from 2026-11-09 to 2026-11-15; most visits: /old (7)"),

@@ -76,7 +76,7 @@ def test_check_shows_the_format_and_what_is_left_out(run: Run, tmp_path: Path) -
     lines = run("check", "--source", log).stdout
     assert re.search(r"ok\s+format\s+combined: .*access\.log", lines)
     assert re.search(r"ok\s+table\s+16 requests in 1 file", lines)
-    assert re.search(r"left out\s+1 request: errors 1\n", lines)
+    assert re.search(r"left out\s+from \S+ to \S+: 1 request: errors 1\n", lines)
     with log.open("a") as file:
         file.write('198.18.0.1 "/?token=8f3a" odd\n')
     shown = '1 unreadable line: line 17: "… "/?…=…" odd"\n'

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from reportgen.core.errors import ConfigError, PublishError
-from reportgen.publish.export import RECORD, export_current
+from reportgen.publish.export import RECORD, check_target, export_current
 from reportgen.publish.release import lock_output, publish
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -78,6 +78,8 @@ def test_a_file_of_another_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(PublishError, match=r"public: has index.html, which no export wrote. Name an"):
         export_current({"": root}, target, "/")
     assert files_of(target) == {"index.html": b"my home page"}
+    with pytest.raises(PublishError, match=r"has index\.html"):  # before a build
+        check_target(target, root)
 
 
 @pytest.mark.parametrize("place", ["output", "output/current", "output/public", "."])
