@@ -51,15 +51,13 @@ def write_settings(file: Path | None, *, yes: bool, only_print: bool) -> Config 
         )
     if not (yes or only_print or sys.stdin.isatty()):
         raise ConfigError("init asks questions, and nobody can answer here. Add --yes.")
-    chosen = _chosen(yes=yes or only_print)
     zone, site = system_zone(os.environ), " ".join(Path.cwd().name.split()) or "Visits"
+    chosen = _chosen(site, zone, yes=yes or only_print)
     if not (yes or only_print):
         site = _asked("Name of the site", "site", site)
         zone = _asked("Time zone of the dates", "timezone", zone)
-    url = os.environ.get("DATABASE_URL", "")
-    source = {"url": url, **chosen.settings}
-    has_secret = source["url"] == url and bool(url_secrets(url))
-    text = settings_text(chosen if has_secret else replace(chosen, settings=source), site, zone)
+    text = settings_text(_with_url(chosen), site, zone)
+    source = {"url": os.environ.get("DATABASE_URL", ""), **chosen.settings}
     config = config_from_options({"site": site, "timezone": zone, "source": source})
     if only_print:
         typer.echo(text, nl=False)
@@ -71,7 +69,7 @@ def write_settings(file: Path | None, *, yes: bool, only_print: bool) -> Config 
     with target.open("x", encoding="utf-8") as stream:
         stream.write(text)
     typer.echo(f"written: {target}")
-    if has_secret:
+    if "url" not in _with_url(chosen).settings:
         typer.echo(f"note: {KEPT_OUT} docs/deploy-systemd.md shows where to keep it", err=True)
     return config
 
@@ -88,7 +86,7 @@ def _asked(question: str, key: str, default: str) -> str:
             return answer
 
 
-def _chosen(*, yes: bool) -> FoundSource:
+def _chosen(site: str, zone: str, *, yes: bool) -> FoundSource:
     """Return the source that the user chooses, or the best."""
     if os.environ.get("DATABASE_URL"):
         typer.echo(ONLY_URL, err=True)
@@ -106,7 +104,7 @@ def _chosen(*, yes: bool) -> FoundSource:
         typer.echo(f"{number}  {mask_logins(each.what)}: {each.why}", err=True)
     best = found[0]
     if yes and best.rivals:
-        typer.echo(settings_text(best, "NAME", "UTC"), err=True, nl=False)
+        typer.echo(settings_text(_with_url(best), site, zone), err=True, nl=False)
         raise ConfigError(
             f"{mask_logins(best.what)}: more than one reading fits, and none of them is certain. Run "
             "reportgen init without --yes and choose, or write reportgen.toml: above is the first of them."
@@ -121,6 +119,12 @@ def _chosen(*, yes: bool) -> FoundSource:
     while (answer := str(typer.prompt("Which one", default="1"))) not in numbers:
         typer.echo(f"write a number from 1 to {len(found)}", err=True)
     return found[int(answer) - 1]
+
+
+def _with_url(source: FoundSource) -> FoundSource:
+    """Return a source with the URL in DATABASE_URL, if it was found there and has no password."""
+    url = os.environ.get("DATABASE_URL", "")
+    return source if url_secrets(url) else replace(source, settings={"url": url, **source.settings})
 
 
 def settings_text(source: FoundSource, site: str, zone: str) -> str:

@@ -101,9 +101,9 @@ def test_it_does_not_guess_between_columns_of_numbers(run: Run, tmp_path: Path) 
     (tmp_path / "export.csv").write_text(
         f"Date,Page,Status code,N,M\n{TODAY},/,200,12,13\n{TODAY},/b,404,5,5\n"
     )
-    done = run("init", "--yes")
+    done = run("init", "--yes", DATABASE_URL="export.csv")
     assert (done.returncode, done.stdout) == (2, "")
-    assert 'columns = { date = "Date", path = "Page", visits = "N" }' in done.stderr
+    assert 'url = "export.csv"\ncolumns = { date = "Date", path = "Page", visits = "N" }' in done.stderr
     assert (
         "error: export.csv: more than one reading fits, and none of them is certain. Run reportgen init"
         in done.stderr
@@ -276,7 +276,7 @@ def test_files_that_are_not_databases_are_named(run: Run, tmp_path: Path) -> Non
     assert "not used: sqlite:///torn.db: file is not a database" in said
     done = run("init", "--yes", DATABASE_URL="error.log")
     assert "It may be another file, such as an error log: name the access log" in done.stdout
-    assert done.stderr.count("access logs of a web server") == 1
+    assert [line[:1] for line in done.stderr.splitlines() if line[:1].isdigit()] == ["1"]
 
 
 def test_nothing_found_says_where_it_looked(run: Run, pg: str) -> None:
