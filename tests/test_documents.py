@@ -130,7 +130,7 @@ def test_each_command_in_a_sentence_has_its_options() -> None:
 TABLES = {
     "metrics": "date date, path text, visits integer",
     "left_out": "date date, kind text, requests integer",
-    "hits": "created_at timestamptz, path text",
+    "hits": "created_at timestamptz, path text, user_agent text",
     "referrers": "date date, host text, visits integer",
     "countries": "date date, country text, visits integer",
     "hourly": "date date, hour integer, visits integer",

@@ -52,6 +52,12 @@ NOT_COUNTS = re.compile(
     "|^(year|month|week|day|hour|minute|second)|of(year|month|week|day|hour)$"
 )
 """Names of columns whose numbers are not counted: they name, measure or order something."""
+USER_AGENTS = {"user_agent", "useragent", "user-agent", "http_user_agent", "ua", "agent"}
+"""Names of columns of user agents, in lower case."""
+ROBOT_WORDS = ("bot", "crawl", "spider", "http")
+"""What most robots have in their user agents, the last in the address of a page about them."""
+BROWSER = re.compile(f"Mozilla/(?i:(?!.*(?:{'|'.join(ROBOT_WORDS)})))")
+"""What the user agents of browsers match, and those of most robots do not."""
 TABLES = {
     "sqlite": "SELECT '', m.name, p.name, p.type FROM sqlite_master m, pragma_table_info(m.name) p"
     " WHERE m.type IN ('table', 'view') AND m.name NOT LIKE 'sqlite_%' ORDER BY m.name, p.cid",
@@ -282,6 +288,9 @@ def _readings(table: Table) -> Iterator[FoundSource]:
     quoted = map(quoted_identifier, (day, path))
     query = "SELECT {} AS date, {} AS path, 1 AS visits FROM {}".format(*quoted, place)
     hits = f'each row is one hit, at "{day}" of "{path}"'
+    if agent := _user_agent(table):
+        query += f" WHERE {_is_browser(agent)}"
+        hits += f', without most robots, by "{agent}"'
     has_times, repeats = _form_of_rows(table, day, path)
     if not counts or (has_times and repeats):
         yield FoundSource({"query": query}, what, hits, HITS_RANK + known)
@@ -293,6 +302,19 @@ def _readings(table: Table) -> Iterator[FoundSource]:
         why = f'{said} "{count}" if that is their number'
         yield FoundSource(with_columns(count), what, why, DOUBT_RANK + known, rivals, doubt)
     yield FoundSource({"query": query}, what, f"or {hits}", DOUBT_RANK + known, rivals + 1)
+
+
+def _user_agent(table: Table) -> str | None:
+    """Return the column in which browsers name themselves, if the first rows have one that does."""
+    named = (each.name for each in table.columns if each.name.lower() in USER_AGENTS)
+    return next((each for each in named if any(map(BROWSER.match, map(str, table.values(each))))), None)
+
+
+def _is_browser(column: str) -> str:
+    """Return the condition of docs/sources.md, which leaves out most robots in any engine."""
+    name = quoted_identifier(column)
+    words = (f"lower({name}) NOT LIKE '%{word}%'" for word in ROBOT_WORDS)
+    return " AND ".join([f"{name} LIKE 'Mozilla/%'", *words])
 
 
 def _counts(table: Table, others: Collection[str]) -> list[str]:

@@ -18,6 +18,7 @@ import pytest
 from reportgen.build.discovery import FoundSource
 from reportgen.cli.init import settings_text, system_zone
 from tests.support.commands import ONE_WINDOW, Run, environment
+from tests.support.documents import read_blocks
 
 TODAY = datetime.now(UTC).date()
 GA4 = """\
@@ -66,6 +67,29 @@ def test_a_table_is_known_by_its_columns(run: Run, tmp_path: Path, case: str) ->
     assert found["source"] == {"url": "site.db", **expected}
     assert f'1  table "{table}" of sqlite:///site.db: ' in said
     assert "not used: sqlite:///data.db: no table with a date and a path; its tables are: people" in said
+
+
+@pytest.mark.parametrize(
+    ("agent", "is_filtered"),
+    [
+        ("Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0", True),
+        ("Firefox", False),  # not the header
+        ("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", False),
+    ],
+)
+def test_robots_are_left_out_if_the_table_has_user_agents(
+    run: Run, tmp_path: Path, agent: str, *, is_filtered: bool
+) -> None:
+    """By the condition of the document, which would leave out all rows if the column has other texts."""
+    columns = "created_at TEXT, path TEXT, User_Agent TEXT"
+    store(tmp_path / "site.db", "hits", columns, [f"{TODAY} 10:15:07", "/", agent])
+    found, said = printed(run)
+    (documented,) = (block.text for block in read_blocks("docs/sources.md", "sql") if "WHERE" in block.text)
+    query = found["source"]["query"]
+    written = query.replace('"', "").replace("path AS path", "path").replace("User_Agent", "user_agent")
+    assert (written == " ".join(documented.split())) == is_filtered
+    assert ("WHERE" in query) == is_filtered
+    assert ('without most robots, by "User_Agent"' in said) == is_filtered
 
 
 HEADERS = {

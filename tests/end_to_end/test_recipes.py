@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import sqlite3
 import tomllib
 from collections.abc import Callable, Mapping
@@ -11,12 +12,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from crawleruseragents import CRAWLER_USER_AGENTS_DATA
 
 from reportgen.build.pipeline import build
 from reportgen.build.preflight import check_settings
 from reportgen.config.settings import load_config
 from reportgen.publish.release import lock_output
-from tests.support.documents import read_blocks
+from tests.support.documents import ROOT, read_blocks
 
 RECIPES = {
     block.heading.removeprefix("How do I read ").removesuffix("?"): block.text
@@ -228,3 +230,27 @@ def test_a_recipe_for_a_file_gives_the_report(
     write_file, *figures = FILES[heading]
     write_file()
     assert built(heading) == figures
+
+
+def test_the_condition_on_user_agents_leaves_out_as_many_robots_as_the_document_says(pg: str) -> None:
+    texts = ROOT / "tests/sources/logs"
+    agents = {
+        "robots": [agent for each in CRAWLER_USER_AGENTS_DATA for agent in each.get("instances", ())],
+        "browsers": (texts / "browsers.txt").read_text().splitlines(),
+    }
+    (query,) = (block.text for block in read_blocks("docs/sources.md", "sql") if "LIKE" in block.text)
+    (pattern,) = re.findall("`(user_agent ~ .*)`", (ROOT / "docs/sources.md").read_text())
+    left = {}
+    with closing(sqlite3.connect(":memory:")) as lite, psycopg.connect(pg) as server:
+        for name, texts_of in agents.items():
+            for engine, mark in ((lite.cursor(), "?"), (server.cursor(), "%s")):
+                engine.execute("DROP TABLE IF EXISTS hits")
+                engine.execute("CREATE TABLE hits (created_at text, path text, user_agent text)")
+                insert = f"INSERT INTO hits VALUES ('', '', {mark})"
+                engine.executemany(insert, [(agent,) for agent in texts_of])
+            (kept,) = lite.execute(f"SELECT count(*) FROM ({query})").fetchone()
+            for sql in (f"SELECT count(*) FROM ({query}) AS q", f"SELECT count(*) FROM hits WHERE {pattern}"):
+                assert server.execute(sql.encode()).fetchone() == (kept,)
+            left[name] = 1 - kept / len(texts_of)
+    assert round(100 * left["robots"]) == 93
+    assert left["browsers"] < 0.2  # of browsers of all times: nearly all of these are older than 2013
