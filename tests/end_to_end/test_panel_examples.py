@@ -55,6 +55,7 @@ TABLES: Mapping[str, tuple[str, Rows]] = {
         (f"{day} {time}", "/", f"Mozilla/5.0 (X11) {agent}") for day in DAYS for time, agent in (
             ("00:00:00", "Gecko/20100101 Firefox/140.0"), ("12:00:00", "AppleWebKit/537.36 Safari/605.1.15"),
             ("23:59:59.5", "Gecko/20100101 Firefox/141.0"),
+            ("13:00:00", "AppleWebKit/537.36 (KHTML, like Gecko; Googlebot/2.1) Chrome/140.0 Safari/537.36"),
         )
     ]),
     "searches": ("date date, term text, searches integer", [
@@ -76,7 +77,7 @@ EXPECTED: Mapping[str, list[list[Any]]] = {
     ],
     "search-terms": [["docker", 18, 18]],
     "topics": [["All others", 245], ["GitHub", 140]],
-    "browsers": [["Firefox", 14], ["Safari", 7]],
+    "browsers": [["Firefox", 14], ["Robots", 7], ["Safari", 7]],
 }  # fmt: skip
 """The rows of the window of seven days; those that compare leave out today, which is not over."""
 
