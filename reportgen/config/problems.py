@@ -101,7 +101,7 @@ def problems_of(error: ValidationError, model: type[BaseModel], of: str = "") ->
         if kind == "extra_forbidden":
             names = _names_in(keys[:-1], model)
             listed = f"The {f'keys of {of}' if of else 'settings here'} are: {', '.join(names)}."
-            nearest = ("" if of else _belongs_to(keys, model)) or did_you_mean(str(keys[-1]), names)
+            nearest = did_you_mean(str(keys[-1]), names) or ("" if of else _belongs_to(keys, model))
             yield Problem(keys, f"is not a {f'key of {of}' if of else 'setting'}. {nearest or listed}")
         elif kind == "model_type":
             first = (*keys, next(iter(_names_in(keys, model))))
