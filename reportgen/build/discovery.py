@@ -47,9 +47,9 @@ LOG_RANK, HITS_RANK, DOUBT_RANK = 15, 20, 40
 """Ranks of logs, of tables whose rows are hits, and of those that may be; a smaller one is offered first."""
 NUMBERS = "int|num|dec|float|double|real"
 NOT_COUNTS = re.compile(
-    "(id|key|no|nr|ip|ms|sec|code|port|number)$|^(is|has|row|age$)|status|duration|time|byte|size|length|width"
-    "|height|zip|postal|latitude|longitude|version|rank|position|depth|level|score|rate|price|amount|hash|type"
-    "|^(year|month|week|day|hour|minute|second)|of(year|month|week|day|hour)$"
+    "(id|key|code|port|.number)$|(^|_)(no|nr|ip|ms|sec)$|^(is|has|row|age$)|status|duration|time(?!s$)|byte|size"
+    "|length|width|height|zip|postal|latitude|longitude|version|rank|position|depth|level|score|rate|price|hash"
+    "|type|^(year|month|week|day|hour|minute|second)|of_?(year|month|week|day|hour)$"
 )
 """Names of columns whose numbers are not counted: they name, measure or order something."""
 USER_AGENTS = {"user_agent", "useragent", "user-agent", "http_user_agent", "ua", "agent"}
@@ -324,7 +324,7 @@ def _counts(table: Table, others: Collection[str]) -> list[str]:
     """
     found = []
     for name, kind, *_ in table.columns:
-        short = re.sub("[ _-]", "", name.lower())
+        short = re.sub("[ -]", "_", name.lower())
         fits = not kind or re.search(f"{NUMBERS}|char|text", kind)
         if name in others or not fits or NOT_COUNTS.search(short):
             continue
