@@ -11,7 +11,7 @@ import re
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from reportgen.config.settings import Config
 from reportgen.config.sites import Sites, load_settings
 from reportgen.core.errors import ConfigError, PublishError, ReportgenError
 from reportgen.core.text import ENGLISH, visible
+from reportgen.publish.history import read_runs
 from reportgen.publish.release import current_release
 
 STATES = ("cache", "branch", "bucket")
@@ -29,7 +30,7 @@ ATTEMPTS = 5
 MOST_SITES = 50
 """Maximum number of sites in the summary: GitHub shows at most 1 MiB."""
 
-ADVICE = "Give the job the permission contents: write"
+ADVICE = "Check that the job has the permission contents: write"
 BOT = "github-actions[bot]", "41898282+github-actions[bot]@users.noreply.github.com"
 
 
@@ -50,15 +51,23 @@ def main() -> int:
         # Nothing here reads older releases; those of a bucket may have readers.
         kept = {} if given["state"] == "bucket" else {"REPORTGEN_OUTPUT__KEEP": "1"}
         if code := build(given["config"], output, given["export"], kept):
+            runs = read_runs(output)
+            if runs.failures and runs.last_failure:
+                annotate(runs.last_failure.message)
             return code
         if branch:
             branch.save()
         write_results(settings)
     except ReportgenError as exc:
-        message = str(exc).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-        print(f"::error title=reportgen::{message}")
+        annotate(str(exc))
         return exc.exit_code
     return 0
+
+
+def annotate(message: str) -> None:
+    """Show an error on the page of the run."""
+    line = message.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    print(f"::error title=reportgen::{line}")
 
 
 def check(settings: Config | Sites, config: str, state: str) -> None:
@@ -124,7 +133,9 @@ class Branch:
         """
         done = self.try_git(*arguments)
         if done.returncode:
-            raise PublishError(f"state: branch: git {arguments[0]}: {done.stderr.strip()}. {ADVICE}")
+            raise PublishError(
+                f"state: branch: git {arguments[0]}: {done.stderr.strip().rstrip('.')}. {ADVICE}"
+            )
         return done.stdout.strip()
 
     def try_git(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -181,7 +192,7 @@ class Branch:
             if other == self.head:  # not refused because of another run
                 break
             self.head = other
-        raise PublishError(f"state: branch: git push: {pushed.stderr.strip()}. {ADVICE}")
+        raise PublishError(f"state: branch: git push: {pushed.stderr.strip().rstrip('.')}. {ADVICE}")
 
     def release(self, commit: str) -> str:
         """Return the id of the current release in a commit; ids of later releases are greater."""
@@ -230,14 +241,8 @@ def section(config: Config, report: Mapping[str, Any]) -> str:
     if both["change"] is not None:
         figures = f"{both['total']:,} against {both['previous_total']:,} on complete days"
         line += f"; change **{ENGLISH.percent(both['change'])}** ({figures})"
-    return "\n".join([f"### {escape(report['site'])}", "", f"{line}.", *bullets(report["changes"])])
-
-
-def bullets(sentences: list[str]) -> Iterator[str]:
-    """Yield the lines of a list."""
-    yield ""
-    for sentence in sentences:
-        yield f"- {escape(sentence)}"
+    changes = [f"- {escape(sentence)}" for sentence in report["changes"]]
+    return "\n".join([f"### {escape(report['site'])}", "", f"{line}.", "", *changes])
 
 
 def escape(text: str) -> str:

@@ -120,11 +120,12 @@ def test_what_cannot_be_published_ends_with_2_before_anything_is_written(
 
 @pytest.mark.slow
 def test_a_source_that_fails_or_loses_its_visits_leaves_what_is_published(runner: Runner) -> None:
-    """The job fails, so no later step publishes. The second needs the release that was kept."""
+    """The job fails with the reason; no later step publishes. The second needs the release that was kept."""
     assert run(runner).code == 0
     absent = run(runner, source="sqlite:////absent.db")
     assert (absent.code, "/absent.db" in absent.log) == (1, True)
     for done in (absent, run_without_visits(runner)):
+        assert re.search("^::error title=reportgen::.+(absent.db|visits)", done.log, re.MULTILINE)
         assert (done.outputs["release"], done.summary) == ("", "")
         assert exported(runner) == set()
     assert len(runner.caches) == 1
@@ -199,7 +200,7 @@ def test_a_branch_that_cannot_be_written_says_which_right_is_missing(runner: Run
     done = run(runner, state="branch")
     assert done.code == 1
     assert "no right" in done.log
-    assert "Give the job the permission contents: write" in done.log
+    assert "Check that the job has the permission contents: write" in done.log
     assert done.outputs["release"] == ""
 
 
@@ -211,6 +212,18 @@ def test_a_bucket_keeps_the_release(runner: Runner, proxy: Proxy) -> None:
     assert first.code == 0, first.log
     run_without_visits(runner, settings, "bucket", **variables(proxy.address))
     assert not runner.caches
+
+
+@pytest.mark.slow
+def test_a_site_that_fails_is_named_and_fails_the_job(runner: Runner) -> None:
+    """With many sites, nothing is published then: the cache and the outputs stay as they are."""
+    urls = [table(runner.folder)["source"], "sqlite:////absent.db"]
+    sites = [
+        f'[[sites]]\nname = "{name}"\nsource.url = "{url}"\n' for name, url in zip("ab", urls, strict=True)
+    ]
+    done = run(runner, SETTINGS + "".join(sites), source="")
+    assert (done.code, done.outputs["release"], runner.caches) == (1, "", {})
+    assert re.search("^::error title=reportgen::.*\\bb\\b", done.log, re.MULTILINE)
 
 
 @pytest.mark.slow
