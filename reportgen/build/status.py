@@ -188,4 +188,5 @@ def status_lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"next due      {document['next_due']} (schedule {schedule})"
     elif document["schedule"] == MANUAL:
         yield "next due      when a build is run by hand (schedule manual)"
-    yield f"state         {'STALE: a build is overdue' if document['stale'] else 'fresh'}"
+    late = "a build is overdue" if success else "no build has succeeded yet"
+    yield f"state         {f'STALE: {late}' if document['stale'] else 'fresh'}"

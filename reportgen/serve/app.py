@@ -237,8 +237,8 @@ def _waiting_page(title: str, text: str, *, refresh_s: int) -> bytes:
 
 
 FIRST_BUILD = _waiting_page(
-    "The first report is being built",
-    "This page looks again by itself in a few seconds.",
+    "There is no report yet",
+    "The first build makes it. This page looks again by itself every few seconds.",
     refresh_s=RETRY_AFTER_S,
 )
 NO_REPORT = _waiting_page(

@@ -222,7 +222,7 @@ def test_panels_that_were_not_renewed_are_kept_and_shown_without_reasons_to_the_
     assert without_details(document)["panels"] == [panels[0] | {"message": None}]
 
 
-NEVER = ["published     nothing yet", "last success  none", "state         STALE: a build is overdue"]
+NEVER = ["published     nothing yet", "last success  none", "state         STALE: no build has succeeded yet"]
 DUE = "next due      2026-11-23T12:15:00Z (schedule */15 * * * *, UTC)"
 UNCHANGED = [
     "published     nothing yet",

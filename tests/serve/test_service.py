@@ -57,7 +57,7 @@ def test_a_waiting_page_is_served_before_the_first_report(tmp_path: Path) -> Non
             waiting = service.ask(address)
             assert (waiting.status, waiting.headers["retry-after"]) == (503, "5")
             assert waiting.headers["content-type"] == "text/html; charset=utf-8"
-            assert b"The first report is being built" in waiting.body
+            assert b"The first build makes it." in waiting.body
             assert b'http-equiv="refresh" content="5"' in waiting.body
         assert service.ask("/", "HEAD").status == 503
         assert service.ask("/healthz").status == 200
