@@ -82,7 +82,8 @@ def earlier_name(window: Window, earlier: Earlier) -> str:
 
 def comparison_note(metrics: WindowMetrics, formatter: LocaleFormatter) -> str:
     """Return why not every complete day is compared; empty if each is."""
-    return " ".join(filter(None, (_left_out(metrics, both, formatter) for both in metrics.comparisons)))
+    found = " ".join(filter(None, (_left_out(metrics, both, formatter) for both in metrics.comparisons)))
+    return found.replace("..", ".")  # after a month that is cut short: "4. Dez."
 
 
 def _left_out(metrics: WindowMetrics, both: Comparison, formatter: LocaleFormatter) -> str:

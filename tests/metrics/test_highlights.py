@@ -178,6 +178,12 @@ def test_in_the_first_days_a_note_says_since_when_and_when_comparisons_begin(
     assert noted(range(days), name) == note
 
 
+def test_a_sentence_that_ends_with_a_short_month_has_one_full_stop() -> None:
+    german = LocaleFormatter.of("de")
+    assert noted(range(20), "30d", formatter=german).endswith(" with the visits of 4. Dez.")
+    assert noted(range(9), formatter=german).endswith("recorded since So., 15. Nov.")
+
+
 def test_the_first_comparison_is_the_one_of_the_first_recorded_date() -> None:
     today = date(2026, 12, 17)
     assert (
