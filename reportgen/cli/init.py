@@ -13,12 +13,14 @@ from zoneinfo import ZoneInfo
 
 import typer
 
-from reportgen.build.discovery import LOGS, FoundSource, find_sources
+from reportgen.build.discovery import LOGS, find_sources
 from reportgen.build.preflight import check_source
+from reportgen.build.visit_tables import FoundSource
 from reportgen.cli.output import print_findings
 from reportgen.config.problems import url_secrets
 from reportgen.config.settings import DEFAULT_FILE, Config, config_from_options
 from reportgen.core.errors import ConfigError, mask_logins
+from reportgen.core.text import visible
 from reportgen.core.windows import today_in
 
 SHOWN = 9
@@ -92,7 +94,7 @@ def _chosen(site: str, zone: str, *, yes: bool) -> FoundSource:
         typer.echo(ONLY_URL, err=True)
     result = find_sources(os.environ)
     for line in result.unusable:
-        typer.echo(f"not used: {mask_logins(line)}", err=True)
+        typer.echo(visible(f"not used: {mask_logins(line)}"), err=True)
     if not result.found:
         raise ConfigError(
             "nothing that looks like visits was found: "
@@ -101,7 +103,7 @@ def _chosen(site: str, zone: str, *, yes: bool) -> FoundSource:
         )
     found = result.found[:SHOWN]
     for number, each in enumerate(found, start=1):
-        typer.echo(f"{number}  {mask_logins(each.what)}: {each.why}", err=True)
+        typer.echo(visible(f"{number}  {mask_logins(each.what)}: {each.why}"), err=True)
     best = found[0]
     if yes and best.rivals:
         typer.echo(settings_text(_with_url(best), site, zone), err=True, nl=False)
@@ -135,7 +137,7 @@ def settings_text(source: FoundSource, site: str, zone: str) -> str:
         '# site_url = "https://example.com"   # paths become links',
         f"timezone = {_toml(zone)}   # the zone of the dates; it decides which date is today",
         "",
-        f"[source]   # {source.why}",
+        f"[source]   # {visible(source.why)}",  # a column's name may hold a line break
     ]
     if "url" not in source.settings:
         lines.append(f"# {KEPT_OUT}")

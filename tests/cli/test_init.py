@@ -15,7 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from reportgen.build.discovery import FoundSource
+from reportgen.build.visit_tables import FoundSource
 from reportgen.cli.init import settings_text, system_zone
 from tests.support.commands import ONE_WINDOW, Run, environment
 from tests.support.documents import read_blocks
@@ -67,6 +67,19 @@ def test_a_table_is_known_by_its_columns(run: Run, tmp_path: Path, case: str) ->
     assert found["source"] == {"url": "site.db", **expected}
     assert f'1  table "{table}" of sqlite:///site.db: ' in said
     assert "not used: sqlite:///data.db: no table with a date and a path; its tables are: people" in said
+
+
+def test_the_name_of_a_column_adds_no_line_to_the_settings(run: Run, tmp_path: Path) -> None:
+    hostile = "views\n[server]\npublic = true\x1b[2J"
+    store(
+        tmp_path / "site.db",
+        "metrics",
+        f'date TEXT, path TEXT, "{hostile}" INTEGER',
+        [TODAY.isoformat(), "/", 3],
+    )
+    found, said = printed(run)
+    assert (found["source"]["columns"], "server" in found) == ({"visits": hostile}, False)
+    assert "\x1b" not in said
 
 
 @pytest.mark.parametrize(

@@ -508,7 +508,7 @@ def test_only_the_engine_in_use_is_imported(url: str, absent: list[str]) -> None
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("url", ["oracle://h/d", "metrics.xlsx", "", "http://h/x.html", "SAMPLE!"])
+@pytest.mark.parametrize("url", ["oracle://h/d", "metrics.doc", "", "http://h/x.html", "SAMPLE!"])
 def test_the_error_of_an_unknown_url_lists_the_known_forms(url: str) -> None:
     config = load_config(None, {}, {"source": {"url": url}})
     with pytest.raises(ConfigError, match=re.escape("sqlite:///file.db")):
