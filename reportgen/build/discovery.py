@@ -17,7 +17,7 @@ from reportgen.build.visit_tables import LOG_RANK, Column, FoundSource, Table, r
 from reportgen.config.settings import SourceSettings
 from reportgen.core.errors import ConfigError, PanelError, ReportgenError, SourceError
 from reportgen.core.windows import Span
-from reportgen.sources.base import CSV_ENDS, FILE_ENDS, Source, name_list, quoted_identifier
+from reportgen.sources.base import CSV_ENDS, FILE_ENDS, Source, matching_files, name_list, quoted_identifier
 from reportgen.sources.csv_files import find_form, first_rows
 from reportgen.sources.panel_queries import read_panel
 from reportgen.sources.registry import engine_of_file, names_log, open_source
@@ -123,17 +123,19 @@ def _look_into(url: str, settings: Mapping[str, Any], result: Discovery) -> None
         place = " of ".join(filter(None, (each.what, name)))
         result.found.append(replace(each, settings={**settings, **each.settings}, what=place))
     if not found:
-        names = name_list([table.name for table in tables if table.name])
-        has = f"its tables are: {names}. docs/sources.md has queries for other tools" if names else ""
-        result.unusable.append("; ".join(filter(None, (f"{name}: no table with a date and a path", has))))
+        parts = [table.name for table in tables if table.name]
+        kind = "tables" if parts else "columns"
+        parts = parts or [column.name for table in tables for column in table.columns]
+        has = f"; its {kind} are: {name_list(parts)}. docs/sources.md has settings for other tools"
+        result.unusable.append(f"{name}: no table with a date and a path{has if parts else ''}")
 
 
 def _tables(url: str) -> tuple[str, list[Table]]:
     """Return the name of a database or file, and its tables; a file is one table without a name."""
     given, today = SourceSettings.model_validate({"url": url}), date.today()  # noqa: DTZ011 - no row is read
     is_file = engine_of_file(url) is None
-    if is_file and url.lower().endswith(CSV_ENDS):
-        form = find_form(url, given.model_copy(update={"query": "any"}))
+    if is_file and url.lower().endswith(CSV_ENDS) and (files := matching_files(url)):
+        form = find_form(files[0], given.model_copy(update={"query": "any"}))
         return url, [Table("", "", [Column(name, "") for name in form.names], first_rows(form, SAMPLE_ROWS))]
     source = open_source(given, "UTC", Span(today, today))
     source.reads_visits = False

@@ -99,7 +99,7 @@ def _chosen(site: str, zone: str, *, yes: bool) -> FoundSource:
         raise ConfigError(
             "nothing that looks like visits was found: "
             + ("DATABASE_URL leads to no such table" if os.environ.get("DATABASE_URL") else NOWHERE)
-            + ". Write reportgen.toml by hand: docs/getting-data-in.md. reportgen demo shows a sample site."
+            + ". Write reportgen.toml by hand: docs/sources.md. reportgen demo shows a sample site."
         )
     found = result.found[:SHOWN]
     for number, each in enumerate(found, start=1):

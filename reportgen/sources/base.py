@@ -5,8 +5,10 @@ reads one snapshot of the data. It runs the shared statements of :mod:`reportgen
 computes nothing itself. :func:`reportgen.sources.registry.open_source` chooses the adapter by URL.
 """
 
+import glob
 import gzip
 import json
+import os
 import re
 import threading
 from abc import ABC, abstractmethod
@@ -44,7 +46,7 @@ USUAL_NAMES = {
     " addediso",
     "path": "path urlpath pathname pagepath pagepathandscreenclass requestpath page pageurl pagelocation"
     " landingpage 2path label url uri",
-    "visits": "visits counter count hits nbhits views pageviews screenpageviews totalviews totalpageviews"
+    "visits": "pageviews visits counter count hits nbhits views screenpageviews totalviews totalpageviews"
     " viewcount pageviewcount hitcount visitcount totalvisits totalhits requests uniquepageviews nbvisits"
     " sessions totalsessions visitors uniquevisitors nbuniqvisitors totalvisitors users totalusers"
     " activeusers",
@@ -442,6 +444,12 @@ def file_from_url(url: str, scheme: str) -> Path:
         return absolute if not relative.exists() and absolute.exists() else relative
     except OSError as exc:  # for example a name that is too long, or a directory without permission
         raise ConfigError(f"source.url: {exc.strerror}: write {scheme}:///name of a file") from None
+
+
+def matching_files(pattern: str) -> list[str]:
+    """Return the files that a path or glob pattern names, sorted. An existing file is never a pattern."""
+    found = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH113, PTH207
+    return [file for file in found if os.path.isfile(file)]  # noqa: PTH113
 
 
 def open_bytes(file: str) -> IO[bytes]:

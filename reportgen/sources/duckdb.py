@@ -34,6 +34,7 @@ from reportgen.sources.base import (
     file_from_url,
     first_moment,
     literal,
+    matching_files,
     quoted_identifier,
     sql_type,
 )
@@ -437,12 +438,6 @@ def open_confined(
     for name, value in settings.items():
         connection.execute(f"SET {name} = {value}")
     return connection
-
-
-def matching_files(pattern: str) -> list[str]:
-    """Return the files that a path or glob pattern names, sorted. An existing file is never a pattern."""
-    found = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH113, PTH207
-    return [file for file in found if os.path.isfile(file)]  # noqa: PTH113
 
 
 def file_states(files: Sequence[str]) -> list[tuple[int, int, int]]:

@@ -28,9 +28,10 @@ from reportgen.sources.base import (
     Finding,
     LeftOut,
     literal,
+    matching_files,
     open_bytes,
 )
-from reportgen.sources.duckdb import DuckdbConnectionSource, file_states, matching_files, open_confined
+from reportgen.sources.duckdb import DuckdbConnectionSource, file_states, open_confined
 from reportgen.sources.log_formats import (
     KNOWN_FORMATS,
     Field,

@@ -204,6 +204,27 @@ def test_an_export_with_lines_before_its_header_is_found(run: Run, tmp_path: Pat
     assert found["source"] == {"url": "ga4.csv", "columns": columns}
 
 
+def test_a_pattern_of_files_is_read_like_one_of_them(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "free form 1.csv").write_text(GA4.format(day=TODAY))
+    found, _ = printed(run, DATABASE_URL="free*.csv")
+    assert found["source"]["url"] == "free*.csv"
+    for url, said in {"frei*.csv": "no file matches", "free.csv": "no such file"}.items():
+        done = run("init", "--yes", DATABASE_URL=url)
+        assert (done.returncode, f"error: {url}: {said}. The path is relative to" in done.stderr) == (1, True)
+
+
+def test_pages_are_counted_rather_than_sessions(run: Run, tmp_path: Path) -> None:
+    """As in Plausible's export, whose visits are sessions: only its pageviews add up."""
+    (tmp_path / "pages.csv").write_text(f"date,page,visits,pageviews\n{TODAY},/,2,5\n")
+    assert printed(run)[0]["source"]["columns"] == {"path": "page", "visits": "pageviews"}
+
+
+def test_columns_of_a_file_without_dates_are_named(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "pages.csv").write_text("Page path,Views\n/,12\n")
+    done = run("init", "--yes")
+    assert "pages.csv: no table with a date and a path; its columns are: Page path, Views" in done.stderr
+
+
 def test_the_format_of_dates_is_found(run: Run, tmp_path: Path) -> None:
     (tmp_path / "export.csv").write_text("date,path,visits\n11/02/2026,/,3\n11/26/2026,/,4\n")
     found, said = printed(run)
