@@ -88,7 +88,11 @@ def test_a_new_machine_restores_the_report_and_finds_nothing_new(
     result = built(new, "--if-changed", **known)
     assert (result["status"], result["release"]) == ("unchanged", release.id)
     assert list(result["timings_s"]) == ["restore", "query", "upload"]
-    assert files(new / "output") == files(report)
+    found, expected = files(new / "output"), files(report)
+    manifest, whole = (json.loads(each.pop("manifest.json")) for each in (found, expected))
+    assert found == expected
+    assert whole["source"].startswith("sqlite://")
+    assert manifest == whole | {"source": "sqlite"}  # a bucket does not say where the table is
 
 
 def test_a_new_machine_whose_table_is_empty_publishes_nothing(
