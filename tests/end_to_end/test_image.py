@@ -169,7 +169,9 @@ class Image:
         """Mount everything except the volume read-only."""
         for place in ("", "/usr/local", "/tmp"):
             path = f"{self._root}{place}"
-            if place != "/usr/local" or self._namespace.do("sh", "-c", f"mountpoint {path} || true"):
+            if place != "/usr/local" or self._namespace.do(
+                "sh", "-c", f"! mountpoint -q {path} || echo mounted"
+            ):
                 self._namespace.do("mount", "-o", "remount,ro,bind", path)
 
     @contextmanager

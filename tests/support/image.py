@@ -163,6 +163,7 @@ class MountNamespace:
             self._overlay(python, self._folder / name / "python", root / "usr/local")
         script = """
             rm -rf "$1/app" "$1/src" "$1/usr/local/bin/reportgen"
+            rm -f "$1"/usr/lib/python3*/EXTERNALLY-MANAGED # pip refuses to install with it
             find "$1/usr/lib" "$1/usr/local/lib" -path '*/python3*' -name __pycache__ -prune -exec rm -r {} +
             mount --rbind /dev "$1/dev" && mount --rbind /sys "$1/sys" && mount -t proc proc "$1/proc"
             mount -t tmpfs -o mode=1777 tmpfs "$1/tmp"
