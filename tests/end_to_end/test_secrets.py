@@ -139,13 +139,11 @@ def test_a_secret_in_a_file_of_a_test_fails_the_session(
 ) -> None:
     """Run the search at the end of a session in a session of its own, also where workers run the tests."""
     (tmp_path / "test_it.py").write_text(LEAVING.format(name=name, word=word))
-    # The session in which this test runs finds the secret, too, if Python keeps the test compiled.
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "tests.support.planted", "-p", "no:cacheprovider",
          "--basetemp", str(tmp_path / "base"), "-c", os.devnull, "--rootdir", str(tmp_path),
          str(tmp_path / "test_it.py"), *options],
-        cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, "1 passed" in done.stdout) == (status, True), done.stdout + done.stderr
     assert ("planted secrets were left behind" in done.stdout) == bool(status)

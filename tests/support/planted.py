@@ -15,7 +15,7 @@ WORDS = (
     "cmVhZGVyOmdlaGVp",  # reader:geheim…, as a browser sends it
     "guess-zebra", "token-zebra", "query-zebra", "open sesame",
 )  # fmt: skip
-INPUTS = {".toml", ".py", ".so", ".db", ".sqlite", ".duckdb", ".parquet"}
+INPUTS = {".toml", ".py", ".pyc", ".so", ".db", ".sqlite", ".duckdb", ".parquet"}
 """Endings of what tests write themselves: settings, which may hold a password, and stores."""
 
 LARGEST_BYTES = 20_000_000
