@@ -32,16 +32,13 @@ $(UV): # uv installs what uv.lock says; it comes from PyPI into a directory of i
 	@$(PYTHON) -m venv .uv || { rm -rf .uv; echo "make: no venv module; on Debian: apt install python3-venv" >&2; exit 1; }
 	@.uv/bin/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
 
-.venv/.installed: $(UV) pyproject.toml counter/pyproject.toml uv.lock # bytecode compiled: it halves the time of a build
-	@echo "installing into .venv/ what a developer needs (1.2 GB); this takes a minute or two"
-	@$(UV) sync --quiet --locked --compile-bytecode --python $(PYTHON)
+.venv/.installed: SIZE := 1.2 GB
+.venv/.for-demo: SIZE := 430 MB
+.venv/.for-demo: WITHOUT := --no-dev
+.venv/.installed .venv/.for-demo: $(UV) pyproject.toml counter/pyproject.toml uv.lock
+	@echo "installing into .venv/ ($(SIZE)); this takes a minute or two"
+	@$(UV) sync --quiet --locked $(WITHOUT) --compile-bytecode --python $(PYTHON) # compiled: it halves the time of a build
 	@.venv/bin/python -m reportgen.charts.vega_bundle # the charts' script, once for a version of its libraries
-	@touch $@
-
-.venv/.for-demo: $(UV) pyproject.toml counter/pyproject.toml uv.lock # a third of it, in half the time
-	@echo "installing into .venv/ (430 MB); this takes about a minute"
-	@$(UV) sync --quiet --locked --no-dev --compile-bytecode --python $(PYTHON)
-	@.venv/bin/python -m reportgen.charts.vega_bundle
 	@touch $@
 
 demo: .venv/$(if $(wildcard .venv/.installed),.installed,.for-demo) ## build the sample site and serve it on http://127.0.0.1:8080 (PORT=8091: there; SERVE=0 only builds)

@@ -58,7 +58,7 @@ def write_settings(file: Path | None, *, yes: bool, only_print: bool) -> Config 
     if not (yes or only_print):
         site = _asked("Name of the site", "site", site)
         zone = _asked("Time zone of the dates", "timezone", zone)
-    text = settings_text(_with_url(chosen), site, zone)
+    text = settings_text(chosen, site, zone)
     source = {"url": os.environ.get("DATABASE_URL", ""), **chosen.settings}
     config = config_from_options({"site": site, "timezone": zone, "source": source})
     if only_print:
@@ -71,7 +71,7 @@ def write_settings(file: Path | None, *, yes: bool, only_print: bool) -> Config 
     with target.open("x", encoding="utf-8") as stream:
         stream.write(text)
     typer.echo(f"written: {target}")
-    if "url" not in _with_url(chosen).settings:
+    if "url" not in chosen.settings:
         typer.echo(f"note: {KEPT_OUT} docs/deploy-systemd.md shows where to keep it", err=True)
     return config
 
@@ -101,12 +101,12 @@ def _chosen(site: str, zone: str, *, yes: bool) -> FoundSource:
             + ("DATABASE_URL leads to no such table" if os.environ.get("DATABASE_URL") else NOWHERE)
             + ". Write reportgen.toml by hand: docs/sources.md. reportgen demo shows a sample site."
         )
-    found = result.found[:SHOWN]
+    found = list(map(_with_url, result.found[:SHOWN]))
     for number, each in enumerate(found, start=1):
         typer.echo(visible(f"{number}  {mask_logins(each.what)}: {each.why}"), err=True)
     best = found[0]
     if yes and best.rivals:
-        typer.echo(settings_text(_with_url(best), site, zone), err=True, nl=False)
+        typer.echo(settings_text(best, site, zone), err=True, nl=False)
         raise ConfigError(
             f"{mask_logins(best.what)}: more than one reading fits, and none of them is certain. Run "
             "reportgen init without --yes and choose, or write reportgen.toml: above is the first of them."

@@ -76,6 +76,7 @@ def panel_values(
         "previous_last": window.previous.last,
         "previous_last_complete": window.previous.head(complete).last,
     }
+    # A date ends when the next one begins.
     moments = {
         bound: first_moment(dates[name] + timedelta(days="end" in bound), timezone, stored_zone)
         for name, bound in BOUNDS.items()

@@ -130,7 +130,7 @@ class _Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         for element in reversed(self.open):
             element[2].append(data)
-            if element[0] == "details":  # closed, so that it is no part of what is around it
+            if element[0] == "details":  # the elements around it do not show a closed explanation
                 break
 
     def matching(self, tag: str, **wanted: str) -> list[tuple[dict[str, str], str]]:
