@@ -158,6 +158,7 @@ NUMBERS = "id INTEGER PRIMARY KEY, day TIMESTAMP, url TEXT, {} INTEGER, {} INTEG
 HITS = {
     "keys and measures": ("user_id", "status", "10:15:{:02}", "hits"),
     "another number, and times": ("bookmarks", "duration_ms", "10:15:{:02}", "hits"),
+    "a flag": ("user_id", "newcomer", "00:00:00", "hits"),
     "a number for each date and path": ("bookmarks", "section_id", "00:00:00", "bookmarks"),
 }
 
@@ -169,7 +170,8 @@ def test_numbers_of_a_table_are_counts_only_if_its_rows_are(run: Run, tmp_path: 
         connection.execute(f"CREATE TABLE log ({NUMBERS.format(first, second)})")
         for number in range(30):
             page = "/" if "{" in clock else f"/{number}"
-            row = (number, f"{TODAY} {clock.format(number)}", page, number % 7 + 2, 200)
+            last = number % 2 if second == "newcomer" else 200
+            row = (number, f"{TODAY} {clock.format(number)}", page, number % 7 + 2, last)
             connection.execute("INSERT INTO log VALUES (?, ?, ?, ?, ?)", row)
         connection.commit()
     source = printed(run)[0]["source"]
