@@ -97,6 +97,20 @@ def test_the_first_run_exports_says_what_it_found_and_keeps_the_release(runner: 
     assert "uv sync --quiet --locked --no-dev --no-editable --extra s3 --python " in runner.installed
 
 
+def test_a_build_does_not_get_the_token_of_the_job(runner: Runner) -> None:
+    """Each Python that starts writes whether it builds, and whether it has the token."""
+    seen = runner.folder / "seen"
+    (runner.folder / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        f"with open({str(seen)!r}, 'a') as file:\n"
+        "    print('build' in sys.orig_argv, 'GITHUB_TOKEN' in os.environ, file=file)\n"
+    )
+    variables = {**WEEK, "PYTHONPATH": str(runner.folder)}
+    assert runner.run({"reportgen.toml": SETTINGS}, table(runner.folder), **variables).code == 0
+    lines = seen.read_text().splitlines()
+    assert ("False True" in lines, "True False" in lines, "True True" in lines) == (True, True, False)
+
+
 @pytest.mark.parametrize(
     ("settings", "inputs", "message"),
     [
